@@ -1,0 +1,125 @@
+"""The `rhobeta` command. Everything heavy is imported by the command that needs it."""
+
+import argparse
+import errno
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from rhobeta import __version__
+from rhobeta.errors import RhobetaError
+
+_STAGES = {
+    "download": "bring the data set's files into data/raw, verified",
+    "preprocess": "draw the train, validation and test splits",
+    "train": "train the sparse autoencoder and open its MLflow run",
+    "evaluate": "measure the model on the test split, beside floors",
+    "visualize": "draw the figures and write the report",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status.
+
+    0 on success, 1 for a fault that the message explains, 2 for wrong usage, 130 on Ctrl-C.
+    """
+    _run_the_workspace_code()
+    options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _end_by_signal)
+    try:
+        return _dispatch(options)
+    except RhobetaError as error:
+        print(f"rhobeta {options.command}: {error}", file=sys.stderr)
+    except OSError as error:
+        message = _explain(error)
+        if message is None:
+            raise
+        print(f"rhobeta {options.command}: {message}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print(f"\nrhobeta {options.command}: interrupted; nothing half-written was left.", file=sys.stderr)
+        return 130
+    return 1
+
+
+def _dispatch(options: argparse.Namespace) -> int:
+    if options.command == "params" and options.schema:
+        import json
+
+        from rhobeta.params import Params
+
+        print(json.dumps(Params.model_json_schema(), indent=2))
+        return 0
+
+    from rhobeta.params import flatten, load_params
+    from rhobeta.paths import find_paths
+
+    paths = find_paths()
+    params = load_params(paths.params)
+    if options.command == "params":
+        for name, value in flatten(params).items():
+            print(f"{name}: {value}")
+        return 0
+    if options.command == "summary":
+        from rhobeta.summary import print_summary
+
+        print_summary(params, paths)
+        return 0
+    importlib.import_module(f"rhobeta.stages.{options.command}").run(params, paths)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rhobeta",
+        description="A reproducible, experiment-tracked pipeline around a KL-sparse autoencoder.",
+        epilog="`dvc repro` runs the five stages in order, each only where something changed.",
+    )
+    parser.add_argument("--version", action="version", version=f"rhobeta {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, help_text in _STAGES.items():
+        commands.add_parser(name, help=f"stage: {help_text}", description=help_text.capitalize())
+    commands.add_parser("summary", help="print the results and where they are")
+    params = commands.add_parser("params", help="check params.yaml and print every value")
+    params.add_argument("--schema", action="store_true", help="print its JSON schema instead")
+    return parser
+
+
+def _run_the_workspace_code() -> None:
+    """Continue with the code of the workspace, if this command was loaded from elsewhere.
+
+    An experiment in a temporary workspace, or a clone that shares an environment, must be made by
+    its own code: that is what DVC records for it.
+    """
+    mine = Path(__file__).resolve().parent
+    for folder in (Path.cwd(), *Path.cwd().parents):
+        if (folder / "dvc.yaml").is_file():
+            theirs = folder / "src" / "rhobeta"
+            if (theirs / "cli.py").is_file() and theirs.resolve() != mine:
+                path = os.pathsep.join(
+                    [str(theirs.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+                )
+                os.environ["PYTHONPATH"] = path
+                os.execv(sys.executable, [sys.executable, "-m", "rhobeta", *sys.argv[1:]])  # noqa: S606
+            return
+
+
+def _explain(error: OSError) -> str | None:
+    place = error.filename or "a file"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"the disk is full: {place} could not be written, and nothing half-written was left.\n"
+            "Free some space and run the command again."
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{place} is not accessible ({error.strerror}).\nGrant access and run it again."
+    return None
+
+
+def _end_by_signal(number: int, frame: FrameType | None) -> NoReturn:
+    # An exit unwinds the stack, so that runs are marked and partial files removed.
+    raise SystemExit(128 + number)

@@ -1,0 +1,45 @@
+"""The IDX format of MNIST: two zero bytes, a type byte, the rank, the sizes, then the values.
+
+Only unsigned bytes (type 0x08) are read and written; all MNIST-like data sets consist of them.
+"""
+
+import math
+import struct
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rhobeta.errors import RhobetaError
+
+_UNSIGNED_BYTE = 8
+
+
+def read_idx(content: bytes, *, name: str) -> NDArray[np.uint8]:
+    """Decode `content` into an array of its declared shape, as a view of the same bytes.
+
+    Raises `RhobetaError`, naming `name`, unless the header is right and the length is exactly
+    what it declares: a truncated file is refused as well as one with bytes to spare.
+    """
+    if len(content) < 4 or content[:2] != b"\0\0":
+        raise RhobetaError(f"{name} is not an IDX file: it does not start with two zero bytes.")
+    kind, rank = content[2], content[3]
+    if kind != _UNSIGNED_BYTE:
+        raise RhobetaError(f"{name} holds values of IDX type {kind:#04x}; expected 0x08, bytes.")
+    start = 4 + 4 * rank
+    if rank == 0 or len(content) < start:
+        raise RhobetaError(f"{name} is truncated: its IDX header is not complete.")
+    shape = struct.unpack(f">{rank}I", content[4:start])
+    expected = start + math.prod(shape)
+    if len(content) != expected:
+        fault = "truncated" if len(content) < expected else "too long"
+        raise RhobetaError(
+            f"{name} is {fault}: {len(content)} bytes, but its header declares"
+            f" {' x '.join(map(str, shape))} values, which makes {expected}."
+        )
+    return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)
+
+
+def write_idx(values: NDArray[np.uint8]) -> bytes:
+    """Encode an array of bytes as IDX."""
+    header = struct.pack(f">BBBB{values.ndim}I", 0, 0, _UNSIGNED_BYTE, values.ndim, *values.shape)
+    return header + np.ascontiguousarray(values).tobytes()

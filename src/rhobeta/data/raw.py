@@ -1,0 +1,90 @@
+"""The folder of verified IDX files that `download` writes and `preprocess` reads."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rhobeta.data.idx import read_idx
+from rhobeta.data.labelled import LabelledImages
+from rhobeta.data.registry import IMAGES_AND_LABELS
+from rhobeta.errors import RhobetaError
+from rhobeta.files import read_json, sha256_of_bytes, sha256_of_file, write_json
+
+_DESCRIPTION = "dataset.json"
+_MADE_BY = "rhobeta download"
+
+
+@dataclass(frozen=True)
+class RawData:
+    """A data set as it was downloaded."""
+
+    name: str
+    files: dict[str, str]
+    train: LabelledImages
+    test: LabelledImages | None
+
+
+def describe_raw(folder: Path, *, name: str) -> None:
+    """Write the data set's name and each file's SHA-256 and size beside the files.
+
+    Reads the data once to make sure that they fit together; raises `RhobetaError` if not.
+    """
+    files = {
+        path.name: {"sha256": sha256_of_file(path), "bytes": path.stat().st_size}
+        for path in sorted(folder.iterdir())
+    }
+    write_json(folder / _DESCRIPTION, {"name": name, "files": files})
+    read_raw(folder)
+
+
+def read_raw(folder: Path) -> RawData:
+    """Read the folder, verifying each file's digest and that images and labels match.
+
+    Raises `RhobetaError` for a file that is missing, changed since it was written, or malformed.
+    """
+    description = read_json(folder / _DESCRIPTION, made_by=_MADE_BY)
+    try:
+        files = {name: str(facts["sha256"]) for name, facts in description["files"].items()}
+        data_set = str(description["name"])
+    except (TypeError, KeyError, AttributeError):
+        raise RhobetaError(
+            f"{folder / _DESCRIPTION} does not describe a data set.\nRun `{_MADE_BY}` again."
+        ) from None
+    pairs = []
+    for images, labels in IMAGES_AND_LABELS:
+        if images in files or labels in files:
+            pairs.append(
+                LabelledImages(_array(folder, images, files), _array(folder, labels, files))
+            )
+    if not pairs or IMAGES_AND_LABELS[0][0] not in files:
+        raise RhobetaError(f"{folder} holds no training images.\nRun `{_MADE_BY}` again.")
+    train, test = pairs[0], pairs[1] if len(pairs) > 1 else None
+    if test is not None and test.images.shape[1:] != train.images.shape[1:]:
+        raise RhobetaError(
+            f"Training images are {_size(train)} pixels but test images {_size(test)};"
+            " all images of a data set must have one size."
+        )
+    return RawData(data_set, files, train, test)
+
+
+def _array(folder: Path, name: str, digests: dict[str, str]) -> NDArray[np.uint8]:
+    path = folder / name
+    if name not in digests or not path.is_file():
+        raise RhobetaError(
+            f"{path} is missing: images and labels come in pairs.\n"
+            "Complete the data set, then run `dvc repro` again."
+        )
+    content = path.read_bytes()
+    if sha256_of_bytes(content) != digests[name]:
+        raise RhobetaError(
+            f"{path} has changed since `{_MADE_BY}` verified it (SHA-256"
+            f" {sha256_of_bytes(content)[:16]}..., expected {digests[name][:16]}...).\n"
+            "Run `dvc repro --force download` to fetch it anew."
+        )
+    return read_idx(content, name=str(path))
+
+
+def _size(data: LabelledImages) -> str:
+    return " x ".join(map(str, data.images.shape[1:]))

@@ -1,0 +1,1 @@
+"""What is measured: pure functions and one-pass accumulators on arrays and tensors."""

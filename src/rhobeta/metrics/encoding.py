@@ -1,0 +1,34 @@
+"""A split through a model, in pieces, on the CPU."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rhobeta.model.autoencoder import Autoencoder
+
+_PIECE = 4096
+
+
+class Encoded(NamedTuple):
+    """What a model makes of a split."""
+
+    code: NDArray[np.float32]
+    """a (shape: [images, units])."""
+    activity: NDArray[np.float32]
+    """How far each unit is from rest (shape: [images, units])."""
+    reconstruction: NDArray[np.float32]
+    """x_hat (shape: [images, pixels])."""
+
+
+def encode_images(model: Autoencoder, pixels: NDArray[np.float32]) -> Encoded:
+    """Codes, activities and reconstructions of images ([images, pixels] in [0, 1])."""
+    codes, activities, reconstructions = [], [], []
+    with torch.inference_mode():
+        for piece in torch.from_numpy(pixels).split(_PIECE):
+            output = model(piece)
+            codes.append(output.code)
+            activities.append(model.activity(output.code))
+            reconstructions.append(output.reconstruction)
+    return Encoded(*(torch.cat(parts).numpy() for parts in (codes, activities, reconstructions)))

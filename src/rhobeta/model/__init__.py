@@ -1,0 +1,1 @@
+"""The sparse autoencoder, its penalty and objective: tensors in, tensors out."""

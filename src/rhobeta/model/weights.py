@@ -1,0 +1,118 @@
+"""A model as bytes: safetensors, with the description of the model inside.
+
+Loading needs no other file and runs no code from it.
+"""
+
+import dataclasses
+import json
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+from rhobeta.errors import RhobetaError
+from rhobeta.files import sha256_of_bytes
+from rhobeta.model.autoencoder import Architecture, Autoencoder
+
+_FORMAT = "rhobeta-autoencoder-1"
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """What a model is, and what made it."""
+
+    architecture: Architecture
+    parameters: dict[str, Any]
+    """The parameters of data, model, penalty and training, by dotted path."""
+    data_sha256: str
+    """Digest of the data set that it was trained on."""
+    best_epoch: int
+    """The epoch, from 1, whose weights these are."""
+    best_validation_loss: float
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A model rebuilt from its bytes."""
+
+    model: Autoencoder
+    """In evaluation mode, on the CPU."""
+    description: ModelDescription
+    content: bytes
+    """The bytes that it was rebuilt from."""
+
+    @property
+    def sha256(self) -> str:
+        """The model's identity: the digest of its bytes."""
+        return sha256_of_bytes(self.content)
+
+    @property
+    def rho(self) -> float | None:
+        """The target mean activation, or None where there was no penalty."""
+        parameters = self.description.parameters
+        return None if parameters["penalty.kind"] == "none" else float(parameters["penalty.rho"])
+
+
+def model_to_bytes(model: Autoencoder, description: ModelDescription) -> bytes:
+    """Serialise weights and description; the same model gives the same bytes."""
+    from safetensors.torch import save
+
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    # One entry only: safetensors does not keep the order of several.
+    described = {"format": _FORMAT, **dataclasses.asdict(description)}
+    return save(tensors, metadata={"rhobeta": json.dumps(described, sort_keys=True)})
+
+
+def model_from_bytes(content: bytes, *, name: str) -> SavedModel:
+    """Rebuild a model from what `model_to_bytes` made; `name` is for messages.
+
+    Raises `RhobetaError` where the bytes are damaged, not a model of this program, or hold other
+    tensors than the described architecture has.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        tensors = load(content)
+        description = _description(content)
+    except (SafetensorError, ValueError, KeyError, TypeError, IndexError, struct.error) as error:
+        raise RhobetaError(
+            f"{name} is not a model of rhobeta, or is damaged ({error}).\n"
+            "`dvc checkout` brings back the one that dvc.lock names; `dvc repro` trains anew."
+        ) from None
+    _require_shapes(tensors, description.architecture, name)
+    model = Autoencoder(description.architecture)
+    model.load_state_dict(tensors)
+    return SavedModel(model.eval(), description, content)
+
+
+def _description(content: bytes) -> ModelDescription:
+    (header_length,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + header_length])
+    described = json.loads(header["__metadata__"]["rhobeta"])
+    if described.pop("format") != _FORMAT:
+        raise ValueError(f"its format is not {_FORMAT}")
+    described["architecture"] = Architecture.from_dict(described["architecture"])
+    return ModelDescription(**described)
+
+
+def _require_shapes(tensors: dict[str, Any], architecture: Architecture, name: str) -> None:
+    # Compared before anything is built, so that a damaged file cannot claim gigabytes.
+    expected = {
+        f"{part}.{index}.{kind}": shape
+        for part, sizes in (
+            ("encoder", architecture.layer_sizes),
+            ("decoder", architecture.layer_sizes[::-1]),
+        )
+        for index, (n_in, n_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True))
+        for kind, shape in (("weight", (n_out, n_in)), ("bias", (n_out,)))
+    }
+    found = {key: tuple(value.shape) for key, value in tensors.items()}
+    if found != expected:
+        different = sorted(
+            key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key)
+        )
+        raise RhobetaError(
+            f"{name} holds the weights of another architecture: its description says"
+            f" {'-'.join(map(str, architecture.layer_sizes))}, but {different[0]} is"
+            f" {found.get(different[0], 'absent')}, expected {expected.get(different[0], 'none')}."
+        )

@@ -1,0 +1,134 @@
+"""What is wrong with a parameter file, in words.
+
+One line a fault: the key's full path, what was found, what is allowed, and the nearest known key.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+_TYPE_NAMES = {
+    "integer": "a whole number",
+    "number": "a number",
+    "string": "text",
+    "boolean": "true or false",
+    "null": "null",
+    "array": "a list",
+    "object": "a section",
+}
+
+
+def describe_faults(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """Describe every fault of `error`, raised in validating `model`, in the file's order."""
+    schema = model.model_json_schema()
+    lines: dict[str, None] = {}
+    for fault in error.errors():
+        lines[_describe(fault, schema)] = None
+    return list(lines)
+
+
+def known_keys(schema: Mapping[str, Any]) -> list[str]:
+    """Dotted paths of all sections and parameters that `schema` knows."""
+    return list(_walk(schema, schema, ""))
+
+
+def _describe(fault: Any, schema: Mapping[str, Any]) -> str:
+    path = _known_path(fault["loc"], schema)
+    dotted = ".".join(str(part) for part in path)
+    if fault["type"] == "value_error":
+        reason = str(fault["ctx"]["error"])
+        return f"{dotted}.{reason}" if dotted else reason
+    if fault["type"] == "extra_forbidden":
+        dotted = ".".join(str(part) for part in fault["loc"])
+        return f"{dotted}: unknown key{_did_you_mean(dotted, known_keys(schema))}"
+    allowed = _allowed(_lookup(path, schema), schema)
+    if fault["type"] == "missing":
+        return f"{dotted}: missing, allowed: {allowed}"
+    found = "an empty file" if fault["input"] is None and not dotted else _found(fault["input"])
+    return f"{dotted or 'the file'}: found {found}, allowed: {allowed}"
+
+
+def _known_path(location: tuple[Any, ...], schema: Mapping[str, Any]) -> list[Any]:
+    # For unions Pydantic appends the branch that it tried; stop at the parameter itself.
+    path: list[Any] = []
+    for part in location:
+        node = _resolve(_lookup(path, schema), schema)
+        is_item = isinstance(part, int)
+        if not is_item and part not in node.get("properties", {}) and path:
+            break
+        if is_item:
+            break
+        path.append(part)
+    return path
+
+
+def _lookup(path: list[Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    node = schema
+    for part in path:
+        node = _resolve(node, schema)["properties"].get(part, {})
+    return node
+
+
+def _resolve(node: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    reference = node.get("$ref")
+    return schema["$defs"][reference.rsplit("/", 1)[1]] if reference else node
+
+
+def _walk(node: Mapping[str, Any], schema: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    for name, child in _resolve(node, schema).get("properties", {}).items():
+        yield f"{prefix}{name}"
+        yield from _walk(child, schema, f"{prefix}{name}.")
+
+
+def _did_you_mean(key: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    if not near:
+        siblings = [other for other in known if other.rpartition(".")[0] == key.rpartition(".")[0]]
+        return f", allowed here: {', '.join(s.rpartition('.')[2] for s in siblings)}"
+    return f". Did you mean {near[0]}?"
+
+
+def _found(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f"{value!r} (text)"
+    if isinstance(value, dict):
+        return "a section" if value else "an empty section"
+    return repr(value)
+
+
+def _allowed(node: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
+    node = _resolve(node, schema)
+    if "anyOf" in node:
+        return " or ".join(_allowed(branch, schema) for branch in node["anyOf"])
+    if "enum" in node:
+        return ", ".join(str(value) for value in node["enum"])
+    if "const" in node:
+        return str(node["const"])
+    words = _TYPE_NAMES.get(node.get("type", ""), "another value")
+    if node.get("type") == "array":
+        words += f" of {_count_range(node)}, each {_allowed(node.get('items', {}), schema)}"
+    if node.get("type") == "object":
+        words += f" with {', '.join(node.get('properties', {}))}"
+    return words + _number_range(node)
+
+
+def _count_range(node: Mapping[str, Any]) -> str:
+    least, most = node.get("minItems", 0), node.get("maxItems")
+    return f"{least} to {most} entries" if most is not None else f"{least} entries or more"
+
+
+def _number_range(node: Mapping[str, Any]) -> str:
+    bounds = (
+        ("exclusiveMinimum", "above"),
+        ("minimum", "at least"),
+        ("exclusiveMaximum", "below"),
+        ("maximum", "at most"),
+    )
+    parts = [f"{word} {node[key]:g}" for key, word in bounds if key in node]
+    return f" {' and '.join(parts)}" if parts else ""

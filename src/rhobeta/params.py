@@ -1,0 +1,228 @@
+"""`params.yaml` as frozen, validated objects.
+
+The file is read once, checked whole (types, ranges, unknown keys, combinations that make no
+sense) and refused with every fault named before any stage does work. It is parsed as DVC parses
+it (YAML 1.2), so that `1e-3` is a number for both.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from rhobeta.errors import RhobetaError
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Label = Annotated[int, Field(ge=0, le=255)]
+Width = Annotated[int, Field(ge=1, le=65536)]
+
+# Below this expected number of active samples a batch is too small to estimate rho_hat: the
+# penalty is biased upwards by about Var(a) / (2 B rho (1 - rho)) a unit.
+SMALLEST_RHO_TIMES_BATCH = 10
+
+
+class Section(BaseModel):
+    """A group of parameters: frozen, strictly typed, unknown keys refused."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=()
+    )
+
+
+class DataParams(Section):
+    """Which images, and how they are split."""
+
+    name: Literal["mnist", "fashion-mnist", "kmnist", "own"] = Field(
+        description="The data set; `own` takes the files in data/own."
+    )
+    classes: Annotated[list[Label], Field(min_length=2)] | None = Field(
+        description="Keep only these labels (at least two, no repeats); null keeps all."
+    )
+    validation_fraction: Annotated[float, Field(gt=0, le=0.5)] = Field(
+        description="Share of the training images held out for validation, stratified by class."
+    )
+    test_fraction: Annotated[float, Field(gt=0, le=0.5)] = Field(
+        description="Share held out for testing where the data set has no test images of its own."
+    )
+    seed: Seed = Field(description="Seed of the splits.")
+
+    @model_validator(mode="after")
+    def _classes_are_distinct(self) -> Self:
+        if self.classes is not None and len(set(self.classes)) < len(self.classes):
+            raise ValueError(f"classes: found {self.classes}, which names a label twice")
+        return self
+
+
+class ModelParams(Section):
+    """The autoencoder's architecture."""
+
+    hidden_sizes: Annotated[list[Width], Field(min_length=1, max_length=16)] = Field(
+        description="Units of each encoder layer, the last being the code; the decoder mirrors it."
+    )
+    code_activation: Literal["sigmoid", "tanh", "relu"] = Field(
+        description="Activation of the code."
+    )
+    hidden_activation: Literal["sigmoid", "tanh", "relu"] = Field(
+        description="Activation of the layers between input and code, and code and output."
+    )
+    output_activation: Literal["sigmoid", "identity"] = Field(
+        description="Activation of the reconstruction."
+    )
+
+
+class PenaltyParams(Section):
+    """The sparsity penalty, beta * sum over units of KL(rho || rho_hat)."""
+
+    kind: Literal["kl", "none"] = Field(
+        description="kl: Bernoulli KL on a bounded code; none: rho and beta are not used."
+    )
+    rho: Fraction = Field(description="Target mean activation of every unit.")
+    beta: Annotated[float, Field(ge=0, le=1000)] = Field(
+        description="Weight of the penalty beside the pixel-mean squared error."
+    )
+
+
+class TrainingParams(Section):
+    """How the weights are found."""
+
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = Field(description="Passes over the data.")
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        description="Images in a global batch, over all devices."
+    )
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = Field(
+        description="Adam's step size, at its highest."
+    )
+    schedule: Literal["constant", "cosine"] = Field(
+        description="cosine: one epoch of linear warm-up, then a half cosine down to zero."
+    )
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = Field(
+        description="lambda of the term lambda / 2 * (sum of squared weights, biases left out)."
+    )
+    seed: Seed = Field(description="Seed of the initial weights and of the order of images.")
+
+
+class EvaluateParams(Section):
+    """What is measured on the test split."""
+
+    l0_thresholds: Annotated[list[Fraction], Field(min_length=1, max_length=10)] = Field(
+        description="A unit counts as active above these; one L0 for each."
+    )
+    dead_threshold: Fraction = Field(
+        description="A unit is dead if it never exceeds this, saturated if it never falls below "
+        "one minus this."
+    )
+    constant_std: Annotated[float, Field(gt=0, lt=0.5)] = Field(
+        description="A unit is constant if its standard deviation is below this."
+    )
+    probe_penalty: Annotated[float, Field(gt=0, le=1e6)] = Field(
+        description="Inverse L2 strength C of the logistic-regression probe."
+    )
+    probe_iterations: Annotated[int, Field(ge=10, le=100_000)] = Field(
+        description="Most L-BFGS iterations of the probe."
+    )
+
+    @model_validator(mode="after")
+    def _thresholds_ascend(self) -> Self:
+        if self.l0_thresholds != sorted(set(self.l0_thresholds)):
+            raise ValueError(
+                f"l0_thresholds: found {self.l0_thresholds}, allowed: ascending, no repeats"
+            )
+        return self
+
+
+class VisualizeParams(Section):
+    """How the figures look."""
+
+    embedding: Literal["tsne", "pca"] = Field(
+        description="How codes are laid out in two dimensions."
+    )
+    embedding_images: Annotated[int, Field(ge=50, le=20_000)] = Field(
+        description="Test images in the two-dimensional picture."
+    )
+    filters: Annotated[int, Field(ge=1, le=1024)] = Field(
+        description="Most decoder filters drawn, the most active units first."
+    )
+    dpi: Annotated[int, Field(ge=40, le=600)] = Field(description="Resolution of the PNG figures.")
+
+
+class RuntimeParams(Section):
+    """The machine: nothing here is science, and no stage depends on it."""
+
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = Field(
+        description="Lightning's accelerator."
+    )
+    threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
+        description="CPU threads of torch; auto leaves torch's choice, one a core."
+    )
+    experiment: Annotated[str, Field(min_length=1, max_length=200)] = Field(
+        description="MLflow experiment that runs go into."
+    )
+    data_folder: str | None = Field(
+        description="Folder with the data set's files, tried before any download; null for none."
+    )
+
+
+class Params(Section):
+    """All of `params.yaml`."""
+
+    data: DataParams
+    model: ModelParams
+    penalty: PenaltyParams
+    training: TrainingParams
+    evaluate: EvaluateParams
+    visualize: VisualizeParams
+    runtime: RuntimeParams
+
+    @model_validator(mode="after")
+    def _penalty_fits_code(self) -> Self:
+        if self.penalty.kind == "kl" and self.model.code_activation == "relu":
+            raise ValueError(
+                "penalty.kind: found kl with model.code_activation relu. The Bernoulli KL needs a"
+                " mean activation in (0, 1); a ReLU's passes 1, where the KL is undefined (NaN)."
+                " Use model.code_activation sigmoid or tanh, or penalty.kind none"
+            )
+        return self
+
+
+def load_params(path: Path) -> Params:
+    """Read and check the parameter file.
+
+    Raises `RhobetaError` that names every fault: the key's full path, what was found, what is
+    allowed, and the nearest known key for one that is unknown.
+    """
+    return check_params(_parse(path), where=path.name)
+
+
+def check_params(values: Any, *, where: str) -> Params:
+    """Validate nested plain `values` that came from `where` (for the message)."""
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        from rhobeta.param_faults import describe_faults
+
+        faults = "\n".join(f"  {line}" for line in describe_faults(error, Params))
+        raise RhobetaError(f"{where} is refused:\n{faults}") from None
+
+
+def flatten(section: BaseModel, prefix: str = "") -> dict[str, Any]:
+    """Leaf values by dotted path, such as `{"penalty.rho": 0.05}`, in the order of the file."""
+    leaves: dict[str, Any] = {}
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        path = f"{prefix}{name}"
+        leaves |= flatten(value, f"{path}.") if isinstance(value, BaseModel) else {path: value}
+    return leaves
+
+
+def _parse(path: Path) -> Any:
+    from ruamel.yaml import YAML, YAMLError
+
+    try:
+        return YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RhobetaError(
+            f"{path} is missing.\n`git checkout -- {path.name}` brings the default back."
+        ) from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise RhobetaError(f"{path} is not valid YAML:\n{error}") from None

@@ -1,0 +1,124 @@
+"""Stage 4: measure the model on the test split, beside the floors that it must beat."""
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from rhobeta.data.batches import pixels_of
+from rhobeta.data.splits import read_manifest, read_split
+from rhobeta.files import write_bytes, write_json, write_text
+from rhobeta.metrics.encoding import encode_images
+from rhobeta.metrics.evaluation import TestRecord, first_of_each_class
+from rhobeta.metrics.floors import reconstruction_floors
+from rhobeta.metrics.probe import probe_accuracy
+from rhobeta.metrics.reconstruction import ReconstructionAccumulator
+from rhobeta.metrics.sparsity import SparsityAccumulator, SparsityStatistics
+from rhobeta.params import Params, flatten
+from rhobeta.paths import Paths
+from rhobeta.stages.model_file import read_model, require_same_data
+from rhobeta.stages.threads import use_threads
+from rhobeta.tracking.model_run import run_of_model
+from rhobeta.tracking.results import log_evaluation
+from rhobeta.tracking.store import open_store
+
+
+def run(params: Params, paths: Paths) -> None:
+    """Write the metrics, the tables that DVC draws, and what visualize needs; log the metrics."""
+    store = open_store(paths, params.runtime.experiment)
+    saved = read_model(paths.model)
+    manifest = read_manifest(paths.splits)
+    require_same_data(saved, manifest, paths.model)
+    train = read_split(paths.splits, "train", manifest)
+    test = read_split(paths.splits, "test", manifest)
+    train_pixels, test_pixels = pixels_of(train.images), pixels_of(test.images)
+    tracked = run_of_model(store, saved, history=paths.history, example=train_pixels[:2])
+    use_threads(params.runtime.threads)
+    settings = params.evaluate
+
+    encoded = encode_images(saved.model, test_pixels)
+
+    print("measuring reconstruction and sparsity", flush=True)
+    reconstruction = ReconstructionAccumulator(torch.from_numpy(train_pixels.mean(0, dtype=float)))
+    reconstruction.update(torch.from_numpy(test_pixels), torch.from_numpy(encoded.reconstruction))
+    quality = reconstruction.quality()
+    sparsity = SparsityAccumulator(
+        l0_thresholds=settings.l0_thresholds,
+        dead_threshold=settings.dead_threshold,
+        constant_std=settings.constant_std,
+    )
+    sparsity.update(torch.from_numpy(encoded.activity))
+    statistics = sparsity.statistics()
+
+    units = saved.model.architecture.units
+    print(f"fitting the floors: the mean image and PCA with {units} components", flush=True)
+    floors = reconstruction_floors(train_pixels, test_pixels, components=units)
+
+    print("fitting the linear probe on the codes, and on raw pixels", flush=True)
+    probes = {
+        name: probe_accuracy(
+            of_train,
+            train.labels,
+            of_test,
+            test.labels,
+            inverse_penalty=settings.probe_penalty,
+            iterations=settings.probe_iterations,
+        )
+        for name, of_train, of_test in (
+            ("code", encode_images(saved.model, train_pixels).code, encoded.code),
+            ("pixels", train_pixels, test_pixels),
+        )
+    }
+
+    metrics: dict[str, dict[str, Any]] = {
+        "reconstruction": {"mse": quality.mse, "fvu": quality.fvu, "psnr_db": quality.psnr_db},
+        "sparsity": statistics.as_metrics(saved.rho),
+        "probe": {"code_accuracy": probes["code"], "pixel_accuracy": probes["pixels"]},
+        "floors": {
+            "mean_image_mse": floors.mean_image,
+            "pca_mse": floors.pca,
+            "pca_clipped_mse": floors.pca_clipped,
+        },
+        "beats": {
+            "mean_image": quality.mse < floors.mean_image,
+            "pca": quality.mse < floors.pca,
+            "pca_clipped": quality.mse < floors.pca_clipped,
+            "pixel_probe": probes["code"] > probes["pixels"],
+        },
+    }
+    shown = first_of_each_class(test.labels)
+    shape = (len(shown), *manifest.image_shape)
+    record = TestRecord(
+        activity=encoded.activity,
+        labels=test.labels,
+        examples=test_pixels[shown].reshape(shape),
+        reconstructions=encoded.reconstruction[shown].reshape(shape),
+        l0_counts=statistics.l0_counts[settings.l0_thresholds[0]].numpy(),
+        l0_threshold=np.array(settings.l0_thresholds[:1]),
+    )
+    write_text(paths.unit_activity, _unit_table(statistics, saved.rho))
+    write_text(paths.l0_distribution, _l0_table(record))
+    write_bytes(paths.evaluation, record.to_bytes())
+    write_json(paths.metrics, metrics)
+    log_evaluation(tracked, metrics, flatten(settings, "evaluate."), manifest, paths.metrics)
+
+
+def _unit_table(statistics: SparsityStatistics, rho: float | None) -> str:
+    ordered = statistics.mean_activity.sort(descending=True).values.tolist()
+    rows = ((rank, f"{mean:.9g}", rho) for rank, mean in enumerate(ordered, start=1))
+    return _csv(("rank", "mean_activity", "rho"), rows)
+
+
+def _l0_table(record: TestRecord) -> str:
+    return _csv(("active_units", "images"), enumerate(record.l0_counts.tolist()))
+
+
+def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue()

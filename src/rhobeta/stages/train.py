@@ -1,0 +1,124 @@
+"""Stage 3: train the sparse autoencoder and record the run in MLflow."""
+
+from rhobeta.data.batches import pixels_of
+from rhobeta.data.labelled import LabelledImages
+from rhobeta.data.splits import Manifest, read_manifest, read_split
+from rhobeta.files import sha256_of_bytes, write_bytes, write_text
+from rhobeta.model.autoencoder import Architecture
+from rhobeta.model.objective import Objective
+from rhobeta.model.weights import ModelDescription, model_to_bytes
+from rhobeta.params import SMALLEST_RHO_TIMES_BATCH, Params, flatten
+from rhobeta.paths import Paths
+from rhobeta.stages.threads import use_threads
+from rhobeta.tracking.callback import TrackEpochs
+from rhobeta.tracking.package import log_model
+from rhobeta.tracking.provenance import read_code
+from rhobeta.tracking.run import MODEL_TAG, Run, new_run
+from rhobeta.tracking.store import open_store
+from rhobeta.tracking.training_run import log_training_data, run_name, training_tags
+from rhobeta.training.fit import Trained, fit
+from rhobeta.training.module import Optimization
+
+
+def run(params: Params, paths: Paths) -> None:
+    """Train on the train split; write the best model and the history; log all of it."""
+    code = read_code(paths.workspace)
+    store = open_store(paths, params.runtime.experiment)
+    manifest = read_manifest(paths.splits)
+    train = read_split(paths.splits, "train", manifest)
+    validation = read_split(paths.splits, "validation", manifest)
+    _require_fitting_batch(params, len(train.labels))
+    use_threads(params.runtime.threads)
+
+    science = manifest.parameters
+    for name in ("model", "penalty", "training"):
+        science = science | flatten(getattr(params, name), f"{name}.")
+    with new_run(store, name=run_name(science), tags=training_tags(code, manifest)) as tracked:
+        tracked.log_params(science | flatten(params.runtime, "runtime."))
+        log_training_data(tracked, manifest)
+        if code.diff:
+            tracked.log_text(code.diff, "code/uncommitted.diff")
+        trained = _fit(params, manifest, train, validation, tracked)
+        content = model_to_bytes(
+            trained.model,
+            ModelDescription(
+                architecture=trained.model.architecture,
+                parameters=science,
+                data_sha256=manifest.sha256,
+                best_epoch=trained.best_epoch,
+                best_validation_loss=trained.best_metrics["validation/loss"],
+            ),
+        )
+        _log_result(tracked, trained, content, train)
+        # Last, so that what lies there belongs to a run that has all of it.
+        write_text(paths.history, trained.history_csv)
+        write_bytes(paths.model, content)
+    print(
+        f"best epoch {trained.best_epoch} of {params.training.epochs}, validation loss"
+        f" {trained.best_metrics['validation/loss']:.5f}; MLflow run {tracked.run_id}"
+    )
+
+
+def _fit(
+    params: Params,
+    manifest: Manifest,
+    train: LabelledImages,
+    validation: LabelledImages,
+    tracked: Run,
+) -> Trained:
+    return fit(
+        Architecture(
+            image_shape=manifest.image_shape,
+            hidden_sizes=tuple(params.model.hidden_sizes),
+            code_activation=params.model.code_activation,
+            hidden_activation=params.model.hidden_activation,
+            output_activation=params.model.output_activation,
+        ),
+        Objective(
+            kind=params.penalty.kind,
+            code_activation=params.model.code_activation,
+            rho=params.penalty.rho,
+            beta=params.penalty.beta,
+        ),
+        Optimization(
+            epochs=params.training.epochs,
+            batch_size=params.training.batch_size,
+            learning_rate=params.training.learning_rate,
+            schedule=params.training.schedule,
+            weight_decay=params.training.weight_decay,
+        ),
+        train,
+        validation,
+        seed=params.training.seed,
+        accelerator=params.runtime.accelerator,
+        callbacks=[TrackEpochs(tracked)],
+    )
+
+
+def _log_result(tracked: Run, trained: Trained, content: bytes, train: LabelledImages) -> None:
+    tracked.set_tags(
+        {
+            MODEL_TAG: sha256_of_bytes(content),
+            "rhobeta.device": trained.device,
+            "rhobeta.world_size": str(trained.world_size),
+            "rhobeta.best_epoch": str(trained.best_epoch),
+        }
+    )
+    tracked.log_metrics({f"best/{k}": v for k, v in trained.best_metrics.items() if "/" in k})
+    tracked.log_text(trained.history_csv, "history.csv")
+    log_model(tracked, content, example=pixels_of(train.images[:2]))
+
+
+def _require_fitting_batch(params: Params, images: int) -> None:
+    batch_size, rho = params.training.batch_size, params.penalty.rho
+    if batch_size > images:
+        print(
+            f"note: training.batch_size {batch_size} is more than the {images} training images;"
+            " every epoch is one batch"
+        )
+    if params.penalty.kind == "kl" and rho * batch_size < SMALLEST_RHO_TIMES_BATCH:
+        print(
+            f"note: penalty.rho * training.batch_size is {rho * batch_size:g}; below"
+            f" {SMALLEST_RHO_TIMES_BATCH} a batch's mean activation is a noisy estimate and the"
+            " penalty is biased upwards. Use a larger batch or rho"
+        )

@@ -1,0 +1,73 @@
+"""Stage 5: draw the figures and write the report."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rhobeta.files import read_json, require_file, whole_folder, write_text
+from rhobeta.metrics.evaluation import TestRecord
+from rhobeta.params import Params, VisualizeParams, flatten
+from rhobeta.paths import Paths
+from rhobeta.plots import codes, curves, images
+from rhobeta.plots.report import render_report
+from rhobeta.plots.style import save, style
+from rhobeta.stages.model_file import read_model
+from rhobeta.tracking.model_run import run_of_model
+from rhobeta.tracking.results import log_visualization
+from rhobeta.tracking.store import open_store
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def run(params: Params, paths: Paths) -> None:
+    """Draw what evaluate measured; log the figures and the report into the model's run."""
+    store = open_store(paths, params.runtime.experiment)
+    saved = read_model(paths.model)
+    metrics = read_json(paths.metrics, made_by="rhobeta evaluate")
+    content = require_file(paths.evaluation, made_by="rhobeta evaluate").read_bytes()
+    record = TestRecord.from_bytes(content, name=str(paths.evaluation))
+    text = require_file(paths.history, made_by="rhobeta train").read_text(encoding="utf-8")
+    history = curves.read_history(text, name=str(paths.history))
+    example = record.examples[:2].reshape(2, -1)
+    tracked = run_of_model(store, saved, history=paths.history, example=example)
+    settings = params.visualize
+
+    with style(), whole_folder(paths.figures) as folder:
+        figures = {
+            "reconstructions": images.draw_reconstructions(
+                record.examples, record.reconstructions
+            ),
+            "filters": images.draw_filters(
+                images.decoder_filters(saved.model), _most_active(record, settings.filters)
+            ),
+            "unit_activity": codes.draw_unit_activity(record.activity, saved.rho),
+            "activity": codes.draw_activity_distribution(
+                record.activity, record.l0_counts, record.l0_threshold.item()
+            ),
+            "embedding": _draw_embedding(record, settings),
+            "class_code": codes.draw_class_code(record.activity, record.labels),
+            "learning_curves": curves.draw_learning_curves(
+                history, saved.description.best_epoch, saved.rho
+            ),
+        }
+        for name, figure in figures.items():
+            save(figure, folder / f"{name}.png", settings.dpi)
+        report = render_report(saved, metrics, {name: folder / f"{name}.png" for name in figures})
+    write_text(paths.report, report)
+    log_visualization(tracked, flatten(settings, "visualize."), paths.figures, paths.report)
+    print(f"wrote {len(figures)} figures to {paths.figures} and the report to {paths.report}")
+
+
+def _most_active(record: TestRecord, count: int) -> NDArray[np.intp]:
+    means = record.activity.mean(0, dtype=np.float64)
+    return np.argsort(-means, kind="stable")[:count]
+
+
+def _draw_embedding(record: TestRecord, settings: VisualizeParams) -> "Figure":
+    count = settings.embedding_images
+    how = {"tsne": "t-SNE", "pca": "first two principal components"}[settings.embedding]
+    print(f"laying out {min(count, len(record.labels)):,} codes by {how}", flush=True)
+    points = codes.embed(record.activity[:count], settings.embedding)
+    return codes.draw_embedding(points, record.labels[:count], how)

@@ -1,0 +1,86 @@
+"""Which code, experiment and machine: what git and DVC know of the present run."""
+
+import getpass
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from rhobeta.errors import RhobetaError
+
+# What stages write and git keeps is no change of code.
+_OUTPUTS = (":(exclude)dvc.lock", ":(exclude)reports")
+
+
+@dataclass(frozen=True)
+class Code:
+    """The commit that is checked out, and what differs from it."""
+
+    commit: str
+    branch: str
+    dirty: bool
+    diff: str
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """MLflow's own tags for code."""
+        return {
+            "mlflow.source.git.commit": self.commit,
+            "mlflow.source.git.branch": self.branch,
+            "mlflow.source.git.dirty": str(self.dirty).lower(),
+        }
+
+
+def read_code(workspace: Path) -> Code:
+    """Ask git for the state of `workspace`.
+
+    Raises `RhobetaError` where there is no git or no commit: without them nobody could tell later
+    which code made a model.
+    """
+    if shutil.which("git") is None:
+        raise RhobetaError(
+            "git is not installed, so the run could not say which code made its model.\n"
+            "Install git and run the command again."
+        )
+    commit = _git(workspace, "rev-parse", "HEAD")
+    status = _git(workspace, "status", "--porcelain", "--", ".", *_OUTPUTS)
+    return Code(
+        commit=commit,
+        branch=_git(workspace, "rev-parse", "--abbrev-ref", "HEAD"),
+        dirty=bool(status),
+        diff=_git(workspace, "diff", "HEAD", "--", ".", *_OUTPUTS),
+    )
+
+
+def experiment_tags() -> dict[str, str]:
+    """DVC's experiment name and baseline, where the stage runs in a DVC experiment."""
+    names = {"DVC_EXP_NAME": "dvc.exp_name", "DVC_EXP_BASELINE_REV": "dvc.baseline_rev"}
+    return {tag: os.environ[name] for name, tag in names.items() if os.environ.get(name)}
+
+
+def user_name() -> str:
+    """The name of the user, or `unknown` where the system has none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+def _git(workspace: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        ["git", *arguments],
+        cwd=workspace,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    if done.returncode != 0:
+        fault = done.stderr.strip().splitlines()
+        raise RhobetaError(
+            f"git cannot tell which code this is: {fault[0] if fault else 'no answer'}\n"
+            f"{workspace} must be a git repository with a commit: clone the project, or run"
+            " `git init && git add . && git commit -m start`."
+        )
+    return done.stdout.strip()

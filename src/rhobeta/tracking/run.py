@@ -1,0 +1,140 @@
+"""MLflow runs: one a training, found again by the digest of the model that it made."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rhobeta.tracking.store import Store
+
+if TYPE_CHECKING:
+    from mlflow.entities import Metric
+
+MODEL_TAG = "rhobeta.model_sha256"
+DATA_TAG = "rhobeta.data_sha256"
+_PARAMETER_LENGTH = 6000
+_LOG_BATCH = 100
+_METRICS_BATCH = 1000
+
+
+class Run:
+    """One run in a store. Values reach the store at once, but for buffered metrics."""
+
+    def __init__(self, store: Store, run_id: str) -> None:
+        self.store = store
+        self.run_id = run_id
+        self._buffer: list[Metric] = []
+
+    def log_params(self, params: Mapping[str, Any]) -> None:
+        """Log parameters; one that the run has with another value becomes a tag of its name.
+
+        MLflow never changes a parameter, but the same model can be evaluated anew with others.
+        """
+        from mlflow.entities import Param
+
+        known = self.store.client.get_run(self.run_id).data.params
+        texts = {name: str(value)[:_PARAMETER_LENGTH] for name, value in params.items()}
+        self.set_tags({k: v for k, v in texts.items() if known.get(k, v) != v})
+        new = [Param(name, value) for name, value in texts.items() if name not in known]
+        for start in range(0, len(new), _LOG_BATCH):
+            batch = new[start : start + _LOG_BATCH]
+            self.store.client.log_batch(self.run_id, params=batch)
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Set tags, over those of the same name."""
+        from mlflow.entities import RunTag
+
+        pairs = [RunTag(name, value) for name, value in tags.items()]
+        for start in range(0, len(pairs), _LOG_BATCH):
+            self.store.client.log_batch(self.run_id, tags=pairs[start : start + _LOG_BATCH])
+
+    def buffer_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
+        """Note metrics of an epoch with the time of now; `flush` sends them."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        self._buffer += [Metric(metric_name(k), v, now, step) for k, v in metrics.items()]
+
+    def flush(self) -> None:
+        """Send what is buffered."""
+        while self._buffer:
+            batch = self._buffer[:_METRICS_BATCH]
+            self.store.client.log_batch(self.run_id, metrics=batch)
+            del self._buffer[:_METRICS_BATCH]
+
+    def log_metrics(self, metrics: Mapping[str, float], *, step: int = 0) -> None:
+        """Log metrics now."""
+        self.buffer_metrics(metrics, step=step)
+        self.flush()
+
+    def log_file(self, path: Path, folder: str | None = None) -> None:
+        """Store a file among the run's artifacts."""
+        self.store.client.log_artifact(self.run_id, str(path), folder)
+
+    def log_files(self, path: Path, folder: str) -> None:
+        """Store a folder's content among the run's artifacts."""
+        self.store.client.log_artifacts(self.run_id, str(path), folder)
+
+    def log_text(self, text: str, name: str) -> None:
+        """Store text as the artifact `name`."""
+        self.store.client.log_text(self.run_id, text, name)
+
+    def log_data_set(
+        self, *, name: str, digest: str, context: str, profile: str, source: str
+    ) -> None:
+        """Log a split as one of the run's inputs; `digest` is its SHA-256, kept whole in a tag."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        # MLflow keeps at most 36 characters of a digest.
+        data_set = Dataset(
+            name=name, digest=digest[:32], source_type="local", source=source, profile=profile
+        )
+        tags = [InputTag("mlflow.data.context", context), InputTag("sha256", digest)]
+        self.store.client.log_inputs(self.run_id, datasets=[DatasetInput(data_set, tags)])
+
+
+def metric_name(name: str) -> str:
+    """The name under which MLflow takes a metric: it allows no `@`, so `l0@0.1` is `l0_at_0.1`."""
+    return name.replace("@", "_at_")
+
+
+@contextmanager
+def new_run(store: Store, *, name: str, tags: Mapping[str, str]) -> Iterator[Run]:
+    """Open a run and end it by what became of the body.
+
+    FINISHED on success; KILLED on Ctrl-C and on a request to end (SIGTERM); FAILED, with the error
+    in the tag `rhobeta.error`, on any other exception. Buffered metrics are sent in every case.
+    """
+    created = store.client.create_run(store.experiment_id, run_name=name, tags=dict(tags))
+    run = Run(store, created.info.run_id)
+    try:
+        yield run
+        run.flush()
+    except (KeyboardInterrupt, SystemExit):
+        _end(run, "KILLED", {"rhobeta.error": "interrupted"})
+        raise
+    except BaseException as error:
+        _end(run, "FAILED", {"rhobeta.error": f"{type(error).__name__}: {error}"[:5000]})
+        raise
+    store.client.set_terminated(run.run_id, "FINISHED")
+
+
+def find_run_of_model(store: Store, model_sha256: str) -> Run | None:
+    """The newest run, of any experiment in the store, that made the model with this digest."""
+    experiments = [experiment.experiment_id for experiment in store.client.search_experiments()]
+    found = store.client.search_runs(
+        experiments,
+        filter_string=f"tags.`{MODEL_TAG}` = '{model_sha256}'",
+        order_by=["attributes.start_time DESC"],
+        max_results=1,
+    )
+    return Run(store, found[0].info.run_id) if found else None
+
+
+def _end(run: Run, status: str, tags: Mapping[str, str]) -> None:
+    try:
+        run.flush()
+        run.set_tags(tags)
+    finally:
+        run.store.client.set_terminated(run.run_id, status)

@@ -1,0 +1,125 @@
+"""The MLflow store: where it is, that it can be written, and its client."""
+
+import logging
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+from rhobeta.errors import RhobetaError
+from rhobeta.paths import Paths
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_SERVER_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Store:
+    """An MLflow store that has answered, and the experiment that runs go into."""
+
+    uri: str
+    client: "MlflowClient"
+    experiment_id: str
+
+
+def store_uri(paths: Paths) -> str:
+    """`MLFLOW_TRACKING_URI` where it is set, else sqlite below the store root."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{paths.store / 'mlflow.db'}"
+
+
+def open_store(paths: Paths, experiment: str) -> Store:
+    """Reach the store, make the experiment if it is new, and return both.
+
+    Several processes may do so at once. Raises `RhobetaError` where the store cannot be reached
+    or written: stages open it first, before they spend work.
+    """
+    uri = store_uri(paths)
+    remote = urlsplit(uri).scheme in ("http", "https")
+    _quieten()
+    if remote:
+        # A server that does not answer should cost seconds, not MLflow's default of minutes.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(_SERVER_SECONDS))
+        return _open(uri, experiment, artifacts=None)
+
+    from filelock import FileLock
+
+    _require_writable(paths.store)
+    # Two processes that create the same database at once fail; so only one at a time looks.
+    with FileLock(paths.store / ".lock"):
+        return _open(uri, experiment, artifacts=paths.store / "artifacts")
+
+
+def _open(uri: str, experiment: str, artifacts: Path | None) -> Store:
+    import mlflow
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        mlflow.set_tracking_uri(uri)
+        client = MlflowClient(uri)
+        known = client.get_experiment_by_name(experiment)
+        if known is not None and known.lifecycle_stage == "deleted":
+            client.restore_experiment(known.experiment_id)
+        location = None if artifacts is None else artifacts.as_uri()
+        number = (
+            known.experiment_id
+            if known is not None
+            else client.create_experiment(experiment, artifact_location=location)
+        )
+        # MLflow puts packaged models into the experiment that is current.
+        mlflow.set_experiment(experiment_id=number)
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        raise RhobetaError(_unreachable(uri, error)) from None
+    return Store(uri, client, number)
+
+
+def _require_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".write-test-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+        database = folder / "mlflow.db"
+        if database.exists():
+            with database.open("ab"):
+                pass
+    except OSError as error:
+        raise RhobetaError(
+            f"The run cannot be recorded: {folder} is not writable ({error.strerror}).\n"
+            f"Make it writable (chmod -R u+w {folder}), free disk space, or point"
+            " MLFLOW_TRACKING_URI at another store."
+        ) from None
+
+
+def _unreachable(uri: str, error: Exception) -> str:
+    reason = " ".join(str(error).split())
+    reason = reason if len(reason) < 300 else f"{reason[:300]}..."
+    place = without_password(uri)
+    if uri.startswith("sqlite"):
+        advice = (
+            "Close other programs that hold it, or move the file away: a new one is made, and"
+            " `rhobeta train` records into it."
+        )
+    else:
+        advice = "Start the server, or unset MLFLOW_TRACKING_URI to record into mlruns/."
+    return f"The MLflow store {place} cannot be used: {reason}\n{advice}"
+
+
+def without_password(uri: str) -> str:
+    """`uri` with any user name and password left out, fit for a message or a tag."""
+    parts = urlsplit(uri)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def _quieten() -> None:
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # Read when mlflow is imported. Migrations and hints are no news to who trains a model.
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    logging.getLogger("alembic").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"mlflow\..*")

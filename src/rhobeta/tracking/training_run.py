@@ -1,0 +1,64 @@
+"""What the run of a training is called, tagged and fed with."""
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from rhobeta.data.splits import Manifest, SplitName
+from rhobeta.tracking.provenance import Code, experiment_tags, user_name
+from rhobeta.tracking.run import DATA_TAG, Run
+
+_INPUTS: tuple[tuple[SplitName, str], ...] = (("train", "training"), ("validation", "validation"))
+
+
+def run_name(parameters: Mapping[str, Any]) -> str:
+    """What tells this run from others: DVC's experiment name where there is one, and the model.
+
+    `parameters` are by dotted path.
+    """
+    sizes = "-".join(str(size) for size in parameters["model.hidden_sizes"])
+    model = f"{parameters['data.name']} {sizes} {parameters['model.code_activation']}"
+    if parameters["penalty.kind"] == "none":
+        penalty = "no penalty"
+    else:
+        penalty = f"rho={parameters['penalty.rho']:g} beta={parameters['penalty.beta']:g}"
+    prefix = f"{experiment}: " if (experiment := os.environ.get("DVC_EXP_NAME")) else ""
+    return f"{prefix}{model} {penalty}"
+
+
+def training_tags(code: Code, manifest: Manifest) -> dict[str, str]:
+    """Identity of data and code, and DVC's experiment."""
+    return {
+        "mlflow.user": user_name(),
+        "mlflow.source.name": "rhobeta train",
+        "mlflow.source.type": "LOCAL",
+        "rhobeta.stage": "train",
+        DATA_TAG: manifest.sha256,
+        **code.tags,
+        **experiment_tags(),
+    }
+
+
+def log_training_data(run: Run, manifest: Manifest) -> None:
+    """Log the train and validation splits as the run's inputs."""
+    for split, context in _INPUTS:
+        log_split(run, manifest, split, context)
+
+
+def log_split(run: Run, manifest: Manifest, split: SplitName, context: str) -> None:
+    """Log one split as an input of the run in `context` (training, validation, evaluation)."""
+    facts = manifest.splits[split]
+    run.log_data_set(
+        name=f"{manifest.parameters['data.name']}-{split}",
+        digest=manifest.digest(split),
+        context=context,
+        source=json.dumps({"uri": f"data/processed/{split}.safetensors"}),
+        profile=json.dumps(
+            {
+                "images": facts["images"],
+                "image_shape": list(manifest.image_shape),
+                "per_class": facts["per_class"],
+            }
+        ),
+    )

@@ -1,0 +1,119 @@
+"""Lightning callbacks: the best weights, the history, and progress for the person who waits."""
+
+import csv
+import io
+import sys
+from typing import Any
+
+import pytorch_lightning as pl
+from torch import Tensor
+
+from rhobeta.training.module import SparseAutoencoderModule
+
+_PLAIN_LINES = 10
+
+
+class BestWeights(pl.Callback):
+    """Keeps a copy of the weights of the epoch with the lowest validation loss."""
+
+    def __init__(self) -> None:
+        self.state: dict[str, Tensor] = {}
+        self.epoch = 0
+        """The epoch, from 1, of the kept weights; 0 before the first."""
+        self.metrics: dict[str, float] = {}
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep this epoch's weights if its validation loss is the lowest so far."""
+        module = _ours(pl_module)
+        loss = module.epoch_metrics["validation/loss"]
+        if not self.metrics or loss < self.metrics["validation/loss"]:
+            weights = module.autoencoder.state_dict()
+            self.state = {name: value.detach().clone() for name, value in weights.items()}
+            self.metrics = dict(module.epoch_metrics)
+            self.epoch = trainer.current_epoch + 1
+
+
+class History(pl.Callback):
+    """Collects the metrics of every epoch."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Add this epoch's metrics."""
+        epoch = {"epoch": trainer.current_epoch + 1}
+        self.rows.append(epoch | _ours(pl_module).epoch_metrics)
+
+    def as_csv(self) -> str:
+        """The history as a table; `train/mse` becomes the column `train_mse`."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(name.replace("/", "_") for name in self.rows[0])
+        for row in self.rows:
+            writer.writerow(f"{value:.9g}" for value in row.values())
+        return text.getvalue()
+
+
+class Progress(pl.Callback):
+    """A bar on a terminal; elsewhere about ten plain lines in all."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Open the bar."""
+        from tqdm import tqdm
+
+        total = (trainer.max_epochs or 0) * int(trainer.num_training_batches)
+        self._bar = tqdm(
+            total=total,
+            disable=not (sys.stderr.isatty() and trainer.is_global_zero),
+            bar_format="{desc} |{bar}| {elapsed}<{remaining} {postfix}",
+        )
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Advance the bar by one chunk of mini-batches."""
+        if not self._bar.disable:
+            self._bar.set_description(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
+            self._bar.set_postfix_str(_in_words(_ours(pl_module).running_metrics()))
+            self._bar.update()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Print a plain line where there is no bar."""
+        epoch, epochs = trainer.current_epoch + 1, trainer.max_epochs or 0
+        due = epoch == 1 or epoch == epochs or epoch % max(1, epochs // _PLAIN_LINES) == 0
+        if self._bar.disable and trainer.is_global_zero and due:
+            metrics = _ours(pl_module).epoch_metrics
+            train = {k.removeprefix("train/"): v for k, v in metrics.items() if "train/" in k}
+            validation = f"validation mse {metrics['validation/mse']:.5f}"
+            print(f"epoch {epoch}/{epochs}: {_in_words(train)}, {validation}", flush=True)
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Close the bar, also after an error."""
+        if self._bar is not None:
+            self._bar.close()
+
+
+def epoch_metrics(module: pl.LightningModule) -> dict[str, float]:
+    """Metrics of the epoch that has just ended, by name (`train/mse`, `validation/fvu`)."""
+    return _ours(module).epoch_metrics
+
+
+def _ours(module: pl.LightningModule) -> SparseAutoencoderModule:
+    if not isinstance(module, SparseAutoencoderModule):
+        raise TypeError(f"expected a SparseAutoencoderModule, found {type(module).__name__}")
+    return module
+
+
+def _in_words(metrics: dict[str, float]) -> str:
+    return (
+        f"loss {metrics['loss']:.5f}, mse {metrics['mse']:.5f}, KL {metrics['penalty']:.4f},"
+        f" mean activation {metrics['mean_activity']:.4f}"
+    )
