@@ -1,0 +1,48 @@
+# Everything runs in .venv, which the first target makes; no activation is needed.
+#   make repro   the pipeline: data, training, evaluation, pictures, one MLflow run
+#   make test    linters, types and all fast tests
+#   make ui      the MLflow UI on this machine
+#   make bench   speed, against the bare loop
+#   make setup TORCH_INDEX=ADDRESS   torch from another index, such as PyTorch's own for CPU only
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 5000
+
+# Stages and DVC find the environment's commands first.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PYTHONUNBUFFERED := 1
+
+.PHONY: setup repro test test-all lint ui bench lock clean-env
+
+setup: $(VENV)/.ready
+
+# Made anew when what goes in, or how, has changed. A failed attempt leaves no stamp.
+$(VENV)/.ready: requirements.lock pyproject.toml tools/setup.sh
+	@PYTHON="$(PYTHON)" TORCH_INDEX="$(TORCH_INDEX)" sh tools/setup.sh "$(VENV)"
+
+repro: setup
+	@dvc repro
+	@rhobeta summary
+
+test: setup lint
+	@pytest -q -m "not slow" -n 2 tests
+
+test-all: setup lint
+	@pytest -q -n 2 tests
+
+lint: setup
+	@ruff check src tests benchmarks
+	@ruff format --check --quiet src tests benchmarks || \
+		{ echo "some files are not formatted: run .venv/bin/ruff format src tests benchmarks"; exit 1; }
+	@mypy
+
+ui: setup
+	@rhobeta ui --port $(PORT)
+
+bench: setup
+	@python benchmarks/run.py
+
+lock:
+	@sh tools/lock.sh

@@ -41,7 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"rhobeta {options.command}: {message}", file=sys.stderr)
     except KeyboardInterrupt:
-        print(f"\nrhobeta {options.command}: interrupted; nothing half-written was left.", file=sys.stderr)
+        print(
+            f"\nrhobeta {options.command}: interrupted; nothing half-written was left.",
+            file=sys.stderr,
+        )
         return 130
     return 1
 

@@ -100,15 +100,17 @@ def read_json(path: Path, *, made_by: str) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise RhobetaError(f"{path} is not valid JSON ({error}).\nRun `{made_by}` again.") from error
+        raise RhobetaError(
+            f"{path} is not valid JSON ({error}).\nRun `{made_by}` again."
+        ) from error
 
 
 def require_file(path: Path, *, made_by: str) -> Path:
     """Return `path` if it is a file; else raise `RhobetaError` naming the command that makes it."""
     if not path.is_file():
         raise RhobetaError(
-            f"{path} is missing.\nIt is written by `{made_by}`; `dvc repro` runs all that is needed,"
-            " and `dvc pull` or `dvc checkout` brings it where it was made before."
+            f"{path} is missing.\nIt is written by `{made_by}`; `dvc repro` runs all that is"
+            " needed, and `dvc pull` or `dvc checkout` brings it where it was made before."
         )
     return path
 

@@ -216,7 +216,8 @@ def flatten(section: BaseModel, prefix: str = "") -> dict[str, Any]:
 
 
 def _parse(path: Path) -> Any:
-    from ruamel.yaml import YAML, YAMLError
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
     try:
         return YAML(typ="safe").load(path.read_text(encoding="utf-8"))

@@ -22,7 +22,9 @@ def print_summary(params: Params, paths: Paths) -> None:
     print(f"model    {paths.model}")
     print(f"         SHA-256 {saved.sha256}")
     if run is None:
-        print(f"MLflow   no run of this model in {without_password(store.uri)}; `dvc repro` makes one")
+        print(
+            f"MLflow   no run of this model in {without_password(store.uri)}; `dvc repro` makes one"
+        )
     else:
         print(f"MLflow   run {run.run_id} in {without_password(store.uri)}; `make ui` shows it")
 

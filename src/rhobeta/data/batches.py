@@ -34,13 +34,8 @@ class ShuffledChunks:
     def __iter__(self) -> Iterator[Tensor]:
         order = permutation(len(self._images), seed=self._seed, epoch=self._epoch)
         order = order.to(self._images.device)
-        for chosen in order.split(self._chunk_size):
+        for chosen in torch.split(order, self._chunk_size):
             yield self._images[chosen]
-
-    @property
-    def images(self) -> int:
-        """Images in an epoch."""
-        return len(self._images)
 
     @property
     def sampler(self) -> "ShuffledChunks":

@@ -87,11 +87,10 @@ def _bytes(values: NDArray[Any], name: str) -> NDArray[np.uint8]:
         return values
     if np.issubdtype(values.dtype, np.integer) and values.size:
         low, high = int(values.min()), int(values.max())
-        if 0 <= low and high <= 255:
+        if low >= 0 and high <= 255:
             return values.astype(np.uint8)
         raise RhobetaError(f"{name} holds integers from {low} to {high}; expected 0 to 255.")
     raise RhobetaError(
         f"{name} holds {values.dtype}; expected bytes (uint8, 0 to 255)."
         " Images in [0, 1] become bytes with `(images * 255).round().astype('uint8')`."
     )
-

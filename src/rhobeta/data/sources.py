@@ -266,7 +266,9 @@ def _shortest_reason(error: Exception) -> str:
     # requests wraps urllib3, which wraps the socket's error; the innermost one is for people.
     cause: BaseException = error
     while (inner := getattr(cause, "reason", None)) or cause.args:
-        nested = inner if isinstance(inner, BaseException) else cause.args[0] if cause.args else None
+        nested = (
+            inner if isinstance(inner, BaseException) else cause.args[0] if cause.args else None
+        )
         if not isinstance(nested, BaseException):
             break
         cause = nested

@@ -147,9 +147,7 @@ def read_manifest(folder: Path) -> Manifest:
             sha256=str(content["sha256"]),
         )
     except (TypeError, KeyError, ValueError, IndexError):
-        raise RhobetaError(
-            f"{path} does not describe splits.\nRun `{_MADE_BY}` again."
-        ) from None
+        raise RhobetaError(f"{path} does not describe splits.\nRun `{_MADE_BY}` again.") from None
 
 
 def read_split(folder: Path, name: SplitName, manifest: Manifest) -> LabelledImages:

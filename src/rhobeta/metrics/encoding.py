@@ -26,7 +26,7 @@ def encode_images(model: Autoencoder, pixels: NDArray[np.float32]) -> Encoded:
     """Codes, activities and reconstructions of images ([images, pixels] in [0, 1])."""
     codes, activities, reconstructions = [], [], []
     with torch.inference_mode():
-        for piece in torch.from_numpy(pixels).split(_PIECE):
+        for piece in torch.split(torch.from_numpy(pixels), _PIECE):
             output = model(piece)
             codes.append(output.code)
             activities.append(model.activity(output.code))

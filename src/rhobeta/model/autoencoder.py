@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -53,9 +54,7 @@ class Architecture:
             )
         for name in (self.code_activation, self.hidden_activation, self.output_activation):
             if name not in ACTIVATIONS:
-                raise RhobetaError(
-                    f"Unknown activation {name!r}; known: {', '.join(ACTIVATIONS)}."
-                )
+                raise RhobetaError(f"Unknown activation {name!r}; known: {', '.join(ACTIVATIONS)}.")
 
     @property
     def pixels(self) -> int:
@@ -118,7 +117,7 @@ class Autoencoder(nn.Module):
         self._activity = _ACTIVITY[architecture.code_activation]
 
     def pre_activation(self, x: Tensor) -> Tensor:
-        """z of images x (shape: [batch, pixels], in [0, 1] -> [batch, units])."""
+        """Z of images x (shape: [batch, pixels], in [0, 1] -> [batch, units])."""
         return self._through(self.encoder, x)
 
     def encode(self, x: Tensor) -> Tensor:
@@ -147,5 +146,4 @@ class Autoencoder(nn.Module):
 
 
 def _linear_layers(sizes: tuple[int, ...]) -> nn.ModuleList:
-    pairs = zip(sizes[:-1], sizes[1:], strict=True)
-    return nn.ModuleList(nn.Linear(n_in, n_out) for n_in, n_out in pairs)
+    return nn.ModuleList(nn.Linear(n_in, n_out) for n_in, n_out in pairwise(sizes))

@@ -51,5 +51,5 @@ class Objective:
 
 
 def ng_beta(beta: float, pixels: int) -> float:
-    """beta' of CS294A's cost that weighs the penalty as `beta` does here: beta * pixels / 2."""
+    """Beta' of CS294A's cost that weighs the penalty as `beta` does here: beta * pixels / 2."""
     return beta * pixels / 2

@@ -51,9 +51,7 @@ def bernoulli_kl(means: LogMeans, rho: float | Tensor) -> Tensor:
     `rho` is the target mean activation, in (0, 1), as a number or a tensor.
     """
     rho = torch.as_tensor(rho, dtype=means.log_q.dtype, device=means.log_q.device)
-    return rho * (torch.log(rho) - means.log_q) + (1 - rho) * (
-        torch.log1p(-rho) - means.log_not_q
-    )
+    return rho * (torch.log(rho) - means.log_q) + (1 - rho) * (torch.log1p(-rho) - means.log_not_q)
 
 
 def code_logits(pre_activation: Tensor, code_activation: str) -> Tensor:

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import struct
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from rhobeta.errors import RhobetaError
@@ -56,7 +57,9 @@ def model_to_bytes(model: Autoencoder, description: ModelDescription) -> bytes:
     """Serialise weights and description; the same model gives the same bytes."""
     from safetensors.torch import save
 
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    tensors = {
+        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
+    }
     # One entry only: safetensors does not keep the order of several.
     described = {"format": _FORMAT, **dataclasses.asdict(description)}
     return save(tensors, metadata={"rhobeta": json.dumps(described, sort_keys=True)})
@@ -103,7 +106,7 @@ def _require_shapes(tensors: dict[str, Any], architecture: Architecture, name: s
             ("encoder", architecture.layer_sizes),
             ("decoder", architecture.layer_sizes[::-1]),
         )
-        for index, (n_in, n_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True))
+        for index, (n_in, n_out) in enumerate(pairwise(sizes))
         for kind, shape in (("weight", (n_out, n_in)), ("bias", (n_out,)))
     }
     found = {key: tuple(value.shape) for key, value in tensors.items()}

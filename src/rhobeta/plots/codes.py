@@ -77,7 +77,7 @@ def draw_class_code(activity: NDArray[np.float32], labels: NDArray[np.uint8]) ->
     )
     bar = figure.colorbar(image, ax=axis, pad=0.01)
     bar.set_label("mean activation")
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     return figure
 
 
@@ -87,7 +87,7 @@ def draw_embedding(points: NDArray[np.float64], labels: NDArray[np.uint8], how: 
     for index, label in enumerate(np.unique(labels)):
         chosen = points[labels == label]
         colour = CLASS_COLOURS[index % len(CLASS_COLOURS)]
-        axis.scatter(*chosen.T, s=7, color=colour, alpha=0.75, linewidths=0)
+        axis.scatter(chosen[:, 0], chosen[:, 1], s=7, color=colour, alpha=0.75, linewidths=0)
         axis.annotate(
             str(label),
             np.median(chosen, axis=0),
@@ -112,7 +112,8 @@ def embed(
     from sklearn.decomposition import PCA
 
     if how == "pca":
-        return PCA(n_components=2, svd_solver="full").fit_transform(activity.astype(np.float64))
+        pca = PCA(n_components=2, svd_solver="full")
+        return np.asarray(pca.fit_transform(activity.astype(np.float64)))
     from sklearn.manifold import TSNE
 
     perplexity = min(30.0, (len(activity) - 1) / 3)

@@ -118,7 +118,11 @@ def result_rows(metrics: Mapping[str, Mapping[str, Any]], rho: float | None) -> 
 
     def against(floor: str, name: str, meaning: str) -> Row:
         return Row(
-            f"MSE against {name}", mse, f"{floors[f'{floor}_mse']:.5f}", _verdict(beats[floor]), meaning
+            f"MSE against {name}",
+            mse,
+            f"{floors[f'{floor}_mse']:.5f}",
+            _verdict(beats[floor]),
+            meaning,
         )
 
     rows = [
@@ -144,11 +148,13 @@ def result_rows(metrics: Mapping[str, Mapping[str, Any]], rho: float | None) -> 
         ),
     ]
     rows += [
-        Row(f"L0 above {name.removeprefix('l0@')}", f"{value:.1f}", "", "", "active units per image")
+        Row(
+            f"L0 above {name.removeprefix('l0@')}", f"{value:.1f}", "", "", "active units per image"
+        )
         for name, value in sparsity.items()
         if name.startswith("l0@")
     ]
-    return rows + [
+    rows += [
         Row("Gini", f"{sparsity['gini']:.3f}", "", "", "0 is an even code, towards 1 a sparse one"),
         Row("Hoyer", f"{sparsity['hoyer']:.3f}", "", "", "0 is an even code, 1 one active unit"),
         Row(
@@ -167,6 +173,7 @@ def result_rows(metrics: Mapping[str, Mapping[str, Any]], rho: float | None) -> 
             "units that never rise, never change, never rest",
         ),
     ]
+    return rows
 
 
 def _verdict(beats: bool) -> str:

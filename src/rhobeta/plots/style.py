@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rhobeta.files import whole_file
 
@@ -20,7 +20,7 @@ CLASS_COLOURS = (
 )  # fmt: skip
 SEQUENTIAL, DIVERGING = "cividis", "RdBu_r"
 
-_STYLE = {
+_STYLE: dict[str, Any] = {
     "figure.constrained_layout.use": True,
     "font.family": "DejaVu Sans",
     "font.size": 10,
@@ -48,9 +48,12 @@ _STYLE = {
 def style() -> Iterator[None]:
     """Draw in the project's style, without a display."""
     import matplotlib as mpl
+    from matplotlib import pyplot as plt
 
-    mpl.use("Agg")
-    with mpl.rc_context({**mpl.rcParamsDefault, **_STYLE, "backend": "Agg"}):
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.use("Agg")
+        plt.style.use(_STYLE)
         yield
 
 

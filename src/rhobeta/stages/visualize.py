@@ -36,9 +36,7 @@ def run(params: Params, paths: Paths) -> None:
 
     with style(), whole_folder(paths.figures) as folder:
         figures = {
-            "reconstructions": images.draw_reconstructions(
-                record.examples, record.reconstructions
-            ),
+            "reconstructions": images.draw_reconstructions(record.examples, record.reconstructions),
             "filters": images.draw_filters(
                 images.decoder_filters(saved.model), _most_active(record, settings.filters)
             ),

@@ -51,6 +51,7 @@ def fit(
         Autoencoder(architecture, seed=seed),
         objective,
         optimization,
+        train_images=len(pixels),
         mean_image=torch.from_numpy(pixels.mean(0, dtype="float64") / 255),
     )
     images = ImagesInMemory(

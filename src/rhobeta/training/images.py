@@ -60,7 +60,7 @@ class OrderedPieces:
     """A split in its own order, in large pieces (a bare list would mean several loaders)."""
 
     def __init__(self, images: Tensor) -> None:
-        self._pieces = images.split(_VALIDATION_CHUNK)
+        self._pieces = torch.split(images, _VALIDATION_CHUNK)
 
     def __len__(self) -> int:
         return len(self._pieces)

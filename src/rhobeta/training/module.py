@@ -45,6 +45,9 @@ class SparseAutoencoderModule(pl.LightningModule):
     Optimisation is manual: one training step takes a chunk of mini-batches (bytes of shape
     [images, pixels]) and steps the optimiser once for each, which keeps Lightning's bookkeeping
     off the single step. Sums stay on the device and are read once an epoch.
+
+    `train_images` is their number, which the learning rate's course needs; `mean_image` is their
+    mean in [0, 1] (shape: [pixels]), to which the fraction of variance unexplained refers.
     """
 
     def __init__(
@@ -53,6 +56,7 @@ class SparseAutoencoderModule(pl.LightningModule):
         objective: Objective,
         optimization: Optimization,
         *,
+        train_images: int,
         mean_image: Tensor,
         measurement: Measurement | None = None,
     ) -> None:
@@ -67,6 +71,7 @@ class SparseAutoencoderModule(pl.LightningModule):
         self._mean_image = mean_image
         self._sums = torch.zeros(4, dtype=torch.float64)
         self._images_seen = 0
+        self._steps_per_epoch = math.ceil(train_images / optimization.batch_size)
         self._steps_done = 0
         self._rate = 0.0
 
@@ -94,7 +99,7 @@ class SparseAutoencoderModule(pl.LightningModule):
     def training_step(self, chunk: Tensor, batch_idx: int) -> None:
         """One optimiser step for each mini-batch in `chunk` (bytes, [images, pixels])."""
         optimizer = cast(Optimizer, self.optimizers())
-        for images in chunk.split(self._optimization.batch_size):
+        for images in torch.split(chunk, self._optimization.batch_size):
             x = to_unit_interval(images)
             output = self.autoencoder(x)
             terms = self.objective(output, x)
@@ -159,16 +164,12 @@ class SparseAutoencoderModule(pl.LightningModule):
 
     def _set_learning_rate(self, optimizer: Optimizer) -> None:
         settings = self._optimization
-        steps_per_epoch = math.ceil(self._epoch_size() / settings.batch_size)
         self._rate = settings.learning_rate * rate_factor(
-            self._steps_done, steps_per_epoch, settings.epochs, settings.schedule
+            self._steps_done, self._steps_per_epoch, settings.epochs, settings.schedule
         )
         for group in optimizer.param_groups:
             group["lr"] = self._rate
         self._steps_done += 1
-
-    def _epoch_size(self) -> int:
-        return int(self.trainer.train_dataloader.images)
 
     def _require_finite(self) -> None:
         broken = [k for k, v in self.epoch_metrics.items() if not math.isfinite(v)]

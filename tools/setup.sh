@@ -1,0 +1,35 @@
+#!/bin/sh
+# Make or renew the virtual environment $1 from requirements.lock.
+#
+#   PYTHON       the interpreter to make it with (3.11 or later)
+#   TORCH_INDEX  take torch and torchvision, in the locked versions, from this index instead of the
+#                lock's own: PyTorch's index for CPUs saves several gigabytes of CUDA libraries
+set -eu
+venv=$1
+python=${PYTHON:-python3}
+
+command -v git >/dev/null || { echo "git is not installed; install it and try again" >&2; exit 1; }
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+    echo "$("$python" --version) at $(command -v "$python") is too old; 3.11 or later is needed." >&2
+    echo "Name another: make setup PYTHON=python3.12" >&2
+    exit 1
+}
+
+rm -f "$venv/.ready"
+[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+pip() { "$venv/bin/python" -m pip --disable-pip-version-check --quiet "$@"; }
+
+echo "installing the environment into $venv (some minutes the first time) ..."
+if [ -n "${TORCH_INDEX:-}" ]; then
+    # Without the locked torch and all that only CUDA needs; each remaining package keeps its hash.
+    awk '/^[^ #]/ { skip = /^(torch|torchvision|triton|nvidia-|cuda-)/ } !skip' requirements.lock \
+        > "$venv/requirements-no-torch.txt"
+    pip install --require-hashes --no-deps -r "$venv/requirements-no-torch.txt"
+    torch=$(sed -n 's/^\(torch==[^ ;]*\).*/\1/p' requirements.lock)
+    vision=$(sed -n 's/^\(torchvision==[^ ;]*\).*/\1/p' requirements.lock)
+    pip install --no-deps --index-url "$TORCH_INDEX" "$torch" "$vision"
+else
+    pip install --require-hashes --no-deps -r requirements.lock
+fi
+pip install --no-deps --no-build-isolation --editable .
+touch "$venv/.ready"
