@@ -40,9 +40,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if message is None:
             raise
         print(f"rhobeta {options.command}: {message}", file=sys.stderr)
+    except Exception as error:
+        if not _comes_from_the_store(error):
+            raise
+        from rhobeta.tracking.store import without_password
+
+        reason = without_password(" ".join(str(error).split()))[:500]
+        print(
+            f"rhobeta {options.command}: the MLflow store failed in the middle of the work:"
+            f" {reason}\nNothing was left that looks finished. See to the store (its server, its"
+            " disk, who else holds it) and run the command again.",
+            file=sys.stderr,
+        )
     except KeyboardInterrupt:
         print(
-            f"\nrhobeta {options.command}: interrupted; nothing half-written was left.",
+            f"\nrhobeta {options.command}: interrupted.",
             file=sys.stderr,
         )
         return 130
@@ -72,6 +84,10 @@ def _dispatch(options: argparse.Namespace) -> int:
 
         print_summary(params, paths)
         return 0
+    if options.command == "ui":
+        from rhobeta.tracking.ui import serve_ui
+
+        serve_ui(paths, params.runtime.experiment, options.port)
     importlib.import_module(f"rhobeta.stages.{options.command}").run(params, paths)
     return 0
 
@@ -83,10 +99,12 @@ def _parser() -> argparse.ArgumentParser:
         epilog="`dvc repro` runs the five stages in order, each only where something changed.",
     )
     parser.add_argument("--version", action="version", version=f"rhobeta {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND [-h]")
     for name, help_text in _STAGES.items():
         commands.add_parser(name, help=f"stage: {help_text}", description=help_text.capitalize())
     commands.add_parser("summary", help="print the results and where they are")
+    ui = commands.add_parser("ui", help="show the runs in MLflow's UI on this machine")
+    ui.add_argument("--port", type=int, default=5000, help="default: %(default)s")
     params = commands.add_parser("params", help="check params.yaml and print every value")
     params.add_argument("--schema", action="store_true", help="print its JSON schema instead")
     return parser
@@ -111,9 +129,14 @@ def _run_the_workspace_code() -> None:
             return
 
 
+def _comes_from_the_store(error: Exception) -> bool:
+    # By name, so that a command without a store does not import these libraries.
+    return type(error).__module__.partition(".")[0] in ("mlflow", "sqlalchemy")
+
+
 def _explain(error: OSError) -> str | None:
     place = error.filename or "a file"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return (
             f"the disk is full: {place} could not be written, and nothing half-written was left.\n"
             "Free some space and run the command again."

@@ -1,10 +1,9 @@
 """What `rhobeta summary` prints: the results, and where everything is."""
 
-from rhobeta.files import read_json
+from rhobeta.files import read_json, require_file, sha256_of_file
 from rhobeta.params import Params
 from rhobeta.paths import Paths
-from rhobeta.plots.report import Row, result_rows
-from rhobeta.stages.model_file import read_model
+from rhobeta.plots.results import Row, result_rows
 from rhobeta.tracking.run import find_run_of_model
 from rhobeta.tracking.store import open_store, without_password
 
@@ -12,15 +11,15 @@ from rhobeta.tracking.store import open_store, without_password
 def print_summary(params: Params, paths: Paths) -> None:
     """Print the table of results, and the places of report, figures and MLflow run."""
     metrics = read_json(paths.metrics, made_by="rhobeta evaluate")
-    saved = read_model(paths.model)
+    model_sha256 = sha256_of_file(require_file(paths.model, made_by="rhobeta train"))
     store = open_store(paths, params.runtime.experiment)
-    run = find_run_of_model(store, saved.sha256)
-    print(as_table(result_rows(metrics, saved.rho)))
+    run = find_run_of_model(store, model_sha256)
+    print(as_table(result_rows(metrics)))
     print()
     print(f"report   {paths.report}")
     print(f"figures  {paths.figures}")
     print(f"model    {paths.model}")
-    print(f"         SHA-256 {saved.sha256}")
+    print(f"         SHA-256 {model_sha256}")
     if run is None:
         print(
             f"MLflow   no run of this model in {without_password(store.uri)}; `dvc repro` makes one"

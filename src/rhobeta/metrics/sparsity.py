@@ -46,7 +46,8 @@ class SparsityStatistics:
 
     def as_metrics(self, rho: float | None) -> dict[str, float]:
         """Named numbers; with the target `rho` also the distance of the units' means to it."""
-        metrics = {
+        metrics: dict[str, float] = {} if rho is None else {"rho_target": rho}
+        metrics |= {
             "rho_hat_mean": self.mean_activity.mean().item(),
             "rho_hat_min": self.mean_activity.min().item(),
             "rho_hat_max": self.mean_activity.max().item(),

@@ -8,17 +8,7 @@ from typing import Any
 
 from rhobeta.model.objective import ng_beta
 from rhobeta.model.weights import SavedModel
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table of results."""
-
-    name: str
-    value: str
-    floor: str
-    verdict: str
-    meaning: str
+from rhobeta.plots.results import result_rows
 
 
 @dataclass(frozen=True)
@@ -101,80 +91,10 @@ def render_report(
         layers="-".join([*layers, *layers[-2::-1]]),
         penalised=saved.rho is not None,
         ng_beta=ng_beta(float(parameters["penalty.beta"]), saved.model.architecture.pixels),
-        rows=result_rows(metrics, saved.rho),
+        rows=result_rows(metrics),
         sections=SECTIONS,
         pictures=pictures,
         best_epoch=saved.description.best_epoch,
         model_sha256=saved.sha256,
         data_sha256=saved.description.data_sha256,
     )
-
-
-def result_rows(metrics: Mapping[str, Mapping[str, Any]], rho: float | None) -> list[Row]:
-    """The table of results, each beside its floor with a verdict."""
-    reconstruction, sparsity = metrics["reconstruction"], metrics["sparsity"]
-    floors, probe, beats = metrics["floors"], metrics["probe"], metrics["beats"]
-    mse = f"{reconstruction['mse']:.5f}"
-
-    def against(floor: str, name: str, meaning: str) -> Row:
-        return Row(
-            f"MSE against {name}",
-            mse,
-            f"{floors[f'{floor}_mse']:.5f}",
-            _verdict(beats[floor]),
-            meaning,
-        )
-
-    rows = [
-        against("mean_image", "the mean image", "squared error per pixel; lower is better"),
-        against("pca", "PCA of the same size", "the best linear code with as many numbers"),
-        against("pca_clipped", "PCA clipped to [0, 1]", "the same, helped to stay in range"),
-        Row("FVU", f"{reconstruction['fvu']:.3f}", "1", "", "share of the variance not explained"),
-        Row("PSNR", f"{reconstruction['psnr_db']:.2f} dB", "", "", "higher is better"),
-        Row(
-            "Linear probe",
-            f"{probe['code_accuracy']:.2%}",
-            f"{probe['pixel_accuracy']:.2%}",
-            _verdict(beats["pixel_probe"]),
-            "accuracy of a linear classifier on the code; beside it, on raw pixels",
-        ),
-        Row(
-            "Mean activation",
-            f"{sparsity['rho_hat_mean']:.4f}",
-            "" if rho is None else f"target {rho:g}",
-            "",
-            f"mean over units; they range from {sparsity['rho_hat_min']:.4f} to"
-            f" {sparsity['rho_hat_max']:.4f}",
-        ),
-    ]
-    rows += [
-        Row(
-            f"L0 above {name.removeprefix('l0@')}", f"{value:.1f}", "", "", "active units per image"
-        )
-        for name, value in sparsity.items()
-        if name.startswith("l0@")
-    ]
-    rows += [
-        Row("Gini", f"{sparsity['gini']:.3f}", "", "", "0 is an even code, towards 1 a sparse one"),
-        Row("Hoyer", f"{sparsity['hoyer']:.3f}", "", "", "0 is an even code, 1 one active unit"),
-        Row(
-            "Treves-Rolls",
-            f"{sparsity['treves_rolls']:.3f}",
-            "",
-            "",
-            "1 is an even code, towards 0 a sparse one",
-        ),
-        Row(
-            "Dead, constant, saturated units",
-            f"{sparsity['dead_units']}, {sparsity['constant_units']},"
-            f" {sparsity['saturated_units']}",
-            "0, 0, 0",
-            "",
-            "units that never rise, never change, never rest",
-        ),
-    ]
-    return rows
-
-
-def _verdict(beats: bool) -> str:
-    return "beats it" if beats else "does not beat it"

@@ -2,11 +2,12 @@
 
 import logging
 import os
+import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
@@ -98,7 +99,7 @@ def _require_writable(folder: Path) -> None:
 
 
 def _unreachable(uri: str, error: Exception) -> str:
-    reason = " ".join(str(error).split())
+    reason = without_password(" ".join(str(error).split()))
     reason = reason if len(reason) < 300 else f"{reason[:300]}..."
     place = without_password(uri)
     if uri.startswith("sqlite"):
@@ -113,8 +114,7 @@ def _unreachable(uri: str, error: Exception) -> str:
 
 def without_password(uri: str) -> str:
     """`uri` with any user name and password left out, fit for a message or a tag."""
-    parts = urlsplit(uri)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    return re.sub(r"//[^/@]*@", "//", uri)
 
 
 def _quieten() -> None:

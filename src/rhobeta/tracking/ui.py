@@ -1,0 +1,43 @@
+"""MLflow's UI on the loopback address, with its protections as they come."""
+
+import os
+import socket
+import sys
+from typing import NoReturn
+from urllib.parse import urlsplit
+
+from rhobeta.errors import RhobetaError
+from rhobeta.paths import Paths
+from rhobeta.tracking.store import open_store, store_uri, without_password
+
+_HOST = "127.0.0.1"
+
+
+def serve_ui(paths: Paths, experiment: str, port: int) -> NoReturn:
+    """Become the MLflow server for the project's store; does not return.
+
+    Raises `RhobetaError` where the port is taken, or the store is a server of its own.
+    """
+    uri = store_uri(paths)
+    if urlsplit(uri).scheme in ("http", "https"):
+        raise RhobetaError(
+            f"MLFLOW_TRACKING_URI names a server, which has a UI of its own: open"
+            f" {without_password(uri)} in a browser."
+        )
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_HOST, port))
+        except (OSError, OverflowError) as error:
+            raise RhobetaError(
+                f"Port {port} cannot be used ({error}).\nChoose another: make ui PORT=5001"
+            ) from None
+    store = open_store(paths, experiment)
+    print(
+        f"runs of {paths.workspace.name}: http://{_HOST}:{port}/#/experiments/{store.experiment_id}"
+    )
+    print("Ctrl-C ends it.", flush=True)
+    command = [sys.executable, "-m", "mlflow", "server", "--host", _HOST, "--port", str(port)]
+    command += ["--workers", "1", "--backend-store-uri", uri]
+    command += ["--default-artifact-root", (paths.store / "artifacts").as_uri()]
+    os.execv(sys.executable, command)  # noqa: S606

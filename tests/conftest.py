@@ -1,0 +1,85 @@
+"""Fixtures that all tests share: real digits, parameters, and a project to run stages in."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from helpers import DIGITS, QUICK, REPOSITORY, git, with_changes, write_params
+from rhobeta.data.labelled import LabelledImages
+from rhobeta.params import Params, check_params
+from rhobeta.paths import Paths
+
+
+@pytest.fixture(autouse=True)
+def _no_store_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test writes into the store, or takes part in the experiment, of who runs it."""
+    for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def digits() -> LabelledImages:
+    """600 real MNIST training images, 60 of each class."""
+    with np.load(DIGITS) as archive:
+        return LabelledImages(archive["images"], archive["labels"])
+
+
+@pytest.fixture(scope="session")
+def test_digits() -> LabelledImages:
+    """200 real MNIST test images, 20 of each class."""
+    with np.load(DIGITS) as archive:
+        return LabelledImages(archive["test_images"], archive["test_labels"])
+
+
+@pytest.fixture
+def quick_params() -> Params:
+    """Parameters that train on the fixture in a second or two."""
+    return check_params(with_changes(QUICK), where="the test")
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project with the fixture as its own data: committed, and the current folder."""
+    folder = tmp_path / "project"
+    (folder / "data" / "own").mkdir(parents=True)
+    shutil.copy(DIGITS, folder / "data" / "own" / "digits.npz")
+    shutil.copy(REPOSITORY / "dvc.yaml", folder)
+    write_params(folder, QUICK)
+    (folder / ".gitignore").write_text("data/\nmodels/\nreports/\nmlruns/\n")
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "--message=start")
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def paths(workspace: Path) -> Paths:
+    """The paths of `workspace`."""
+    return Paths(workspace=workspace, store_root=workspace)
+
+
+RunCommand = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def rhobeta(workspace: Path) -> RunCommand:
+    """Run the real command in `workspace`, in a process of its own."""
+
+    def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            ["rhobeta", *arguments],
+            cwd=workspace,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+    return run

@@ -1,0 +1,62 @@
+"""What tests share that is no fixture."""
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+# Read when mlflow is imported, which a test may do before the code under test.
+os.environ["MLFLOW_LOGGING_LEVEL"] = "ERROR"
+
+REPOSITORY = Path(__file__).parents[1]
+DIGITS = Path(__file__).parent / "fixtures" / "digits.npz"
+
+# A few seconds of training on the fixture; everything else as shipped.
+QUICK = {
+    "data.name": "own",
+    "training.epochs": 2,
+    "training.batch_size": 64,
+    "model.hidden_sizes": [16],
+    "penalty.rho": 0.2,
+    "evaluate.probe_iterations": 20,
+    "visualize.embedding": "pca",
+    "visualize.embedding_images": 100,
+    "visualize.dpi": 50,
+    "runtime.accelerator": "cpu",
+    "runtime.threads": 1,
+}
+
+
+def shipped_values() -> dict[str, Any]:
+    """The committed params.yaml as nested plain values."""
+    values: dict[str, Any] = YAML(typ="safe").load((REPOSITORY / "params.yaml").read_text())
+    return values
+
+
+def with_changes(changes: dict[str, Any]) -> dict[str, Any]:
+    """The committed parameters with some changed, by dotted path."""
+    values = shipped_values()
+    for path, value in changes.items():
+        *sections, name = path.split(".")
+        section = values
+        for part in sections:
+            section = section[part]
+        section[name] = value
+    return values
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Run git as a user with a name."""
+    identity = ["-c", "user.name=Tester", "-c", "user.email=tester@example.com"]
+    done = subprocess.run(
+        ["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()
+
+
+def write_params(folder: Path, changes: dict[str, Any]) -> None:
+    """Write params.yaml into `folder`: the committed one with changes."""
+    with (folder / "params.yaml").open("w") as file:
+        YAML(typ="safe").dump(with_changes(changes), file)

@@ -1,0 +1,54 @@
+"""Put on PYTHONPATH as sitecustomize.py: notes what a stage imports and which parameters it reads.
+
+At the end of a `rhobeta STAGE` process it writes $RHOBETA_RECORD/STAGE.json with the modules of the
+package that were loaded, and the dotted paths of the parameters that were read outside the checks
+of the parameters themselves.
+"""
+
+import atexit
+import json
+import os
+import sys
+from pathlib import Path
+
+_LAUNCHER = {"rhobeta", "rhobeta.__main__", "rhobeta.cli"}
+
+
+def _record() -> None:
+    from rhobeta import params
+
+    prefixes = {
+        field.annotation: name
+        for name, field in params.Params.model_fields.items()
+        if name != "runtime"
+    }
+    read: set[str] = set()
+    plain = params.Section.__getattribute__
+
+    def noted(section: params.Section, name: str) -> object:
+        prefix = prefixes.get(type(section))
+        if prefix is not None and name in type(section).model_fields:
+            caller = sys._getframe(1).f_code
+            if caller.co_filename != params.__file__ or caller.co_name == "flatten":
+                read.add(f"{prefix}.{name}")
+        return plain(section, name)
+
+    params.Section.__getattribute__ = noted  # type: ignore[assignment]
+
+    def write() -> None:
+        modules = sorted(
+            name
+            for name in sys.modules
+            if name.partition(".")[0] == "rhobeta" and name not in _LAUNCHER
+        )
+        record = {"modules": modules, "parameters": sorted(read)}
+        path = Path(os.environ["RHOBETA_RECORD"]) / f"{sys.argv[1]}.json"
+        path.write_text(json.dumps(record))
+
+    atexit.register(write)
+
+
+# sys.argv is not there yet when sitecustomize runs; the command line is.
+_words = Path("/proc/self/cmdline").read_bytes().split(b"\0")
+if os.environ.get("RHOBETA_RECORD") and b"-m" in _words and b"rhobeta" in _words:
+    _record()

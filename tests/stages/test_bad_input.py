@@ -1,0 +1,334 @@
+"""Foreseeable faults: one clear message, a non-zero exit, nothing that looks finished."""
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from helpers import DIGITS, QUICK, write_params
+from rhobeta.cli import main
+from rhobeta.paths import Paths
+
+STAGES = ("download", "preprocess", "train", "evaluate", "visualize")
+
+
+def _refused(capsys: pytest.CaptureFixture[str], stage: str, *expected: str) -> str:
+    capsys.readouterr()
+    assert main([stage]) == 1
+    message = capsys.readouterr().err
+    assert message.startswith(f"rhobeta {stage}: ")
+    assert "Traceback" not in message
+    for text in expected:
+        assert text in message, message
+    return message
+
+
+def _run_until(last: str) -> None:
+    for stage in STAGES[: STAGES.index(last) + 1]:
+        assert main([stage]) == 0
+
+
+def _replace_own_data(paths: Paths, **arrays: np.ndarray) -> None:
+    (paths.own_data / "digits.npz").unlink()
+    np.savez(paths.own_data / "mine.npz", **arrays)
+
+
+@pytest.mark.parametrize("fault", ["truncated", "flipped", "missing"])
+def test_raw_data_that_changed_after_download_is_refused(
+    paths: Paths, capsys: pytest.CaptureFixture[str], fault: str
+) -> None:
+    _run_until("download")
+    file = paths.raw_data / "train-images-idx3-ubyte"
+    content = bytearray(file.read_bytes())
+    if fault == "truncated":
+        file.write_bytes(content[:-100])
+    elif fault == "flipped":
+        content[5000] ^= 1
+        file.write_bytes(content)
+    else:
+        file.unlink()
+    _refused(capsys, "preprocess", str(file))
+    assert not paths.splits.exists()
+
+
+def test_a_half_written_file_of_a_killed_download_is_not_taken_for_data(
+    paths: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    partial = paths.raw_data.parent / ".raw.abc.part"
+    partial.mkdir()
+    (partial / "train-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03half")
+    _refused(capsys, "preprocess", "dataset.json is missing", "rhobeta download")
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_processed_data_that_changed_is_refused(
+    paths: Paths, capsys: pytest.CaptureFixture[str], split: str
+) -> None:
+    _run_until("preprocess" if split == "train" else "train")
+    file = paths.splits / f"{split}.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    stage = "train" if split == "train" else "evaluate"
+    _refused(capsys, stage, str(file), "dvc repro --force preprocess")
+    assert not (paths.model if split == "train" else paths.metrics).exists()
+
+
+def test_images_and_labels_of_different_number_are_refused(
+    paths: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with np.load(DIGITS) as archive:
+        _replace_own_data(paths, images=archive["images"], labels=archive["labels"][:-7])
+    _refused(capsys, "download", "600 images but 593 labels")
+    assert not paths.raw_data.exists()
+
+
+def test_a_data_set_with_one_class_is_refused(
+    paths: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with np.load(DIGITS) as archive:
+        _replace_own_data(paths, images=archive["images"], labels=np.zeros(600, np.uint8))
+    _run_until("download")
+    _refused(capsys, "preprocess", "images of 1 class", "two or more")
+    assert not paths.splits.exists()
+
+
+def test_a_class_subset_that_the_data_does_not_have_is_refused(
+    paths: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _run_until("download")
+    write_params(paths.workspace, QUICK | {"data.classes": [3, 77]})
+    _refused(capsys, "preprocess", "data.classes", "77", "0, 1, 2, 3")
+    assert not paths.splits.exists()
+
+
+@pytest.mark.parametrize("classes", [[], [4]])
+def test_an_empty_class_subset_is_refused_before_any_work(
+    paths: Paths, capsys: pytest.CaptureFixture[str], classes: list[int]
+) -> None:
+    write_params(paths.workspace, QUICK | {"data.classes": classes})
+    _refused(capsys, "download", "data.classes", f"found {classes}")
+    assert not paths.raw_data.exists()
+
+
+def test_own_data_that_is_not_there_is_asked_for(
+    paths: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (paths.own_data / "digits.npz").unlink()
+    _refused(capsys, "download", "data/own", "images", "labels")
+
+
+@pytest.mark.parametrize("stage", ["evaluate", "visualize"])
+def test_a_missing_model_names_the_command_that_makes_it(
+    paths: Paths, capsys: pytest.CaptureFixture[str], stage: str
+) -> None:
+    _run_until("preprocess")
+    _refused(capsys, stage, str(paths.model), "rhobeta train")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", b"\xff" * 100])
+def test_a_model_file_of_rubbish_is_refused(
+    paths: Paths, capsys: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    _run_until("preprocess")
+    paths.model.parent.mkdir()
+    paths.model.write_bytes(content)
+    _refused(capsys, "evaluate", str(paths.model), "dvc checkout")
+    assert not paths.metrics.exists()
+
+
+def test_a_model_of_images_of_another_size_is_refused(
+    paths: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _run_until("train")
+    with np.load(DIGITS) as archive:
+        _replace_own_data(paths, images=archive["images"][:, ::2, ::2], labels=archive["labels"])
+    _run_until("preprocess")
+    _refused(capsys, "evaluate", "28 x 28", "14 x 14", "dvc repro")
+    assert not paths.metrics.exists()
+
+
+def test_a_model_of_other_data_is_refused(paths: Paths, capsys: pytest.CaptureFixture[str]) -> None:
+    _run_until("train")
+    write_params(paths.workspace, QUICK | {"data.seed": 1})
+    assert main(["preprocess"]) == 0
+    _refused(capsys, "evaluate", "was trained on data")
+
+
+def test_training_that_diverges_writes_no_model_and_its_run_is_marked(
+    paths: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mlflow import MlflowClient
+
+    write_params(
+        paths.workspace,
+        QUICK | {"model.output_activation": "identity", "training.learning_rate": 1.0,
+                 "model.hidden_sizes": [64] * 12, "training.epochs": 60,
+                 "training.schedule": "constant", "penalty.kind": "none",
+                 "model.code_activation": "relu"},
+    )  # fmt: skip
+    _run_until("preprocess")
+    _refused(capsys, "train", "diverged", "training.learning_rate")
+    assert not paths.model.exists()
+    client = MlflowClient(f"sqlite:///{paths.store}/mlflow.db")
+    (run,) = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    assert run.info.status == "FAILED"
+    assert "diverged" in run.data.tags["rhobeta.error"]
+
+
+def test_a_folder_for_runs_that_cannot_be_written_is_refused_before_work(
+    paths: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _run_until("preprocess")
+    # A plain file in its place stops every user, root included.
+    paths.store.write_text("in the way")
+    _refused(capsys, "train", str(paths.store), "MLFLOW_TRACKING_URI")
+    assert not paths.model.exists()
+
+
+def test_a_database_that_is_none_is_refused(
+    paths: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _run_until("preprocess")
+    paths.store.mkdir()
+    (paths.store / "mlflow.db").write_bytes(b"this is not a database" * 100)
+    _refused(capsys, "train", "mlflow.db", "not a database")
+
+
+def test_a_tracking_server_that_does_not_answer_is_refused_before_work(
+    paths: Paths, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _run_until("preprocess")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:hunter2@127.0.0.1:{port}")
+    message = _refused(capsys, "train", f"127.0.0.1:{port}", "MLFLOW_TRACKING_URI")
+    assert "hunter2" not in message
+    assert not paths.model.exists()
+
+
+def test_without_a_repository_training_is_refused(
+    paths: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _run_until("preprocess")
+    shutil.rmtree(paths.workspace / ".git")
+    _refused(capsys, "train", "git", "clone")
+
+
+def test_without_git_training_is_refused(
+    paths: Paths, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _run_until("preprocess")
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    _refused(capsys, "train", "git is not installed")
+
+
+def test_outside_a_project_the_command_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _refused(capsys, "train", "dvc.yaml")
+
+
+def test_a_damaged_evaluation_is_refused(paths: Paths, capsys: pytest.CaptureFixture[str]) -> None:
+    _run_until("evaluate")
+    paths.evaluation.write_bytes(paths.evaluation.read_bytes()[:-10])
+    _refused(capsys, "visualize", str(paths.evaluation), "evaluate")
+    assert not paths.report.exists()
+    paths.metrics.write_text(json.dumps({})[:-1])
+    _refused(capsys, "visualize", str(paths.metrics), "not valid JSON")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path):
+    """A file system of 1 MiB, where the system lets one be mounted."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)],
+        capture_output=True,
+        check=False,
+    )
+    if mounted.returncode != 0:
+        pytest.skip("a small disk cannot be mounted here (this needs root)")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_full_disk_is_explained_and_leaves_nothing_half_written(
+    paths: Paths, capsys: pytest.CaptureFixture[str], small_disk: Path, stage: str
+) -> None:
+    output = {
+        "download": paths.raw_data,
+        "preprocess": paths.splits,
+        "train": paths.model,
+        "evaluate": paths.evaluation,
+        "visualize": paths.figures,
+    }[stage]
+    if stage != "download":
+        _run_until(STAGES[STAGES.index(stage) - 1])
+    _move_onto(small_disk, output.parent)
+    _fill(small_disk)
+    _refused(capsys, stage, "disk is full", "Free some space")
+    assert not output.exists()
+    assert not list(small_disk.rglob("*.part"))
+
+
+def _fill(disk: Path) -> None:
+    with (disk / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(b"\0" * 4096):
+            pass
+    assert shutil.disk_usage(disk).free == 0
+
+
+def _move_onto(disk: Path, folder: Path) -> None:
+    # What the stage reads stays where it was, behind links; what it writes goes to the small disk.
+    target = disk / folder.name
+    if folder.exists():
+        kept = folder.with_name(f"{folder.name}-kept")
+        folder.rename(kept)
+        target.mkdir()
+        for child in kept.iterdir():
+            (target / child.name).symlink_to(child)
+    else:
+        target.mkdir()
+    folder.symlink_to(target)
+
+
+def test_ctrl_c_in_training_marks_the_run_and_leaves_no_model(paths: Paths, rhobeta) -> None:
+    import signal
+    import time
+
+    from mlflow import MlflowClient
+
+    write_params(paths.workspace, QUICK | {"training.epochs": 100_000})
+    _run_until("preprocess")
+    for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        process = subprocess.Popen(
+            ["rhobeta", "train"],
+            cwd=paths.workspace,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        )
+        assert process.stdout is not None
+        assert "epoch 1/100000" in process.stdout.readline()
+        time.sleep(0.2)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == status, errors
+        assert "Traceback" not in errors
+        assert not paths.model.exists()
+    client = MlflowClient(f"sqlite:///{paths.store}/mlflow.db")
+    runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    assert [run.info.status for run in runs] == ["KILLED", "KILLED"]

@@ -1,0 +1,189 @@
+"""The real pipeline: `dvc repro` and `dvc exp run` in a temporary clone, on real digits."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from ruamel.yaml import YAML
+
+from helpers import DIGITS, QUICK, REPOSITORY, git, write_params
+
+STAGES = ("download", "preprocess", "train", "evaluate", "visualize")
+
+
+class Clone:
+    """A clone of the working tree, in which the environment's commands are run."""
+
+    def __init__(self, folder: Path, record: Path) -> None:
+        self.folder = folder
+        self.record = record
+
+    def run(self, *command: str) -> "subprocess.CompletedProcess[str]":
+        environment = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(self.record),
+            "RHOBETA_RECORD": str(self.record),
+            "GIT_AUTHOR_NAME": "Tester",
+            "GIT_AUTHOR_EMAIL": "tester@example.com",
+            "GIT_COMMITTER_NAME": "Tester",
+            "GIT_COMMITTER_EMAIL": "tester@example.com",
+        }
+        for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV"):
+            environment.pop(name, None)
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def stages_run_by(self, *command: str) -> list[str]:
+        output = self.run(*command).stdout
+        return [stage for stage in STAGES if f"Running stage '{stage}'" in output]
+
+    def runs(self) -> list[Any]:
+        client = MlflowClient(f"sqlite:///{self.folder}/mlruns/mlflow.db")
+        experiments = [e.experiment_id for e in client.search_experiments()]
+        return list(client.search_runs(experiments, order_by=["attributes.start_time ASC"]))
+
+    def metrics(self) -> dict[str, Any]:
+        metrics: dict[str, Any] = json.loads((self.folder / "reports/metrics.json").read_text())
+        return metrics
+
+    def change(self, **changes: Any) -> None:
+        named = {name.replace("__", "."): value for name, value in changes.items()}
+        write_params(self.folder, QUICK | named)
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """The working tree's files in a repository of their own, after `dvc repro`."""
+    folder = tmp_path_factory.mktemp("pipeline") / "project"
+    listed = git(REPOSITORY, "ls-files", "--cached", "--others", "--exclude-standard")
+    for name in listed.splitlines():
+        if (REPOSITORY / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(REPOSITORY / name, folder / name)
+    shutil.copy(DIGITS, folder / "data" / "own")
+    write_params(folder, QUICK)
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "--message=start")
+    record = tmp_path_factory.mktemp("record")
+    shutil.copy(Path(__file__).parent / "recorder.py", record / "sitecustomize.py")
+    clone = Clone(folder, record)
+    assert clone.stages_run_by("dvc", "repro") == list(STAGES)
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "--message=reproduced")
+    return clone
+
+
+def test_repro_makes_every_output_and_one_run_with_all_of_it(clone: Clone) -> None:
+    metrics = clone.metrics()
+    assert (clone.folder / "reports" / "report.html").is_file()
+    (run,) = clone.runs()
+    assert run.info.status == "FINISHED"
+    assert run.data.params["penalty.rho"] == "0.2"
+    assert run.data.params["evaluate.probe_iterations"] == "20"
+    assert run.data.params["visualize.dpi"] == "50"
+    assert run.data.metrics["test/mse"] == metrics["reconstruction"]["mse"]
+    assert run.data.metrics["test/l0_at_0.1"] == metrics["sparsity"]["l0@0.1"]
+    contexts = {
+        tag.value
+        for data_set in run.inputs.dataset_inputs
+        for tag in data_set.tags
+        if tag.key == "mlflow.data.context"
+    }
+    assert contexts == {"training", "validation", "evaluation"}
+
+
+def test_a_second_repro_runs_nothing(clone: Clone) -> None:
+    done = clone.run("dvc", "repro")
+    assert "Data and pipelines are up to date" in done.stdout
+    assert git(clone.folder, "status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_dvc_yaml_lists_exactly_what_a_stage_imports_and_reads(clone: Clone, stage: str) -> None:
+    record = json.loads((clone.record / f"{stage}.json").read_text())
+    declared = YAML(typ="safe").load((REPOSITORY / "dvc.yaml").read_text())["stages"][stage]
+    code = [Path(dep) for dep in declared["deps"] if dep.startswith("src/")]
+
+    files = set()
+    for module in record["modules"]:
+        path = Path("src", *module.split("."))
+        file = path / "__init__.py" if (REPOSITORY / path).is_dir() else path.with_suffix(".py")
+        # A package's own file is empty but for its docstring.
+        if file.name != "__init__.py":
+            files.add(file)
+    unlisted = {f for f in files if not any(f == dep or dep in f.parents for dep in code)}
+    unused = {dep for dep in code if not any(f == dep or dep in f.parents for f in files)}
+    assert not unlisted, f"dvc.yaml does not list {sorted(map(str, unlisted))} for {stage}"
+    assert not unused, f"dvc.yaml lists {sorted(map(str, unused))} for {stage}, which is not used"
+
+    groups = declared["params"]
+    assert record["parameters"], "the recorder saw no parameter being read"
+    unread = [
+        name
+        for name in record["parameters"]
+        if not any(name == group or name.startswith(f"{group}.") for group in groups)
+    ]
+    assert not unread, f"dvc.yaml does not list the parameters {unread} for {stage}"
+
+
+def test_package_files_that_no_stage_lists_hold_no_code() -> None:
+    for file in (REPOSITORY / "src" / "rhobeta").glob("*/__init__.py"):
+        assert file.read_text().count('"""') == 2, f"{file} holds more than a docstring"
+        assert file.read_text().strip().endswith('"""')
+
+
+def test_changing_the_machine_runs_nothing_and_changing_figures_runs_visualize(
+    clone: Clone,
+) -> None:
+    clone.change(runtime__threads=2)
+    assert clone.stages_run_by("dvc", "repro") == []
+    clone.change(visualize__dpi=60)
+    assert clone.stages_run_by("dvc", "repro") == ["visualize"]
+    assert len(clone.runs()) == 1
+    assert clone.runs()[0].data.tags["visualize.dpi"] == "60"
+    clone.change()
+    assert clone.stages_run_by("dvc", "repro") == []
+    assert git(clone.folder, "status", "--porcelain") == ""
+
+
+def test_an_experiment_leaves_a_second_run_and_dvc_compares_the_two(clone: Clone) -> None:
+    before = clone.metrics()["reconstruction"]["mse"]
+    ran = clone.stages_run_by("dvc", "exp", "run", "--name", "softer", "-S", "penalty.rho=0.3")
+    assert ran == ["train", "evaluate", "visualize"]
+    first, second = clone.runs()
+    assert first.data.params["penalty.rho"] == "0.2"
+    assert second.data.params["penalty.rho"] == "0.3"
+    assert second.data.tags["dvc.exp_name"] == "softer"
+    assert second.info.run_name.startswith("softer: ")
+    assert first.data.tags["rhobeta.model_sha256"] != second.data.tags["rhobeta.model_sha256"]
+    assert first.data.tags["rhobeta.data_sha256"] == second.data.tags["rhobeta.data_sha256"]
+
+    difference = json.loads(clone.run("dvc", "metrics", "diff", "--json").stdout)
+    change = difference["reports/metrics.json"]["reconstruction.mse"]
+    assert change["old"] == before
+    assert change["new"] == clone.metrics()["reconstruction"]["mse"]
+    parameters = json.loads(clone.run("dvc", "params", "diff", "--json").stdout)
+    assert list(parameters["params.yaml"]) == ["penalty.rho"]
+    assert parameters["params.yaml"]["penalty.rho"]["new"] == 0.3
+    assert "softer" in clone.run("dvc", "exp", "show", "--md").stdout
+    clone.run("dvc", "plots", "show", "--out", "plots_page")
+    page = (clone.folder / "plots_page" / "index.html").read_text()
+    assert "Loss by epoch" in page
+    assert "validation_mse" in page

@@ -1,0 +1,235 @@
+"""Each stage on the fixture: what it writes, and what it brings into the run."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib import image as mpl_image
+from mlflow import MlflowClient
+
+from helpers import QUICK, git, write_params
+from rhobeta.cli import main
+from rhobeta.data.batches import pixels_of
+from rhobeta.data.labelled import LabelledImages
+from rhobeta.data.splits import read_manifest, read_split
+from rhobeta.metrics.encoding import encode_images
+from rhobeta.model.weights import model_from_bytes
+from rhobeta.paths import Paths
+
+STAGES = ("download", "preprocess", "train", "evaluate", "visualize")
+
+
+def _client(paths: Paths) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{paths.store}/mlflow.db")
+
+
+def _runs(paths: Paths):
+    client = _client(paths)
+    return client.search_runs([e.experiment_id for e in client.search_experiments()])
+
+
+@pytest.fixture
+def finished(paths: Paths) -> Paths:
+    """A workspace after all five stages."""
+    for stage in STAGES:
+        assert main([stage]) == 0
+    return paths
+
+
+def test_five_stages_write_every_output(
+    finished: Paths, digits: LabelledImages, test_digits: LabelledImages
+) -> None:
+    manifest = read_manifest(finished.splits)
+    train = read_split(finished.splits, "train", manifest)
+    validation = read_split(finished.splits, "validation", manifest)
+    test = read_split(finished.splits, "test", manifest)
+    assert np.array_equal(test.images, test_digits.images)
+    assert len(train.labels) + len(validation.labels) == len(digits.labels)
+
+    saved = model_from_bytes(finished.model.read_bytes(), name="model")
+    assert saved.description.data_sha256 == manifest.sha256
+    assert saved.description.parameters["penalty.rho"] == QUICK["penalty.rho"]
+    assert saved.model.architecture.layer_sizes == (784, 16)
+
+    rows = list(csv.DictReader(finished.history.open()))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    losses = [float(row["validation_loss"]) for row in rows]
+    assert saved.description.best_validation_loss == pytest.approx(min(losses), rel=1e-6)
+
+    metrics = json.loads(finished.metrics.read_text())
+    pixels = pixels_of(test.images)
+    rebuilt = encode_images(saved.model, pixels).reconstruction
+    mse = np.square(pixels.astype(np.float64) - rebuilt).mean()
+    mean = pixels_of(train.images).mean(0, dtype=np.float64)
+    assert metrics["reconstruction"]["mse"] == pytest.approx(mse, rel=1e-9)
+    fvu = mse / np.square(pixels - mean).mean()
+    assert metrics["reconstruction"]["fvu"] == pytest.approx(fvu, rel=1e-6)
+    floor = np.square(pixels - mean).mean()
+    assert metrics["floors"]["mean_image_mse"] == pytest.approx(floor, rel=1e-6)
+    assert metrics["beats"]["mean_image"] is bool(mse < floor)
+    assert metrics["floors"]["pca_clipped_mse"] <= metrics["floors"]["pca_mse"]
+
+    counts = list(csv.DictReader(finished.l0_distribution.open()))
+    assert sum(int(row["images"]) for row in counts) == 200
+    activity = [
+        float(row["mean_activity"]) for row in csv.DictReader(finished.unit_activity.open())
+    ]
+    assert activity == sorted(activity, reverse=True)
+    assert np.mean(activity) == pytest.approx(metrics["sparsity"]["rho_hat_mean"])
+
+
+def test_figures_are_not_blank_and_the_report_holds_them(finished: Paths) -> None:
+    figures = sorted(path.stem for path in finished.figures.iterdir())
+    assert figures == [
+        "activity",
+        "class_code",
+        "embedding",
+        "filters",
+        "learning_curves",
+        "reconstructions",
+        "unit_activity",
+    ]
+    for path in finished.figures.iterdir():
+        picture = mpl_image.imread(path)
+        assert min(picture.shape[:2]) > 80, path.name
+        assert picture[..., :3].std() > 0.02, f"{path.name} is blank"
+    report = finished.report.read_text()
+    assert report.count("data:image/png;base64,") == len(figures)
+    assert "://" not in report.replace("data:image/png;base64,", "")
+
+
+def test_one_run_holds_parameters_curves_metrics_data_and_files(finished: Paths) -> None:
+    (run,) = _runs(finished)
+    client = _client(finished)
+    assert run.info.status == "FINISHED"
+    for name in ("data.name", "model.hidden_sizes", "penalty.beta", "training.seed"):
+        assert name in run.data.params
+    for name in ("runtime.threads", "evaluate.dead_threshold", "visualize.filters"):
+        assert name in run.data.params
+    curve = client.get_metric_history(run.info.run_id, "validation/mse")
+    assert [point.step for point in curve] == [1, 2]
+    statistics = client.get_metric_history(run.info.run_id, "validation/l0_at_0.1")
+    assert [point.step for point in statistics] == [1, 2]
+    manifest = read_manifest(finished.splits)
+    digests = {
+        tag.value
+        for data_set in run.inputs.dataset_inputs
+        for tag in data_set.tags
+        if tag.key == "sha256"
+    }
+    assert digests == {manifest.digest(name) for name in ("train", "validation", "test")}
+    assert run.data.tags["rhobeta.data_sha256"] == manifest.sha256
+    assert run.data.tags["mlflow.source.git.commit"] == git(finished.workspace, "rev-parse", "HEAD")
+    assert run.data.tags["mlflow.source.git.dirty"] == "false"
+    assert "Test MSE" in run.data.tags["mlflow.note.content"]
+    files = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert {"history.csv", "metrics.json", "figures", "report.html"} <= files
+    pictures = {file.path for file in client.list_artifacts(run.info.run_id, "figures")}
+    assert "figures/filters.png" in pictures
+
+
+def test_the_packaged_model_gives_the_library_s_codes(
+    finished: Paths, test_digits: LabelledImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    (run,) = _runs(finished)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{finished.store}/mlflow.db")
+    mlflow.set_tracking_uri(f"sqlite:///{finished.store}/mlflow.db")
+    (logged,) = mlflow.search_logged_models(
+        experiment_ids=[run.info.experiment_id], output_format="list"
+    )
+    assert logged.source_run_id == run.info.run_id
+    packaged = mlflow.pyfunc.load_model(logged.model_uri)
+    assert packaged.metadata.signature.inputs.inputs[0].shape == (-1, 784)
+    assert packaged.metadata.signature.outputs.input_names() == ["code", "reconstruction"]
+    assert packaged.metadata.saved_input_example_info is not None
+    pixels = pixels_of(test_digits.images[:5])
+    expected = encode_images(
+        model_from_bytes(finished.model.read_bytes(), name="model").model, pixels
+    )
+    predicted = packaged.predict(pixels)
+    np.testing.assert_allclose(predicted["code"], expected.code, atol=1e-6)
+    np.testing.assert_allclose(predicted["reconstruction"], expected.reconstruction, atol=1e-6)
+
+
+def test_the_same_inputs_give_the_same_bytes(finished: Paths) -> None:
+    outputs = [
+        finished.model,
+        finished.history,
+        finished.metrics,
+        finished.evaluation,
+        finished.report,
+        *sorted(finished.figures.iterdir()),
+        *sorted(finished.splits.iterdir()),
+        *sorted(finished.raw_data.iterdir()),
+    ]
+    before = {path: path.read_bytes() for path in outputs}
+    for folder in ("data/raw", "data/processed", "models", "reports"):
+        shutil.rmtree(finished.workspace / folder)
+    for stage in STAGES:
+        assert main([stage]) == 0
+    changed = [path.name for path in outputs if path.read_bytes() != before[path]]
+    assert changed == []
+
+
+def test_a_model_without_a_run_gets_one_that_is_marked_as_restored(
+    finished: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = f"sqlite:///{finished.workspace}/other.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", other)
+    assert main(["evaluate"]) == 0
+    client = MlflowClient(other)
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    (run,) = client.search_runs(experiments)
+    assert run.data.tags["rhobeta.restored"] == "true"
+    assert run.data.params["penalty.rho"] == "0.2"
+    assert "test/mse" in run.data.metrics
+    curve = client.get_metric_history(run.info.run_id, "train/mse")
+    assert [point.step for point in curve] == [1, 2]
+    assert main(["visualize"]) == 0
+    assert len(client.search_runs(experiments)) == 1
+
+
+def test_uncommitted_code_is_recorded_with_the_run(paths: Paths) -> None:
+    for stage in STAGES[:2]:
+        assert main([stage]) == 0
+    write_params(paths.workspace, QUICK | {"penalty.rho": 0.25})
+    assert main(["train"]) == 0
+    (run,) = _runs(paths)
+    assert run.data.tags["mlflow.source.git.dirty"] == "true"
+    local = _client(paths).download_artifacts(run.info.run_id, "code/uncommitted.diff")
+    assert "rho: 0.25" in Path(local).read_text()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model.code_activation": "tanh", "model.hidden_sizes": [32, 8]},
+        {"model.code_activation": "relu", "penalty.kind": "none"},
+        {"data.classes": [3, 7]},
+    ],
+    ids=["deep tanh", "plain relu", "two classes"],
+)
+def test_other_models_and_data_go_through_all_stages(paths: Paths, changes: dict) -> None:
+    write_params(paths.workspace, QUICK | changes)
+    for stage in STAGES:
+        assert main([stage]) == 0
+    metrics = json.loads(paths.metrics.read_text())
+    assert ("rho_target" in metrics["sparsity"]) is ("penalty.kind" not in changes)
+
+
+def test_summary_says_what_came_out_and_where_it_is(
+    finished: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert main(["summary"]) == 0
+    output = capsys.readouterr().out
+    (run,) = _runs(finished)
+    mse = json.loads(finished.metrics.read_text())["reconstruction"]["mse"]
+    assert f"{mse:.5f}" in output
+    assert str(finished.report) in output
+    assert run.info.run_id in output
