@@ -42,7 +42,7 @@ ui: setup
 	@rhobeta ui --port $(PORT)
 
 bench: setup
-	@python benchmarks/run.py
+	@python -m benchmarks.run
 
 lock:
 	@sh tools/lock.sh

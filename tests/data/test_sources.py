@@ -10,6 +10,7 @@ import socket
 import tarfile
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -357,7 +358,7 @@ def test_a_package_is_packed_once_for_all_its_files(npm, registry, tmp_path, mon
     (call,) = npm.calls.read_text().splitlines()
     folder, _, arguments = call.partition(" ")
     assert arguments == "pack --silent tiny@1.0.0"
-    assert not os.path.exists(folder)
+    assert not Path(folder).exists()
     assert list(here.iterdir()) == []
 
 

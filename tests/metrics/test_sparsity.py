@@ -202,18 +202,19 @@ def test_statistics_may_be_taken_before_more_samples_come() -> None:
     assert late == statistics(first, second, l0_thresholds=(0.1,)).as_metrics(0.05)
 
 
-@pytest.mark.parametrize("large", [0.9, 1234.5678])
+@pytest.mark.parametrize("large", [0.9, 1.9, 1234.5678])
 def test_a_tiny_variance_on_a_large_mean_is_resolved(large: float) -> None:
-    # Two neighbours of float32 in turn: the standard deviation is half their distance.
+    # One of three samples is float32's next number: the variance is 2/9 of the step's square.
     low = torch.tensor(large)
     high = torch.nextafter(low, torch.tensor(torch.inf))
-    pieces = [torch.stack([low, high, high, low])[:, None]] * 500
+    pieces = [torch.stack([low, high, low])[:, None]] * 500
     found = statistics(*pieces, constant_std=0)
-    expected = (high.double() - low.double()).item() / 2
-    assert found.std_activity.item() == pytest.approx(expected, rel=1e-9)
-    # float64 sums of squares, taken about zero, would not have seen it.
-    whole = torch.cat(pieces).double().numpy()
-    assert abs(np.sqrt(abs((whole**2).mean() - whole.mean() ** 2)) / expected - 1) > 0.01
+    expected = (high.double() - low.double()).item() * math.sqrt(2) / 3
+    assert found.std_activity.item() == pytest.approx(expected, rel=1e-9, abs=0)
+    # Sums of squares about zero would not see it, even in float64.
+    whole = torch.cat(pieces).double()
+    naive = whole.square().mean() - whole.mean().square()
+    assert naive.item() != pytest.approx(expected**2, rel=1e-3, abs=0)
 
 
 def test_no_samples_have_no_statistics() -> None:

@@ -21,14 +21,14 @@ def draw_unit_activity(activity: NDArray[np.float32], rho: float | None) -> "Fig
         axis.axhline(rho, color=RED, linestyle="--", label=f"target rho = {rho:g}")
     overall = means.mean()
     axis.axhline(overall, color=ORANGE, label=f"mean of all units = {overall:.3f}")
-    axis.legend()
+    axis.legend(loc="upper right", ncols=2)
     axis.grid(visible=False, axis="x")
     axis.set(
         title="Mean activation of each unit on the test images",
         xlabel="unit, most active first",
         ylabel="mean activation",
         xlim=(0, len(means) + 1),
-        ylim=(0, None),
+        ylim=(0, 1.25 * max(means[0], rho or 0)),
     )
     return figure
 

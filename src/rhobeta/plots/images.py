@@ -1,4 +1,4 @@
-"""Figures that show images: reconstructions and decoder filters."""
+"""Figures that show images: reconstructions with their codes, and decoder filters."""
 
 from typing import TYPE_CHECKING, cast
 
@@ -9,22 +9,34 @@ from numpy.typing import NDArray
 from torch import nn
 
 from rhobeta.model.autoencoder import Autoencoder
-from rhobeta.plots.style import DIVERGING
+from rhobeta.plots.style import DIVERGING, SEQUENTIAL
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 def draw_reconstructions(
-    examples: NDArray[np.float32], reconstructions: NDArray[np.float32]
+    examples: NDArray[np.float32],
+    codes: NDArray[np.float32],
+    reconstructions: NDArray[np.float32],
 ) -> "Figure":
-    """Originals over their reconstructions (both: [images, height, width] in [0, 1])."""
+    """Originals over their codes over their reconstructions.
+
+    Images are [images, height, width] in [0, 1]; `codes` are activities [images, units], each
+    drawn as a square of units.
+    """
     count = len(examples)
-    figure, axes = plt.subplots(2, 1, figsize=(max(4.0, count), 2.5))
-    for axis, images, title in zip(
-        axes, (examples, reconstructions), ("Original", "Reconstructed"), strict=True
-    ):
-        axis.imshow(tiled(images, columns=count, gap=1.0), cmap="gray_r", vmin=0, vmax=1)
+    figure, axes = plt.subplots(3, 1, figsize=(max(4.0, 0.92 * count), 3.6))
+    rows = (
+        ("Original", examples, "gray_r", 1.0),
+        (f"Code: {codes.shape[1]} units, dark is silent", _squares(codes), SEQUENTIAL, codes.max()),
+        ("Reconstructed", reconstructions, "gray_r", 1.0),
+    )
+    for axis, (title, images, colours, top) in zip(axes, rows, strict=True):
+        gap = np.nan if images is rows[1][1] else 0.25
+        picture = tiled(images, columns=count, gap=gap)
+        # Every row spans the same box, however many values its squares have.
+        axis.imshow(picture, cmap=colours, vmin=0, vmax=top, extent=(0, count, 0, 1))
         axis.set_title(title)
         axis.set_axis_off()
     return figure
@@ -35,7 +47,7 @@ def draw_filters(filters: NDArray[np.float32], order: NDArray[np.intp]) -> "Figu
     chosen = filters[order]
     largest = np.abs(chosen).reshape(len(chosen), -1).max(1)
     scaled = (chosen / np.where(largest > 0, largest, 1)[:, None, None]).astype(np.float32)
-    columns = int(np.ceil(np.sqrt(len(chosen) * 1.6)))
+    columns = _even_columns(len(chosen))
     rows = -(-len(chosen) // columns)
     figure, axis = plt.subplots(figsize=(0.62 * columns + 0.9, 0.62 * rows + 0.5))
     image = axis.imshow(tiled(scaled, columns=columns, gap=np.nan), cmap=DIVERGING, vmin=-1, vmax=1)
@@ -61,6 +73,20 @@ def decoder_filters(model: Autoencoder) -> NDArray[np.float32]:
             columns = model.decode(torch.eye(units)) - model.decode(torch.zeros(1, units))
     filters: NDArray[np.float32] = columns.detach().reshape(units, *shape).numpy()
     return filters
+
+
+def _even_columns(count: int) -> int:
+    # The widest grid, up to four times as wide as high, that leaves the fewest places empty.
+    root = int(np.ceil(np.sqrt(count)))
+    return min(range(root, 2 * root + 1), key=lambda columns: (-count % columns, -columns))
+
+
+def _squares(codes: NDArray[np.float32]) -> NDArray[np.float32]:
+    # Units row by row in the smallest square that holds them; what is left over stays empty.
+    side = int(np.ceil(np.sqrt(codes.shape[1])))
+    squares = np.full((len(codes), side * side), np.nan, dtype=np.float32)
+    squares[:, : codes.shape[1]] = codes
+    return squares.reshape(len(codes), side, side)
 
 
 def tiled(images: NDArray[np.float32], *, columns: int, gap: float) -> NDArray[np.float32]:

@@ -24,7 +24,8 @@ SECTIONS = (
     Section(
         "reconstructions",
         "What the model sees",
-        "Above, the first test image of each class; below, what is left of it after the code. Blur"
+        "Above, the first test image of each class; in the middle its code, a square of units of"
+        " which few are bright; below, the image that the decoder makes of that code alone. Blur"
         " and missing strokes are what the code does not carry.",
     ),
     Section(

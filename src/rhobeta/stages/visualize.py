@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rhobeta.files import read_json, require_file, whole_folder, write_text
-from rhobeta.metrics.evaluation import TestRecord
+from rhobeta.metrics.evaluation import TestRecord, first_of_each_class
 from rhobeta.params import Params, VisualizeParams, flatten
 from rhobeta.paths import Paths
 from rhobeta.plots import codes, curves, images
@@ -36,7 +36,11 @@ def run(params: Params, paths: Paths) -> None:
 
     with style(), whole_folder(paths.figures) as folder:
         figures = {
-            "reconstructions": images.draw_reconstructions(record.examples, record.reconstructions),
+            "reconstructions": images.draw_reconstructions(
+                record.examples,
+                record.activity[first_of_each_class(record.labels)],
+                record.reconstructions,
+            ),
             "filters": images.draw_filters(
                 images.decoder_filters(saved.model), _most_active(record, settings.filters)
             ),
