@@ -231,7 +231,9 @@ def archive_of_text():
     return file.getvalue()
 
 
-@pytest.mark.parametrize("content", [b"", b"text", npy(), archive_of_text()])
+@pytest.mark.parametrize(
+    "content", [b"", b"text", npy(), archive_of_text()], ids=["empty", "text", "npy", "zip"]
+)
 def test_another_format_under_the_name_npz_is_refused(tmp_path, content):
     (tmp_path / "mine.npz").write_bytes(content)
     assert "mine.npz" in refusal(tmp_path)

@@ -72,7 +72,9 @@ def reason(source, file=FILE):
 
 
 @pytest.mark.parametrize("below", [".", "raw", "MNIST/raw"])
-@pytest.mark.parametrize(("ending", "content"), [("", PLAIN), (".gz", ARCHIVE)])
+@pytest.mark.parametrize(
+    ("ending", "content"), [("", PLAIN), (".gz", ARCHIVE)], ids=["plain", "gz"]
+)
 def test_a_folder_delivers_plain_and_gzipped_files(tmp_path, below, ending, content):
     (tmp_path / below).mkdir(parents=True, exist_ok=True)
     (tmp_path / below / f"{NAME}{ending}").write_bytes(content)
@@ -94,8 +96,9 @@ def test_a_damaged_archive_is_passed_over_for_a_good_file(tmp_path):
 @pytest.mark.parametrize(
     "content",
     [b"", ARCHIVE[:1], ARCHIVE[:4], ARCHIVE[: len(ARCHIVE) // 2], ARCHIVE[:-1], DAMAGED, PLAIN],
+    ids=["empty", "1 byte", "4 bytes", "half", "1 byte short", "1 bit", "not gzipped"],
 )
-@pytest.mark.parametrize("file", [FILE, ARCHIVED_FILE])
+@pytest.mark.parametrize("file", [FILE, ARCHIVED_FILE], ids=["data", "archive"])
 def test_a_damaged_archive_is_refused_by_name(tmp_path, content, file):
     (tmp_path / f"{NAME}.gz").write_bytes(content)
     found = reason(LocalFolder(tmp_path), file)
@@ -103,7 +106,11 @@ def test_a_damaged_archive_is_refused_by_name(tmp_path, content, file):
     assert "is damaged" in found
 
 
-@pytest.mark.parametrize("content", [b"", PLAIN[:-1], PLAIN + b"\0", ARCHIVE, PLAIN[::-1]])
+@pytest.mark.parametrize(
+    "content",
+    [b"", PLAIN[:-1], PLAIN + b"\0", ARCHIVE, PLAIN[::-1]],
+    ids=["empty", "short", "long", "gzipped", "reversed"],
+)
 def test_other_data_is_refused_with_both_digests(tmp_path, content):
     (tmp_path / NAME).write_bytes(content)
     found = reason(LocalFolder(tmp_path))
@@ -227,7 +234,7 @@ def web(mirror):
     return WebMirror(mirror.address, backoff_seconds=0)
 
 
-@pytest.mark.parametrize("file", [FILE, ARCHIVED_FILE])
+@pytest.mark.parametrize("file", [FILE, ARCHIVED_FILE], ids=["data", "archive"])
 @pytest.mark.parametrize("slash", ["", "/"])
 def test_a_mirror_delivers_the_gzipped_file_below_its_address(mirror, slash, file):
     mirror.will_answer(sends(ARCHIVE))

@@ -44,6 +44,14 @@ def validation(digits: LabelledImages) -> LabelledImages:
     return digits.take(np.arange(500, 570))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(autouse=True)
 def _interrupts_stay_as_they_are() -> Iterator[None]:
     handler = signal.getsignal(signal.SIGINT)
@@ -147,9 +155,12 @@ def test_loss_falls_until_the_code_beats_the_mean_image(
 ) -> None:
     optimization = replace(OPTIMIZATION, epochs=40, learning_rate=0.02, weight_decay=0)
     history = history_of(fitted(train, validation, optimization=optimization))
-    for name in ("train_loss", "train_penalty", "validation_loss", "validation_penalty"):
-        first, second, third, last = np.reshape(history[name], (4, 10)).mean(1)
-        assert first > second > third > last, name
+    for split in ("train", "validation"):
+        first, second, third, last = np.reshape(history[f"{split}_loss"], (4, 10)).mean(1)
+        assert first > second > third > last
+        # Between error and sparsity there is a trade, so that this alone need not always fall.
+        penalty = history[f"{split}_penalty"]
+        assert penalty[-1] < 0.3 * penalty[0]
     assert history["validation_fvu"][-1] < 0.9
 
 
