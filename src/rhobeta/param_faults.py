@@ -83,11 +83,16 @@ def _walk(node: Mapping[str, Any], schema: Mapping[str, Any], prefix: str) -> It
 
 
 def _did_you_mean(key: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-    if not near:
-        siblings = [other for other in known if other.rpartition(".")[0] == key.rpartition(".")[0]]
-        return f", allowed here: {', '.join(s.rpartition('.')[2] for s in siblings)}"
-    return f". Did you mean {near[0]}?"
+    # A misspelt name beside its siblings first; then the right name in the wrong section.
+    section, _, name = key.rpartition(".")
+    siblings = {k.rpartition(".")[2]: k for k in known if k.rpartition(".")[0] == section}
+    elsewhere = [k for k in known if k.rpartition(".")[2] == name]
+    near = difflib.get_close_matches(name, siblings, n=1, cutoff=0.6)
+    if near:
+        return f". Did you mean {siblings[near[0]]}?"
+    if elsewhere:
+        return f". Did you mean {elsewhere[0]}?"
+    return f", allowed here: {', '.join(siblings)}"
 
 
 def _found(value: Any) -> str:
@@ -115,7 +120,7 @@ def _allowed(node: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
         words += f" of {_count_range(node)}, each {_allowed(node.get('items', {}), schema)}"
     if node.get("type") == "object":
         words += f" with {', '.join(node.get('properties', {}))}"
-    return words + _number_range(node)
+    return words + _number_range(node) + _length_range(node)
 
 
 def _count_range(node: Mapping[str, Any]) -> str:
@@ -130,5 +135,11 @@ def _number_range(node: Mapping[str, Any]) -> str:
         ("exclusiveMaximum", "below"),
         ("maximum", "at most"),
     )
-    parts = [f"{word} {node[key]:g}" for key, word in bounds if key in node]
+    parts = [f"{word} {node[key]}" for key, word in bounds if key in node]
     return f" {' and '.join(parts)}" if parts else ""
+
+
+def _length_range(node: Mapping[str, Any]) -> str:
+    if "minLength" not in node and "maxLength" not in node:
+        return ""
+    return f" of {node.get('minLength', 0)} to {node.get('maxLength', 'any number of')} characters"

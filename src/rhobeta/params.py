@@ -225,5 +225,8 @@ def _parse(path: Path) -> Any:
         raise RhobetaError(
             f"{path} is missing.\n`git checkout -- {path.name}` brings the default back."
         ) from None
-    except (YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise RhobetaError(f"{path} cannot be read: {error.strerror}.") from None
+    except (YAMLError, ValueError) as error:
+        # ValueError: text that is not UTF-8, a date that does not exist, `!!int x`.
         raise RhobetaError(f"{path} is not valid YAML:\n{error}") from None

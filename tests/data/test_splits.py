@@ -268,12 +268,12 @@ def split_refusal(data, fraction):
 
 def test_classes_with_a_single_image_are_refused_by_name():
     fault = split_refusal(mixed(_0=30, _4=1, _5=30, _8=1), 0.2)
-    assert "the labels [4, 8] have a single image" in fault
+    assert "smallest classes are 4 (with 1), 8 (with 1)" in fault
 
 
 def test_a_share_with_fewer_images_than_classes_is_refused():
     fault = split_refusal(mixed(_0=10, _1=10, _2=10), 0.05)
-    assert "2 held-out images cannot hold each of 3 classes" in fault
+    assert "the 2 images held out cannot hold every class" in fault
 
 
 def test_a_class_too_small_for_its_share_is_never_left_out_of_it_in_silence():

@@ -62,5 +62,5 @@ def to_unit_interval(images: Tensor, dtype: torch.dtype = torch.float32) -> Tens
 
 def pixels_of(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Images (images, height, width) of bytes as rows of numbers in [0, 1]."""
-    rows = np.ascontiguousarray(images).reshape(len(images), -1)
-    return to_unit_interval(torch.from_numpy(rows)).numpy()
+    rows = torch.tensor(images.reshape(len(images), -1))
+    return to_unit_interval(rows).numpy()

@@ -36,7 +36,10 @@ def read_idx(content: bytes, *, name: str) -> NDArray[np.uint8]:
             f"{name} is {fault}: {len(content)} bytes, but its header declares"
             f" {' x '.join(map(str, shape))} values, which makes {expected}."
         )
-    return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)
+    try:
+        return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)
+    except ValueError as error:
+        raise RhobetaError(f"{name} declares a shape that no array can have ({error}).") from None
 
 
 def write_idx(values: NDArray[np.uint8]) -> bytes:

@@ -1,12 +1,12 @@
 """The user's own images and labels: IDX files or one .npz in `data/own`."""
 
 import gzip
-import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from rhobeta.data.idx import read_idx
@@ -48,31 +48,46 @@ def read_own(folder: Path) -> dict[str, NDArray[np.uint8]]:
 def _from_npz(path: Path) -> dict[str, NDArray[np.uint8]]:
     arrays = {}
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with _archive(path) as archive:
             for targets, names in zip(IMAGES_AND_LABELS, _ARRAY_NAMES, strict=True):
                 for target, candidates in zip(targets, names, strict=True):
                     found = [name for name in candidates if name in archive]
                     if found:
                         arrays[target] = _bytes(archive[found[0]], f"{path.name}:{found[0]}")
             known = list(archive)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+    except RhobetaError:
+        raise
+    except Exception as error:
+        # numpy and zipfile raise a dozen kinds of exception for files that are not what they say.
         raise RhobetaError(f"{path} is not a readable .npz file ({error}).\n{_HOW}") from None
     if not arrays:
         raise RhobetaError(f"{path} holds the arrays {', '.join(known) or 'none'}.\n{_HOW}")
     return arrays
 
 
+def _archive(path: Path) -> NpzFile:
+    archive = np.load(path, allow_pickle=False)
+    if not isinstance(archive, NpzFile):
+        raise TypeError("it holds a single array, as .npy files do")
+    return archive
+
+
 def _from_idx(folder: Path) -> dict[str, NDArray[np.uint8]]:
     arrays = {}
     for targets, prefixes in zip(IMAGES_AND_LABELS, _IDX_PREFIXES, strict=True):
         for target, candidates in zip(targets, prefixes, strict=True):
-            found = sorted(path for prefix in candidates for path in folder.glob(f"{prefix}*"))
+            found = sorted(path for prefix in candidates for path in _files(folder, prefix))
             if len(found) > 1:
                 names = ", ".join(path.name for path in found)
                 raise RhobetaError(f"{folder} holds {names} for the same thing; leave one.")
             if found:
                 arrays[target] = read_idx(_content(found[0]), name=str(found[0]))
     return arrays
+
+
+def _files(folder: Path, prefix: str) -> list[Path]:
+    # `dvc add` writes a .dvc file beside each file that it takes.
+    return [path for path in folder.glob(f"{prefix}*") if path.suffix != ".dvc"]
 
 
 def _content(path: Path) -> bytes:
@@ -82,7 +97,9 @@ def _content(path: Path) -> bytes:
         raise RhobetaError(f"{path} is a damaged gzip file ({error}).") from None
 
 
-def _bytes(values: NDArray[Any], name: str) -> NDArray[np.uint8]:
+def _bytes(values: Any, name: str) -> NDArray[np.uint8]:
+    if not isinstance(values, np.ndarray):
+        raise RhobetaError(f"{name} is not an array; expected bytes (uint8, 0 to 255).")
     if values.dtype == np.uint8:
         return values
     if np.issubdtype(values.dtype, np.integer) and values.size:

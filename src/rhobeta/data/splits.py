@@ -69,23 +69,29 @@ def hold_out(
     """
     from sklearn.model_selection import train_test_split
 
-    labels, counts = np.unique(data.labels, return_counts=True)
-    scarce = [int(label) for label, count in zip(labels, counts, strict=True) if count < 2]
     held_out = round(len(data.labels) * fraction)
-    if scarce or held_out < len(labels):
-        reason = (
-            f"the labels {scarce} have a single image"
-            if scarce
-            else f"{held_out} held-out images cannot hold each of {len(labels)} classes"
+    labels, counts = np.unique(data.labels, return_counts=True)
+    try:
+        rest, held = train_test_split(
+            np.arange(len(data.labels)), test_size=held_out, stratify=data.labels, random_state=seed
         )
+        absent = np.setdiff1d(labels, np.intersect1d(data.labels[rest], data.labels[held]))
+    except ValueError:
+        # Refused by scikit-learn: a class of one image, or fewer places than classes.
+        absent = labels[counts == counts.min()]
+    if len(absent):
         raise RhobetaError(
-            f"The data set of {len(data.labels)} images cannot be split by {name} {fraction}:"
-            f" {reason}.\nBring more images, raise {name}, or leave classes out with data.classes."
+            f"The data set of {len(data.labels)} images cannot be split by {name} {fraction}: the"
+            f" {held_out} images held out cannot hold every class; the smallest classes are"
+            f" {_counted(labels, counts)}.\nBring more images, raise {name}, or leave"
+            " classes out with data.classes."
         )
-    rest, held = train_test_split(
-        np.arange(len(data.labels)), test_size=held_out, stratify=data.labels, random_state=seed
-    )
     return data.take(np.sort(rest)), data.take(np.sort(held))
+
+
+def _counted(labels: NDArray[np.uint8], counts: NDArray[np.intp]) -> str:
+    smallest = np.argsort(counts, kind="stable")[:3]
+    return ", ".join(f"{labels[i]} (with {counts[i]})" for i in smallest)
 
 
 def write_splits(
