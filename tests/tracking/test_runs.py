@@ -1,0 +1,105 @@
+"""Runs in a real sqlite store: how they end, what they hold, how they are found."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from rhobeta.paths import Paths
+from rhobeta.tracking.run import MODEL_TAG, find_run_of_model, metric_name, new_run
+from rhobeta.tracking.store import Store, open_store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(Paths(tmp_path, tmp_path), "tests")
+
+
+def _ended(store: Store, run_id: str):
+    return store.client.get_run(run_id)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "noted"),
+    [
+        (KeyboardInterrupt(), "KILLED", "interrupted"),
+        (SystemExit(143), "KILLED", "interrupted"),
+        (ValueError("no such thing"), "FAILED", "ValueError: no such thing"),
+    ],
+)
+def test_a_run_ends_by_what_became_of_the_work(store, error, status, noted):
+    with (
+        pytest.raises(type(error)),
+        new_run(store, name="broken", tags={"kept": "yes"}) as run,
+    ):
+        run.buffer_metrics({"train/mse": 0.5}, step=3)
+        raise error
+    ended = _ended(store, run.run_id)
+    assert ended.info.status == status
+    assert ended.data.tags["rhobeta.error"] == noted
+    assert ended.data.tags["kept"] == "yes"
+    assert ended.data.metrics["train/mse"] == 0.5
+    assert ended.info.end_time is not None
+
+
+def test_a_run_that_ends_well_is_finished_and_has_what_was_buffered(store):
+    with new_run(store, name="good", tags={}) as run:
+        for step in range(1, 1203):
+            run.buffer_metrics({"train/mse": 1 / step}, step=step)
+        assert _ended(store, run.run_id).info.status == "RUNNING"
+    ended = _ended(store, run.run_id)
+    assert ended.info.status == "FINISHED"
+    assert "rhobeta.error" not in ended.data.tags
+    curve = store.client.get_metric_history(run.run_id, "train/mse")
+    assert [point.step for point in curve] == list(range(1, 1203))
+    assert math.isclose(curve[-1].value, 1 / 1202)
+
+
+def test_a_parameter_that_changes_becomes_a_tag_and_stays_a_parameter(store):
+    with new_run(store, name="evaluated twice", tags={}) as run:
+        run.log_params({"evaluate.dead_threshold": 0.1, "penalty.rho": 0.05})
+        run.log_params({"evaluate.dead_threshold": 0.2, "visualize.dpi": 120})
+    data = _ended(store, run.run_id).data
+    assert data.params["evaluate.dead_threshold"] == "0.1"
+    assert data.tags["evaluate.dead_threshold"] == "0.2"
+    assert data.params["visualize.dpi"] == "120"
+    assert "penalty.rho" not in data.tags
+
+
+def test_more_parameters_than_mlflow_takes_at_once_arrive(store):
+    with new_run(store, name="many", tags={}) as run:
+        run.log_params({f"group.name{n}": n for n in range(250)})
+    assert len(_ended(store, run.run_id).data.params) == 250
+
+
+def test_a_split_is_logged_with_its_whole_digest(store):
+    digest = "0123456789abcdef" * 4
+    with new_run(store, name="data", tags={}) as run:
+        run.log_data_set(
+            name="mnist-train", digest=digest, context="training", profile="{}", source="{}"
+        )
+    (logged,) = _ended(store, run.run_id).inputs.dataset_inputs
+    assert logged.dataset.name == "mnist-train"
+    assert digest.startswith(logged.dataset.digest)
+    tags = {tag.key: tag.value for tag in logged.tags}
+    assert tags == {"mlflow.data.context": "training", "sha256": digest}
+
+
+def test_the_newest_run_of_a_model_is_found_in_any_experiment(store, tmp_path):
+    elsewhere = open_store(Paths(tmp_path, tmp_path), "another experiment")
+    assert find_run_of_model(store, "a" * 64) is None
+    for place in (store, elsewhere):
+        with new_run(place, name="trained", tags={MODEL_TAG: "a" * 64}) as run:
+            pass
+    with new_run(store, name="other model", tags={MODEL_TAG: "b" * 64}):
+        pass
+    found = find_run_of_model(store, "a" * 64)
+    assert found is not None
+    assert found.run_id == run.run_id
+
+
+def test_metric_names_are_what_mlflow_takes(store):
+    assert metric_name("validation/l0@0.1") == "validation/l0_at_0.1"
+    with new_run(store, name="names", tags={}) as run:
+        run.log_metrics({"validation/l0@0.1": 3.0}, step=1)
+    assert _ended(store, run.run_id).data.metrics == {"validation/l0_at_0.1": 3.0}

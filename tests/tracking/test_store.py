@@ -1,0 +1,80 @@
+"""The store: where it is, and that many may open it at once."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rhobeta.errors import RhobetaError
+from rhobeta.paths import Paths
+from rhobeta.tracking.store import open_store, store_uri, without_password
+
+OPEN = """
+import sys
+from pathlib import Path
+from rhobeta.paths import Paths
+from rhobeta.tracking.run import new_run
+from rhobeta.tracking.store import open_store
+root = Path(sys.argv[1])
+store = open_store(Paths(root, root), "shared")
+with new_run(store, name=sys.argv[2], tags={}) as run:
+    run.log_metrics({"one": 1.0})
+"""
+
+
+def test_processes_that_open_a_new_store_at_once_all_log(tmp_path: Path) -> None:
+    processes = [
+        subprocess.Popen([sys.executable, "-c", OPEN, str(tmp_path), str(number)])
+        for number in range(4)
+    ]
+    assert [process.wait(timeout=120) for process in processes] == [0, 0, 0, 0]
+    store = open_store(Paths(tmp_path, tmp_path), "shared")
+    runs = store.client.search_runs([store.experiment_id])
+    assert sorted(run.info.run_name for run in runs) == ["0", "1", "2", "3"]
+    assert all(run.info.status == "FINISHED" for run in runs)
+
+
+def test_the_store_is_sqlite_below_the_root_unless_the_environment_says_otherwise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = Paths(workspace=tmp_path / "temporary", store_root=tmp_path)
+    assert store_uri(paths) == f"sqlite:///{tmp_path}/mlruns/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server:5000")
+    assert store_uri(paths) == "http://server:5000"
+
+
+def test_artifacts_lie_beside_the_database(tmp_path: Path) -> None:
+    store = open_store(Paths(tmp_path, tmp_path), "tests")
+    location = store.client.get_experiment(store.experiment_id).artifact_location
+    assert location == (tmp_path / "mlruns" / "artifacts").as_uri()
+
+
+def test_a_deleted_experiment_is_taken_up_again(tmp_path: Path) -> None:
+    paths = Paths(tmp_path, tmp_path)
+    store = open_store(paths, "tests")
+    store.client.delete_experiment(store.experiment_id)
+    again = open_store(paths, "tests")
+    assert again.experiment_id == store.experiment_id
+    assert again.client.get_experiment(again.experiment_id).lifecycle_stage == "active"
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("postgresql://me:secret@host:5432/runs", "postgresql://host:5432/runs"),
+        ("http://me:secret@host/path", "http://host/path"),
+        ("sqlite:////tmp/mlruns/mlflow.db", "sqlite:////tmp/mlruns/mlflow.db"),
+        ("failed for http://me:s3@h:1/x and more", "failed for http://h:1/x and more"),
+    ],
+)
+def test_credentials_are_left_out_of_what_is_shown(uri: str, shown: str) -> None:
+    assert without_password(uri) == shown
+
+
+def test_an_unknown_kind_of_store_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "carrierpigeon://coop")
+    with pytest.raises(RhobetaError, match="carrierpigeon://coop cannot be used"):
+        open_store(Paths(tmp_path, tmp_path), "tests")
