@@ -244,7 +244,7 @@ def test_pca_lays_codes_out_along_their_first_two_axes(record: TestRecord) -> No
     np.testing.assert_allclose(np.abs(points), np.abs(u[:, :2] * s[:2]), rtol=1e-6, atol=1e-8)
 
 
-def test_tsne_keeps_islands_apart_and_is_the_same_each_time() -> None:
+def test_tsne_keeps_islands_apart() -> None:
     random = np.random.default_rng(0)
     labels = np.repeat([0, 1], 20)
     codes = (random.normal(size=(40, 5)) + 50 * labels[:, None]).astype(np.float32)
@@ -253,7 +253,12 @@ def test_tsne_keeps_islands_apart_and_is_the_same_each_time() -> None:
     distances = np.linalg.norm(points[:, None] - points, axis=2)
     np.fill_diagonal(distances, np.inf)
     assert (labels[distances.argmin(1)] == labels).all()
-    np.testing.assert_array_equal(embed(codes, "tsne"), points)
+
+
+def test_tsne_is_the_same_each_time() -> None:
+    # So many units that its first layout is drawn by a randomised method.
+    codes = np.random.default_rng(0).random((40, 600), dtype=np.float32)
+    np.testing.assert_array_equal(embed(codes, "tsne"), embed(codes, "tsne"))
 
 
 @pytest.mark.parametrize("how", ["pca", "tsne"])

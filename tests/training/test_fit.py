@@ -305,6 +305,7 @@ def test_best_weights_are_copies_of_the_lowest_loss_and_the_first_of_equals() ->
         )
         module.epoch_metrics = {"validation/loss": loss, "validation/mse": 10.0 * loss}
         best.on_train_epoch_end(at_epoch(epoch), module)
+        module.epoch_metrics["validation/mse"] = math.nan
         kept[epoch] = best.state["encoder.0.weight"].unique().numpy()
     assert best.epoch == 2
     assert best.metrics == {"validation/loss": 1.0, "validation/mse": 10.0}

@@ -43,7 +43,7 @@ class TestRecord:
 
         try:
             return cls(**load(content))
-        except (SafetensorError, TypeError, ValueError) as error:
+        except (SafetensorError, TypeError, ValueError, KeyError) as error:
             raise RhobetaError(
                 f"{name} is damaged ({error}).\nRun `dvc repro --force evaluate` to make it anew."
             ) from None

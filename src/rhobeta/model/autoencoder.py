@@ -31,6 +31,9 @@ _ACTIVITY: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+_LARGEST_SIZE = 1 << 31
+
+
 @dataclass(frozen=True)
 class Architecture:
     """All that is needed to build the network.
@@ -47,10 +50,13 @@ class Architecture:
 
     def __post_init__(self) -> None:
         sizes = (*self.image_shape, *self.hidden_sizes)
-        if not self.hidden_sizes or any(type(size) is not int or size < 1 for size in sizes):
+        if not self.hidden_sizes or any(
+            type(size) is not int or not 1 <= size <= _LARGEST_SIZE for size in sizes
+        ):
             raise RhobetaError(
                 f"An autoencoder of image shape {self.image_shape} and layers {self.hidden_sizes}"
-                " cannot be built; expected positive whole numbers and at least one layer."
+                " cannot be built; expected at least one layer, and whole numbers"
+                f" from 1 to {_LARGEST_SIZE}."
             )
         for name in (self.code_activation, self.hidden_activation, self.output_activation):
             if name not in ACTIVATIONS:

@@ -16,6 +16,9 @@ from rhobeta.model.autoencoder import Architecture, Autoencoder
 
 _FORMAT = "rhobeta-autoencoder-1"
 
+# What reading a header raises that is not what it should be.
+_MALFORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError, struct.error)
+
 
 @dataclass(frozen=True)
 class ModelDescription:
@@ -77,7 +80,7 @@ def model_from_bytes(content: bytes, *, name: str) -> SavedModel:
     try:
         tensors = load(content)
         description = _description(content)
-    except (SafetensorError, ValueError, KeyError, TypeError, IndexError, struct.error) as error:
+    except (SafetensorError, RhobetaError, *_MALFORMED) as error:
         raise RhobetaError(
             f"{name} is not a model of rhobeta, or is damaged ({error}).\n"
             "`dvc checkout` brings back the one that dvc.lock names; `dvc repro` trains anew."

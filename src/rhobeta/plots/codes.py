@@ -28,7 +28,7 @@ def draw_unit_activity(activity: NDArray[np.float32], rho: float | None) -> "Fig
         xlabel="unit, most active first",
         ylabel="mean activation",
         xlim=(0, len(means) + 1),
-        ylim=(0, 1.25 * max(means[0], rho or 0)),
+        ylim=(0, 1.25 * max(means[0], rho or 0) or 1),
     )
     return figure
 
@@ -108,7 +108,14 @@ def draw_embedding(points: NDArray[np.float64], labels: NDArray[np.uint8], how: 
 def embed(
     activity: NDArray[np.float32], how: Literal["tsne", "pca"], *, seed: int = 0
 ) -> NDArray[np.float64]:
-    """Lay codes ([images, units]) out in two dimensions ([images, 2])."""
+    """Lay codes ([images, units]) out in two dimensions ([images, 2]).
+
+    Codes that are all the same lie in one point, which the methods themselves cannot say.
+    """
+    if np.ptp(activity, axis=0).max() == 0:
+        return np.zeros((len(activity), 2))
+    if activity.shape[1] == 1:
+        activity = np.pad(activity, ((0, 0), (0, 1)))
     from sklearn.decomposition import PCA
 
     if how == "pca":

@@ -16,16 +16,25 @@ if TYPE_CHECKING:
 
 History = dict[str, list[float]]
 
+_COLUMNS = (
+    "epoch",
+    *(f"train_{name}" for name in ("loss", "mse", "penalty", "mean_activity")),
+    *(f"validation_{name}" for name in ("loss", "mse", "penalty", "rho_hat_mean")),
+)
+
 
 def read_history(text: str, *, name: str) -> History:
     """Columns of the history table. Raises `RhobetaError` where it is not one."""
     try:
         rows = list(csv.DictReader(io.StringIO(text)))
         history = {column: [float(row[column]) for row in rows] for column in rows[0]}
-    except (ValueError, TypeError, IndexError) as error:
+        fault = next((f"no column {name}" for name in _COLUMNS if name not in history), None)
+    except (ValueError, TypeError, IndexError, csv.Error) as error:
+        fault = str(error)
+    if fault is not None:
         raise RhobetaError(
-            f"{name} is not a history of training ({error}).\nRun `dvc repro` to make it anew."
-        ) from None
+            f"{name} is not a history of training ({fault}).\nRun `dvc repro` to make it anew."
+        )
     return history
 
 

@@ -35,8 +35,9 @@ def draw_reconstructions(
     for axis, (title, images, colours, top) in zip(axes, rows, strict=True):
         gap = np.nan if images is rows[1][1] else 0.25
         picture = tiled(images, columns=count, gap=gap)
-        # Every row spans the same box, however many values its squares have.
-        axis.imshow(picture, cmap=colours, vmin=0, vmax=top, extent=(0, count, 0, 1))
+        # Every row is as wide as the others, however many values its tiles have.
+        height = count * picture.shape[0] / picture.shape[1]
+        axis.imshow(picture, cmap=colours, vmin=0, vmax=top, extent=(0, count, 0, height))
         axis.set_title(title)
         axis.set_axis_off()
     return figure
@@ -49,7 +50,9 @@ def draw_filters(filters: NDArray[np.float32], order: NDArray[np.intp]) -> "Figu
     scaled = (chosen / np.where(largest > 0, largest, 1)[:, None, None]).astype(np.float32)
     columns = _even_columns(len(chosen))
     rows = -(-len(chosen) // columns)
-    figure, axis = plt.subplots(figsize=(0.62 * columns + 0.9, 0.62 * rows + 0.5))
+    figure, axis = plt.subplots(
+        figsize=(max(4.0, 0.62 * columns + 0.9), max(1.8, 0.62 * rows + 0.5))
+    )
     image = axis.imshow(tiled(scaled, columns=columns, gap=np.nan), cmap=DIVERGING, vmin=-1, vmax=1)
     axis.set_title("Decoder filters, most active unit first")
     axis.set_axis_off()
