@@ -206,6 +206,8 @@ def test_activity_is_the_distance_from_rest(
         {"hidden_sizes": (5.0,)},
         {"hidden_sizes": ("5",)},
         {"hidden_sizes": (True,)},
+        {"hidden_sizes": (10**4200,)},
+        {"image_shape": (10**4200, 1)},
         {"image_shape": (0, 4)},
         {"image_shape": (3, -4)},
         {"image_shape": (3, 4.0)},
@@ -214,11 +216,16 @@ def test_activity_is_the_distance_from_rest(
         {"hidden_activation": ""},
         {"output_activation": "Sigmoid"},
     ],
-    ids=str,
+    ids=lambda changes: str(changes)[:60],
 )
 def test_architecture_refuses_nonsense(changes: dict[str, Any]) -> None:
     with pytest.raises(RhobetaError):
         architecture(**changes)
+
+
+def test_a_layer_as_large_as_the_parameters_allow_can_be_described() -> None:
+    largest = architecture(image_shape=(1, 65536), hidden_sizes=(65536,))
+    assert largest.layer_sizes == (65536, 65536)
 
 
 def test_an_unknown_activation_is_named_beside_the_known_ones() -> None:

@@ -246,6 +246,7 @@ OTHER_DESCRIPTIONS = {
     "sizes empty": with_architecture(hidden_sizes=[]),
     "sizes broken": with_architecture(hidden_sizes=[3.0]),
     "one side": with_architecture(image_shape=[6]),
+    "side of a thousand million": with_architecture(image_shape=[10**9, 1]),
     "sides of 4200 digits": with_architecture(image_shape=[10**4200, 10**4200]),
 }
 
@@ -263,7 +264,7 @@ def test_a_description_of_another_form_is_refused(case: str) -> None:
         ({"hidden_sizes": (4, 2)}, "6-4-2"),
         ({"hidden_sizes": (4, 3, 3)}, "6-4-3-3"),
         ({"image_shape": (3, 3)}, "9-4-3"),
-        ({"image_shape": (10**9, 10**9), "hidden_sizes": (10**9,)}, "1000000000000000000"),
+        ({"image_shape": (1 << 20, 1 << 20), "hidden_sizes": (1 << 20,)}, f"{1 << 40}-{1 << 20}"),
     ],
     ids=str,
 )

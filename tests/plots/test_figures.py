@@ -269,18 +269,23 @@ def test_a_code_of_one_unit_can_be_laid_out(how: Literal["pca", "tsne"]) -> None
     assert np.isfinite(points).all()
 
 
-LAY_OUT_A_SILENT_CODE = """
+LAY_OUT_A_FAINT_CODE = """
 import numpy as np
 from rhobeta.plots.codes import embed
-assert np.isfinite(embed(np.zeros((60, 4), np.float32), "tsne")).all()
+code = {scale} * np.random.default_rng(0).random((60, 4)).astype(np.float32)
+for how in ("pca", "tsne"):
+    points = embed(code.astype(np.float32), how)
+    assert points.shape == (60, 2)
+    assert np.isfinite(points).all()
 """
 
 
-def test_a_silent_code_can_be_laid_out() -> None:
-    assert np.isfinite(embed(np.zeros((60, 4), np.float32), "pca")).all()
-    # In a process of its own: where all codes are one, scikit-learn's t-SNE may end the process.
+@pytest.mark.parametrize("scale", [0.0, 1e-25])
+def test_a_code_that_is_all_but_silent_can_be_laid_out(scale: float) -> None:
+    # In a process of its own: where no variance is left, scikit-learn's t-SNE ends the process.
+    script = LAY_OUT_A_FAINT_CODE.format(scale=scale)
     done = subprocess.run(
-        [sys.executable, "-c", LAY_OUT_A_SILENT_CODE], capture_output=True, text=True, check=False
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
 

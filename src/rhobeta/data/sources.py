@@ -214,6 +214,7 @@ def fetch_all(data_set: DataSet, sources: Iterable[Source], into: Path) -> None:
     Raises `RhobetaError` when a file is to be had nowhere, with each source and its reason.
     """
     sources = list(sources)
+    reported: set[str] = set()
     for file in data_set.files:
         failures = []
         for source in sources:
@@ -221,7 +222,9 @@ def fetch_all(data_set: DataSet, sources: Iterable[Source], into: Path) -> None:
                 content = source.fetch(file)
             except SourceError as error:
                 failures.append(f"  {source.place}: {error}")
-                print(f"{file.name}: not from {source.place}", file=sys.stderr, flush=True)
+                if source.place not in reported:
+                    print(f"{source.place}: {error}; trying the next", file=sys.stderr, flush=True)
+                    reported.add(source.place)
                 continue
             write_bytes(into / file.name, content)
             print(f"{file.name}: {len(content):,} bytes from {source.place}, SHA-256 verified")
