@@ -85,19 +85,19 @@ class SparsityAccumulator:
         """Add samples (shape: [samples, units], values >= 0, at least one sample)."""
         values = activity.detach().double()
         if self._samples == 0:
-            self._begin(values)
+            self._begin(values, activity.dtype)
         centred = values - self._shift
         self._samples += len(values)
         self._sum += centred.sum(0)
         self._square_sum += centred.square().sum(0)
-        self._smallest = torch.minimum(self._smallest, values.amin(0))
-        self._largest = torch.maximum(self._largest, values.amax(0))
+        # Against thresholds, in the code's own precision, in which a value may equal one.
+        self._smallest = torch.minimum(self._smallest, activity.detach().amin(0))
+        self._largest = torch.maximum(self._largest, activity.detach().amax(0))
         self._measure_sums += torch.stack(
             [gini(values).sum(), hoyer(values).sum(), treves_rolls(values).sum()]
         )
         units = values.shape[1]
         for threshold, counts in self._l0_counts.items():
-            # Compared in the code's own precision, in which a value may equal the threshold.
             active = (activity > threshold).sum(1)
             counts += torch.bincount(active, minlength=units + 1)
 
@@ -123,13 +123,13 @@ class SparsityAccumulator:
             saturated=int((self._smallest >= 1 - self._dead_threshold).sum()),
         )
 
-    def _begin(self, values: Tensor) -> None:
+    def _begin(self, values: Tensor, dtype: torch.dtype) -> None:
         units = values.shape[1]
         self._shift = values.mean(0)
         self._sum = torch.zeros_like(self._shift)
         self._square_sum = torch.zeros_like(self._shift)
-        self._smallest = torch.full_like(self._shift, torch.inf)
-        self._largest = torch.full_like(self._shift, -torch.inf)
+        self._smallest = torch.full_like(self._shift, torch.inf, dtype=dtype)
+        self._largest = torch.full_like(self._shift, -torch.inf, dtype=dtype)
         self._measure_sums = values.new_zeros(3)
         self._l0_counts = {
             threshold: torch.zeros(units + 1, dtype=torch.int64, device=values.device)

@@ -50,8 +50,10 @@ class Architecture:
 
     def __post_init__(self) -> None:
         sizes = (*self.image_shape, *self.hidden_sizes)
-        if not self.hidden_sizes or any(
-            type(size) is not int or not 1 <= size <= _LARGEST_SIZE for size in sizes
+        if (
+            not self.hidden_sizes
+            or len(self.image_shape) != 2
+            or any(type(size) is not int or not 1 <= size <= _LARGEST_SIZE for size in sizes)
         ):
             raise RhobetaError(
                 f"An autoencoder of image shape {self.image_shape} and layers {self.hidden_sizes}"
@@ -81,7 +83,7 @@ class Architecture:
     def from_dict(cls, values: dict[str, Any]) -> "Architecture":
         """Rebuild from `dataclasses.asdict`, also after JSON has made tuples lists."""
         return cls(
-            image_shape=(values["image_shape"][0], values["image_shape"][1]),
+            image_shape=tuple(values["image_shape"]),
             hidden_sizes=tuple(values["hidden_sizes"]),
             code_activation=str(values["code_activation"]),
             hidden_activation=str(values["hidden_activation"]),

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import torch
+
 from rhobeta.errors import RhobetaError
 from rhobeta.files import sha256_of_bytes
 from rhobeta.model.autoencoder import Architecture, Autoencoder
@@ -86,6 +88,12 @@ def model_from_bytes(content: bytes, *, name: str) -> SavedModel:
             "`dvc checkout` brings back the one that dvc.lock names; `dvc repro` trains anew."
         ) from None
     _require_shapes(tensors, description.architecture, name)
+    for key, values in tensors.items():
+        if values.dtype != torch.float32 or not torch.isfinite(values).all():
+            raise RhobetaError(
+                f"{name} is damaged: {key} is not made of finite 32-bit numbers.\n"
+                "`dvc checkout` brings back the one that dvc.lock names; `dvc repro` trains anew."
+            )
     model = Autoencoder(description.architecture)
     model.load_state_dict(tensors)
     return SavedModel(model.eval(), description, content)
@@ -98,6 +106,12 @@ def _description(content: bytes) -> ModelDescription:
     if described.pop("format") != _FORMAT:
         raise ValueError(f"its format is not {_FORMAT}")
     described["architecture"] = Architecture.from_dict(described["architecture"])
+    kinds = {"parameters": dict, "data_sha256": str, "best_epoch": int}
+    for name, kind in (kinds | {"best_validation_loss": float}).items():
+        if not isinstance(described[name], kind):
+            raise TypeError(f"its {name} is {described[name]!r}, expected {kind.__name__}")
+    if described["parameters"].get("penalty.kind") != "none":
+        float(described["parameters"]["penalty.rho"])
     return ModelDescription(**described)
 
 

@@ -112,18 +112,23 @@ def embed(
 
     Codes that are all the same lie in one point, which the methods themselves cannot say.
     """
-    if np.ptp(activity, axis=0).max() == 0:
+    centred = activity.astype(np.float64) - activity.mean(0, dtype=np.float64)
+    spread = np.abs(centred).max()
+    if spread == 0:
         return np.zeros((len(activity), 2))
-    if activity.shape[1] == 1:
-        activity = np.pad(activity, ((0, 0), (0, 1)))
+    # Neither method minds the scale, but squares of an all but silent code would underflow.
+    centred /= spread
+    if centred.shape[1] == 1:
+        centred = np.pad(centred, ((0, 0), (0, 1)))
     from sklearn.decomposition import PCA
 
     if how == "pca":
         pca = PCA(n_components=2, svd_solver="full")
-        return np.asarray(pca.fit_transform(activity.astype(np.float64)))
+        points: NDArray[np.float64] = pca.fit_transform(centred) * spread
+        return points
     from sklearn.manifold import TSNE
 
-    perplexity = min(30.0, (len(activity) - 1) / 3)
+    perplexity = min(30.0, (len(centred) - 1) / 3)
     # One thread: sums in another order would give another picture.
     tsne = TSNE(init="pca", perplexity=perplexity, random_state=seed, n_jobs=1)
-    return np.asarray(tsne.fit_transform(activity), dtype=np.float64)
+    return np.asarray(tsne.fit_transform(centred.astype(np.float32)), dtype=np.float64)

@@ -88,7 +88,7 @@ class Progress(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print a plain line where there is no bar."""
         epoch, epochs = trainer.current_epoch + 1, trainer.max_epochs or 0
-        due = epoch == 1 or epoch == epochs or epoch % max(1, epochs // _PLAIN_LINES) == 0
+        due = epoch == 1 or epoch == epochs or epoch % max(1, round(epochs / _PLAIN_LINES)) == 0
         if self._bar.disable and trainer.is_global_zero and due:
             metrics = _ours(pl_module).epoch_metrics
             train = {k.removeprefix("train/"): v for k, v in metrics.items() if "train/" in k}
