@@ -27,10 +27,10 @@ repro: setup
 	@rhobeta summary
 
 test: setup lint
-	@pytest -q -m "not slow" -n 2 tests
+	@pytest -q -m "not slow" -n 2 --dist loadgroup tests
 
 test-all: setup lint
-	@pytest -q -n 2 tests
+	@pytest -q -n 2 --dist loadgroup tests
 
 lint: setup
 	@ruff check src tests benchmarks

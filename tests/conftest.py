@@ -15,6 +15,11 @@ from rhobeta.params import Params, check_params
 from rhobeta.paths import Paths
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest tests first, so that the others fill the second worker meanwhile."""
+    items.sort(key=lambda item: item.path.name != "test_pipeline.py")
+
+
 @pytest.fixture(autouse=True)
 def _no_store_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test writes into the store, or takes part in the experiment, of who runs it."""

@@ -16,11 +16,14 @@ command -v git >/dev/null || { echo "git is not installed; install it and try ag
 }
 
 rm -f "$venv/.ready"
+# An environment that was made with another index for torch stays with it when it is renewed.
+TORCH_INDEX=${TORCH_INDEX:-$(cat "$venv/torch-index" 2>/dev/null || true)}
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
 pip() { "$venv/bin/python" -m pip --disable-pip-version-check --quiet "$@"; }
 
 echo "installing the environment into $venv (some minutes the first time) ..."
-if [ -n "${TORCH_INDEX:-}" ]; then
+if [ -n "$TORCH_INDEX" ]; then
+    echo "$TORCH_INDEX" > "$venv/torch-index"
     # Without the locked torch and all that only CUDA needs; each remaining package keeps its hash.
     awk '/^[^ #]/ { skip = /^(torch|torchvision|triton|nvidia-|cuda-)/ } !skip' requirements.lock \
         > "$venv/requirements-no-torch.txt"

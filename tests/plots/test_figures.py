@@ -105,7 +105,7 @@ FIGURES: dict[str, Draw] = {
 }
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::UserWarning", "error::RuntimeWarning")
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_is_a_picture_and_the_same_bytes_when_drawn_again(
     name: str, record: TestRecord, model: Autoencoder, tmp_path: Path
@@ -146,7 +146,7 @@ def test_a_style_of_the_users_own_is_no_matter(
     assert (tmp_path / "plain.png").read_bytes() == (tmp_path / "styled.png").read_bytes()
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings("error::UserWarning", "error::RuntimeWarning")
 @pytest.mark.parametrize("level", [0.0, 1.0])
 def test_a_code_that_never_changes_can_be_drawn(level: float, tmp_path: Path) -> None:
     activity = np.full((20, 4), level, np.float32)

@@ -304,7 +304,7 @@ def _move_onto(disk: Path, folder: Path) -> None:
     folder.symlink_to(target)
 
 
-def test_ctrl_c_in_training_marks_the_run_and_leaves_no_model(paths: Paths, rhobeta) -> None:
+def test_ctrl_c_in_training_marks_the_run_and_leaves_no_model(paths: Paths) -> None:
     import signal
     import time
 
@@ -312,8 +312,8 @@ def test_ctrl_c_in_training_marks_the_run_and_leaves_no_model(paths: Paths, rhob
 
     write_params(paths.workspace, QUICK | {"training.epochs": 100_000})
     _run_until("preprocess")
-    for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
-        process = subprocess.Popen(
+    processes = {
+        (number, status): subprocess.Popen(
             ["rhobeta", "train"],
             cwd=paths.workspace,
             stdout=subprocess.PIPE,
@@ -321,6 +321,9 @@ def test_ctrl_c_in_training_marks_the_run_and_leaves_no_model(paths: Paths, rhob
             text=True,
             env=os.environ | {"PYTHONUNBUFFERED": "1"},
         )
+        for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143))
+    }
+    for (number, status), process in processes.items():
         assert process.stdout is not None
         assert "epoch 1/100000" in process.stdout.readline()
         time.sleep(0.2)

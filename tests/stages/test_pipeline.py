@@ -14,6 +14,9 @@ from ruamel.yaml import YAML
 
 from helpers import DIGITS, QUICK, REPOSITORY, git, write_params
 
+# One clone serves all: its tests stay together, in order, on one worker.
+pytestmark = pytest.mark.xdist_group("pipeline")
+
 STAGES = ("download", "preprocess", "train", "evaluate", "visualize")
 
 

@@ -187,7 +187,7 @@ def test_the_number_of_batches_in_a_chunk_is_no_matter(
 
 
 COLUMNS = [
-    *("epoch", "learning_rate"),
+    "epoch",
     *("train_loss", "train_mse", "train_penalty", "train_mean_activity"),
     *("validation_loss", "validation_mse", "validation_penalty", "validation_fvu"),
     *("validation_rho_target", "validation_rho_hat_mean", "validation_rho_hat_min"),
@@ -195,6 +195,7 @@ COLUMNS = [
     *("validation_l0@0.1", "validation_l0@0.5"),
     *("validation_gini", "validation_hoyer", "validation_treves_rolls"),
     *("validation_dead_units", "validation_constant_units", "validation_saturated_units"),
+    "learning_rate",
 ]
 
 

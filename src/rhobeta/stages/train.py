@@ -104,7 +104,13 @@ def _log_result(tracked: Run, trained: Trained, content: bytes, train: LabelledI
             "rhobeta.best_epoch": str(trained.best_epoch),
         }
     )
-    tracked.log_metrics({f"best/{k}": v for k, v in trained.best_metrics.items() if "/" in k})
+    tracked.log_metrics(
+        {
+            f"best/{name.removeprefix('validation/')}": value
+            for name, value in trained.best_metrics.items()
+            if name.startswith("validation/")
+        }
+    )
     tracked.log_text(trained.history_csv, "history.csv")
     log_model(tracked, content, example=pixels_of(train.images[:2]))
 

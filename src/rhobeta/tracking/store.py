@@ -17,6 +17,13 @@ if TYPE_CHECKING:
 
 _SERVER_SECONDS = 10
 
+_EXPERIMENT_TAGS = {
+    # Opens the UI on the table of training runs, not on traces of language models.
+    "mlflow.experimentKind": "custom_model_development",
+    "mlflow.note.content": "Sparse autoencoders with a KL penalty, one run a training. Compare"
+    " `penalty.rho` and `penalty.beta` with `test/mse`, `test/gini` and `probe/code_accuracy`.",
+}
+
 
 @dataclass(frozen=True)
 class Store:
@@ -71,7 +78,7 @@ def _open(uri: str, experiment: str, artifacts: Path | None) -> Store:
         number = (
             known.experiment_id
             if known is not None
-            else client.create_experiment(experiment, artifact_location=location)
+            else client.create_experiment(experiment, location, tags=_EXPERIMENT_TAGS)
         )
         # MLflow puts packaged models into the experiment that is current.
         mlflow.set_experiment(experiment_id=number)

@@ -34,7 +34,7 @@ def serve_ui(paths: Paths, experiment: str, port: int) -> NoReturn:
             ) from None
     store = open_store(paths, experiment)
     print(
-        f"runs of {paths.workspace.name}: http://{_HOST}:{port}/#/experiments/{store.experiment_id}"
+        f"runs of {paths.workspace.name}: http://{_HOST}:{port}/#/experiments/{store.experiment_id}/runs"
     )
     print("Ctrl-C ends it.", flush=True)
     command = [sys.executable, "-m", "mlflow", "server", "--host", _HOST, "--port", str(port)]

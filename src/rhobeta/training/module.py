@@ -156,9 +156,9 @@ class SparseAutoencoderModule(pl.LightningModule):
             "fvu": quality.fvu,
             **self._sparsity.statistics().as_metrics(rho),
         }
-        self.epoch_metrics = {"learning_rate": self._rate}
-        self.epoch_metrics |= {f"train/{k}": v for k, v in self.running_metrics().items()}
-        self.epoch_metrics |= {f"validation/{k}": v for k, v in validation.items()}
+        train = {f"train/{k}": v for k, v in self.running_metrics().items()}
+        self.epoch_metrics = train | {f"validation/{k}": v for k, v in validation.items()}
+        self.epoch_metrics["learning_rate"] = self._rate
         self._require_finite()
         self.log_dict(self.epoch_metrics)
 
