@@ -1,5 +1,6 @@
 """The store: where it is, and that many may open it at once."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,12 +9,14 @@ import pytest
 
 from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
+from rhobeta.tracking.run import new_run
 from rhobeta.tracking.store import open_store, store_uri, without_password
 
 OPEN = """
 import sys
 from pathlib import Path
 from rhobeta.paths import Paths
+from rhobeta.tracking.run import new_run
 from rhobeta.tracking.run import new_run
 from rhobeta.tracking.store import open_store
 root = Path(sys.argv[1])
@@ -48,6 +51,19 @@ def test_artifacts_lie_beside_the_database(tmp_path: Path) -> None:
     store = open_store(Paths(tmp_path, tmp_path), "tests")
     location = store.client.get_experiment(store.experiment_id).artifact_location
     assert location == (tmp_path / "mlruns" / "artifacts").as_uri()
+
+
+def test_opening_one_store_does_not_lead_the_next_one_astray(tmp_path: Path) -> None:
+    environment = dict(os.environ)
+    stores = [open_store(Paths(root, root), "tests") for root in (tmp_path / "a", tmp_path / "b")]
+    assert stores[0].uri != stores[1].uri
+    for store in stores:
+        with new_run(store, name=store.uri, tags={}) as run:
+            pass
+        assert store.client.get_run(run.run_id).info.run_name == store.uri
+    quiet = {"MLFLOW_DISABLE_TELEMETRY", "MLFLOW_LOGGING_LEVEL"}
+    changed = {k for k, v in os.environ.items() if environment.get(k) != v} - quiet
+    assert changed <= {"PYTEST_CURRENT_TEST"}
 
 
 def test_a_deleted_experiment_is_taken_up_again(tmp_path: Path) -> None:

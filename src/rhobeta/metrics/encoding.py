@@ -32,3 +32,10 @@ def encode_images(model: Autoencoder, pixels: NDArray[np.float32]) -> Encoded:
             activities.append(model.activity(output.code))
             reconstructions.append(output.reconstruction)
     return Encoded(*(torch.cat(parts).numpy() for parts in (codes, activities, reconstructions)))
+
+
+def codes_of(model: Autoencoder, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Only the codes ([images, units]) of images ([images, pixels] in [0, 1])."""
+    with torch.inference_mode():
+        pieces = torch.split(torch.from_numpy(pixels), _PIECE)
+        return torch.cat([model.encode(piece) for piece in pieces]).numpy()

@@ -26,11 +26,22 @@ def probe_accuracy(
     from sklearn.linear_model import LogisticRegression
 
     mean = train.mean(0, dtype=np.float64)
-    scale = np.sqrt(np.square(train - mean, dtype=np.float64).mean()) or 1.0
+    # E x^2 - (E x)^2 without a centred copy: the pixels of a data set are large.
+    squares = np.einsum("ij,ij->", train, train, dtype=np.float64) / len(train)
+    variance = max((squares - np.square(mean).sum()) / train.shape[1], 0.0)
+    scale = np.float32(np.sqrt(variance) or 1.0)
     with warnings.catch_warnings():
         # The number of steps is a parameter: stopping there is asked for, not a fault.
         warnings.simplefilter("ignore", ConvergenceWarning)
         probe = LogisticRegression(C=inverse_penalty, max_iter=iterations).fit(
-            ((train - mean) / scale).astype(np.float32), train_labels
+            _scaled(train, mean, scale), train_labels
         )
-    return float(probe.score(((test - mean) / scale).astype(np.float32), test_labels))
+    return float(probe.score(_scaled(test, mean, scale), test_labels))
+
+
+def _scaled(
+    values: NDArray[np.float32], mean: NDArray[np.float64], scale: np.float32
+) -> NDArray[np.float32]:
+    scaled: NDArray[np.float32] = values - mean.astype(np.float32)
+    scaled /= scale
+    return scaled

@@ -11,7 +11,7 @@ import torch
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.files import write_bytes, write_json, write_text
-from rhobeta.metrics.encoding import encode_images
+from rhobeta.metrics.encoding import codes_of, encode_images
 from rhobeta.metrics.evaluation import TestRecord, first_of_each_class
 from rhobeta.metrics.floors import reconstruction_floors
 from rhobeta.metrics.probe import probe_accuracy
@@ -68,7 +68,7 @@ def run(params: Params, paths: Paths) -> None:
             iterations=settings.probe_iterations,
         )
         for name, of_train, of_test in (
-            ("code", encode_images(saved.model, train_pixels).code, encoded.code),
+            ("code", codes_of(saved.model, train_pixels), encoded.code),
             ("pixels", train_pixels, test_pixels),
         )
     }

@@ -4,6 +4,8 @@ import logging
 import os
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _SERVER_SECONDS = 10
+
+_CURRENT = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID")
 
 _EXPERIMENT_TAGS = {
     # Opens the UI on the table of training runs, not on traces of language models.
@@ -69,7 +73,6 @@ def _open(uri: str, experiment: str, artifacts: Path | None) -> Store:
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
-        mlflow.set_tracking_uri(uri)
         client = MlflowClient(uri)
         known = client.get_experiment_by_name(experiment)
         if known is not None and known.lifecycle_stage == "deleted":
@@ -80,11 +83,27 @@ def _open(uri: str, experiment: str, artifacts: Path | None) -> Store:
             if known is not None
             else client.create_experiment(experiment, location, tags=_EXPERIMENT_TAGS)
         )
-        # MLflow puts packaged models into the experiment that is current.
-        mlflow.set_experiment(experiment_id=number)
+        with _environment_kept():
+            # MLflow packages models into the store and the experiment that are current.
+            mlflow.set_tracking_uri(uri)
+            mlflow.set_experiment(experiment_id=number)
     except (MlflowException, SQLAlchemyError, OSError) as error:
         raise RhobetaError(_unreachable(uri, error)) from None
     return Store(uri, client, number)
+
+
+@contextmanager
+def _environment_kept() -> Iterator[None]:
+    # MLflow notes what is current in the environment too, where it would pass for the user's word.
+    before = {name: os.environ.get(name) for name in _CURRENT}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _require_writable(folder: Path) -> None:
