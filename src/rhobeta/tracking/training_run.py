@@ -24,7 +24,8 @@ def run_name(parameters: Mapping[str, Any]) -> str:
     else:
         penalty = f"rho={parameters['penalty.rho']:g} beta={parameters['penalty.beta']:g}"
     prefix = f"{experiment}: " if (experiment := os.environ.get("DVC_EXP_NAME")) else ""
-    return f"{prefix}{model} {penalty}"
+    # What differs most often comes first: tables cut names off.
+    return f"{prefix}{penalty}, {model}"
 
 
 def training_tags(code: Code, manifest: Manifest) -> dict[str, str]:
