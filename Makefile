@@ -14,6 +14,9 @@ PORT ?= 5000
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
 
+# One thread a worker, lest they fight; a file's tests stay on one worker, the longest file first.
+PYTEST := OMP_NUM_THREADS=1 pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+
 .PHONY: setup repro test test-all lint ui bench lock clean-env
 
 setup: $(VENV)/.ready
@@ -27,10 +30,10 @@ repro: setup
 	@rhobeta summary
 
 test: setup lint
-	@pytest -q -m "not slow" -n 2 --dist loadgroup tests
+	@$(PYTEST) -m "not slow" tests
 
 test-all: setup lint
-	@pytest -q -n 2 --dist loadgroup tests
+	@$(PYTEST) tests
 
 lint: setup
 	@ruff check src tests benchmarks

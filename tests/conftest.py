@@ -9,7 +9,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers import DIGITS, QUICK, REPOSITORY, git, with_changes, write_params
+from helpers import (
+    DIGITS,
+    OUTSIDE,
+    QUICK,
+    REPOSITORY,
+    STAGES,
+    StartAfter,
+    git,
+    with_changes,
+    write_params,
+)
+from rhobeta.cli import main
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.params import Params, check_params
 from rhobeta.paths import Paths
@@ -23,7 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def _no_store_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test writes into the store, or takes part in the experiment, of who runs it."""
-    for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV"):
+    for name in OUTSIDE:
         monkeypatch.delenv(name, raising=False)
 
 
@@ -47,10 +58,7 @@ def quick_params() -> Params:
     return check_params(with_changes(QUICK), where="the test")
 
 
-@pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty project with the fixture as its own data: committed, and the current folder."""
-    folder = tmp_path / "project"
+def _make_project(folder: Path) -> None:
     (folder / "data" / "own").mkdir(parents=True)
     shutil.copy(DIGITS, folder / "data" / "own" / "digits.npz")
     shutil.copy(REPOSITORY / "dvc.yaml", folder)
@@ -59,8 +67,43 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     git(folder, "init", "--quiet", "--initial-branch=main")
     git(folder, "add", ".")
     git(folder, "commit", "--quiet", "--message=start")
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project with the fixture as its own data: committed, and the current folder."""
+    folder = tmp_path / "project"
+    _make_project(folder)
     monkeypatch.chdir(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def snapshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one project for each stage, as it is after the stage has run."""
+    root = tmp_path_factory.mktemp("snapshots")
+    _make_project(root / "start")
+    before = "start"
+    with pytest.MonkeyPatch.context() as patch:
+        for name in OUTSIDE:
+            patch.delenv(name, raising=False)
+        for stage in STAGES:
+            shutil.copytree(root / before, root / stage)
+            patch.chdir(root / stage)
+            assert main([stage]) == 0
+            before = stage
+    return root
+
+
+@pytest.fixture
+def start_after(snapshots: Path, paths: Paths) -> StartAfter:
+    """Bring `workspace` to where a stage has just run, without running it again."""
+
+    def bring(stage: str) -> None:
+        shutil.rmtree(paths.workspace / ".git")
+        shutil.copytree(snapshots / stage, paths.workspace, dirs_exist_ok=True)
+
+    return bring
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,11 @@ from ruamel.yaml import YAML
 os.environ["MLFLOW_LOGGING_LEVEL"] = "ERROR"
 
 REPOSITORY = Path(__file__).parents[1]
+STAGES = ("download", "preprocess", "train", "evaluate", "visualize")
+
+# What would lead a test into the store, or the experiment, of who runs it.
+OUTSIDE = ("MLFLOW_TRACKING_URI", "DVC_ROOT", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV")
+
 DIGITS = Path(__file__).parent / "fixtures" / "digits.npz"
 
 # A few seconds of training on the fixture; everything else as shipped.
@@ -27,6 +33,10 @@ QUICK = {
     "runtime.accelerator": "cpu",
     "runtime.threads": 1,
 }
+
+
+StartAfter = Callable[[str], None]
+"""Brings a workspace to where a stage has just run."""
 
 
 def shipped_values() -> dict[str, Any]:

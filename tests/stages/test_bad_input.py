@@ -12,11 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers import DIGITS, QUICK, write_params
+from helpers import DIGITS, QUICK, STAGES, StartAfter, write_params
 from rhobeta.cli import main
 from rhobeta.paths import Paths
-
-STAGES = ("download", "preprocess", "train", "evaluate", "visualize")
 
 
 def _refused(capsys: pytest.CaptureFixture[str], stage: str, *expected: str) -> str:
@@ -42,9 +40,9 @@ def _replace_own_data(paths: Paths, **arrays: np.ndarray) -> None:
 
 @pytest.mark.parametrize("fault", ["truncated", "flipped", "missing"])
 def test_raw_data_that_changed_after_download_is_refused(
-    paths: Paths, capsys: pytest.CaptureFixture[str], fault: str
+    paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str], fault: str
 ) -> None:
-    _run_until("download")
+    start_after("download")
     file = paths.raw_data / "train-images-idx3-ubyte"
     content = bytearray(file.read_bytes())
     if fault == "truncated":
@@ -69,9 +67,9 @@ def test_a_half_written_file_of_a_killed_download_is_not_taken_for_data(
 
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_processed_data_that_changed_is_refused(
-    paths: Paths, capsys: pytest.CaptureFixture[str], split: str
+    paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str], split: str
 ) -> None:
-    _run_until("preprocess" if split == "train" else "train")
+    start_after("preprocess" if split == "train" else "train")
     file = paths.splits / f"{split}.safetensors"
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
@@ -101,9 +99,9 @@ def test_a_data_set_with_one_class_is_refused(
 
 
 def test_a_class_subset_that_the_data_does_not_have_is_refused(
-    paths: Paths, capsys: pytest.CaptureFixture[str]
+    paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _run_until("download")
+    start_after("download")
     write_params(paths.workspace, QUICK | {"data.classes": [3, 77]})
     _refused(capsys, "preprocess", "data.classes", "77", "0, 1, 2, 3")
     assert not paths.splits.exists()
@@ -127,17 +125,20 @@ def test_own_data_that_is_not_there_is_asked_for(
 
 @pytest.mark.parametrize("stage", ["evaluate", "visualize"])
 def test_a_missing_model_names_the_command_that_makes_it(
-    paths: Paths, capsys: pytest.CaptureFixture[str], stage: str
+    paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str], stage: str
 ) -> None:
-    _run_until("preprocess")
+    start_after("preprocess")
     _refused(capsys, stage, str(paths.model), "rhobeta train")
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model", b"\xff" * 100])
 def test_a_model_file_of_rubbish_is_refused(
-    paths: Paths, capsys: pytest.CaptureFixture[str], content: bytes
+    paths: Paths,
+    start_after: StartAfter,
+    capsys: pytest.CaptureFixture[str],
+    content: bytes,
 ) -> None:
-    _run_until("preprocess")
+    start_after("preprocess")
     paths.model.parent.mkdir()
     paths.model.write_bytes(content)
     _refused(capsys, "evaluate", str(paths.model), "dvc checkout")
@@ -145,9 +146,9 @@ def test_a_model_file_of_rubbish_is_refused(
 
 
 def test_a_model_of_images_of_another_size_is_refused(
-    paths: Paths, capsys: pytest.CaptureFixture[str]
+    paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _run_until("train")
+    start_after("train")
     with np.load(DIGITS) as archive:
         _replace_own_data(paths, images=archive["images"][:, ::2, ::2], labels=archive["labels"])
     _run_until("preprocess")
@@ -155,8 +156,10 @@ def test_a_model_of_images_of_another_size_is_refused(
     assert not paths.metrics.exists()
 
 
-def test_a_model_of_other_data_is_refused(paths: Paths, capsys: pytest.CaptureFixture[str]) -> None:
-    _run_until("train")
+def test_a_model_of_other_data_is_refused(
+    paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_after("train")
     write_params(paths.workspace, QUICK | {"data.seed": 1})
     assert main(["preprocess"]) == 0
     _refused(capsys, "evaluate", "was trained on data")
@@ -184,9 +187,9 @@ def test_training_that_diverges_writes_no_model_and_its_run_is_marked(
 
 
 def test_a_folder_for_runs_that_cannot_be_written_is_refused_before_work(
-    paths: Paths, capsys: pytest.CaptureFixture[str]
+    paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _run_until("preprocess")
+    start_after("preprocess")
     # A plain file in its place stops every user, root included.
     paths.store.write_text("in the way")
     _refused(capsys, "train", str(paths.store), "MLFLOW_TRACKING_URI")
@@ -194,18 +197,21 @@ def test_a_folder_for_runs_that_cannot_be_written_is_refused_before_work(
 
 
 def test_a_database_that_is_none_is_refused(
-    paths: Paths, capsys: pytest.CaptureFixture[str]
+    paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _run_until("preprocess")
+    start_after("preprocess")
     paths.store.mkdir()
     (paths.store / "mlflow.db").write_bytes(b"this is not a database" * 100)
     _refused(capsys, "train", "mlflow.db", "not a database")
 
 
 def test_a_tracking_server_that_does_not_answer_is_refused_before_work(
-    paths: Paths, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    paths: Paths,
+    start_after: StartAfter,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    _run_until("preprocess")
+    start_after("preprocess")
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
@@ -216,17 +222,20 @@ def test_a_tracking_server_that_does_not_answer_is_refused_before_work(
 
 
 def test_without_a_repository_training_is_refused(
-    paths: Paths, capsys: pytest.CaptureFixture[str]
+    paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _run_until("preprocess")
+    start_after("preprocess")
     shutil.rmtree(paths.workspace / ".git")
     _refused(capsys, "train", "git", "clone")
 
 
 def test_without_git_training_is_refused(
-    paths: Paths, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    paths: Paths,
+    start_after: StartAfter,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    _run_until("preprocess")
+    start_after("preprocess")
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
     _refused(capsys, "train", "git is not installed")
 
@@ -238,8 +247,10 @@ def test_outside_a_project_the_command_says_so(
     _refused(capsys, "train", "dvc.yaml")
 
 
-def test_a_damaged_evaluation_is_refused(paths: Paths, capsys: pytest.CaptureFixture[str]) -> None:
-    _run_until("evaluate")
+def test_a_damaged_evaluation_is_refused(
+    paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_after("evaluate")
     paths.evaluation.write_bytes(paths.evaluation.read_bytes()[:-10])
     _refused(capsys, "visualize", str(paths.evaluation), "evaluate")
     assert not paths.report.exists()
@@ -265,7 +276,11 @@ def small_disk(tmp_path: Path):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_full_disk_is_explained_and_leaves_nothing_half_written(
-    paths: Paths, capsys: pytest.CaptureFixture[str], small_disk: Path, stage: str
+    paths: Paths,
+    start_after: StartAfter,
+    capsys: pytest.CaptureFixture[str],
+    small_disk: Path,
+    stage: str,
 ) -> None:
     output = {
         "download": paths.raw_data,
@@ -275,7 +290,7 @@ def test_a_full_disk_is_explained_and_leaves_nothing_half_written(
         "visualize": paths.figures,
     }[stage]
     if stage != "download":
-        _run_until(STAGES[STAGES.index(stage) - 1])
+        start_after(STAGES[STAGES.index(stage) - 1])
     _move_onto(small_disk, output.parent)
     _fill(small_disk)
     _refused(capsys, stage, "disk is full", "Free some space")

@@ -12,12 +12,7 @@ import pytest
 from mlflow import MlflowClient
 from ruamel.yaml import YAML
 
-from helpers import DIGITS, QUICK, REPOSITORY, git, write_params
-
-# One clone serves all: its tests stay together, in order, on one worker.
-pytestmark = pytest.mark.xdist_group("pipeline")
-
-STAGES = ("download", "preprocess", "train", "evaluate", "visualize")
+from helpers import DIGITS, OUTSIDE, QUICK, REPOSITORY, STAGES, git, write_params
 
 
 class Clone:
@@ -38,7 +33,7 @@ class Clone:
             "GIT_COMMITTER_NAME": "Tester",
             "GIT_COMMITTER_EMAIL": "tester@example.com",
         }
-        for name in ("MLFLOW_TRACKING_URI", "DVC_ROOT", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV"):
+        for name in OUTSIDE:
             environment.pop(name, None)
         done = subprocess.run(
             command,
