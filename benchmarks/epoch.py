@@ -30,7 +30,7 @@ from rhobeta.tracking.store import open_store
 from rhobeta.training.fit import fit
 from rhobeta.training.module import Optimization
 
-UNITS, BATCH_SIZE, RHO, BETA, RATE = 64, 256, 0.05, 0.00765, 0.01
+UNITS, BATCH_SIZE, RHO, BETA, RATE, DECAY = 64, 256, 0.05, 0.00765, 0.01, 2e-7
 ROUNDS, EPOCHS = 7, 3
 
 
@@ -85,7 +85,7 @@ def _ours(train: LabelledImages, validation: LabelledImages) -> list[float]:
             fit(
                 Architecture((28, 28), (UNITS,), "sigmoid", "relu", "sigmoid"),
                 Objective("kl", "sigmoid", RHO, BETA),
-                Optimization(EPOCHS, BATCH_SIZE, RATE, "cosine"),
+                Optimization(EPOCHS, BATCH_SIZE, RATE, "cosine", DECAY),
                 train,
                 validation,
                 seed=0,
@@ -99,8 +99,11 @@ def _bare(train: LabelledImages, validation: LabelledImages) -> list[float]:
     images = torch.from_numpy(train.images.reshape(len(train.images), -1))
     held_out = torch.from_numpy(validation.images.reshape(len(validation.images), -1))
     encoder, decoder = nn.Linear(784, UNITS), nn.Linear(UNITS, 784)
-    parameters = [*encoder.parameters(), *decoder.parameters()]
-    optimizer = torch.optim.Adam(parameters, lr=RATE, fused=True)
+    groups = [
+        {"params": [encoder.weight, decoder.weight], "weight_decay": DECAY},
+        {"params": [encoder.bias, decoder.bias], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.Adam(groups, lr=RATE, fused=True)
 
     def loss_of(pixels: Tensor) -> tuple[Tensor, Tensor]:
         x = pixels.float().div_(255)

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+_PIECE = 128
+
 
 @dataclass(frozen=True)
 class ReconstructionQuality:
@@ -34,10 +36,13 @@ class ReconstructionAccumulator:
 
     def update(self, x: Tensor, reconstruction: Tensor) -> None:
         """Add images and their reconstructions (shapes: [images, pixels])."""
-        x = x.double()
-        self._error = self._error + (x - reconstruction.double()).square().sum().cpu()
-        centred = x - self._mean_image.to(x.device)
-        self._variation = self._variation + centred.square().sum().cpu()
+        mean_image = self._mean_image.to(x.device)
+        # In pieces that stay in the cache: as float64 a whole split would go through memory.
+        pieces = zip(torch.split(x, _PIECE), torch.split(reconstruction, _PIECE), strict=True)
+        for part, rebuilt in pieces:
+            exact = part.to(torch.float64, copy=True)
+            self._error = self._error + (exact - rebuilt).square_().sum().cpu()
+            self._variation = self._variation + exact.sub_(mean_image).square_().sum().cpu()
         self._values += x.numel()
 
     def quality(self) -> ReconstructionQuality:

@@ -99,6 +99,7 @@ class SparseAutoencoderModule(pl.LightningModule):
     def training_step(self, chunk: Tensor, batch_idx: int) -> None:
         """One optimiser step for each mini-batch in `chunk` (bytes, [images, pixels])."""
         optimizer = cast(Optimizer, self.optimizers())
+        measured, sizes = [], []
         for images in torch.split(chunk, self._optimization.batch_size):
             x = to_unit_interval(images)
             output = self.autoencoder(x)
@@ -107,11 +108,13 @@ class SparseAutoencoderModule(pl.LightningModule):
             optimizer.zero_grad()
             self.manual_backward(terms.loss)
             optimizer.step()
-            with torch.no_grad():
-                activity = self.autoencoder.activity(output.code).mean()
-                sums = torch.stack([terms.loss, terms.mse, terms.penalty, activity]).detach()
-                self._sums += len(x) * sums
-            self._images_seen += len(x)
+            activity = self.autoencoder.activity(output.code.detach()).mean()
+            measured += [terms.loss.detach(), terms.mse.detach(), terms.penalty.detach(), activity]
+            sizes.append(len(x))
+        # One sum a chunk, weighted by the sizes of its mini-batches.
+        values = torch.stack(measured).reshape(len(sizes), 4).to(self._sums.dtype)
+        self._sums += values.new_tensor(sizes) @ values
+        self._images_seen += sum(sizes)
 
     def running_metrics(self) -> dict[str, float]:
         """Means over the images of the current epoch so far."""
