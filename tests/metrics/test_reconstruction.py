@@ -86,3 +86,12 @@ def test_sums_are_taken_in_double_precision() -> None:
 def test_no_images_have_no_quality() -> None:
     with pytest.raises(ValueError, match="no images"):
         ReconstructionAccumulator(torch.zeros(3)).quality()
+
+
+def test_measuring_leaves_the_images_as_they_are() -> None:
+    x = torch.rand(300, 5, dtype=torch.float64)
+    before = x.clone()
+    accumulator = ReconstructionAccumulator(torch.full((5,), 0.5))
+    accumulator.update(x, x)
+    assert torch.equal(x, before)
+    assert accumulator.quality().mse == 0
