@@ -17,12 +17,10 @@ from helpers import (
     STAGES,
     StartAfter,
     git,
-    with_changes,
     write_params,
 )
 from rhobeta.cli import main
 from rhobeta.data.labelled import LabelledImages
-from rhobeta.params import Params, check_params
 from rhobeta.paths import Paths
 
 
@@ -50,12 +48,6 @@ def test_digits() -> LabelledImages:
     """200 real MNIST test images, 20 of each class."""
     with np.load(DIGITS) as archive:
         return LabelledImages(archive["test_images"], archive["test_labels"])
-
-
-@pytest.fixture
-def quick_params() -> Params:
-    """Parameters that train on the fixture in a second or two."""
-    return check_params(with_changes(QUICK), where="the test")
 
 
 def _make_project(folder: Path) -> None:
