@@ -28,7 +28,7 @@ from rhobeta.tracking.callback import TrackEpochs
 from rhobeta.tracking.run import new_run
 from rhobeta.tracking.store import open_store
 from rhobeta.training.fit import fit
-from rhobeta.training.module import Optimization
+from rhobeta.training.settings import Optimization
 
 UNITS, BATCH_SIZE, RHO, BETA, RATE, DECAY = 64, 256, 0.05, 0.00765, 0.01, 2e-7
 ROUNDS, EPOCHS = 7, 3

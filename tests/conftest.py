@@ -54,6 +54,7 @@ def _make_project(folder: Path) -> None:
     (folder / "data" / "own").mkdir(parents=True)
     shutil.copy(DIGITS, folder / "data" / "own" / "digits.npz")
     shutil.copy(REPOSITORY / "dvc.yaml", folder)
+    shutil.copytree(REPOSITORY / "extensions", folder / "extensions")
     write_params(folder, QUICK)
     (folder / ".gitignore").write_text("data/\nmodels/\nreports/\nmlruns/\n")
     git(folder, "init", "--quiet", "--initial-branch=main")

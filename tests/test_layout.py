@@ -14,7 +14,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     {"errors"},
     {"files"},
-    {"param_faults"},
+    {"param_faults", "registry"},
     {"params", "paths"},
     {"data"},
     {"model"},

@@ -52,12 +52,15 @@ def schema_leaves() -> dict[str, dict[str, Any]]:
 
 def comments() -> dict[str, str]:
     """The comment on each parameter's line of the committed file."""
-    found, section = {}, ""
+    found, section, key = {}, "", ""
     for line in SHIPPED.read_text().splitlines():
-        if heading := re.fullmatch(r"(\w+):", line):
+        if heading := re.fullmatch(r"(\w+): *(?:#.*)?", line):
             section = heading[1]
         elif entry := re.fullmatch(r"  (\w+): [^#]*(#.*)?", line):
-            found[f"{section}.{entry[1]}"] = (entry[2] or "").lstrip("# ")
+            key = f"{section}.{entry[1]}"
+            found[key] = (entry[2] or "").lstrip("# ")
+        elif more := re.fullmatch(r" {10,}# (.*)", line):
+            found[key] += f" {more[1]}"
     return found
 
 
@@ -102,8 +105,8 @@ def test_the_json_schema_describes_every_parameter():
         ("penalti", "penalti: unknown key. Did you mean penalty?"),
         (
             "zzz",
-            "zzz: unknown key, allowed here: data, model, penalty, training, evaluate, visualize,"
-            " runtime",
+            "zzz: unknown key, allowed here: data, model, penalty, topk, training, evaluate,"
+            " visualize, runtime",
         ),
     ],
 )
@@ -135,7 +138,7 @@ def test_a_missing_parameter_is_named_with_what_it_may_be():
 @pytest.mark.parametrize(
     ("path", "inside", "outside"),
     [
-        ("data.validation_fraction", [1e-9, 0.5], [0, 0.500001]),
+        ("data.validation_fraction", [1e-9, 0.5], [-1e-9, 0.500001]),
         ("data.test_fraction", [1e-9, 0.5], [0, 0.500001]),
         ("data.seed", [0, 4294967295], [-1, 4294967296]),
         ("data.classes", [None, [0, 255], [5, 6, 7]], [[], [5], [-1, 5], [5, 256]]),
@@ -145,6 +148,12 @@ def test_a_missing_parameter_is_named_with_what_it_may_be():
         ("training.epochs", [1, 100_000], [0, 100_001]),
         ("training.batch_size", [1, 1_000_000], [0, 1_000_001]),
         ("training.learning_rate", [1e-9, 1], [0, 1.000001]),
+        ("training.epsilon", [1e-9, 1], [0, 1.000001]),
+        ("training.noise", [0, 10], [-1e-9, 10.001]),
+        ("topk.k", [1, 8, 32], [0, 65537]),
+        ("topk.start", [1, 65536], [0, 65537]),
+        ("topk.anneal", [0, 1], [-1e-9, 1.000001]),
+        ("topk.revive", [0, 1], [-1e-9, 1.000001]),
         ("training.weight_decay", [0, 1], [-1e-9, 1.000001]),
         ("training.seed", [0, 4294967295], [-1, 4294967296]),
         ("evaluate.l0_thresholds", [[0.1], [1e-9, 0.999999]], [[], [0], [1], [0.1, 0.5, 1.5]]),
@@ -189,8 +198,8 @@ def test_values_are_accepted_up_to_their_bounds_and_refused_beyond(path, inside,
         ("penalty.rho", False, "found false, allowed: a number"),
         ("penalty.rho", [0.1], "found [0.1], allowed: a number"),
         ("penalty.rho", {"a": 1}, "found a section, allowed: a number"),
-        ("penalty.kind", "l1", "found 'l1' (text), allowed: kl, none"),
-        ("penalty.kind", None, "found null, allowed: kl, none"),
+        ("penalty.kind", "l1", "found 'l1', allowed: kl, kl_poisson, kl_tutorial, l1_code,"),
+        ("penalty.kind", None, "found null, allowed: kl, kl_poisson, kl_tutorial, l1_code,"),
         ("data.name", "cifar", "found 'cifar' (text), allowed: mnist, fashion-mnist, kmnist, own"),
         ("data.seed", False, "found false, allowed: a whole number"),
         ("data.classes", [5, True], "found true, allowed: a list of 2 entries or more, each a"),
@@ -270,9 +279,9 @@ def test_thresholds_that_do_not_ascend_are_refused(thresholds):
 
 def test_kl_with_a_relu_code_is_refused_with_the_reason_and_the_ways_out():
     fault = the_fault({"penalty.kind": "kl", "model.code_activation": "relu"})
-    assert fault.startswith("penalty.kind: found kl with model.code_activation relu.")
+    assert fault.startswith("penalty.kind: found kl with model.code_activation relu:")
     assert "mean activation in (0, 1)" in fault
-    assert "sigmoid or tanh, or penalty.kind none" in fault
+    assert "sigmoid or tanh, or penalty.kind kl_poisson" in fault
 
 
 @pytest.mark.parametrize(
@@ -378,5 +387,5 @@ def test_a_file_without_sections_is_refused(tmp_path, content, found):
         load_params(file)
     assert str(caught.value) == (
         f"params.yaml is refused:\n  the file: found {found}, allowed: a section with data, model,"
-        " penalty, training, evaluate, visualize, runtime"
+        " penalty, topk, training, evaluate, visualize, runtime"
     )

@@ -38,8 +38,10 @@ def _describe(fault: Any, schema: Mapping[str, Any]) -> str:
     path = _known_path(fault["loc"], schema)
     dotted = ".".join(str(part) for part in path)
     if fault["type"] == "value_error":
+        # A section's fault begins with the key's name, a key's own with a colon.
         reason = str(fault["ctx"]["error"])
-        return f"{dotted}.{reason}" if dotted else reason
+        between = "." if dotted and not reason.startswith(":") else ""
+        return f"{dotted}{between}{reason}"
     if fault["type"] == "extra_forbidden":
         dotted = ".".join(str(part) for part in fault["loc"])
         return f"{dotted}: unknown key{_did_you_mean(dotted, known_keys(schema))}"

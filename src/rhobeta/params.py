@@ -5,21 +5,43 @@ sense) and refused with every fault named before any stage does work. It is pars
 it (YAML 1.2), so that `1e-3` is a number for both.
 """
 
+import difflib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 
 from rhobeta.errors import RhobetaError
+from rhobeta.registry import CODE_ACTIVATIONS, PENALTIES, load_extensions, misfit
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Label = Annotated[int, Field(ge=0, le=255)]
 Width = Annotated[int, Field(ge=1, le=65536)]
 
-# Below this expected number of active samples a batch is too small to estimate rho_hat: the
-# penalty is biased upwards by about Var(a) / (2 B rho (1 - rho)) a unit.
-SMALLEST_RHO_TIMES_BATCH = 10
+
+def _one_of(table: Mapping[str, Any]) -> Any:
+    """Text that is a key of `table`, which extensions may have added to."""
+
+    def known(name: str) -> str:
+        if name in table:
+            return name
+        near = difflib.get_close_matches(name, table, n=1)
+        hint = f". Did you mean {near[0]}?" if near else ""
+        raise ValueError(f": found {name!r}, allowed: {', '.join(table)}{hint}")
+
+    return Annotated[
+        str, AfterValidator(known), WithJsonSchema({"type": "string", "enum": list(table)})
+    ]
 
 
 class Section(BaseModel):
@@ -39,8 +61,9 @@ class DataParams(Section):
     classes: Annotated[list[Label], Field(min_length=2)] | None = Field(
         description="Keep only these labels (at least two, no repeats); null keeps all."
     )
-    validation_fraction: Annotated[float, Field(gt=0, le=0.5)] = Field(
-        description="Share of the training images held out for validation, stratified by class."
+    validation_fraction: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        description="Share of the training images held out for validation, stratified by class; "
+        "0 holds out none, which needs training.keep last."
     )
     test_fraction: Annotated[float, Field(gt=0, le=0.5)] = Field(
         description="Share held out for testing where the data set has no test images of its own."
@@ -60,26 +83,44 @@ class ModelParams(Section):
     hidden_sizes: Annotated[list[Width], Field(min_length=1, max_length=16)] = Field(
         description="Units of each encoder layer, the last being the code; the decoder mirrors it."
     )
-    code_activation: Literal["sigmoid", "tanh", "relu"] = Field(
-        description="Activation of the code."
-    )
+    code_activation: _one_of(CODE_ACTIVATIONS) = Field(description="Activation of the code.")  # type: ignore[valid-type]
     hidden_activation: Literal["sigmoid", "tanh", "relu"] = Field(
         description="Activation of the layers between input and code, and code and output."
     )
     output_activation: Literal["sigmoid", "identity"] = Field(
         description="Activation of the reconstruction."
     )
+    tied_weights: bool = Field(
+        description="Whether each decoder layer has the transposed weights of its encoder layer."
+    )
+    unit_norm_decoder: bool = Field(
+        description="Whether each unit's column of the decoder is scaled to length 1 after every "
+        "step."
+    )
+
+
+class TopKParams(Section):
+    """Codes in which the k largest units are active; without effect on other codes."""
+
+    k: Width = Field(description="Units that are active for an image, at most the code's.")
+    start: Width = Field(description="k of the first step; it falls linearly to k.")
+    anneal: Annotated[float, Field(ge=0, le=1)] = Field(
+        description="Share of the training over which it falls."
+    )
+    revive: Annotated[float, Field(ge=0, le=1)] = Field(
+        description="Weight of the loss that lets units silent for an epoch try; 0 for none."
+    )
 
 
 class PenaltyParams(Section):
-    """The sparsity penalty, beta * sum over units of KL(rho || rho_hat)."""
+    """The sparsity penalty, beside the pixel loss with the weight beta."""
 
-    kind: Literal["kl", "none"] = Field(
-        description="kl: Bernoulli KL on a bounded code; none: rho and beta are not used."
+    kind: _one_of(PENALTIES) = Field(  # type: ignore[valid-type]
+        description="What beta multiplies; none: rho and beta are not used."
     )
-    rho: Fraction = Field(description="Target mean activation of every unit.")
+    rho: Fraction = Field(description="Target mean activation of every unit, for the KLs.")
     beta: Annotated[float, Field(ge=0, le=1000)] = Field(
-        description="Weight of the penalty beside the pixel-mean squared error."
+        description="Weight of the penalty beside the pixel loss."
     )
 
 
@@ -93,13 +134,27 @@ class TrainingParams(Section):
     learning_rate: Annotated[float, Field(gt=0, le=1)] = Field(
         description="Adam's step size, at its highest."
     )
+    epsilon: Annotated[float, Field(gt=0, le=1)] = Field(
+        description="Adam's epsilon, added to the root of the second moment."
+    )
     schedule: Literal["constant", "cosine"] = Field(
         description="cosine: one epoch of linear warm-up, then a half cosine down to zero."
     )
     weight_decay: Annotated[float, Field(ge=0, le=1)] = Field(
         description="lambda of the term lambda / 2 * (sum of squared weights, biases left out)."
     )
-    seed: Seed = Field(description="Seed of the initial weights and of the order of images.")
+    pixel_loss: Literal["mse", "bce"] = Field(
+        description="mse: squared error; bce: binary cross-entropy, of a sigmoid output."
+    )
+    noise: Annotated[float, Field(ge=0, le=10)] = Field(
+        description="Standard deviation of Gaussian noise on the input; the target stays clean."
+    )
+    keep: Literal["best", "last"] = Field(
+        description="Whose weights are kept: the epoch's of lowest validation loss, or the last's."
+    )
+    seed: Seed = Field(
+        description="Seed of the initial weights, the order of images and the noise."
+    )
 
 
 class EvaluateParams(Section):
@@ -169,6 +224,7 @@ class Params(Section):
     data: DataParams
     model: ModelParams
     penalty: PenaltyParams
+    topk: TopKParams
     training: TrainingParams
     evaluate: EvaluateParams
     visualize: VisualizeParams
@@ -176,21 +232,48 @@ class Params(Section):
 
     @model_validator(mode="after")
     def _penalty_fits_code(self) -> Self:
-        if self.penalty.kind == "kl" and self.model.code_activation == "relu":
+        reason = misfit(self.penalty.kind, self.model.code_activation)
+        if reason is not None:
             raise ValueError(
-                "penalty.kind: found kl with model.code_activation relu. The Bernoulli KL needs a"
-                " mean activation in (0, 1); a ReLU's passes 1, where the KL is undefined (NaN)."
-                " Use model.code_activation sigmoid or tanh, or penalty.kind none"
+                f"penalty.kind: found {self.penalty.kind} with model.code_activation"
+                f" {self.model.code_activation}: {reason}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _k_fits_code(self) -> Self:
+        units = self.model.hidden_sizes[-1]
+        if CODE_ACTIVATIONS[self.model.code_activation].takes_k and not (
+            self.topk.k <= self.topk.start <= units
+        ):
+            raise ValueError(
+                f"topk: found k {self.topk.k} and start {self.topk.start} with {units} units in the"
+                " code, allowed: k at most start, start at most the units"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _training_fits(self) -> Self:
+        if self.training.pixel_loss == "bce" and self.model.output_activation != "sigmoid":
+            raise ValueError(
+                f"training.pixel_loss: found bce with model.output_activation"
+                f" {self.model.output_activation}, allowed: sigmoid, whose outputs are in (0, 1)"
+            )
+        if self.data.validation_fraction == 0 and self.training.keep == "best":
+            raise ValueError(
+                "training.keep: found best with data.validation_fraction 0, allowed: last, since no"
+                " image is left to tell the best epoch by"
             )
         return self
 
 
 def load_params(path: Path) -> Params:
-    """Read and check the parameter file.
+    """Read and check the parameter file, with what `extensions/` beside it registers.
 
     Raises `RhobetaError` that names every fault: the key's full path, what was found, what is
     allowed, and the nearest known key for one that is unknown.
     """
+    load_extensions(path.parent / "extensions")
     return check_params(_parse(path), where=path.name)
 
 

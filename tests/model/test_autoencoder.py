@@ -74,7 +74,8 @@ def test_forward_is_encode_then_decode_and_what_the_layers_say(
     z = through(model.encoder, x.double().numpy(), hidden)
     a = FUNCTIONS[code](z)
     x_hat = FUNCTIONS[output](through(model.decoder, a, hidden))
-    for values, expected in zip(found, (z, a, x_hat), strict=True):
+    decoded = through(model.decoder, a, hidden)
+    for values, expected in zip(found, (z, a, decoded, x_hat), strict=True):
         np.testing.assert_allclose(values.numpy(), expected, rtol=1e-4, atol=1e-4)
 
 
@@ -96,7 +97,7 @@ def test_one_layer_worked_out_on_paper() -> None:
         },
     )
     with torch.no_grad():
-        z, code, reconstruction = model(torch.tensor([[1.0, 0.5], [0.5, 0.0]]))
+        z, code, _, reconstruction = model(torch.tensor([[1.0, 0.5], [0.5, 0.0]]))
     assert z.tolist() == [[1.0], [-0.5]]
     assert code.tolist() == [[1.0], [0.0]]
     expected = torch.tensor([[2.5, -2.0], [0.5, 1.0]]).sigmoid()
@@ -122,7 +123,7 @@ def test_two_layers_worked_out_on_paper() -> None:
     )
     # x = (1, 1/2): (-1/2, 1) -> (0, 1) -> z = 2 = a -> (1, -2) -> (1, 0) -> (1, -1.75) -> (1, 0)
     with torch.no_grad():
-        z, code, reconstruction = model(torch.tensor([[1.0, 0.5]]))
+        z, code, _, reconstruction = model(torch.tensor([[1.0, 0.5]]))
     assert z.tolist() == [[2.0]]
     assert code.tolist() == [[2.0]]
     assert reconstruction.tolist() == [[1.0, 0.0]]
@@ -229,7 +230,7 @@ def test_a_layer_as_large_as_the_parameters_allow_can_be_described() -> None:
 
 
 def test_an_unknown_activation_is_named_beside_the_known_ones() -> None:
-    with pytest.raises(RhobetaError, match=r"'softmax'.*sigmoid, tanh, relu, identity"):
+    with pytest.raises(RhobetaError, match=r"'softmax'.*sigmoid, tanh, relu, topk, identity"):
         architecture(code_activation="softmax")
 
 

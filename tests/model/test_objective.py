@@ -19,8 +19,8 @@ PENALTY = 0.2 * math.log(0.4) + 0.8 * math.log(1.6)
 def output(code_activation: str) -> Output:
     logits = torch.tensor([[2.0, math.log(1 / 4)], [-2.0, math.log(1 / 4)]])
     if code_activation == "tanh":
-        return Output(logits / 2, torch.tanh(logits / 2), X_HAT)
-    return Output(logits, torch.sigmoid(logits), X_HAT)
+        return Output(logits / 2, torch.tanh(logits / 2), X_HAT.logit(), X_HAT)
+    return Output(logits, torch.sigmoid(logits), X_HAT.logit(), X_HAT)
 
 
 @pytest.mark.parametrize("code_activation", ["sigmoid", "tanh"])
@@ -35,10 +35,10 @@ def test_terms_worked_out_by_hand(code_activation: str, beta: float) -> None:
 
 def test_penalty_is_a_sum_over_units_and_does_not_grow_with_the_batch() -> None:
     objective = Objective("kl", "sigmoid", rho=0.2, beta=1.0)
-    z, code, x_hat = output("sigmoid")
-    twice_the_units = Output(torch.cat([z, z], 1), torch.cat([code, code], 1), x_hat)
+    z, code, decoded, x_hat = output("sigmoid")
+    twice_the_units = Output(torch.cat([z, z], 1), torch.cat([code, code], 1), decoded, x_hat)
     assert objective(twice_the_units, X).penalty.item() == pytest.approx(2 * PENALTY, rel=1e-6)
-    twice_the_batch = Output(*(torch.cat([values, values]) for values in (z, code, x_hat)))
+    twice_the_batch = Output(*(torch.cat([values, values]) for values in (z, code, decoded, x_hat)))
     terms = objective(twice_the_batch, torch.cat([X, X]))
     assert terms.penalty.item() == pytest.approx(PENALTY, rel=1e-6)
     assert terms.mse.item() == pytest.approx(MSE, rel=1e-6)
@@ -75,7 +75,7 @@ def test_ng_beta_of_the_shipped_weight_on_mnist_is_three() -> None:
 
 def ng_cost(model: Autoencoder, x: Tensor, rho: float, beta: float) -> Tensor:
     """CS294A, section 3, without weight decay."""
-    _, code, x_hat = model(x)
+    _, code, _, x_hat = model(x)
     error = (0.5 * (x - x_hat).square().sum(1)).mean()
     rho_hat = code.mean(0)
     kl = rho * torch.log(rho / rho_hat) + (1 - rho) * torch.log((1 - rho) / (1 - rho_hat))

@@ -46,7 +46,7 @@ def description(of: Architecture, parameters: dict[str, Any] = PARAMETERS) -> Mo
         parameters=parameters,
         data_sha256="ab" * 32,
         best_epoch=7,
-        best_validation_loss=0.1 + 0.2,
+        best_loss=0.1 + 0.2,
     )
 
 
@@ -63,7 +63,7 @@ def content() -> bytes:
 
 def described(**changes: Any) -> dict[str, Any]:
     values = dataclasses.asdict(description(architecture()))
-    return {"format": "rhobeta-autoencoder-1", **values, **changes}
+    return {"format": "rhobeta-autoencoder-2", **values, **changes}
 
 
 def with_description(text: str, tensors: dict[str, torch.Tensor] | None = None) -> bytes:
@@ -103,7 +103,9 @@ def test_identity_is_the_digest_of_the_bytes() -> None:
     assert saved.sha256 == hashlib.sha256(content()).hexdigest()
 
 
-@pytest.mark.parametrize(("kind", "rho"), [("kl", 0.05), ("none", None)])
+@pytest.mark.parametrize(
+    ("kind", "rho"), [("kl", 0.05), ("kl_poisson", 0.05), ("l1_code", None), ("none", None)]
+)
 def test_rho_is_that_of_the_penalty_or_none_without_one(kind: str, rho: float | None) -> None:
     model = small_model()
     parameters = PARAMETERS | {"penalty.kind": kind}
@@ -124,6 +126,7 @@ from rhobeta.model.autoencoder import Architecture, Autoencoder
 from rhobeta.model.weights import ModelDescription, model_to_bytes
 architecture = Architecture((3, 2), (4, 3), "tanh", "relu", "sigmoid")
 parameters = {f"section.name_{index}": index / 7 for index in range(20)}
+parameters["penalty.kind"] = "none"
 described = ModelDescription(architecture, parameters, "ab" * 32, 7, 0.3)
 content = model_to_bytes(Autoencoder(architecture, seed=4), described)
 print(hashlib.sha256(content).hexdigest())
@@ -184,7 +187,7 @@ def test_a_flipped_bit_in_the_headers_length_or_first_brace_is_refused(
         (b'"encoder.0.bias"', b'"encoder.0.bios"'),
         (b'"encoder.0.bias"', b'"encoder.9.bias"'),
         (b'"rhobeta"', b'"rhobetb"'),
-        (b"rhobeta-autoencoder-1", b"rhobeta-autoencoder-2"),
+        (b"rhobeta-autoencoder-2", b"rhobeta-autoencoder-1"),
         (b'"dtype":"F32"', b'"dtype":"F64"'),
         (b'"dtype":"F32"', b'"dtype":"X32"'),
         (b'"shape":[4]', b'"shape":[5]'),

@@ -57,7 +57,7 @@ def saved_model(**changes: Any) -> SavedModel:
         "training.learning_rate": 0.00625,
     }
     described = ModelDescription(
-        architecture, parameters | changes, "cd" * 32, best_epoch=23, best_validation_loss=0.1
+        architecture, parameters | changes, "cd" * 32, best_epoch=23, best_loss=0.1
     )
     return model_from_bytes(model_to_bytes(Autoencoder(architecture), described), name="it")
 

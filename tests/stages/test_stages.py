@@ -54,7 +54,7 @@ def test_five_stages_write_every_output(
     rows = list(csv.DictReader(finished.history.open()))
     assert [row["epoch"] for row in rows] == ["1", "2"]
     losses = [float(row["validation_loss"]) for row in rows]
-    assert saved.description.best_validation_loss == pytest.approx(min(losses), rel=1e-6)
+    assert saved.description.best_loss == pytest.approx(min(losses), rel=1e-6)
 
     metrics = json.loads(finished.metrics.read_text())
     pixels = pixels_of(test.images)

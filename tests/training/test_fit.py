@@ -23,12 +23,14 @@ from rhobeta.errors import RhobetaError
 from rhobeta.model.autoencoder import Architecture, Autoencoder
 from rhobeta.model.objective import Objective
 from rhobeta.model.weights import ModelDescription, model_to_bytes
-from rhobeta.training.callbacks import BestWeights, Progress, epoch_metrics
+from rhobeta.training.callbacks import KeptWeights, Progress, epoch_metrics
 from rhobeta.training.fit import Trained, fit
-from rhobeta.training.module import Optimization, SparseAutoencoderModule, rate_factor
+from rhobeta.training.module import SparseAutoencoderModule
+from rhobeta.training.settings import Optimization, rate_factor
 
 ARCHITECTURE = Architecture((28, 28), (16,), "sigmoid", "relu", "sigmoid")
-OBJECTIVE = Objective("kl", "sigmoid", rho=0.2, beta=0.01)
+# rho times the batch is 12.8: the penalty is that of each batch alone.
+OBJECTIVE = Objective("kl", "sigmoid", rho=0.4, beta=0.01)
 # 210 images: six batches of 32 and a last one of 18.
 OPTIMIZATION = Optimization(3, 32, learning_rate=0.01, schedule="cosine", weight_decay=0.003)
 SEED = 5
@@ -118,7 +120,7 @@ def plain_epochs(
             )
             code = model.encode(batch)
             mse = (batch - model.decode(code)).square().mean()
-            penalty = naive_penalty(code, 0.2)
+            penalty = naive_penalty(code, 0.4)
             loss = mse + 0.01 * penalty
             optimizer.zero_grad()
             loss.backward()
@@ -154,7 +156,8 @@ def test_loss_falls_until_the_code_beats_the_mean_image(
     train: LabelledImages, validation: LabelledImages
 ) -> None:
     optimization = replace(OPTIMIZATION, epochs=40, learning_rate=0.02, weight_decay=0)
-    history = history_of(fitted(train, validation, optimization=optimization))
+    objective = replace(OBJECTIVE, rho=0.2)
+    history = history_of(fitted(train, validation, objective=objective, optimization=optimization))
     for split in ("train", "validation"):
         first, second, third, last = np.reshape(history[f"{split}_loss"], (4, 10)).mean(1)
         assert first > second > third > last
@@ -231,14 +234,14 @@ def test_validation_is_of_the_whole_split_and_of_the_best_weights(
     with torch.no_grad():
         output = found.model.double()(x)
     mse = (x - output.reconstruction).square().mean().item()
-    penalty = naive_penalty(output.code, 0.2).item()
+    penalty = naive_penalty(output.code, 0.4).item()
     expected = {
         "loss": mse + 0.01 * penalty,
         "mse": mse,
         "penalty": penalty,
         "fvu": mse / (x - mean).square().mean().item(),
         "rho_hat_mean": output.code.mean().item(),
-        "rho_hat_distance": (output.code.mean(0) - 0.2).abs().mean().item(),
+        "rho_hat_distance": (output.code.mean(0) - 0.4).abs().mean().item(),
         "l0@0.1": (output.code > 0.1).sum(1).double().mean().item(),
     }
     history = history_of(found)
@@ -294,7 +297,7 @@ def at_epoch(epoch: int, **changes: Any) -> Any:
 
 
 def test_best_weights_are_copies_of_the_lowest_loss_and_the_first_of_equals() -> None:
-    module, best = lightning_module(), BestWeights()
+    module, best = lightning_module(), KeptWeights("best")
     assert best.epoch == 0
     kept: dict[int, NDArray[np.float32]] = {}
     for epoch, loss in enumerate([3.0, 1.0, 2.0, 1.0], start=1):
@@ -323,7 +326,7 @@ def test_a_loss_without_bounds_names_its_epoch(
     train: LabelledImages, validation: LabelledImages
 ) -> None:
     objective = replace(OBJECTIVE, beta=math.inf)
-    with pytest.raises(RhobetaError, match=r"epoch 1 .*train/loss.*validation/loss"):
+    with pytest.raises(RhobetaError, match=r"epoch 1 .*train/loss"):
         fitted(train, validation, objective=objective)
 
 

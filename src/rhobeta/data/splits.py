@@ -64,11 +64,14 @@ def hold_out(
 ) -> tuple[LabelledImages, LabelledImages]:
     """Split `data` into the rest and a held-out share of every class, drawn by `seed`.
 
-    Both keep the order of the data set. `name` names the parameter of `fraction` in errors.
-    Raises `RhobetaError` where a class has too few images to be in both.
+    Both keep the order of the data set; a fraction of 0 holds out nothing. `name` names the
+    parameter of `fraction` in errors. Raises `RhobetaError` where a class has too few images to be
+    in both.
     """
     from sklearn.model_selection import train_test_split
 
+    if fraction == 0:
+        return data, data.take(np.arange(0))
     held_out = round(len(data.labels) * fraction)
     labels, counts = np.unique(data.labels, return_counts=True)
     try:

@@ -3,33 +3,23 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from rhobeta.errors import RhobetaError
+from rhobeta.model import activations
+from rhobeta.registry import CODE_ACTIVATIONS, resolve
 
-
-def _identity(values: Tensor) -> Tensor:
-    return values
-
-
+# Of hidden layers and the output.
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "sigmoid": torch.sigmoid,
-    "tanh": torch.tanh,
-    "relu": torch.relu,
-    "identity": _identity,
+    "sigmoid": activations.sigmoid,
+    "tanh": activations.tanh,
+    "relu": activations.relu,
+    "identity": activations.identity,
 }
-
-# What sparsity means for a code: how far a unit is from rest, 0 being silent. A tanh rests at -1.
-_ACTIVITY: dict[str, Callable[[Tensor], Tensor]] = {
-    "sigmoid": _identity,
-    "tanh": lambda code: (1 + code) / 2,
-    "relu": _identity,
-    "identity": torch.abs,
-}
-
 
 _LARGEST_SIZE = 1 << 31
 
@@ -39,7 +29,9 @@ class Architecture:
     """All that is needed to build the network.
 
     `hidden_sizes` are the units of each encoder layer, the last being the code; the decoder
-    mirrors them. `image_shape` is (height, width); an input has height * width pixels.
+    mirrors them. `image_shape` is (height, width); an input has height * width pixels. Tied: each
+    decoder layer's weights are the transposed ones of the encoder layer that it mirrors. `k` is
+    how many units a topk code leaves active, None for other codes.
     """
 
     image_shape: tuple[int, int]
@@ -47,6 +39,8 @@ class Architecture:
     code_activation: str
     hidden_activation: str
     output_activation: str
+    tied_weights: bool = False
+    k: int | None = None
 
     def __post_init__(self) -> None:
         sizes = (*self.image_shape, *self.hidden_sizes)
@@ -60,9 +54,17 @@ class Architecture:
                 " cannot be built; expected at least one layer, and whole numbers"
                 f" from 1 to {_LARGEST_SIZE}."
             )
-        for name in (self.code_activation, self.hidden_activation, self.output_activation):
-            if name not in ACTIVATIONS:
-                raise RhobetaError(f"Unknown activation {name!r}; known: {', '.join(ACTIVATIONS)}.")
+        named = ((self.code_activation, CODE_ACTIVATIONS), (self.hidden_activation, ACTIVATIONS))
+        for name, known in (*named, (self.output_activation, ACTIVATIONS)):
+            if name not in known:
+                raise RhobetaError(f"Unknown activation {name!r}; known: {', '.join(known)}.")
+        takes_k = CODE_ACTIVATIONS[self.code_activation].takes_k
+        if takes_k != (type(self.k) is int) or (self.k is not None and self.k < 1):
+            allowed = "a whole number from 1" if takes_k else "none"
+            raise RhobetaError(
+                f"A {self.code_activation} code with k {self.k} cannot be built;"
+                f" expected {allowed}."
+            )
 
     @property
     def pixels(self) -> int:
@@ -88,6 +90,8 @@ class Architecture:
             code_activation=str(values["code_activation"]),
             hidden_activation=str(values["hidden_activation"]),
             output_activation=str(values["output_activation"]),
+            tied_weights=bool(values["tied_weights"]),
+            k=values["k"],
         )
 
 
@@ -98,6 +102,8 @@ class Output(NamedTuple):
     """z, before the code's activation (shape: [batch, units])."""
     code: Tensor
     """a, the code (shape: [batch, units])."""
+    output_pre_activation: Tensor
+    """The decoder's result before the output's activation (shape: [batch, pixels])."""
     reconstruction: Tensor
     """x_hat (shape: [batch, pixels])."""
 
@@ -105,8 +111,11 @@ class Output(NamedTuple):
 class Autoencoder(nn.Module):
     """a = f(z), z = encoder(x); x_hat = g(decoder(a)).
 
-    For one layer: z = W x + b, x_hat = g(V a + c). Weights start Glorot-uniform, biases at zero,
-    drawn from a generator seeded by `seed` alone.
+    For one layer: z = W x + b, x_hat = g(V a + c), and V = W^T where weights are tied. Weights
+    start Glorot-uniform, biases at zero, drawn from a generator seeded by `seed` alone.
+
+    Wherever `k` may be given, it is the number of units that a topk code leaves active, the
+    architecture's where it is None; other codes have none.
     """
 
     def __init__(self, architecture: Architecture, *, seed: int = 0) -> None:
@@ -114,43 +123,105 @@ class Autoencoder(nn.Module):
         self.architecture = architecture
         sizes = architecture.layer_sizes
         self.encoder = _linear_layers(sizes)
-        self.decoder = _linear_layers(sizes[::-1])
+        if architecture.tied_weights:
+            mirrored = [Mirrored(cast(nn.Linear, layer)) for layer in reversed(self.encoder)]
+            self.decoder = nn.ModuleList(mirrored)
+        else:
+            self.decoder = _linear_layers(sizes[::-1])
         generator = torch.Generator().manual_seed(seed)
         for layer in (*self.encoder, *self.decoder):
-            nn.init.xavier_uniform_(layer.weight, generator=generator)
-            nn.init.zeros_(layer.bias)
-        self._code_activation = ACTIVATIONS[architecture.code_activation]
+            if isinstance(layer, nn.Linear):
+                nn.init.xavier_uniform_(layer.weight, generator=generator)
+                nn.init.zeros_(layer.bias)
+        self._entry = CODE_ACTIVATIONS[architecture.code_activation]
+        self._code_activation = resolve(self._entry.function)
         self._hidden_activation = ACTIVATIONS[architecture.hidden_activation]
         self._output_activation = ACTIVATIONS[architecture.output_activation]
-        self._activity = _ACTIVITY[architecture.code_activation]
 
     def pre_activation(self, x: Tensor) -> Tensor:
         """Z of images x (shape: [batch, pixels], in [0, 1] -> [batch, units])."""
         return self._through(self.encoder, x)
 
-    def encode(self, x: Tensor) -> Tensor:
+    def activate(self, z: Tensor, *, k: int | None = None) -> Tensor:
+        """The code a of pre-activations z (shape: [batch, units])."""
+        if self._entry.takes_k:
+            code: Tensor = self._code_activation(z, k or self.architecture.k)
+        else:
+            code = self._code_activation(z)
+        return code
+
+    def encode(self, x: Tensor, *, k: int | None = None) -> Tensor:
         """The code a of images x (shape: [batch, pixels] -> [batch, units])."""
-        return self._code_activation(self.pre_activation(x))
+        return self.activate(self.pre_activation(x), k=k)
 
     def decode(self, code: Tensor) -> Tensor:
         """The reconstruction x_hat of a code a (shape: [batch, units] -> [batch, pixels])."""
         return self._output_activation(self._through(self.decoder, code))
 
-    def forward(self, x: Tensor) -> Output:
+    def forward(self, x: Tensor, *, k: int | None = None) -> Output:
         """Encode and decode images x (shape: [batch, pixels], in [0, 1])."""
         z = self.pre_activation(x)
-        code = self._code_activation(z)
-        return Output(z, code, self.decode(code))
+        code = self.activate(z, k=k)
+        decoded = self._through(self.decoder, code)
+        return Output(z, code, decoded, self._output_activation(decoded))
 
     def activity(self, code: Tensor) -> Tensor:
-        """How far each unit is from rest: a; (1 + a) / 2 for a tanh, |a| for an identity code."""
-        return self._activity(code)
+        """How far each unit is from rest: 0 is silent.
+
+        a for codes that are never negative, (a - low) / (high - low) for bounded ones, so that a
+        tanh, which rests at -1, gives (1 + a) / 2; |a| for the rest.
+        """
+        low, high = self._entry.low, self._entry.high
+        if self._entry.bounded:
+            return code if (low, high) == (0, 1) else (code - low) / (high - low)
+        return code if low >= 0 else code.abs()
+
+    def kernels(self) -> list[Tensor]:
+        """The weight matrix of every layer; tied ones once."""
+        return [values for values in self.parameters() if values.ndim > 1]
+
+    @torch.no_grad()
+    def normalize_decoder(self) -> None:
+        """Scale what each unit draws to length 1: its column of the first decoder layer.
+
+        Then small codes can not be made up for by a large decoder. Source: Bricken et al.,
+        "Towards monosemanticity", 2023, appendix on training.
+        """
+        first = self.decoder[0]
+        if isinstance(first, Mirrored):
+            rows = cast(nn.Linear, self.encoder[-1]).weight
+            rows.div_(rows.norm(dim=1, keepdim=True).clamp_min(_SMALLEST_NORM))
+        else:
+            columns = cast(nn.Linear, first).weight
+            columns.div_(columns.norm(dim=0, keepdim=True).clamp_min(_SMALLEST_NORM))
 
     def _through(self, layers: nn.ModuleList, values: Tensor) -> Tensor:
         values = layers[0](values)
         for layer in layers[1:]:
             values = layer(self._hidden_activation(values))
         return values
+
+
+_SMALLEST_NORM = 1e-12
+
+
+class Mirrored(nn.Module):
+    """y = W^T x + c, with the weights W of an encoder layer; only c is its own."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(layer.in_features))
+        # In a tuple, lest the weights be registered twice.
+        self._mirrors = (layer,)
+
+    @property
+    def weight(self) -> Tensor:
+        """W^T (shape: [outputs, inputs])."""
+        return self._mirrors[0].weight.T
+
+    def forward(self, values: Tensor) -> Tensor:
+        """W^T x + c (shape: [batch, inputs] -> [batch, outputs])."""
+        return linear(values, self.weight, self.bias)
 
 
 def _linear_layers(sizes: tuple[int, ...]) -> nn.ModuleList:

@@ -15,8 +15,9 @@ import torch
 from rhobeta.errors import RhobetaError
 from rhobeta.files import sha256_of_bytes
 from rhobeta.model.autoencoder import Architecture, Autoencoder
+from rhobeta.registry import PENALTIES
 
-_FORMAT = "rhobeta-autoencoder-1"
+_FORMAT = "rhobeta-autoencoder-2"
 
 # What reading a header raises that is not what it should be.
 _MALFORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError, struct.error)
@@ -28,12 +29,13 @@ class ModelDescription:
 
     architecture: Architecture
     parameters: dict[str, Any]
-    """The parameters of data, model, penalty and training, by dotted path."""
+    """The parameters of data, model, penalty, topk and training, by dotted path."""
     data_sha256: str
     """Digest of the data set that it was trained on."""
     best_epoch: int
     """The epoch, from 1, whose weights these are."""
-    best_validation_loss: float
+    best_loss: float
+    """The loss of that epoch: of validation, or of training where there is no validation split."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ class SavedModel:
     def rho(self) -> float | None:
         """The target mean activation, or None where there was no penalty."""
         parameters = self.description.parameters
-        return None if parameters["penalty.kind"] == "none" else float(parameters["penalty.rho"])
+        uses_rho = PENALTIES[parameters["penalty.kind"]].uses_rho
+        return float(parameters["penalty.rho"]) if uses_rho else None
 
 
 def model_to_bytes(model: Autoencoder, description: ModelDescription) -> bytes:
@@ -107,10 +110,13 @@ def _description(content: bytes) -> ModelDescription:
         raise ValueError(f"its format is not {_FORMAT}")
     described["architecture"] = Architecture.from_dict(described["architecture"])
     kinds = {"parameters": dict, "data_sha256": str, "best_epoch": int}
-    for name, kind in (kinds | {"best_validation_loss": float}).items():
+    for name, kind in (kinds | {"best_loss": float}).items():
         if not isinstance(described[name], kind):
             raise TypeError(f"its {name} is {described[name]!r}, expected {kind.__name__}")
-    if described["parameters"].get("penalty.kind") != "none":
+    penalty = described["parameters"].get("penalty.kind")
+    if penalty not in PENALTIES:
+        raise ValueError(f"its penalty is {penalty!r}, known: {', '.join(PENALTIES)}")
+    if PENALTIES[penalty].uses_rho:
         float(described["parameters"]["penalty.rho"])
     return ModelDescription(**described)
 
@@ -125,6 +131,7 @@ def _require_shapes(tensors: dict[str, Any], architecture: Architecture, name: s
         )
         for index, (n_in, n_out) in enumerate(pairwise(sizes))
         for kind, shape in (("weight", (n_out, n_in)), ("bias", (n_out,)))
+        if not (architecture.tied_weights and part == "decoder" and kind == "weight")
     }
     found = {key: tuple(value.shape) for key, value in tensors.items()}
     if found != expected:

@@ -16,19 +16,21 @@ if TYPE_CHECKING:
 
 History = dict[str, list[float]]
 
-_COLUMNS = (
-    "epoch",
-    *(f"train_{name}" for name in ("loss", "mse", "penalty", "mean_activity")),
-    *(f"validation_{name}" for name in ("loss", "mse", "penalty", "rho_hat_mean")),
-)
+_TRAIN = ("epoch", *(f"train_{name}" for name in ("loss", "mse", "penalty", "mean_activity")))
+_VALIDATION = tuple(f"validation_{name}" for name in ("loss", "mse", "penalty", "rho_hat_mean"))
 
 
 def read_history(text: str, *, name: str) -> History:
-    """Columns of the history table. Raises `RhobetaError` where it is not one."""
+    """Columns of the history table; without validation images only those of training.
+
+    Raises `RhobetaError` where it is not a history.
+    """
     try:
         rows = list(csv.DictReader(io.StringIO(text)))
         history = {column: [float(row[column]) for row in rows] for column in rows[0]}
-        fault = next((f"no column {name}" for name in _COLUMNS if name not in history), None)
+        validates = any(column.startswith("validation_") for column in history)
+        needed = (*_TRAIN, *_VALIDATION) if validates else _TRAIN
+        fault = next((f"no column {column}" for column in needed if column not in history), None)
     except (ValueError, TypeError, IndexError, csv.Error) as error:
         fault = str(error)
     if fault is not None:
@@ -39,11 +41,14 @@ def read_history(text: str, *, name: str) -> History:
 
 
 def draw_learning_curves(history: History, best_epoch: int, rho: float | None) -> "Figure":
-    """Loss, squared error, penalty and mean activation by epoch, for train and validation."""
+    """Loss, squared error, penalty and mean activation by epoch, for train and validation.
+
+    `best_epoch`, whose weights were kept, is marked.
+    """
     panels = [
         ("loss", "Loss", True),
         ("mse", "Mean squared error", True),
-        ("penalty", "Penalty, sum of KL (nats)", True),
+        ("penalty", "Penalty", True),
         ("mean_activity", "Mean activation", False),
     ]
     if not any(history["train_penalty"]):
@@ -66,6 +71,7 @@ def _draw(axis: "Axes", history: History, train: str, validation: str, title: st
     epochs = history["epoch"]
     marker = "o" if len(epochs) == 1 else None
     axis.plot(epochs, history[train], color=BLUE, marker=marker, label="train")
-    axis.plot(epochs, history[validation], color=ORANGE, marker=marker, label="validation")
+    if validation in history:
+        axis.plot(epochs, history[validation], color=ORANGE, marker=marker, label="validation")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
     axis.set(title=title, xlabel="epoch")

@@ -7,8 +7,9 @@ from rhobeta.files import sha256_of_bytes, write_bytes, write_text
 from rhobeta.model.autoencoder import Architecture
 from rhobeta.model.objective import Objective
 from rhobeta.model.weights import ModelDescription, model_to_bytes
-from rhobeta.params import SMALLEST_RHO_TIMES_BATCH, Params, flatten
+from rhobeta.params import Params, flatten
 from rhobeta.paths import Paths
+from rhobeta.registry import CODE_ACTIVATIONS, PENALTIES
 from rhobeta.stages.threads import use_threads
 from rhobeta.tracking.callback import TrackEpochs
 from rhobeta.tracking.package import log_model
@@ -17,7 +18,8 @@ from rhobeta.tracking.run import MODEL_TAG, Run, new_run
 from rhobeta.tracking.store import open_store
 from rhobeta.tracking.training_run import log_training_data, run_name, training_tags
 from rhobeta.training.fit import Trained, fit
-from rhobeta.training.module import Optimization
+from rhobeta.training.module import ENOUGH_ACTIVE_IMAGES
+from rhobeta.training.settings import Optimization, TopK
 
 
 def run(params: Params, paths: Paths) -> None:
@@ -31,7 +33,7 @@ def run(params: Params, paths: Paths) -> None:
     use_threads(params.runtime.threads)
 
     science = manifest.parameters
-    for name in ("model", "penalty", "training"):
+    for name in ("model", "penalty", "topk", "training"):
         science = science | flatten(getattr(params, name), f"{name}.")
     with new_run(store, name=run_name(science), tags=training_tags(code, manifest)) as tracked:
         tracked.log_params(science | flatten(params.runtime, "runtime."))
@@ -46,7 +48,7 @@ def run(params: Params, paths: Paths) -> None:
                 parameters=science,
                 data_sha256=manifest.sha256,
                 best_epoch=trained.best_epoch,
-                best_validation_loss=trained.best_metrics["validation/loss"],
+                best_loss=trained.best_loss,
             ),
         )
         _log_result(tracked, trained, content, train)
@@ -54,8 +56,8 @@ def run(params: Params, paths: Paths) -> None:
         write_text(paths.history, trained.history_csv)
         write_bytes(paths.model, content)
     print(
-        f"best epoch {trained.best_epoch} of {params.training.epochs}, validation loss"
-        f" {trained.best_metrics['validation/loss']:.5f}; MLflow run {tracked.run_id}"
+        f"kept epoch {trained.best_epoch} of {params.training.epochs}, the {params.training.keep},"
+        f" of loss {trained.best_loss:.5f}; MLflow run {tracked.run_id}"
     )
 
 
@@ -67,31 +69,52 @@ def _fit(
     tracked: Run,
 ) -> Trained:
     return fit(
-        Architecture(
-            image_shape=manifest.image_shape,
-            hidden_sizes=tuple(params.model.hidden_sizes),
-            code_activation=params.model.code_activation,
-            hidden_activation=params.model.hidden_activation,
-            output_activation=params.model.output_activation,
-        ),
+        architecture_of(params, manifest.image_shape),
         Objective(
             kind=params.penalty.kind,
             code_activation=params.model.code_activation,
             rho=params.penalty.rho,
             beta=params.penalty.beta,
+            pixel_loss=params.training.pixel_loss,
         ),
-        Optimization(
-            epochs=params.training.epochs,
-            batch_size=params.training.batch_size,
-            learning_rate=params.training.learning_rate,
-            schedule=params.training.schedule,
-            weight_decay=params.training.weight_decay,
-        ),
+        optimization_of(params),
         train,
         validation,
         seed=params.training.seed,
         accelerator=params.runtime.accelerator,
         callbacks=[TrackEpochs(tracked)],
+    )
+
+
+def architecture_of(params: Params, image_shape: tuple[int, int]) -> Architecture:
+    """The network that the parameters ask for, for images of `image_shape`."""
+    model = params.model
+    return Architecture(
+        image_shape=image_shape,
+        hidden_sizes=tuple(model.hidden_sizes),
+        code_activation=model.code_activation,
+        hidden_activation=model.hidden_activation,
+        output_activation=model.output_activation,
+        tied_weights=model.tied_weights,
+        k=params.topk.k if CODE_ACTIVATIONS[model.code_activation].takes_k else None,
+    )
+
+
+def optimization_of(params: Params) -> Optimization:
+    """How the parameters ask for the weights to be found."""
+    topk, training = params.topk, params.training
+    takes_k = CODE_ACTIVATIONS[params.model.code_activation].takes_k
+    return Optimization(
+        epochs=training.epochs,
+        batch_size=training.batch_size,
+        learning_rate=training.learning_rate,
+        epsilon=training.epsilon,
+        schedule=training.schedule,
+        weight_decay=training.weight_decay,
+        noise=training.noise,
+        unit_norm_decoder=params.model.unit_norm_decoder,
+        keep=training.keep,
+        topk=TopK(topk.start, topk.anneal, topk.revive) if takes_k else None,
     )
 
 
@@ -122,9 +145,9 @@ def _require_fitting_batch(params: Params, images: int) -> None:
             f"note: training.batch_size {batch_size} is more than the {images} training images;"
             " every epoch is one batch"
         )
-    if params.penalty.kind == "kl" and rho * batch_size < SMALLEST_RHO_TIMES_BATCH:
+    if PENALTIES[params.penalty.kind].uses_rho and rho * batch_size < ENOUGH_ACTIVE_IMAGES:
         print(
-            f"note: penalty.rho * training.batch_size is {rho * batch_size:g}; below"
-            f" {SMALLEST_RHO_TIMES_BATCH} a batch's mean activation is a noisy estimate and the"
-            " penalty is biased upwards. Use a larger batch or rho"
+            f"note: penalty.rho * training.batch_size is {rho * batch_size:g}, less than"
+            f" {ENOUGH_ACTIVE_IMAGES}: one batch is too small to estimate the mean activation, so"
+            " the penalty is that of a running mean"
         )

@@ -52,8 +52,11 @@ def _log_history(run: Run, path: Path, description: ModelDescription) -> None:
     text = path.read_text(encoding="utf-8")
     rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(io.StringIO(text))]
     best = [row for row in rows if row["epoch"] == description.best_epoch]
-    loss = description.best_validation_loss
-    if not best or abs(best[0]["validation_loss"] - loss) > 1e-6 * abs(loss):
+    loss = description.best_loss
+    if not best:
+        return
+    found = best[0].get("validation_loss", best[0]["train_loss"])
+    if abs(found - loss) > 1e-6 * abs(loss):
         return
     for row in rows:
         step = int(row.pop("epoch"))

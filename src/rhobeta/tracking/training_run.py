@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rhobeta.data.splits import Manifest, SplitName
+from rhobeta.registry import CODE_ACTIVATIONS, PENALTIES
 from rhobeta.tracking.provenance import Code, experiment_tags, user_name
 from rhobeta.tracking.run import DATA_TAG, Run
 
@@ -19,13 +20,22 @@ def run_name(parameters: Mapping[str, Any]) -> str:
     """
     sizes = "-".join(str(size) for size in parameters["model.hidden_sizes"])
     model = f"{parameters['data.name']} {sizes} {parameters['model.code_activation']}"
-    if parameters["penalty.kind"] == "none":
-        penalty = "no penalty"
-    else:
-        penalty = f"rho={parameters['penalty.rho']:g} beta={parameters['penalty.beta']:g}"
+    penalty = _penalty(parameters)
     prefix = f"{experiment}: " if (experiment := os.environ.get("DVC_EXP_NAME")) else ""
     # What differs most often comes first: tables cut names off.
     return f"{prefix}{penalty}, {model}"
+
+
+def _penalty(parameters: Mapping[str, Any]) -> str:
+    kind, code = parameters["penalty.kind"], parameters["model.code_activation"]
+    words = [f"k={parameters['topk.k']}"] if CODE_ACTIVATIONS[code].takes_k else []
+    if kind == "none":
+        return " ".join(words) or "no penalty"
+    if kind != "kl":
+        words.append(kind)
+    if PENALTIES[kind].uses_rho:
+        words.append(f"rho={parameters['penalty.rho']:g}")
+    return " ".join([*words, f"beta={parameters['penalty.beta']:g}"])
 
 
 def training_tags(code: Code, manifest: Manifest) -> dict[str, str]:
@@ -44,7 +54,8 @@ def training_tags(code: Code, manifest: Manifest) -> dict[str, str]:
 def log_training_data(run: Run, manifest: Manifest) -> None:
     """Log the train and validation splits as the run's inputs."""
     for split, context in _INPUTS:
-        log_split(run, manifest, split, context)
+        if manifest.splits[split]["images"]:
+            log_split(run, manifest, split, context)
 
 
 def log_split(run: Run, manifest: Manifest, split: SplitName, context: str) -> None:

@@ -13,20 +13,29 @@ from rhobeta.training.module import SparseAutoencoderModule
 _PLAIN_LINES = 10
 
 
-class BestWeights(pl.Callback):
-    """Keeps a copy of the weights of the epoch with the lowest validation loss."""
+class KeptWeights(pl.Callback):
+    """Keeps a copy of the weights of the `best` epoch, by validation loss, or of the `last`."""
 
-    def __init__(self) -> None:
+    def __init__(self, keep: str) -> None:
         self.state: dict[str, Tensor] = {}
         self.epoch = 0
         """The epoch, from 1, of the kept weights; 0 before the first."""
         self.metrics: dict[str, float] = {}
+        self._keep = keep
+
+    @property
+    def loss(self) -> float:
+        """The kept epoch's validation loss, or its training loss where nothing was validated."""
+        return self.metrics.get("validation/loss", self.metrics["train/loss"])
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep this epoch's weights if its validation loss is the lowest so far."""
+        """Keep this epoch's weights if they are to be kept so far."""
         module = _ours(pl_module)
-        loss = module.epoch_metrics["validation/loss"]
-        if not self.metrics or loss < self.metrics["validation/loss"]:
+        if (
+            self._keep == "last"
+            or not self.metrics
+            or module.epoch_metrics["validation/loss"] < self.metrics["validation/loss"]
+        ):
             weights = module.autoencoder.state_dict()
             self.state = {name: value.detach().clone() for name, value in weights.items()}
             self.metrics = dict(module.epoch_metrics)
@@ -92,8 +101,10 @@ class Progress(pl.Callback):
         if self._bar.disable and trainer.is_global_zero and due:
             metrics = _ours(pl_module).epoch_metrics
             train = {k.removeprefix("train/"): v for k, v in metrics.items() if "train/" in k}
-            validation = f"validation mse {metrics['validation/mse']:.5f}"
-            print(f"epoch {epoch}/{epochs}: {_in_words(train)}, {validation}", flush=True)
+            line = f"epoch {epoch}/{epochs}: {_in_words(train)}"
+            if "validation/mse" in metrics:
+                line += f", validation mse {metrics['validation/mse']:.5f}"
+            print(line, flush=True)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Close the bar, also after an error."""
@@ -114,6 +125,6 @@ def _ours(module: pl.LightningModule) -> SparseAutoencoderModule:
 
 def _in_words(metrics: dict[str, float]) -> str:
     return (
-        f"loss {metrics['loss']:.5f}, mse {metrics['mse']:.5f}, KL {metrics['penalty']:.4f},"
+        f"loss {metrics['loss']:.5f}, mse {metrics['mse']:.5f}, penalty {metrics['penalty']:.4f},"
         f" mean activation {metrics['mean_activity']:.4f}"
     )

@@ -11,9 +11,10 @@ import torch
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.model.autoencoder import Architecture, Autoencoder
 from rhobeta.model.objective import Objective
-from rhobeta.training.callbacks import BestWeights, History, Progress
+from rhobeta.training.callbacks import History, KeptWeights, Progress
 from rhobeta.training.images import ImagesInMemory
-from rhobeta.training.module import Optimization, SparseAutoencoderModule
+from rhobeta.training.module import SparseAutoencoderModule
+from rhobeta.training.settings import Optimization
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,11 @@ class Trained:
     """What training gives."""
 
     model: Autoencoder
-    """The model with the weights of the best epoch, on the CPU, in evaluation mode."""
+    """The model with the weights of the kept epoch, on the CPU, in evaluation mode."""
     best_epoch: int
+    """The epoch, from 1, whose weights were kept."""
+    best_loss: float
+    """Its validation loss, or its training loss where there are no validation images."""
     best_metrics: dict[str, float]
     history_csv: str
     device: str
@@ -40,12 +44,13 @@ def fit(
     accelerator: str = "auto",
     callbacks: Sequence[pl.Callback] = (),
 ) -> Trained:
-    """Train on `train`, measure on `validation` after every epoch, keep the best weights.
+    """Train on `train`, measure on `validation` after every epoch, keep the best or last weights.
 
-    Raises `RhobetaError` when training diverges, `KeyboardInterrupt` on Ctrl-C.
+    `validation` may be empty; then there is no best epoch, and the last must be asked for. Raises
+    `RhobetaError` when training diverges, `KeyboardInterrupt` on Ctrl-C.
     """
-    best, history = BestWeights(), History()
-    trainer = make_trainer(accelerator, optimization.epochs, [best, history, *callbacks])
+    kept, history = KeptWeights(optimization.keep), History()
+    trainer = make_trainer(accelerator, optimization.epochs, [kept, history, *callbacks])
     pixels = train.images.reshape(len(train.images), -1)
     module = SparseAutoencoderModule(
         Autoencoder(architecture, seed=seed),
@@ -53,6 +58,7 @@ def fit(
         optimization,
         train_images=len(pixels),
         mean_image=torch.from_numpy(pixels.mean(0, dtype="float64") / 255),
+        seed=seed,
     )
     images = ImagesInMemory(
         train.images, validation.images, batch_size=optimization.batch_size, seed=seed
@@ -61,6 +67,8 @@ def fit(
         with warnings.catch_warnings():
             # Lightning uses a name that torch is renaming; nothing that a user could mend.
             warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+            # Training without validation images is asked for by its parameter.
+            warnings.filterwarnings("ignore", message="Total length of")
             trainer.fit(module, datamodule=images)
     except SystemExit as end:
         # Lightning turns Ctrl-C into an exit; give the interrupt back to the caller.
@@ -68,11 +76,12 @@ def fit(
             raise KeyboardInterrupt from None
         raise
     model = Autoencoder(architecture)
-    model.load_state_dict(best.state)
+    model.load_state_dict(kept.state)
     return Trained(
         model=model.eval(),
-        best_epoch=best.epoch,
-        best_metrics=best.metrics,
+        best_epoch=kept.epoch,
+        best_loss=kept.loss,
+        best_metrics=kept.metrics,
         history_csv=history.as_csv(),
         device=_device_name(trainer.strategy.root_device),
         world_size=trainer.world_size,

@@ -1,5 +1,6 @@
 """The Lightning data module: train and validation images in the training device's memory."""
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -51,9 +52,9 @@ class ImagesInMemory(pl.LightningDataModule):
             batches_per_chunk=BATCHES_PER_CHUNK,
         )
 
-    def val_dataloader(self) -> "OrderedPieces":
-        """The validation images in order, in large pieces."""
-        return OrderedPieces(self._validation)
+    def val_dataloader(self) -> "OrderedPieces | list[Tensor]":
+        """The validation images in order, in large pieces; nothing where there are none."""
+        return OrderedPieces(self._validation) if len(self._validation) else []
 
 
 class OrderedPieces:
@@ -70,4 +71,5 @@ class OrderedPieces:
 
 
 def _rows(images: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(images).reshape(len(images), -1))
+    pixels = math.prod(images.shape[1:])
+    return torch.from_numpy(np.ascontiguousarray(images).reshape(len(images), pixels))

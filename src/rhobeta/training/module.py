@@ -1,9 +1,9 @@
 """The Lightning module: the training step, and what is measured every epoch."""
 
 import math
-from dataclasses import dataclass
 from typing import cast
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
@@ -13,30 +13,14 @@ from rhobeta.data.batches import to_unit_interval
 from rhobeta.errors import RhobetaError
 from rhobeta.metrics.reconstruction import ReconstructionAccumulator
 from rhobeta.metrics.sparsity import SparsityAccumulator
-from rhobeta.model.autoencoder import Autoencoder
+from rhobeta.model.autoencoder import Autoencoder, Output
+from rhobeta.model.means import Mean, Means, RunningMean, joined, running_share
 from rhobeta.model.objective import Objective
-from rhobeta.model.penalties import LogMeans, bernoulli_kl, log_means
+from rhobeta.model.revival import SilentUnits, revival_loss
+from rhobeta.training.settings import Measurement, Optimization, annealed_k, rate_factor
 
-
-@dataclass(frozen=True)
-class Optimization:
-    """How the weights are found: Adam, and the course of its step size."""
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    schedule: str
-    weight_decay: float = 0.0
-    """lambda of the term lambda / 2 * |W|^2 over all weights; biases are left out."""
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """What the statistics of every epoch count as active, dead and constant."""
-
-    l0_thresholds: tuple[float, ...] = (0.1, 0.5)
-    dead_threshold: float = 0.1
-    constant_std: float = 0.01
+ENOUGH_ACTIVE_IMAGES = 10
+"""The least rho * batch_size for which a batch's mean activation stands for the whole."""
 
 
 class SparseAutoencoderModule(pl.LightningModule):
@@ -44,10 +28,14 @@ class SparseAutoencoderModule(pl.LightningModule):
 
     Optimisation is manual: one training step takes a chunk of mini-batches (bytes of shape
     [images, pixels]) and steps the optimiser once for each, which keeps Lightning's bookkeeping
-    off the single step. Sums stay on the device and are read once an epoch.
+    off the single step. Sums stay on the device; they are looked at once a chunk, for numbers that
+    are none, and read once an epoch.
 
-    `train_images` is their number, which the learning rate's course needs; `mean_image` is their
-    mean in [0, 1] (shape: [pixels]), to which the fraction of variance unexplained refers.
+    Where rho * batch_size is below 10, a penalty on a mean activation is that of a running mean.
+
+    `train_images` is their number, which the courses of learning rate and k need; `mean_image` is
+    their mean in [0, 1] (shape: [pixels]), to which the fraction of variance unexplained refers;
+    `seed` is that of the noise.
     """
 
     def __init__(
@@ -58,6 +46,7 @@ class SparseAutoencoderModule(pl.LightningModule):
         *,
         train_images: int,
         mean_image: Tensor,
+        seed: int = 0,
         measurement: Measurement | None = None,
     ) -> None:
         super().__init__()
@@ -65,7 +54,10 @@ class SparseAutoencoderModule(pl.LightningModule):
         self.autoencoder = autoencoder
         self.objective = objective
         self.epoch_metrics: dict[str, float] = {}
-        """Metrics of the epoch that has just ended, `train/...` and `validation/...`."""
+        """Metrics of the epoch that has just ended, `train/...` and `validation/...`.
+
+        Without validation images there are only those of training.
+        """
         self._optimization = optimization
         self._measurement = measurement or Measurement()
         self._mean_image = mean_image
@@ -74,6 +66,15 @@ class SparseAutoencoderModule(pl.LightningModule):
         self._steps_per_epoch = math.ceil(train_images / optimization.batch_size)
         self._steps_done = 0
         self._rate = 0.0
+        self._seed = seed
+        share = 1.0
+        if objective.entry.uses_rho:
+            rho, size = float(objective.rho), min(optimization.batch_size, train_images)
+            share = running_share(rho, size, ENOUGH_ACTIVE_IMAGES)
+        self._running_mean = RunningMean(share)
+        self._largest_mean = torch.zeros(())
+        self._silent: SilentUnits | None = None
+        self._patience = train_images
 
     def configure_optimizers(self) -> Optimizer:
         """Adam with its usual moments; fused, which computes the same in one pass.
@@ -87,7 +88,17 @@ class SparseAutoencoderModule(pl.LightningModule):
             {"params": weights, "weight_decay": self._optimization.weight_decay},
             {"params": biases, "weight_decay": 0.0},
         ]
-        return Adam(groups, lr=self._optimization.learning_rate, fused=True)
+        settings = self._optimization
+        return Adam(groups, lr=settings.learning_rate, eps=settings.epsilon, fused=True)
+
+    def on_fit_start(self) -> None:
+        """Begin the records that live on the device."""
+        architecture, topk = self.autoencoder.architecture, self._optimization.topk
+        self._largest_mean = torch.zeros((), device=self.device)
+        if topk is not None and topk.revive > 0:
+            self._silent = SilentUnits(architecture.units, self._patience, self.device)
+        if self._optimization.unit_norm_decoder:
+            self.autoencoder.normalize_decoder()
 
     def on_train_epoch_start(self) -> None:
         """Start the epoch's sums anew."""
@@ -99,15 +110,28 @@ class SparseAutoencoderModule(pl.LightningModule):
     def training_step(self, chunk: Tensor, batch_idx: int) -> None:
         """One optimiser step for each mini-batch in `chunk` (bytes, [images, pixels])."""
         optimizer = cast(Optimizer, self.optimizers())
+        noise = self._noise_generator(batch_idx)
+        kernels = self.autoencoder.kernels()
+        # Read once a chunk: whether there is any silent unit is a question to the device.
+        silent = None if self._silent is None else self._silent.mask
+        reviving = silent is not None and bool(silent.any())
         measured, sizes = [], []
         for images in torch.split(chunk, self._optimization.batch_size):
             x = to_unit_interval(images)
-            output = self.autoencoder(x)
-            terms = self.objective(output, x)
+            k = self._k()
+            output = self.autoencoder(self._corrupted(x, noise), k=k)
+            terms = self.objective(output, x, kernels, self._means(output))
+            loss = terms.loss
+            if reviving and silent is not None:
+                loss = loss + self._revival(output, x, silent)
             self._set_learning_rate(optimizer)
             optimizer.zero_grad()
-            self.manual_backward(terms.loss)
+            self.manual_backward(loss)
             optimizer.step()
+            if self._optimization.unit_norm_decoder:
+                self.autoencoder.normalize_decoder()
+            if self._silent is not None:
+                self._silent.update(output.code)
             activity = self.autoencoder.activity(output.code.detach()).mean()
             measured += [terms.loss.detach(), terms.mse.detach(), terms.penalty.detach(), activity]
             sizes.append(len(x))
@@ -115,6 +139,9 @@ class SparseAutoencoderModule(pl.LightningModule):
         values = torch.stack(measured).reshape(len(sizes), 4).to(self._sums.dtype)
         self._sums += values.new_tensor(sizes) @ values
         self._images_seen += sum(sizes)
+        self._require_finite_sums()
+        if not self._validates and batch_idx + 1 == self.trainer.num_training_batches:
+            self._complete_epoch({})
 
     def running_metrics(self) -> dict[str, float]:
         """Means over the images of the current epoch so far."""
@@ -131,7 +158,8 @@ class SparseAutoencoderModule(pl.LightningModule):
             constant_std=measurement.constant_std,
         )
         self._reconstruction = ReconstructionAccumulator(self._mean_image)
-        self._split_means: LogMeans | None = None
+        self._split_means: Means | None = None
+        self._pixel_loss_sum = 0.0
         self._split_size = 0
 
     def validation_step(self, images: Tensor, batch_idx: int) -> None:
@@ -140,30 +168,84 @@ class SparseAutoencoderModule(pl.LightningModule):
         output = self.autoencoder(x)
         self._reconstruction.update(x, output.reconstruction)
         self._sparsity.update(self.autoencoder.activity(output.code))
-        if self.objective.kind != "none":
-            piece = log_means(self.objective.logits(output).double())
-            self._split_means = _join(self._split_means, self._split_size, piece, len(x))
         self._split_size += len(x)
+        if self.objective.pixel_loss != "mse":
+            self._pixel_loss_sum += self.objective.pixel_terms(output, x)[0].item() * len(x)
+        exact = output._replace(
+            pre_activation=output.pre_activation.double(), code=output.code.double()
+        )
+        means = self.objective.means(exact)
+        if means is not None and self._split_means is not None:
+            means = joined(self._split_means, means, len(x) / self._split_size)
+        self._split_means = means
 
     def on_validation_epoch_end(self) -> None:
-        """Complete the epoch's record: the KL is that of the whole split's mean activation."""
+        """Complete the epoch's record: the penalty is that of the whole split's means."""
         quality = self._reconstruction.quality()
-        penalty = 0.0
-        if self._split_means is not None:
-            penalty = bernoulli_kl(self._split_means, self.objective.rho).sum().item()
-        rho = None if self.objective.kind == "none" else float(self.objective.rho)
-        validation = {
-            "loss": quality.mse + float(self.objective.beta) * penalty,
-            "mse": quality.mse,
-            "penalty": penalty,
-            "fvu": quality.fvu,
-            **self._sparsity.statistics().as_metrics(rho),
-        }
+        penalty = self.objective.penalty(self._split_means, self.autoencoder.kernels())
+        penalty_value = 0.0 if penalty is None else penalty.item()
+        pixel_loss = quality.mse
+        if self.objective.pixel_loss != "mse":
+            pixel_loss = self._pixel_loss_sum / self._split_size
+        rho = float(self.objective.rho) if self.objective.entry.uses_rho else None
+        self._complete_epoch(
+            {
+                "loss": pixel_loss + float(self.objective.beta) * penalty_value,
+                "mse": quality.mse,
+                "penalty": penalty_value,
+                "fvu": quality.fvu,
+                **self._sparsity.statistics().as_metrics(rho),
+            }
+        )
+        self.log_dict(self.epoch_metrics)
+
+    @property
+    def _validates(self) -> bool:
+        return bool(sum(self.trainer.num_val_batches))
+
+    def _complete_epoch(self, validation: dict[str, float]) -> None:
         train = {f"train/{k}": v for k, v in self.running_metrics().items()}
         self.epoch_metrics = train | {f"validation/{k}": v for k, v in validation.items()}
         self.epoch_metrics["learning_rate"] = self._rate
-        self._require_finite()
-        self.log_dict(self.epoch_metrics)
+        # FVU is infinite where all validation images are the mean image: no fault of training.
+        numbers = {k: v for k, v in self.epoch_metrics.items() if k != "validation/fvu"}
+        broken = [k for k, v in numbers.items() if not math.isfinite(v)]
+        if broken:
+            raise RhobetaError(self._divergence(broken))
+
+    def _k(self) -> int | None:
+        k, topk = self.autoencoder.architecture.k, self._optimization.topk
+        if k is None or topk is None:
+            return None
+        steps = self._steps_per_epoch * self._optimization.epochs
+        return annealed_k(self._steps_done, steps, k, topk)
+
+    def _means(self, output: Output) -> Means | None:
+        means = self.objective.means(output)
+        if means is None or not self.objective.entry.uses_rho:
+            return means
+        if isinstance(means, Mean):
+            # Beyond the NaN that a mean above 1 may lead to: fmax passes over it.
+            self._largest_mean = torch.fmax(self._largest_mean, means.value.detach().max())
+        return self._running_mean.update(means)
+
+    def _revival(self, output: Output, x: Tensor, silent: Tensor) -> Tensor:
+        k, topk = self.autoencoder.architecture.k, self._optimization.topk
+        if k is None or topk is None:
+            raise RuntimeError("only a topk code has units to revive")
+        return topk.revive * revival_loss(self.autoencoder, output, x, silent, units=k)
+
+    def _noise_generator(self, chunk: int) -> torch.Generator:
+        # Of seed, epoch and chunk alone, so that any chunk can be repeated.
+        mixed = np.random.SeedSequence([self._seed, self.current_epoch, chunk, 1])
+        seed = int(mixed.generate_state(1, np.uint64)[0])
+        return torch.Generator().manual_seed(seed >> 1)
+
+    def _corrupted(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        if self._optimization.noise == 0:
+            return x
+        noise = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
+        return x + self._optimization.noise * noise
 
     def _set_learning_rate(self, optimizer: Optimizer) -> None:
         settings = self._optimization
@@ -174,36 +256,24 @@ class SparseAutoencoderModule(pl.LightningModule):
             group["lr"] = self._rate
         self._steps_done += 1
 
-    def _require_finite(self) -> None:
-        # FVU is infinite where all validation images are the mean image: no fault of training.
-        numbers = {k: v for k, v in self.epoch_metrics.items() if k != "validation/fvu"}
-        broken = [k for k, v in numbers.items() if not math.isfinite(v)]
-        if broken:
+    def _require_finite_sums(self) -> None:
+        if not bool(torch.isfinite(self._sums).all()):
+            names = self.running_metrics().items()
             raise RhobetaError(
-                f"Training has diverged: in epoch {self.current_epoch + 1}"
-                f" {', '.join(broken)} {'is' if len(broken) == 1 else 'are'} not finite.\n"
-                "Lower training.learning_rate or penalty.beta. No model was written."
+                self._divergence([f"train/{k}" for k, v in names if not math.isfinite(v)])
             )
 
-
-def rate_factor(step: int, steps_per_epoch: int, epochs: int, schedule: str) -> float:
-    """The learning rate of `step` (from 0) as a share of its highest.
-
-    constant: 1. cosine: linear from 1/steps_per_epoch to 1 over the first epoch, multiplied by
-    (1 + cos(pi step / all steps)) / 2. A single epoch has no warm-up.
-    """
-    if schedule == "constant":
-        return 1.0
-    warmth = min(1.0, (step + 1) / steps_per_epoch) if epochs > 1 else 1.0
-    return warmth * (1 + math.cos(math.pi * step / (steps_per_epoch * epochs))) / 2
-
-
-def _join(so_far: LogMeans | None, size: int, piece: LogMeans, piece_size: int) -> LogMeans:
-    # Means of two parts of a split, weighted by their sizes, in logarithms.
-    if so_far is None:
-        return piece
-    total = size + piece_size
-    old, new = math.log(size / total), math.log(piece_size / total)
-    return LogMeans(
-        *(torch.logaddexp(a + old, b + new) for a, b in zip(so_far, piece, strict=True))
-    )
+    def _divergence(self, broken: list[str]) -> str:
+        message = (
+            f"Training has diverged: in epoch {self.current_epoch + 1}"
+            f" {', '.join(broken)} {'is' if len(broken) == 1 else 'are'} not finite.\n"
+        )
+        largest = self._largest_mean.item()
+        if self.objective.kind == "kl_tutorial" and largest >= 1:
+            return message + (
+                f"The mean activation of a unit reached {largest:.3g} over a batch. penalty.kind"
+                " kl_tutorial takes log(1 - mean), which is not defined from 1 on: a ReLU code has"
+                " no mean that is a probability.\nUse penalty.kind kl_poisson, which is defined"
+                " there, or kl with model.code_activation sigmoid. No model was written."
+            )
+        return message + "Lower training.learning_rate or penalty.beta. No model was written."

@@ -1,0 +1,47 @@
+"""Code activations: z -> a, elementwise but for topk (shapes: [batch, units])."""
+
+import torch
+from torch import Tensor
+
+
+def sigmoid(z: Tensor) -> Tensor:
+    """The logistic function, a = 1 / (1 + exp(-z)), in (0, 1)."""
+    return torch.sigmoid(z)
+
+
+def sigmoid_logits(z: Tensor) -> Tensor:
+    """The logits of a sigmoid code's activity, which is a = sigmoid(z): z itself."""
+    return z
+
+
+def tanh(z: Tensor) -> Tensor:
+    """The hyperbolic tangent, a = tanh z, in (-1, 1); at rest it is -1."""
+    return torch.tanh(z)
+
+
+def tanh_logits(z: Tensor) -> Tensor:
+    """The logits of a tanh code's activity: (1 + tanh z) / 2 = sigmoid(2 z)."""
+    return 2 * z
+
+
+def relu(z: Tensor) -> Tensor:
+    """The rectifier, a = max(z, 0)."""
+    return torch.relu(z)
+
+
+def identity(z: Tensor) -> Tensor:
+    """No activation, a = z."""
+    return z
+
+
+def topk(z: Tensor, k: int) -> Tensor:
+    """The k largest of each row of max(z, 0); all others are 0.
+
+    The gradient flows through the kept ones alone. Sources: Makhzani and Frey, "k-Sparse
+    Autoencoders", 2014, section 2.1; with the ReLU as in Gao et al., "Scaling and evaluating
+    sparse autoencoders", 2024, section 2.3.
+    """
+    if k >= z.shape[-1]:
+        return torch.relu(z)
+    values, places = torch.topk(z, k, dim=-1, sorted=False)
+    return torch.zeros_like(z).scatter(-1, places, torch.relu(values))

@@ -1,0 +1,99 @@
+"""Means that penalties are functions of: of a batch, of several, and over time.
+
+A mean over two sets of images is had from their means and sizes; the running mean over batches
+takes the value of many batches and the gradient of the present one.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class LogMeans(NamedTuple):
+    """Logarithms of the mean activation of each unit and of its complement."""
+
+    log_q: Tensor
+    """log q_j (shape: [units])."""
+    log_not_q: Tensor
+    """log (1 - q_j) (shape: [units])."""
+
+
+class Mean(NamedTuple):
+    """A plain mean: of each unit's code (shape: [units]), or of a penalty over images (scalar)."""
+
+    value: Tensor
+
+
+Means = LogMeans | Mean
+
+
+def joined(first: Means, second: Means, share: float) -> Means:
+    """The mean of two sets of images: `second` has the weight `share` in (0, 1], `first` the rest.
+
+    Raises `TypeError` where the two are not of one kind.
+    """
+    if share == 1:
+        return second
+    if isinstance(first, LogMeans) and isinstance(second, LogMeans):
+        rest, part = math.log1p(-share), math.log(share)
+        pairs = zip(first, second, strict=True)
+        return LogMeans(*(torch.logaddexp(a + rest, b + part) for a, b in pairs))
+    if isinstance(first, Mean) and isinstance(second, Mean):
+        return Mean((1 - share) * first.value + share * second.value)
+    raise TypeError(f"a {type(first).__name__} and a {type(second).__name__} have no joint mean")
+
+
+def detached(means: Means) -> Means:
+    """The same values, with no gradient."""
+    return type(means)(*(values.detach() for values in means))
+
+
+def with_gradient(means: Means, batch: Means) -> Means:
+    """The values of `means`, with the gradient of `batch`: dq = dq_batch.
+
+    For logarithms d log q = dq_batch / q, where dq_batch / q = (q_batch / q) d log q_batch.
+    """
+    if isinstance(means, LogMeans):
+        pairs = [(m.detach(), torch.exp(b - m.detach())) for m, b in zip(means, batch, strict=True)]
+        return LogMeans(*(m + (ratio - ratio.detach()) for m, ratio in pairs))
+    value = batch[0]
+    return Mean(means.value.detach() + (value - value.detach()))
+
+
+class RunningMean:
+    """The mean over the last batches, with the gradient of the present one.
+
+    A batch counts with the weight max(share, 1 / batches so far), so that the first is the mean
+    itself and no start value has to be forgotten; `share` 1 is the batch alone. For penalties
+    that are functions of a mean, where one batch is too small to estimate it: the KL of a noisy
+    mean is biased upwards by about Var(a) / (2 B rho (1 - rho)) a unit.
+    """
+
+    def __init__(self, share: float) -> None:
+        if not 0 < share <= 1:
+            raise ValueError(f"share: found {share}, allowed: (0, 1]")
+        self._share = share
+        self._batches = 0
+        self._value: Means | None = None
+
+    def update(self, batch: Means) -> Means:
+        """Take in a batch's mean; returns the running mean with the gradient of the batch."""
+        if self._share == 1:
+            return batch
+        self._batches += 1
+        now = detached(batch)
+        if self._value is not None:
+            now = joined(self._value, now, max(self._share, 1 / self._batches))
+        self._value = now
+        return with_gradient(now, batch)
+
+
+def running_share(rho: float, batch_size: int, enough: float) -> float:
+    """The weight of a batch in the running mean: 1 where rho * batch_size is `enough` or more.
+
+    Else 2 / (T + 1) for T = enough / (rho * batch_size): an exponential mean of that weight varies
+    as the mean over T batches does.
+    """
+    return min(1.0, 2 / (enough / (rho * batch_size) + 1))

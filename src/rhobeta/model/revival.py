@@ -1,0 +1,43 @@
+"""A remedy for dead units of a topk code: let them try on what the others leave."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import mse_loss
+
+from rhobeta.model.activations import topk
+from rhobeta.model.autoencoder import Autoencoder, Output
+
+
+def revival_loss(
+    model: Autoencoder, output: Output, x: Tensor, silent: Tensor, *, units: int
+) -> Tensor:
+    """Mean squared error once up to `units` silent units join the code.
+
+    mean over batch and pixels of (x - decode(a + a'))^2, with a the code, held fixed, and a' the
+    `units` largest pre-activations of the silent units. Its gradient reaches units that the code
+    itself has not chosen for long, through what they would have drawn. The same idea, for any
+    decoder, as the auxiliary loss of Gao et al., "Scaling and evaluating sparse autoencoders",
+    2024, appendix A.2, which reconstructs the residual of a linear one.
+
+    `silent` says which units are (shape: [units], bool); `x` are the images ([batch, pixels]).
+    """
+    tried = topk(output.pre_activation.masked_fill(~silent, 0), units)
+    return mse_loss(model.decode(output.code.detach() + tried), x)
+
+
+class SilentUnits:
+    """Which units have not been active for the last `patience` images."""
+
+    def __init__(self, units: int, patience: int, device: torch.device) -> None:
+        self._patience = patience
+        self._images_since = torch.zeros(units, dtype=torch.int64, device=device)
+
+    def update(self, code: Tensor) -> None:
+        """Take in the code of a batch (shape: [batch, units])."""
+        active = (code.detach() > 0).any(0)
+        self._images_since = torch.where(active, 0, self._images_since + len(code))
+
+    @property
+    def mask(self) -> Tensor:
+        """True for silent units (shape: [units])."""
+        return self._images_since >= self._patience
