@@ -16,6 +16,7 @@ LAYERS = (
     {"files"},
     {"param_faults", "registry"},
     {"params", "paths"},
+    {"presets"},
     {"data"},
     {"model"},
     {"metrics"},

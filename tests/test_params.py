@@ -156,7 +156,7 @@ def test_a_missing_parameter_is_named_with_what_it_may_be():
         ("topk.revive", [0, 1], [-1e-9, 1.000001]),
         ("training.weight_decay", [0, 1], [-1e-9, 1.000001]),
         ("training.seed", [0, 4294967295], [-1, 4294967296]),
-        ("evaluate.l0_thresholds", [[0.1], [1e-9, 0.999999]], [[], [0], [1], [0.1, 0.5, 1.5]]),
+        ("evaluate.l0_thresholds", [[0], [1e-9, 0.999999]], [[], [-1e-9], [1], [0.1, 0.5, 1.5]]),
         (
             "evaluate.l0_thresholds",
             [[n / 16 for n in range(1, 11)]],

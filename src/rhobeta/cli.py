@@ -29,7 +29,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 on success, 1 for a fault that the message explains, 2 for wrong usage, 130 on Ctrl-C.
     """
     _run_the_workspace_code()
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, more = parser.parse_known_args(arguments)
+    if more and options.command != "run":
+        parser.error(f"unrecognized arguments: {' '.join(more)}")
+    options.dvc_arguments = more
     signal.signal(signal.SIGTERM, _end_by_signal)
     try:
         return _dispatch(options)
@@ -75,9 +79,19 @@ def _dispatch(options: argparse.Namespace) -> int:
 
     paths = find_paths()
     params = load_params(paths.params)
+    if options.command == "run":
+        from rhobeta.presets import run_preset
+
+        return run_preset(paths.params, paths.presets, options.preset, options.dvc_arguments)
     if options.command == "params":
         for name, value in flatten(params).items():
             print(f"{name}: {value}")
+        return 0
+    if options.command == "presets":
+        from rhobeta.presets import preset_names, preset_title
+
+        for name in preset_names(paths.presets):
+            print(f"{name:20}  {preset_title(paths.presets, name)}")
         return 0
     if options.command == "summary":
         from rhobeta.summary import print_summary
@@ -102,6 +116,15 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND [-h]")
     for name, help_text in _STAGES.items():
         commands.add_parser(name, help=f"stage: {help_text}", description=help_text.capitalize())
+    run = commands.add_parser(
+        "run",
+        help="run a preset as a DVC experiment",
+        description="Run a preset of presets/ as a DVC experiment: cached, tracked, comparable.",
+        epilog="All other options go to `dvc exp run`, such as `-S training.epochs=5`,"
+        " `--name NAME`, `--queue` or `--temp`. `rhobeta presets` lists the presets.",
+    )
+    run.add_argument("--preset", required=True, metavar="NAME", help="a file in presets/")
+    commands.add_parser("presets", help="list the presets")
     commands.add_parser("summary", help="print the results and where they are")
     ui = commands.add_parser("ui", help="show the runs in MLflow's UI on this machine")
     ui.add_argument("--port", type=int, default=5000, help="default: %(default)s")

@@ -24,6 +24,7 @@ from rhobeta.errors import RhobetaError
 from rhobeta.registry import CODE_ACTIVATIONS, PENALTIES, load_extensions, misfit
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+Threshold = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Label = Annotated[int, Field(ge=0, le=255)]
 Width = Annotated[int, Field(ge=1, le=65536)]
@@ -160,7 +161,7 @@ class TrainingParams(Section):
 class EvaluateParams(Section):
     """What is measured on the test split."""
 
-    l0_thresholds: Annotated[list[Fraction], Field(min_length=1, max_length=10)] = Field(
+    l0_thresholds: Annotated[list[Threshold], Field(min_length=1, max_length=10)] = Field(
         description="A unit counts as active above these; one L0 for each."
     )
     dead_threshold: Fraction = Field(
@@ -274,7 +275,7 @@ def load_params(path: Path) -> Params:
     allowed, and the nearest known key for one that is unknown.
     """
     load_extensions(path.parent / "extensions")
-    return check_params(_parse(path), where=path.name)
+    return check_params(read_yaml(path), where=path.name)
 
 
 def check_params(values: Any, *, where: str) -> Params:
@@ -298,7 +299,8 @@ def flatten(section: BaseModel, prefix: str = "") -> dict[str, Any]:
     return leaves
 
 
-def _parse(path: Path) -> Any:
+def read_yaml(path: Path) -> Any:
+    """The values of a YAML 1.2 file, unchecked. Raises `RhobetaError` where it cannot be read."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 

@@ -28,6 +28,11 @@ class Paths:
         return self.workspace / "params.yaml"
 
     @property
+    def presets(self) -> Path:
+        """The presets, parameter overlays by name."""
+        return self.workspace / "presets"
+
+    @property
     def own_data(self) -> Path:
         """The folder for the user's own data set (`data.name: own`)."""
         return self.workspace / "data" / "own"

@@ -1,0 +1,76 @@
+"""Presets: named parameter overlays in `presets/`, and what DVC is asked for to run one."""
+
+import difflib
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rhobeta.errors import RhobetaError
+from rhobeta.params import Params, check_params, read_yaml
+
+
+def preset_names(folder: Path) -> list[str]:
+    """The presets in `folder`, by name."""
+    return sorted(path.stem for path in folder.glob("*.yaml"))
+
+
+def preset_title(folder: Path, name: str) -> str:
+    """The first line of a preset's comment: what it is."""
+    first = (folder / f"{name}.yaml").read_text(encoding="utf-8").partition("\n")[0]
+    return first.lstrip("# ")
+
+
+def read_preset(folder: Path, name: str) -> dict[str, Any]:
+    """A preset's values by dotted path.
+
+    Raises `RhobetaError` where there is none of that name, with the nearest.
+    """
+    names = preset_names(folder)
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise RhobetaError(f"there is no preset {name!r}.{hint} Known: {', '.join(names)}.")
+    path = folder / f"{name}.yaml"
+    values = read_yaml(path)
+    if not isinstance(values, dict) or not all(isinstance(v, dict) for v in values.values()):
+        raise RhobetaError(f"{path} is no preset: expected sections with parameters.")
+    return {
+        f"{section}.{key}": value for section, part in values.items() for key, value in part.items()
+    }
+
+
+def overlaid(values: dict[str, Any], overlay: dict[str, Any], *, name: str) -> Params:
+    """Parameters `values` with an overlay by dotted path, checked. Raises `RhobetaError`."""
+    merged = {section: dict(part) for section, part in values.items()}
+    for path, value in overlay.items():
+        section, _, key = path.partition(".")
+        merged.setdefault(section, {})[key] = value
+    return check_params(merged, where=f"params.yaml with the preset {name}")
+
+
+def run_preset(params: Path, folder: Path, name: str, arguments: Sequence[str]) -> int:
+    """Run a preset as a DVC experiment; returns DVC's exit status.
+
+    The preset's values are set with `-S` over the parameter file `params`, after they have been
+    checked together. `arguments` go to `dvc exp run` behind them, so that a further `-S` has the
+    last word. Raises `RhobetaError` where the preset is unknown or does not fit.
+    """
+    overlay = read_preset(folder, name)
+    overlaid(read_yaml(params), overlay, name=name)
+    settings = [f"--set-param={path}={as_override(value)}" for path, value in overlay.items()]
+    # -m rather than a command found on PATH: the DVC of this very environment.
+    command = [sys.executable, "-m", "dvc", "exp", "run", *settings, *arguments]
+    return subprocess.run(command, cwd=params.parent, check=False).returncode
+
+
+def as_override(value: Any) -> str:
+    """A value as DVC's `-S` reads it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return f"[{','.join(as_override(item) for item in value)}]"
+    return str(value)
