@@ -36,9 +36,9 @@ test-all: setup lint
 	@$(PYTEST) tests
 
 lint: setup
-	@ruff check src tests benchmarks
-	@ruff format --check --quiet src tests benchmarks || \
-		{ echo "some files are not formatted: run .venv/bin/ruff format src tests benchmarks"; exit 1; }
+	@ruff check src tests benchmarks experiments
+	@ruff format --check --quiet src tests benchmarks experiments || \
+		{ echo "some files are not formatted: run .venv/bin/ruff format src tests benchmarks experiments"; exit 1; }
 	@mypy
 
 ui: setup

@@ -195,6 +195,28 @@ class Autoencoder(nn.Module):
             columns = cast(nn.Linear, first).weight
             columns.div_(columns.norm(dim=0, keepdim=True).clamp_min(_SMALLEST_NORM))
 
+    @torch.no_grad()
+    def center_on(self, mean_image: Tensor) -> None:
+        """Start a network of one hidden layer where every unit has the same chance to be active.
+
+        Each row of the encoder is scaled to length 1, the decoder starts as its transpose, and the
+        biases make the pre-activations zero for the mean image, b = -W mean, which an identity
+        output starts from. In a code of which only the largest units speak, others would be dead
+        from the start, for the mean image alone decides who is large. Source: Gao et al., "Scaling
+        and evaluating sparse autoencoders", 2024, section 2.1 and appendix A. Deeper networks
+        are left as they are. `mean_image` is in [0, 1] (shape: [pixels]).
+        """
+        if len(self.encoder) > 1:
+            return
+        encoder, decoder = cast(nn.Linear, self.encoder[0]), self.decoder[0]
+        mean = mean_image.to(encoder.weight)
+        encoder.weight.div_(encoder.weight.norm(dim=1, keepdim=True).clamp_min(_SMALLEST_NORM))
+        encoder.bias.copy_(-encoder.weight @ mean)
+        if isinstance(decoder, nn.Linear):
+            decoder.weight.copy_(encoder.weight.T)
+        if self.architecture.output_activation == "identity":
+            cast(nn.Linear, decoder).bias.copy_(mean)
+
     def _through(self, layers: nn.ModuleList, values: Tensor) -> Tensor:
         values = layers[0](values)
         for layer in layers[1:]:

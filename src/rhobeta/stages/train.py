@@ -70,13 +70,7 @@ def _fit(
 ) -> Trained:
     return fit(
         architecture_of(params, manifest.image_shape),
-        Objective(
-            kind=params.penalty.kind,
-            code_activation=params.model.code_activation,
-            rho=params.penalty.rho,
-            beta=params.penalty.beta,
-            pixel_loss=params.training.pixel_loss,
-        ),
+        objective_of(params),
         optimization_of(params),
         train,
         validation,
@@ -97,6 +91,17 @@ def architecture_of(params: Params, image_shape: tuple[int, int]) -> Architectur
         output_activation=model.output_activation,
         tied_weights=model.tied_weights,
         k=params.topk.k if CODE_ACTIVATIONS[model.code_activation].takes_k else None,
+    )
+
+
+def objective_of(params: Params) -> Objective:
+    """What the parameters ask training to minimise."""
+    return Objective(
+        kind=params.penalty.kind,
+        code_activation=params.model.code_activation,
+        rho=params.penalty.rho,
+        beta=params.penalty.beta,
+        pixel_loss=params.training.pixel_loss,
     )
 
 

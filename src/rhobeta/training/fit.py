@@ -52,12 +52,16 @@ def fit(
     kept, history = KeptWeights(optimization.keep), History()
     trainer = make_trainer(accelerator, optimization.epochs, [kept, history, *callbacks])
     pixels = train.images.reshape(len(train.images), -1)
+    mean_image = torch.from_numpy(pixels.mean(0, dtype="float64") / 255)
+    start = Autoencoder(architecture, seed=seed)
+    if optimization.topk is not None:
+        start.center_on(mean_image)
     module = SparseAutoencoderModule(
-        Autoencoder(architecture, seed=seed),
+        start,
         objective,
         optimization,
         train_images=len(pixels),
-        mean_image=torch.from_numpy(pixels.mean(0, dtype="float64") / 255),
+        mean_image=mean_image,
         seed=seed,
     )
     images = ImagesInMemory(
