@@ -16,6 +16,7 @@ from rhobeta.data.batches import pixels_of
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.metrics.encoding import encode_images
+from rhobeta.metrics.evaluation import TestRecord
 from rhobeta.model.weights import model_from_bytes
 from rhobeta.paths import Paths
 
@@ -98,6 +99,25 @@ def test_figures_are_not_blank_and_the_report_holds_them(finished: Paths) -> Non
     assert "://" not in report.replace("data:image/png;base64,", "")
 
 
+def test_the_atlas_shows_the_images_that_excite_a_unit(finished: Paths) -> None:
+    record = TestRecord.from_bytes(finished.evaluation.read_bytes(), name="it")
+    test = read_split(finished.splits, "test", read_manifest(finished.splits))
+    activity = record.activity
+    means = activity.mean(0, dtype=np.float64)
+    assert sorted(record.top_units) == list(range(16))
+    assert (np.diff(means[record.top_units]) <= 0).all()
+    for unit, images in zip(record.top_units, record.top_images, strict=True):
+        fired = min(9, int((activity[:, unit] > 0.1).sum()))
+        strongest = np.argsort(-activity[:, unit], kind="stable")[:fired]
+        np.testing.assert_array_equal(images[:fired], test.images[strongest])
+        assert not images[fired:].any()
+    page = finished.atlas.read_text()
+    assert page.count('<div class="card">') == 16
+    assert "measured on 200 test images" in page
+    assert 'href="report.html"' in page
+    assert 'href="atlas.html"' in finished.report.read_text()
+
+
 def test_one_run_holds_parameters_curves_metrics_data_and_files(finished: Paths) -> None:
     (run,) = _runs(finished)
     client = _client(finished)
@@ -123,7 +143,7 @@ def test_one_run_holds_parameters_curves_metrics_data_and_files(finished: Paths)
     assert run.data.tags["mlflow.source.git.dirty"] == "false"
     assert "Test MSE" in run.data.tags["mlflow.note.content"]
     files = {file.path for file in client.list_artifacts(run.info.run_id)}
-    assert {"history.csv", "metrics.json", "figures", "report.html"} <= files
+    assert {"history.csv", "metrics.json", "figures", "report.html", "atlas.html"} <= files
     pictures = {file.path for file in client.list_artifacts(run.info.run_id, "figures")}
     assert "figures/filters.png" in pictures
 
@@ -160,6 +180,7 @@ def test_the_same_inputs_give_the_same_bytes(finished: Paths) -> None:
         finished.metrics,
         finished.evaluation,
         finished.report,
+        finished.atlas,
         *sorted(finished.figures.iterdir()),
         *sorted(finished.splits.iterdir()),
         *sorted(finished.raw_data.iterdir()),

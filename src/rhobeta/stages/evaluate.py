@@ -11,6 +11,7 @@ import torch
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.files import write_bytes, write_json, write_text
+from rhobeta.metrics.atlas import MOST_UNITS, exciting_images, most_active_units
 from rhobeta.metrics.encoding import codes_of, encode_images
 from rhobeta.metrics.evaluation import TestRecord, first_of_each_class
 from rhobeta.metrics.floors import reconstruction_floors
@@ -91,6 +92,7 @@ def run(params: Params, paths: Paths) -> None:
     }
     shown = first_of_each_class(test.labels)
     shape = (len(shown), *manifest.image_shape)
+    top_units = most_active_units(encoded.activity, count=MOST_UNITS)
     record = TestRecord(
         activity=encoded.activity,
         labels=test.labels,
@@ -98,6 +100,10 @@ def run(params: Params, paths: Paths) -> None:
         reconstructions=encoded.reconstruction[shown].reshape(shape),
         l0_counts=statistics.l0_counts[settings.l0_thresholds[0]].numpy(),
         l0_threshold=np.array(settings.l0_thresholds[:1]),
+        top_units=top_units,
+        top_images=exciting_images(
+            encoded.activity[:, top_units], test.images, threshold=settings.l0_thresholds[0]
+        ),
     )
     write_text(paths.unit_activity, _unit_table(statistics, saved.rho))
     write_text(paths.l0_distribution, _l0_table(record))

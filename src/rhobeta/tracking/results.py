@@ -1,6 +1,6 @@
 """What evaluate and visualize add to the run of the model."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,14 @@ def log_evaluation(
     run.log_file(file)
 
 
-def log_visualization(run: Run, params: Mapping[str, Any], figures: Path, report: Path) -> None:
-    """Log the figures and the report."""
+def log_visualization(
+    run: Run, params: Mapping[str, Any], figures: Path, pages: Iterable[Path]
+) -> None:
+    """Log the figures and the HTML pages."""
     run.log_params(params)
     run.log_files(figures, "figures")
-    run.log_file(report)
+    for page in pages:
+        run.log_file(page)
 
 
 def describe(metrics: Metrics) -> str:
