@@ -68,6 +68,11 @@ class Paths:
         return self.plots / "l0_distribution.csv"
 
     @property
+    def rate_distortion(self) -> Path:
+        """Bits and error of code, PCA and JPEG by setting, written by `evaluate`."""
+        return self.plots / "rate_distortion.csv"
+
+    @property
     def metrics(self) -> Path:
         """Test metrics, floors and verdicts, written by `evaluate`."""
         return self.workspace / "reports" / "metrics.json"
