@@ -19,6 +19,7 @@ from rhobeta.metrics.encoding import encode_images
 from rhobeta.metrics.evaluation import TestRecord
 from rhobeta.model.weights import model_from_bytes
 from rhobeta.paths import Paths
+from rhobeta.plots.use_results import use_rows
 
 
 def _client(paths: Paths) -> MlflowClient:
@@ -83,11 +84,16 @@ def test_figures_are_not_blank_and_the_report_holds_them(finished: Paths) -> Non
     figures = sorted(path.stem for path in finished.figures.iterdir())
     assert figures == [
         "activity",
+        "anomaly",
         "class_code",
+        "denoising",
         "embedding",
+        "few_labels",
         "filters",
         "learning_curves",
+        "rate_distortion",
         "reconstructions",
+        "sparse_probe",
         "unit_activity",
     ]
     for path in finished.figures.iterdir():
@@ -97,6 +103,26 @@ def test_figures_are_not_blank_and_the_report_holds_them(finished: Paths) -> Non
     report = finished.report.read_text()
     assert report.count("data:image/png;base64,") == len(figures)
     assert "://" not in report.replace("data:image/png;base64,", "")
+
+
+def test_without_uses_there_is_a_report_without_them(
+    paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_after("train")
+    write_params(paths.workspace, QUICK | {"evaluate.uses": ["few_labels"]})
+    for stage in STAGES[3:]:
+        assert main([stage]) == 0
+    figures = {path.stem for path in paths.figures.iterdir()}
+    assert "few_labels" in figures
+    assert not {"sparse_probe", "denoising", "anomaly", "rate_distortion"} & figures
+    write_params(paths.workspace, QUICK | {"evaluate.uses": []})
+    for stage in STAGES[3:]:
+        assert main([stage]) == 0
+    assert len(list(paths.figures.iterdir())) == 7
+    assert "Not scored" in paths.report.read_text()
+    capsys.readouterr()
+    assert main(["summary"]) == 0
+    assert "labels a class" not in capsys.readouterr().out
 
 
 def test_the_atlas_shows_the_images_that_excite_a_unit(finished: Paths) -> None:
@@ -249,5 +275,14 @@ def test_summary_says_what_came_out_and_where_it_is(
     (run,) = _runs(finished)
     mse = json.loads(finished.metrics.read_text())["reconstruction"]["mse"]
     assert f"{mse:.5f}" in output
+    for row in use_rows(json.loads(finished.metrics.read_text())):
+        (line,) = (
+            line
+            for line in output.splitlines()
+            if line.startswith(f"{row.name} ") and f" {row.floor} " in line
+        )
+        assert line.endswith(f" {row.verdict}")
+        assert f" {row.value} " in line
+    assert str(finished.atlas) in output
     assert str(finished.report) in output
     assert run.info.run_id in output
