@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from matplotlib import pyplot as plt
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from rhobeta.errors import RhobetaError
 from rhobeta.plots.style import BLUE, INK, ORANGE, RED
@@ -61,6 +61,7 @@ def draw_rate_distortion(curves: Curves, point: Mapping[str, Any]) -> "Figure":
     axis.set_yscale("log")
     axis.set_xscale("log")
     for side in (axis.xaxis, axis.yaxis):
+        side.set_major_locator(LogLocator(subs=(1, 2, 5)))
         side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
         side.set_minor_formatter(NullFormatter())
     axis.legend(title=f"at an MSE of {mse:.4f} (dotted)", loc="upper right")
