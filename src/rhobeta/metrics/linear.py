@@ -66,6 +66,5 @@ class PrincipalComponents:
         matrix: NDArray[np.float64] = (self.axes * gains) @ self.axes.T
         filtering = matrix.astype(np.float32)
         mean = self.mean.astype(np.float32)
-        filtered: NDArray[np.float32] = (noisy - mean) @ filtering
-        filtered += mean
+        filtered: NDArray[np.float32] = np.matmul(noisy - mean, filtering) + mean
         return filtered
