@@ -27,6 +27,7 @@ QUICK = {
     "model.hidden_sizes": [16],
     "penalty.rho": 0.2,
     "evaluate.probe_iterations": 20,
+    "evaluate.few_labels": [5, 20],
     "visualize.embedding": "pca",
     "visualize.embedding_images": 100,
     "visualize.dpi": 50,

@@ -166,6 +166,28 @@ def test_a_missing_parameter_is_named_with_what_it_may_be():
         ("evaluate.constant_std", [1e-9, 0.499999], [0, 0.5]),
         ("evaluate.probe_penalty", [1e-9, 1e6], [0, 1_000_001.0]),
         ("evaluate.probe_iterations", [10, 100_000], [9, 100_001]),
+        (
+            "evaluate.uses",
+            [[], ["anomaly"], ["compression", "sparse_probe"]],
+            [["denoise"], "anomaly", None],
+        ),
+        (
+            "evaluate.sparse_probe_units",
+            [[1], [1, 65536], list(range(1, 11))],
+            [[], [0], [65537], [1.0], list(range(1, 12))],
+        ),
+        (
+            "evaluate.few_labels",
+            [[1], [10, 1_000_000], list(range(1, 11))],
+            [[], [0], [1_000_001], list(range(1, 12))],
+        ),
+        (
+            "evaluate.noise",
+            [[1e-9], [0.1, 10], [n / 16 for n in range(1, 11)]],
+            [[], [0], [-0.1], [10.1], [n / 16 for n in range(1, 12)]],
+        ),
+        ("evaluate.normal_classes", [None, [0], [3, 1]], [[], [-1], [256], 3]),
+        ("evaluate.seed", [0, 4294967295], [-1, 4294967296]),
         ("visualize.embedding_images", [50, 20_000], [49, 20_001]),
         ("visualize.filters", [1, 1024], [0, 1025]),
         ("visualize.dpi", [40, 600], [39, 601]),
@@ -270,11 +292,67 @@ def test_a_class_named_twice_is_refused():
     )
 
 
-@pytest.mark.parametrize("thresholds", [[0.5, 0.1], [0.1, 0.1]])
-def test_thresholds_that_do_not_ascend_are_refused(thresholds):
-    assert the_fault({"evaluate.l0_thresholds": thresholds}) == (
-        f"evaluate.l0_thresholds: found {thresholds}, allowed: ascending, no repeats"
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("l0_thresholds", [0.5, 0.1]),
+        ("l0_thresholds", [0.1, 0.1]),
+        ("sparse_probe_units", [2, 1]),
+        ("sparse_probe_units", [5, 5]),
+        ("few_labels", [100, 10]),
+        ("few_labels", [10, 10]),
+        ("noise", [0.3, 0.1]),
+        ("noise", [0.3, 0.3]),
+    ],
+)
+def test_lists_that_do_not_ascend_are_refused(name, values):
+    assert the_fault({f"evaluate.{name}": values}) == (
+        f"evaluate.{name}: found {values}, allowed: ascending, no repeats"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "values"), [("uses", ["anomaly", "anomaly"]), ("normal_classes", [3, 1, 3])]
+)
+def test_repeats_are_refused_where_the_order_is_free(name, values):
+    assert the_fault({f"evaluate.{name}": values}) == (
+        f"evaluate.{name}: found {values}, allowed: no repeats"
+    )
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "kmnist"])
+def test_a_normal_class_that_the_data_does_not_have_is_refused(name):
+    assert the_fault({"data.name": name, "evaluate.normal_classes": [3, 10]}) == (
+        "evaluate.normal_classes: found [3, 10], but the data has no class 10; allowed: some of"
+        " 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, not all, or null"
+    )
+
+
+@pytest.mark.parametrize("name", ["mnist", "own"])
+def test_a_normal_class_that_is_left_out_of_the_data_is_refused(name):
+    changes = {"data.name": name, "data.classes": [6, 5, 7], "evaluate.normal_classes": [5, 1]}
+    assert "has no class 1; allowed: some of 5, 6, 7, not all" in the_fault(changes)
+
+
+def test_no_class_left_to_be_an_anomaly_is_refused():
+    fault = the_fault({"data.classes": [6, 5], "evaluate.normal_classes": [5, 6]})
+    assert "found [5, 6], which is every class of the data" in fault
+    assert "allowed: some of 5, 6, not all, or null" in fault
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"evaluate.normal_classes": [0, 1, 2, 3, 4, 5, 6, 7, 8]},
+        {"data.classes": [5, 6], "evaluate.normal_classes": [6]},
+        # Of the user's own data nothing is known before it is read.
+        {"data.name": "own", "evaluate.normal_classes": [200]},
+        # A use that is not scored has no wishes.
+        {"evaluate.uses": ["denoising"], "evaluate.normal_classes": [200]},
+    ],
+)
+def test_other_normal_classes_are_accepted(changes):
+    accepted(changes)
 
 
 def test_kl_with_a_relu_code_is_refused_with_the_reason_and_the_ways_out():

@@ -28,6 +28,10 @@ Threshold = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Label = Annotated[int, Field(ge=0, le=255)]
 Width = Annotated[int, Field(ge=1, le=65536)]
+Use = Literal["sparse_probe", "few_labels", "denoising", "anomaly", "compression"]
+
+# What the data sets that are known by name are labelled with.
+NAMED_CLASSES = list(range(10))
 
 
 def _one_of(table: Mapping[str, Any]) -> Any:
@@ -177,13 +181,34 @@ class EvaluateParams(Section):
     probe_iterations: Annotated[int, Field(ge=10, le=100_000)] = Field(
         description="Most L-BFGS iterations of the probe."
     )
+    uses: Annotated[list[Use], Field(max_length=5)] = Field(
+        description="Claimed uses of the code that are scored; an empty list for none."
+    )
+    sparse_probe_units: Annotated[
+        list[Annotated[int, Field(ge=1, le=65536)]], Field(min_length=1, max_length=10)
+    ] = Field(description="Units that the sparse probe of each class may look at.")
+    few_labels: Annotated[
+        list[Annotated[int, Field(ge=1, le=1_000_000)]], Field(min_length=1, max_length=10)
+    ] = Field(description="Labelled training images of each class.")
+    noise: Annotated[
+        list[Annotated[float, Field(gt=0, le=10)]], Field(min_length=1, max_length=10)
+    ] = Field(description="Standard deviations of the Gaussian noise to be removed.")
+    normal_classes: Annotated[list[Label], Field(min_length=1)] | None = Field(
+        description="Classes that together are normal, all others being anomalies; null: each "
+        "class alone, in turn."
+    )
+    seed: Seed = Field(description="Seed of the drawn labels and images, and of the noise.")
 
     @model_validator(mode="after")
-    def _thresholds_ascend(self) -> Self:
-        if self.l0_thresholds != sorted(set(self.l0_thresholds)):
-            raise ValueError(
-                f"l0_thresholds: found {self.l0_thresholds}, allowed: ascending, no repeats"
-            )
+    def _lists_are_in_order(self) -> Self:
+        for name in ("l0_thresholds", "sparse_probe_units", "few_labels", "noise"):
+            values = getattr(self, name)
+            if values != sorted(set(values)):
+                raise ValueError(f"{name}: found {values}, allowed: ascending, no repeats")
+        for name in ("uses", "normal_classes"):
+            values = getattr(self, name) or []
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name}: found {values}, allowed: no repeats")
         return self
 
 
@@ -266,6 +291,33 @@ class Params(Section):
                 " image is left to tell the best epoch by"
             )
         return self
+
+    @model_validator(mode="after")
+    def _some_classes_are_anomalies(self) -> Self:
+        known = self.data.classes or (None if self.data.name == "own" else NAMED_CLASSES)
+        if "anomaly" in self.evaluate.uses and known is not None:
+            fault = fault_of_normal_classes(self.evaluate.normal_classes, known)
+            if fault is not None:
+                raise ValueError(fault)
+        return self
+
+
+def fault_of_normal_classes(normal: list[int] | None, classes: list[int]) -> str | None:
+    """What is wrong with `evaluate.normal_classes` for data of these `classes`, if anything."""
+    if normal is None:
+        return None
+    found = f"evaluate.normal_classes: found {normal}"
+    if unknown := sorted(set(normal) - set(classes)):
+        return (
+            f"{found}, but the data has no class {', '.join(map(str, unknown))}; allowed: some of"
+            f" {', '.join(map(str, sorted(classes)))}, not all, or null"
+        )
+    if set(normal) == set(classes):
+        return (
+            f"{found}, which is every class of the data, so that none is an anomaly; allowed:"
+            f" some of {', '.join(map(str, sorted(classes)))}, not all, or null"
+        )
+    return None
 
 
 def load_params(path: Path) -> Params:

@@ -73,6 +73,11 @@ class Paths:
         return self.plots / "l0_distribution.csv"
 
     @property
+    def rate_distortion(self) -> Path:
+        """Bits and error of code, PCA and JPEG by setting, written by `evaluate`."""
+        return self.plots / "rate_distortion.csv"
+
+    @property
     def metrics(self) -> Path:
         """Test metrics, floors and verdicts, written by `evaluate`."""
         return self.workspace / "reports" / "metrics.json"
@@ -91,6 +96,11 @@ class Paths:
     def report(self) -> Path:
         """The self-contained HTML report, written by `visualize`."""
         return self.workspace / "reports" / "report.html"
+
+    @property
+    def atlas(self) -> Path:
+        """The self-contained HTML page of all units, written by `visualize`."""
+        return self.workspace / "reports" / "atlas.html"
 
     @property
     def store(self) -> Path:

@@ -4,19 +4,24 @@ from rhobeta.files import read_json, require_file, sha256_of_file
 from rhobeta.params import Params
 from rhobeta.paths import Paths
 from rhobeta.plots.results import Row, result_rows
+from rhobeta.plots.use_results import use_rows
 from rhobeta.tracking.run import find_run_of_model
 from rhobeta.tracking.store import open_store, without_password
 
 
 def print_summary(params: Params, paths: Paths) -> None:
-    """Print the table of results, and the places of report, figures and MLflow run."""
+    """Print the tables of results, and the places of report, figures and MLflow run."""
     metrics = read_json(paths.metrics, made_by="rhobeta evaluate")
     model_sha256 = sha256_of_file(require_file(paths.model, made_by="rhobeta train"))
     store = open_store(paths, params.runtime.experiment)
     run = find_run_of_model(store, model_sha256)
     print(as_table(result_rows(metrics)))
     print()
+    if uses := use_rows(metrics):
+        print(as_table(uses))
+        print()
     print(f"report   {paths.report}")
+    print(f"atlas    {paths.atlas}")
     print(f"figures  {paths.figures}")
     print(f"model    {paths.model}")
     print(f"         SHA-256 {model_sha256}")

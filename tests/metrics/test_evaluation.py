@@ -24,6 +24,8 @@ def record(**changes: Any) -> TestRecord:
         "reconstructions": random.random((3, 2, 4), dtype=np.float32),
         "l0_counts": np.array([1, 2, 3, 0], np.int64),
         "l0_threshold": np.array([0.1]),
+        "top_units": np.array([2, 0, 1], np.int64),
+        "top_images": random.integers(0, 256, (3, 9, 2, 4), dtype=np.uint8),
     }
     return TestRecord(**(values | changes))
 

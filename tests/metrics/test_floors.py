@@ -6,7 +6,9 @@ from numpy.typing import NDArray
 
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.labelled import LabelledImages
-from rhobeta.metrics.floors import reconstruction_floors
+from rhobeta.metrics.floors import Floors
+from rhobeta.metrics.floors import reconstruction_floors as floors_of_pca
+from rhobeta.metrics.linear import PrincipalComponents
 
 Images = NDArray[np.float32]
 
@@ -16,6 +18,10 @@ def images(count: int, pixels: int = 12, seed: int = 0) -> Images:
     random = np.random.default_rng(seed)
     mixing = np.random.default_rng(99).normal(size=(pixels, pixels)) * 0.3
     return (0.5 + random.normal(size=(count, pixels)) @ mixing).clip(0, 1).astype(np.float32)
+
+
+def reconstruction_floors(train: Images, test: Images, *, components: int) -> Floors:
+    return floors_of_pca(PrincipalComponents.fit(train), test, components=components)
 
 
 def rebuilt_by_svd(train: Images, test: Images, components: int) -> NDArray[np.float64]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.errors import RhobetaError
+from rhobeta.metrics.atlas import most_active_units
 from rhobeta.metrics.encoding import encode_images
 from rhobeta.metrics.evaluation import TestRecord, first_of_each_class
 from rhobeta.model.autoencoder import Architecture, Autoencoder
@@ -66,6 +67,8 @@ def record(model: Autoencoder, test_digits: LabelledImages) -> TestRecord:
         reconstructions=encoded.reconstruction[shown].reshape(-1, 28, 28),
         l0_counts=np.bincount(active, minlength=UNITS + 1),
         l0_threshold=np.array([0.5]),
+        top_units=most_active_units(encoded.activity, count=UNITS),
+        top_images=np.zeros((UNITS, 9, 28, 28), np.uint8),
     )
 
 

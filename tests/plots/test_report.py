@@ -16,8 +16,11 @@ from rhobeta.model.weights import (
     model_from_bytes,
     model_to_bytes,
 )
-from rhobeta.plots.report import SECTIONS, render_report
+from rhobeta.plots.plain_words import plain_words
+from rhobeta.plots.report import SECTIONS, USE_SECTIONS, render_report
 from rhobeta.plots.results import result_rows
+from rhobeta.plots.use_results import use_rows
+from use_samples import USE_METRICS, with_uses
 
 
 def metrics(*, rho: float | None = 0.05, **beats: bool) -> dict[str, dict[str, Any]]:
@@ -64,7 +67,8 @@ def saved_model(**changes: Any) -> SavedModel:
 
 @pytest.fixture
 def figures(tmp_path: Path) -> dict[str, Path]:
-    paths = {section.figure: tmp_path / f"{section.figure}.png" for section in SECTIONS}
+    sections = (*SECTIONS, *USE_SECTIONS.values())
+    paths = {section.figure: tmp_path / f"{section.figure}.png" for section in sections}
     for name, path in paths.items():
         path.write_bytes(b"\x89PNG of " + name.encode())
     return paths
@@ -74,6 +78,10 @@ def report(figures: dict[str, Path], **changes: Any) -> str:
     return render_report(saved_model(**changes), metrics(), figures)
 
 
+def report_of_uses(figures: dict[str, Path], *uses: str) -> str:
+    return render_report(saved_model(), with_uses(metrics(), *uses), figures)
+
+
 class Page(HTMLParser):
     """Collects tags with their attributes, rows of cells, and text."""
 
@@ -81,6 +89,7 @@ class Page(HTMLParser):
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.rows: list[list[str]] = []
+        self.links: list[str] = []
         self.text = ""
         self._in_cell = False
         self.feed(html)
@@ -88,6 +97,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
+        self.links += [str(value) for name, value in attrs if name == "href"]
         self._in_cell = tag in ("td", "th") or (self._in_cell and tag == "code")
         if tag == "tr":
             self.rows.append([])
@@ -167,18 +177,87 @@ def test_every_figure_is_inside_under_its_title(figures: dict[str, Path]) -> Non
 
 
 def test_nothing_comes_from_outside(figures: dict[str, Path]) -> None:
-    html = report(figures)
+    html = report_of_uses(figures)
     page = Page(html)
+    assert page.links == ["atlas.html"]
     assert not {"script", "link", "iframe", "object", "embed"} & {tag for tag, _ in page.tags}
     sources = [
         value
         for _, attributes in page.tags
         for name, value in attributes.items()
-        if name in ("src", "href", "srcset", "action", "data", "poster")
+        if name in ("src", "srcset", "action", "data", "poster")
     ]
-    assert len(sources) == len(SECTIONS)
+    assert len(sources) == len(SECTIONS) + len(USE_SECTIONS)
     assert all(str(source).startswith("data:") for source in sources)
     assert not re.search(r"https?:|url\(|@import|//\w", re.sub(r"base64,[^\"]*", "", html))
+
+
+def test_every_use_has_its_rows_in_the_report(figures: dict[str, Path]) -> None:
+    page = Page(report_of_uses(figures))
+    shown = page.rows[page.rows.index([*page.rows[0]], 1) + 1 :]
+    told: list[str] = []
+    for row, cells in zip(use_rows(with_uses(metrics())), shown, strict=False):
+        # Name, value and meaning stand once where rows share them.
+        own = [row.floor, row.verdict]
+        assert cells in (
+            [row.name, row.value, *own, row.meaning],
+            [row.name, row.value, *own],
+            own,
+        )
+        told += [cells[0]] if len(cells) > 2 else []
+        told += [cells[-1]] if len(cells) == 5 else []
+        assert row.name in told
+        assert row.meaning in told
+
+
+def test_cells_that_rows_share_are_as_high_as_these_rows(figures: dict[str, Path]) -> None:
+    page = Page(report_of_uses(figures))
+    spans = [
+        (attributes.get("class"), int(str(attributes["rowspan"])))
+        for tag, attributes in page.tags
+        if tag == "td" and "rowspan" in attributes
+    ]
+    rows = len(use_rows(with_uses(metrics())))
+    for kind in ("name", "number", "quiet"):
+        assert sum(height for found, height in spans if found == kind) == rows
+    # Three sizes against two floors, all units against one, three by two, three by two, 1, 2.
+    assert [height for found, height in spans if found == "quiet"] == [6, 1, 6, 6, 1, 2]
+    assert [height for found, height in spans if found == "name"] == [2] * 3 + [1] + [2] * 6 + [
+        1,
+        2,
+    ]
+
+
+@pytest.mark.parametrize("use", USE_METRICS)
+def test_a_use_has_its_section_where_it_was_scored(use: str, figures: dict[str, Path]) -> None:
+    page = Page(report_of_uses(figures, use))
+    titles = [attributes["alt"] for tag, attributes in page.tags if tag == "img"]
+    assert titles == [USE_SECTIONS[use].title, *(section.title for section in SECTIONS)]
+    assert USE_SECTIONS[use].reading in page.text
+    others = ", ".join(name for name in USE_METRICS if name != use)
+    assert f"Not scored, as evaluate.uses leaves them out: {others}." in page.text
+
+
+def test_without_uses_the_report_says_which_were_not_scored(figures: dict[str, Path]) -> None:
+    page = Page(report(figures))
+    assert (
+        "leaves them out: sparse_probe, few_labels, denoising, anomaly, compression." in page.text
+    )
+    assert "What is it good for?" not in page.text
+    scored = Page(report_of_uses(figures))
+    assert "Not scored" not in scored.text
+    assert "What is it good for?" in scored.text
+
+
+def test_the_report_says_in_plain_words_what_is_beaten(figures: dict[str, Path]) -> None:
+    page = Page(report_of_uses(figures))
+    before, _, _ = page.text.partition("Is it any good?")
+    for sentence in plain_words(with_uses(metrics())):
+        assert sentence in before
+
+
+def test_what_a_rival_never_reaches_is_said_in_words(figures: dict[str, Path]) -> None:
+    assert "JPEG not reached" in Page(report_of_uses(figures, "compression")).text
 
 
 def test_the_model_is_introduced(figures: dict[str, Path]) -> None:

@@ -16,8 +16,10 @@ from rhobeta.data.batches import pixels_of
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.metrics.encoding import encode_images
+from rhobeta.metrics.evaluation import TestRecord
 from rhobeta.model.weights import model_from_bytes
 from rhobeta.paths import Paths
+from rhobeta.plots.use_results import use_rows
 
 
 def _client(paths: Paths) -> MlflowClient:
@@ -82,11 +84,16 @@ def test_figures_are_not_blank_and_the_report_holds_them(finished: Paths) -> Non
     figures = sorted(path.stem for path in finished.figures.iterdir())
     assert figures == [
         "activity",
+        "anomaly",
         "class_code",
+        "denoising",
         "embedding",
+        "few_labels",
         "filters",
         "learning_curves",
+        "rate_distortion",
         "reconstructions",
+        "sparse_probe",
         "unit_activity",
     ]
     for path in finished.figures.iterdir():
@@ -96,6 +103,45 @@ def test_figures_are_not_blank_and_the_report_holds_them(finished: Paths) -> Non
     report = finished.report.read_text()
     assert report.count("data:image/png;base64,") == len(figures)
     assert "://" not in report.replace("data:image/png;base64,", "")
+
+
+def test_without_uses_there_is_a_report_without_them(
+    paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_after("train")
+    write_params(paths.workspace, QUICK | {"evaluate.uses": ["few_labels"]})
+    for stage in STAGES[3:]:
+        assert main([stage]) == 0
+    figures = {path.stem for path in paths.figures.iterdir()}
+    assert "few_labels" in figures
+    assert not {"sparse_probe", "denoising", "anomaly", "rate_distortion"} & figures
+    write_params(paths.workspace, QUICK | {"evaluate.uses": []})
+    for stage in STAGES[3:]:
+        assert main([stage]) == 0
+    assert len(list(paths.figures.iterdir())) == 7
+    assert "Not scored" in paths.report.read_text()
+    capsys.readouterr()
+    assert main(["summary"]) == 0
+    assert "labels a class" not in capsys.readouterr().out
+
+
+def test_the_atlas_shows_the_images_that_excite_a_unit(finished: Paths) -> None:
+    record = TestRecord.from_bytes(finished.evaluation.read_bytes(), name="it")
+    test = read_split(finished.splits, "test", read_manifest(finished.splits))
+    activity = record.activity
+    means = activity.mean(0, dtype=np.float64)
+    assert sorted(record.top_units) == list(range(16))
+    assert (np.diff(means[record.top_units]) <= 0).all()
+    for unit, images in zip(record.top_units, record.top_images, strict=True):
+        fired = min(9, int((activity[:, unit] > 0.1).sum()))
+        strongest = np.argsort(-activity[:, unit], kind="stable")[:fired]
+        np.testing.assert_array_equal(images[:fired], test.images[strongest])
+        assert not images[fired:].any()
+    page = finished.atlas.read_text()
+    assert page.count('<div class="card">') == 16
+    assert "measured on 200 test images" in page
+    assert 'href="report.html"' in page
+    assert 'href="atlas.html"' in finished.report.read_text()
 
 
 def test_one_run_holds_parameters_curves_metrics_data_and_files(finished: Paths) -> None:
@@ -123,7 +169,7 @@ def test_one_run_holds_parameters_curves_metrics_data_and_files(finished: Paths)
     assert run.data.tags["mlflow.source.git.dirty"] == "false"
     assert "Test MSE" in run.data.tags["mlflow.note.content"]
     files = {file.path for file in client.list_artifacts(run.info.run_id)}
-    assert {"history.csv", "metrics.json", "figures", "report.html"} <= files
+    assert {"history.csv", "metrics.json", "figures", "report.html", "atlas.html"} <= files
     pictures = {file.path for file in client.list_artifacts(run.info.run_id, "figures")}
     assert "figures/filters.png" in pictures
 
@@ -160,6 +206,7 @@ def test_the_same_inputs_give_the_same_bytes(finished: Paths) -> None:
         finished.metrics,
         finished.evaluation,
         finished.report,
+        finished.atlas,
         *sorted(finished.figures.iterdir()),
         *sorted(finished.splits.iterdir()),
         *sorted(finished.raw_data.iterdir()),
@@ -228,5 +275,14 @@ def test_summary_says_what_came_out_and_where_it_is(
     (run,) = _runs(finished)
     mse = json.loads(finished.metrics.read_text())["reconstruction"]["mse"]
     assert f"{mse:.5f}" in output
+    for row in use_rows(json.loads(finished.metrics.read_text())):
+        (line,) = (
+            line
+            for line in output.splitlines()
+            if line.startswith(f"{row.name} ") and f" {row.floor} " in line
+        )
+        assert line.endswith(f" {row.verdict}")
+        assert f" {row.value} " in line
+    assert str(finished.atlas) in output
     assert str(finished.report) in output
     assert run.info.run_id in output

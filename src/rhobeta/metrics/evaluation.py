@@ -27,6 +27,10 @@ class TestRecord:
     """How many images have 0, 1, ... active units (shape: [units + 1])."""
     l0_threshold: NDArray[np.float64]
     """The activity above which a unit counts as active there (shape: [1])."""
+    top_units: NDArray[np.int64]
+    """The most active units, in falling order of mean activity (shape: [at most 1024])."""
+    top_images: NDArray[np.uint8]
+    """The test images that excite each of them most (shape: [units, 9, height, width])."""
 
     def to_bytes(self) -> bytes:
         """Serialise; the same record gives the same bytes."""

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rhobeta.metrics.linear import PrincipalComponents
+from rhobeta.metrics.moments import mean_square
+
 
 @dataclass(frozen=True)
 class Floors:
@@ -19,23 +22,15 @@ class Floors:
 
 
 def reconstruction_floors(
-    train: NDArray[np.float32], test: NDArray[np.float32], *, components: int
+    pca: PrincipalComponents, test: NDArray[np.float32], *, components: int
 ) -> Floors:
-    """Fit the floors on `train` and measure them on `test` (both: [images, pixels] in [0, 1]).
+    """The floors on `test` ([images, pixels] in [0, 1]), of a PCA fitted on the training images.
 
     PCA has at most as many components as there are pixels or training images.
     """
-    from sklearn.decomposition import PCA
-
-    components = min(components, *train.shape)
-    pca = PCA(n_components=components, svd_solver="covariance_eigh").fit(train)
-    rebuilt = pca.inverse_transform(pca.transform(test))
+    rebuilt = pca.rebuilt(pca.coefficients(test, components))
     return Floors(
-        mean_image=_mse(test, train.mean(0, dtype=np.float64)),
-        pca=_mse(test, rebuilt),
-        pca_clipped=_mse(test, rebuilt.clip(0, 1)),
+        mean_image=mean_square(test - pca.mean),
+        pca=mean_square(test - rebuilt),
+        pca_clipped=mean_square(test - rebuilt.clip(0, 1)),
     )
-
-
-def _mse(x: NDArray[np.float32], reconstruction: NDArray[np.floating]) -> float:
-    return float(np.square(x - reconstruction, dtype=np.float64).mean())

@@ -5,6 +5,8 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 
+from rhobeta.metrics.moments import mean_and_spread
+
 
 def probe_accuracy(
     train: NDArray[np.float32],
@@ -25,11 +27,8 @@ def probe_accuracy(
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    mean = train.mean(0, dtype=np.float64)
-    # E x^2 - (E x)^2 without a centred copy: the pixels of a data set are large.
-    squares = np.einsum("ij,ij->", train, train, dtype=np.float64) / len(train)
-    variance = max((squares - np.square(mean).sum()) / train.shape[1], 0.0)
-    scale = np.float32(np.sqrt(variance) or 1.0)
+    mean, spread = mean_and_spread(train)
+    scale = np.float32(spread)
     with warnings.catch_warnings():
         # The number of steps is a parameter: stopping there is asked for, not a fault.
         warnings.simplefilter("ignore", ConvergenceWarning)

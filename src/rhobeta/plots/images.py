@@ -43,7 +43,7 @@ def draw_reconstructions(
     return figure
 
 
-def draw_filters(filters: NDArray[np.float32], order: NDArray[np.intp]) -> "Figure":
+def draw_filters(filters: NDArray[np.float32], order: NDArray[np.int64]) -> "Figure":
     """Decoder filters ([units, height, width]) in `order`, each on a scale of its own."""
     chosen = filters[order]
     largest = np.abs(chosen).reshape(len(chosen), -1).max(1)

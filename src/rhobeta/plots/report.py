@@ -1,14 +1,17 @@
 """The report: one HTML file that needs no other, with numbers, figures and how to read them."""
 
-import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from rhobeta.model.objective import ng_beta
 from rhobeta.model.weights import SavedModel
-from rhobeta.plots.results import result_rows
+from rhobeta.plots.pages import png_source, render_page
+from rhobeta.plots.plain_words import plain_words
+from rhobeta.plots.results import Row, result_rows
+from rhobeta.plots.use_results import unscored_uses, use_rows
 
 
 @dataclass(frozen=True)
@@ -67,35 +70,72 @@ SECTIONS = (
 )
 
 
+USE_SECTIONS = {
+    "sparse_probe": Section(
+        "sparse_probe",
+        "Telling classes from few units",
+        "Each class is told from the rest by the few units that differ most. A curve that is high"
+        " at the left belongs to a code whose single units stand for classes; at the right end,"
+        " one classifier sees everything.",
+    ),
+    "few_labels": Section(
+        "few_labels",
+        "Learning from few labels",
+        "The code is learned without labels; a classifier on it then learns from this many labelled"
+        " images of each class. A curve above the others at the left saves labelling.",
+    ),
+    "denoising": Section(
+        "denoising",
+        "Removing noise",
+        "Noisy images go through a model that never saw noise. It is of use where its line lies"
+        " above that of the Wiener filter, the best linear one; it can hardly rise above the dotted"
+        " line, its quality on clean images.",
+    ),
+    "anomaly": Section(
+        "anomaly",
+        "Spotting what is unknown",
+        "For each choice of known classes, how surely an image of another class looks stranger"
+        " than one of these: by its code, and by what PCA fails to reconstruct. The code was"
+        " learned from images of all classes, without their labels.",
+    ),
+    "compression": Section(
+        "rate_distortion",
+        "Saving space",
+        "Further left is smaller, further down is closer to the original. The star is the code at"
+        " the coarsest rounding that costs it little; the rings are what PCA and JPEG need for the"
+        " same error, or the least that they can do where all of their curve lies below.",
+    ),
+}
+
+
 def render_report(
     saved: SavedModel,
     metrics: Mapping[str, Mapping[str, Any]],
     figures: Mapping[str, Path],
 ) -> str:
     """The report of a model, its metrics and its figures (PNG files by name) as HTML."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("rhobeta.plots", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     parameters = saved.description.parameters
-    layers = [str(size) for size in saved.model.architecture.layer_sizes]
-    pictures = {
-        name: base64.b64encode(path.read_bytes()).decode("ascii") for name, path in figures.items()
-    }
-    return environment.get_template("report.html.j2").render(
-        parameters=parameters,
-        layers="-".join([*layers, *layers[-2::-1]]),
+    return render_page(
+        "report.html.j2",
+        saved,
         penalised=saved.rho is not None,
         ng_beta=ng_beta(float(parameters["penalty.beta"]), saved.model.architecture.pixels),
+        plain_words=plain_words(metrics),
+        unscored=unscored_uses(metrics),
         rows=result_rows(metrics),
+        uses=_spanned(use_rows(metrics)),
+        use_sections=[section for use, section in USE_SECTIONS.items() if use in metrics],
         sections=SECTIONS,
-        pictures=pictures,
+        pictures={name: png_source(path.read_bytes()) for name, path in figures.items()},
         best_epoch=saved.description.best_epoch,
         model_sha256=saved.sha256,
         data_sha256=saved.description.data_sha256,
     )
+
+
+def _spanned(rows: list[Row]) -> list[list[list[Row]]]:
+    # Rows of the same meaning share its cell, and of these the rows of one setting share a name.
+    return [
+        [list(group) for _, group in groupby(same, lambda row: row.name)]
+        for _, same in groupby(rows, lambda row: row.meaning)
+    ]

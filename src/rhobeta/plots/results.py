@@ -1,4 +1,4 @@
-"""The table of results, each beside its floor with a verdict, for report and terminal."""
+"""The table of core results, each beside its floor with a verdict, for report and terminal."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table of results."""
+    """One line of a table of results."""
 
     name: str
     value: str
@@ -17,7 +17,7 @@ class Row:
 
 
 def result_rows(metrics: Mapping[str, Mapping[str, Any]]) -> list[Row]:
-    """The table of results, each beside its floor with a verdict."""
+    """The table of core results, each beside its floor with a verdict."""
     reconstruction, sparsity = metrics["reconstruction"], metrics["sparsity"]
     floors, probe, beats = metrics["floors"], metrics["probe"], metrics["beats"]
     mse = f"{reconstruction['mse']:.5f}"
@@ -27,7 +27,7 @@ def result_rows(metrics: Mapping[str, Mapping[str, Any]]) -> list[Row]:
             f"MSE against {name}",
             mse,
             f"{floors[f'{floor}_mse']:.5f}",
-            _verdict(beats[floor]),
+            verdict(beats[floor]),
             meaning,
         )
 
@@ -41,7 +41,7 @@ def result_rows(metrics: Mapping[str, Mapping[str, Any]]) -> list[Row]:
             "Linear probe",
             f"{probe['code_accuracy']:.2%}",
             f"{probe['pixel_accuracy']:.2%}",
-            _verdict(beats["pixel_probe"]),
+            verdict(beats["pixel_probe"]),
             "accuracy of a linear classifier on the code; beside it, on raw pixels",
         ),
         Row(
@@ -82,5 +82,6 @@ def result_rows(metrics: Mapping[str, Mapping[str, Any]]) -> list[Row]:
     return rows
 
 
-def _verdict(beats: bool) -> str:
+def verdict(beats: bool) -> str:
+    """Whether a floor is beaten, in words."""
     return "beats it" if beats else "does not beat it"

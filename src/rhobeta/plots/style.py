@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 # Okabe and Ito, "Color universal design", 2008.
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 GREY, INK = "#9A9A9A", "#222222"
+# The same hues, dark enough for words on white (contrast of 4.5 or more).
+IN_WORDS = {
+    BLUE: BLUE, ORANGE: "#8A5F00", GREEN: "#00684C", RED: "#A34A00", GREY: "#5F5F5F"
+}  # fmt: skip
 # Ten hues for classes: the eight of Okabe and Ito without black, and three told apart by lightness.
 CLASS_COLOURS = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#56B4E9",

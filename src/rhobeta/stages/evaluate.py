@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,16 +11,21 @@ import torch
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.files import write_bytes, write_json, write_text
+from rhobeta.metrics.atlas import MOST_UNITS, exciting_images, most_active_units
+from rhobeta.metrics.compression import RatePoint
 from rhobeta.metrics.encoding import codes_of, encode_images
 from rhobeta.metrics.evaluation import TestRecord, first_of_each_class
 from rhobeta.metrics.floors import reconstruction_floors
+from rhobeta.metrics.linear import PrincipalComponents
 from rhobeta.metrics.probe import probe_accuracy
 from rhobeta.metrics.reconstruction import ReconstructionAccumulator
 from rhobeta.metrics.sparsity import SparsityAccumulator, SparsityStatistics
+from rhobeta.metrics.uses import Material, score_use
 from rhobeta.params import Params, flatten
 from rhobeta.paths import Paths
 from rhobeta.stages.model_file import read_model, require_same_data
 from rhobeta.stages.threads import use_threads
+from rhobeta.stages.use_settings import require_scorable, use_settings
 from rhobeta.tracking.model_run import run_of_model
 from rhobeta.tracking.results import log_evaluation
 from rhobeta.tracking.store import open_store
@@ -32,12 +37,13 @@ def run(params: Params, paths: Paths) -> None:
     saved = read_model(paths.model)
     manifest = read_manifest(paths.splits)
     require_same_data(saved, manifest, paths.model)
+    settings = params.evaluate
+    require_scorable(settings, manifest)
     train = read_split(paths.splits, "train", manifest)
     test = read_split(paths.splits, "test", manifest)
     train_pixels, test_pixels = pixels_of(train.images), pixels_of(test.images)
     tracked = run_of_model(store, saved, history=paths.history, example=train_pixels[:2])
     use_threads(params.runtime.threads)
-    settings = params.evaluate
 
     encoded = encode_images(saved.model, test_pixels)
 
@@ -55,9 +61,19 @@ def run(params: Params, paths: Paths) -> None:
 
     units = saved.model.architecture.units
     print(f"fitting the floors: the mean image and PCA with {units} components", flush=True)
-    floors = reconstruction_floors(train_pixels, test_pixels, components=units)
+    pca = PrincipalComponents.fit(train_pixels)
+    floors = reconstruction_floors(pca, test_pixels, components=units)
 
-    print("fitting the linear probe on the codes, and on raw pixels", flush=True)
+    material = Material(
+        saved.model,
+        pca,
+        train.labels,
+        test.labels,
+        code=(codes_of(saved.model, train_pixels), encoded.code),
+        pca_code=(pca.coefficients(train_pixels, units), pca.coefficients(test_pixels, units)),
+        pixels=(train_pixels, test_pixels),
+    )
+    print("fitting the linear probe on the codes, on PCA and on raw pixels", flush=True)
     probes = {
         name: probe_accuracy(
             of_train,
@@ -67,30 +83,42 @@ def run(params: Params, paths: Paths) -> None:
             inverse_penalty=settings.probe_penalty,
             iterations=settings.probe_iterations,
         )
-        for name, of_train, of_test in (
-            ("code", codes_of(saved.model, train_pixels), encoded.code),
-            ("pixels", train_pixels, test_pixels),
-        )
+        for name, (of_train, of_test) in material.representations.items()
     }
 
     metrics: dict[str, dict[str, Any]] = {
         "reconstruction": {"mse": quality.mse, "fvu": quality.fvu, "psnr_db": quality.psnr_db},
         "sparsity": statistics.as_metrics(saved.rho),
-        "probe": {"code_accuracy": probes["code"], "pixel_accuracy": probes["pixels"]},
+        "probe": {
+            "code_accuracy": probes["code"],
+            "pixel_accuracy": probes["pixels"],
+            "pca_accuracy": probes["pca"],
+        },
         "floors": {
             "mean_image_mse": floors.mean_image,
             "pca_mse": floors.pca,
             "pca_clipped_mse": floors.pca_clipped,
         },
-        "beats": {
-            "mean_image": quality.mse < floors.mean_image,
-            "pca": quality.mse < floors.pca,
-            "pca_clipped": quality.mse < floors.pca_clipped,
-            "pixel_probe": probes["code"] > probes["pixels"],
-        },
     }
+    beats = {
+        "mean_image": quality.mse < floors.mean_image,
+        "pca": quality.mse < floors.pca,
+        "pca_clipped": quality.mse < floors.pca_clipped,
+        "pixel_probe": probes["code"] > probes["pixels"],
+        "pca_probe": probes["code"] > probes["pca"],
+    }
+    curves: dict[str, list[RatePoint]] = {}
+    for use in settings.uses:
+        print(f"scoring a use: {use.replace('_', ' ')}", flush=True)
+        scores = score_use(use, material, use_settings(settings))
+        metrics[use] = scores.metrics
+        beats |= scores.beats
+        curves |= scores.curves
+    metrics["beats"] = beats
+
     shown = first_of_each_class(test.labels)
     shape = (len(shown), *manifest.image_shape)
+    top_units = most_active_units(encoded.activity, count=MOST_UNITS)
     record = TestRecord(
         activity=encoded.activity,
         labels=test.labels,
@@ -98,9 +126,14 @@ def run(params: Params, paths: Paths) -> None:
         reconstructions=encoded.reconstruction[shown].reshape(shape),
         l0_counts=statistics.l0_counts[settings.l0_thresholds[0]].numpy(),
         l0_threshold=np.array(settings.l0_thresholds[:1]),
+        top_units=top_units,
+        top_images=exciting_images(
+            encoded.activity[:, top_units], test.images, threshold=settings.l0_thresholds[0]
+        ),
     )
     write_text(paths.unit_activity, _unit_table(statistics, saved.rho))
     write_text(paths.l0_distribution, _l0_table(record))
+    write_text(paths.rate_distortion, _rate_table(curves))
     write_bytes(paths.evaluation, record.to_bytes())
     write_json(paths.metrics, metrics)
     log_evaluation(tracked, metrics, flatten(settings, "evaluate."), manifest, paths.metrics)
@@ -114,6 +147,15 @@ def _unit_table(statistics: SparsityStatistics, rho: float | None) -> str:
 
 def _l0_table(record: TestRecord) -> str:
     return _csv(("active_units", "images"), enumerate(record.l0_counts.tolist()))
+
+
+def _rate_table(curves: Mapping[str, Sequence[RatePoint]]) -> str:
+    rows = (
+        (coder, f"{point.bits:.9g}", f"{point.mse:.9g}")
+        for coder, curve in curves.items()
+        for point in sorted(curve)
+    )
+    return _csv(("coder", "bits", "mse"), rows)
 
 
 def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

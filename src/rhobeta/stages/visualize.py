@@ -2,16 +2,16 @@
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
 from rhobeta.files import read_json, require_file, whole_folder, write_text
 from rhobeta.metrics.evaluation import TestRecord, first_of_each_class
 from rhobeta.params import Params, VisualizeParams, flatten
 from rhobeta.paths import Paths
 from rhobeta.plots import codes, curves, images
+from rhobeta.plots.atlas import render_atlas
+from rhobeta.plots.rate_distortion import Curves, read_curves
 from rhobeta.plots.report import render_report
 from rhobeta.plots.style import save, style
+from rhobeta.plots.uses import draw_uses
 from rhobeta.stages.model_file import read_model
 from rhobeta.tracking.model_run import run_of_model
 from rhobeta.tracking.results import log_visualization
@@ -33,6 +33,7 @@ def run(params: Params, paths: Paths) -> None:
     example = record.examples[:2].reshape(2, -1)
     tracked = run_of_model(store, saved, history=paths.history, example=example)
     settings = params.visualize
+    architecture = saved.model.architecture
 
     with style(), whole_folder(paths.figures) as folder:
         figures = {
@@ -42,7 +43,7 @@ def run(params: Params, paths: Paths) -> None:
                 record.reconstructions,
             ),
             "filters": images.draw_filters(
-                images.decoder_filters(saved.model), _most_active(record, settings.filters)
+                images.decoder_filters(saved.model), record.top_units[: settings.filters]
             ),
             "unit_activity": codes.draw_unit_activity(record.activity, saved.rho),
             "activity": codes.draw_activity_distribution(
@@ -53,18 +54,21 @@ def run(params: Params, paths: Paths) -> None:
             "learning_curves": curves.draw_learning_curves(
                 history, saved.description.best_epoch, saved.rho
             ),
+            **draw_uses(
+                metrics,
+                _read_curves(paths) if "compression" in metrics else {},
+                units=architecture.units,
+                pixels=architecture.pixels,
+            ),
         }
         for name, figure in figures.items():
             save(figure, folder / f"{name}.png", settings.dpi)
         report = render_report(saved, metrics, {name: folder / f"{name}.png" for name in figures})
     write_text(paths.report, report)
-    log_visualization(tracked, flatten(settings, "visualize."), paths.figures, paths.report)
+    write_text(paths.atlas, render_atlas(saved, record, count=settings.filters))
+    pages = (paths.report, paths.atlas)
+    log_visualization(tracked, flatten(settings, "visualize."), paths.figures, pages)
     print(f"wrote {len(figures)} figures to {paths.figures} and the report to {paths.report}")
-
-
-def _most_active(record: TestRecord, count: int) -> NDArray[np.intp]:
-    means = record.activity.mean(0, dtype=np.float64)
-    return np.argsort(-means, kind="stable")[:count]
 
 
 def _draw_embedding(record: TestRecord, settings: VisualizeParams) -> "Figure":
@@ -73,3 +77,8 @@ def _draw_embedding(record: TestRecord, settings: VisualizeParams) -> "Figure":
     print(f"laying out {min(count, len(record.labels)):,} codes by {how}", flush=True)
     points = codes.embed(record.activity[:count], settings.embedding)
     return codes.draw_embedding(points, record.labels[:count], how)
+
+
+def _read_curves(paths: Paths) -> Curves:
+    text = require_file(paths.rate_distortion, made_by="rhobeta evaluate").read_text("utf-8")
+    return read_curves(text, name=str(paths.rate_distortion))

@@ -1,6 +1,6 @@
 """What evaluate and visualize add to the run of the model."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ Metrics = Mapping[str, Mapping[str, Any]]
 def log_evaluation(
     run: Run, metrics: Metrics, params: Mapping[str, Any], manifest: Manifest, file: Path
 ) -> None:
-    """Log the test metrics (`test/mse`, `floor/pca_mse`, ...), the test split and a description."""
+    """Log the metrics (`test/mse`, `denoising/code@0.1`, ...), the test split, a description."""
     run.log_params(params)
     log_split(run, manifest, "test", "evaluation")
     run.log_metrics(_flat(metrics))
@@ -22,11 +22,14 @@ def log_evaluation(
     run.log_file(file)
 
 
-def log_visualization(run: Run, params: Mapping[str, Any], figures: Path, report: Path) -> None:
-    """Log the figures and the report."""
+def log_visualization(
+    run: Run, params: Mapping[str, Any], figures: Path, pages: Iterable[Path]
+) -> None:
+    """Log the figures and the HTML pages."""
     run.log_params(params)
     run.log_files(figures, "figures")
-    run.log_file(report)
+    for page in pages:
+        run.log_file(page)
 
 
 def describe(metrics: Metrics) -> str:
@@ -52,10 +55,24 @@ def describe(metrics: Metrics) -> str:
     )
 
 
+# Sections of the metrics, and the prefix under which MLflow shows them. Verdicts are left out.
+_PREFIXES = {
+    "reconstruction": "test",
+    "sparsity": "test",
+    "probe": "probe",
+    "floors": "floor",
+    "sparse_probe": "sparse_probe",
+    "few_labels": "few_labels",
+    "denoising": "denoising",
+    "anomaly": "anomaly",
+    "compression": "compression",
+}
+
+
 def _flat(metrics: Metrics) -> dict[str, float]:
-    sections = {"reconstruction": "test", "sparsity": "test", "probe": "probe", "floors": "floor"}
     return {
         f"{prefix}/{name}": float(value)
-        for section, prefix in sections.items()
-        for name, value in metrics[section].items()
+        for section, prefix in _PREFIXES.items()
+        for name, value in metrics.get(section, {}).items()
+        if value is not None
     }

@@ -95,8 +95,11 @@ class Run:
 
 
 def metric_name(name: str) -> str:
-    """The name under which MLflow takes a metric: it allows no `@`, so `l0@0.1` is `l0_at_0.1`."""
-    return name.replace("@", "_at_")
+    """The name under which MLflow takes a metric: it allows no `@` and no `+`.
+
+    `l0@0.1` is `l0_at_0.1`, and `code_auroc@1+3` is `code_auroc_at_1_3`.
+    """
+    return name.replace("@", "_at_").replace("+", "_")
 
 
 @contextmanager

@@ -1,0 +1,70 @@
+"""The best linear code: principal components of the training images, fitted once and shared."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+_PIECE = 4096
+
+
+@dataclass(frozen=True)
+class PrincipalComponents:
+    """Mean and principal axes of a set of images, from the eigenvectors of their covariance.
+
+    With mean mu and axes U = (u_1, u_2, ...), of largest variance first, an image x has the
+    coefficients U_k^T (x - mu), and its reconstruction is mu + U_k U_k^T (x - mu).
+    """
+
+    mean: NDArray[np.float64]
+    """mu (shape: [pixels])."""
+    axes: NDArray[np.float64]
+    """U, orthonormal columns (shape: [pixels, components])."""
+    variances: NDArray[np.float64]
+    """Variance of the coefficients, descending, never below 0 (shape: [components])."""
+
+    @classmethod
+    def fit(cls, images: NDArray[np.float32]) -> "PrincipalComponents":
+        """All components of images ([images, pixels]): as many as pixels, or images if fewer.
+
+        The covariance is summed in float64, divided by the number of images.
+        """
+        mean = images.mean(0, dtype=np.float64)
+        covariance = np.zeros((len(mean), len(mean)))
+        for start in range(0, len(images), _PIECE):
+            centred = images[start : start + _PIECE] - mean
+            covariance += centred.T @ centred
+        variances, axes = np.linalg.eigh(covariance / len(images))
+        kept = min(images.shape)
+        # eigh sorts ascending; rounding leaves tiny negative values where there is no variance.
+        return cls(mean, axes[:, ::-1][:, :kept].copy(), variances[::-1][:kept].clip(0))
+
+    @property
+    def components(self) -> int:
+        """How many there are."""
+        return len(self.variances)
+
+    def coefficients(self, images: NDArray[np.float32], components: int) -> NDArray[np.float32]:
+        """Coefficients of images on the first axes (shape: [images, min(components, all)])."""
+        axes = self.axes[:, :components].astype(np.float32)
+        offset = (self.mean @ self.axes[:, :components]).astype(np.float32)
+        coefficients: NDArray[np.float32] = images @ axes - offset
+        return coefficients
+
+    def rebuilt(self, coefficients: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Images of coefficients on the first axes (shape: [images, pixels]), not clipped."""
+        axes = self.axes[:, : coefficients.shape[1]].astype(np.float32)
+        images: NDArray[np.float32] = coefficients @ axes.T + self.mean.astype(np.float32)
+        return images
+
+    def denoised(self, noisy: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+        """The Wiener filter mu + C (C + sigma^2 I)^-1 (y - mu) of noisy images y, not clipped.
+
+        C is the covariance, sigma > 0 the standard deviation of white noise.
+        """
+        gains = self.variances / (self.variances + sigma**2)
+        matrix: NDArray[np.float64] = (self.axes * gains) @ self.axes.T
+        filtering = matrix.astype(np.float32)
+        mean = self.mean.astype(np.float32)
+        filtered: NDArray[np.float32] = np.matmul(noisy - mean, filtering) + mean
+        return filtered

@@ -1,0 +1,33 @@
+"""What the HTML pages share: their templates, their look, and pictures inside them."""
+
+import base64
+from typing import Any
+
+from rhobeta.model.weights import SavedModel
+
+
+def render_page(template: str, saved: SavedModel, **values: Any) -> str:
+    """A page about a model from a template beside this file; what is undefined is an error.
+
+    Values are escaped. The template knows the model's parameters and layers as well.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("rhobeta.plots", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    layers = [str(size) for size in saved.model.architecture.layer_sizes]
+    return environment.get_template(template).render(
+        parameters=saved.description.parameters,
+        layers="-".join([*layers, *layers[-2::-1]]),
+        **values,
+    )
+
+
+def png_source(content: bytes) -> str:
+    """The bytes of a PNG as the source of an image, so that the page needs no other file."""
+    return f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"

@@ -1,0 +1,61 @@
+"""How `evaluate` hands its parameters to the scores of uses, and what it refuses beforehand."""
+
+from rhobeta.data.splits import Manifest
+from rhobeta.errors import RhobetaError
+from rhobeta.metrics.uses import UseSettings
+from rhobeta.params import EvaluateParams, fault_of_normal_classes
+
+
+def use_settings(params: EvaluateParams) -> UseSettings:
+    """The parameters that the uses take."""
+    return UseSettings(
+        sparse_probe_units=params.sparse_probe_units,
+        few_labels=params.few_labels,
+        noise=params.noise,
+        normal_classes=params.normal_classes,
+        seed=params.seed,
+        probe_penalty=params.probe_penalty,
+        probe_iterations=params.probe_iterations,
+    )
+
+
+def require_scorable(params: EvaluateParams, manifest: Manifest) -> None:
+    """Refuse uses that the data cannot be scored on.
+
+    Raises `RhobetaError` for more labels of each class than the smallest class has, for normal
+    classes that the data does not have or that are all it has, and where the test split holds
+    normal images alone, or none.
+    """
+    faults = [
+        _fault_of_few_labels(params, manifest) if "few_labels" in params.uses else None,
+        _fault_of_anomaly(params, manifest) if "anomaly" in params.uses else None,
+    ]
+    if found := [fault for fault in faults if fault is not None]:
+        raise RhobetaError("\n".join(found))
+
+
+def _fault_of_few_labels(params: EvaluateParams, manifest: Manifest) -> str | None:
+    sizes: dict[str, int] = manifest.splits["train"]["per_class"]
+    smallest = min(sizes, key=lambda label: sizes[label])
+    most, allowed = params.few_labels[-1], sizes[smallest]
+    if most <= allowed:
+        return None
+    return (
+        f"evaluate.few_labels: found {params.few_labels}, but the training split has only"
+        f" {allowed} images of class {smallest}; allowed: at most {allowed}.\nLower it in"
+        " params.yaml, or take few_labels out of evaluate.uses."
+    )
+
+
+def _fault_of_anomaly(params: EvaluateParams, manifest: Manifest) -> str | None:
+    if fault := fault_of_normal_classes(params.normal_classes, manifest.classes):
+        return f"{fault}.\nChange it in params.yaml, or take anomaly out of evaluate.uses."
+    tested = {int(label) for label in manifest.splits["test"]["per_class"]}
+    normal = tested & set(params.normal_classes or manifest.classes)
+    if normal and len(tested) > 1 and (params.normal_classes is None or tested - normal):
+        return None
+    return (
+        f"evaluate.normal_classes: found {params.normal_classes or 'null'}, but the test split has"
+        f" only images of {', '.join(map(str, sorted(tested)))}; an anomaly score needs normal"
+        " images and others there.\nBring test images, or take anomaly out of evaluate.uses."
+    )

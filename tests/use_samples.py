@@ -1,0 +1,69 @@
+"""Metrics of the uses as evaluate writes them, with numbers such as MNIST gives."""
+
+from typing import Any
+
+_AUROC = (
+    *(0.991, 0.998, 0.975, 0.981, 0.985, 0.979, 0.995, 0.983, 0.972, 0.951),
+    *(0.973, 0.997, 0.871, 0.912, 0.944, 0.899, 0.975, 0.960, 0.874, 0.955),
+)
+
+USE_METRICS: dict[str, dict[str, Any]] = {
+    "sparse_probe": {
+        **{"code@1": 0.5512, "code@2": 0.7034, "code@10": 0.8946},
+        **{"pca@1": 0.4411, "pca@2": 0.7120, "pca@10": 0.8643},
+        **{"pixels@1": 0.3602, "pixels@2": 0.5014, "pixels@10": 0.7811},
+    },
+    "few_labels": {
+        **{"code@10": 0.7712, "code@100": 0.8890, "code@1000": 0.9231},
+        **{"pca@10": 0.7391, "pca@100": 0.8702, "pca@1000": 0.9066},
+        **{"pixels@10": 0.7304, "pixels@100": 0.8890, "pixels@1000": 0.9320},
+    },
+    "denoising": {
+        **{"code@0.1": 18.02, "code@0.3": 16.31, "code@0.5": 14.92},
+        **{"wiener@0.1": 22.91, "wiener@0.3": 17.14, "wiener@0.5": 14.83},
+        **{"noisy@0.1": 20.41, "noisy@0.3": 12.2, "noisy@0.5": 9.31},
+    },
+    "anomaly": {
+        "code_auroc": 0.981,
+        "pca_auroc": 0.936,
+        **{f"code_auroc@{label}": value for label, value in enumerate(_AUROC[:10])},
+        **{f"pca_auroc@{label}": value for label, value in enumerate(_AUROC[10:])},
+    },
+    "compression": {"code_bits": 106.2, "mse": 0.015455, "pca_bits": 77.4, "jpeg_bits": None},
+}
+
+# The verdicts that these numbers have.
+USE_BEATS = {
+    "pca_probe": True,
+    "sparse_probe_pca": True,
+    "sparse_probe_pixels": True,
+    "few_labels_pixels": True,
+    "few_labels_pca": True,
+    "wiener": False,
+    "anomaly_pca": True,
+    "compression_pca": False,
+    "compression_jpeg": True,
+}
+
+CURVES = """coder,bits,mse
+code,0,0.0799
+code,10.5,0.0469
+code,106.2,0.015455
+code,249.9,0.01519
+pca,0.0385,0.0644
+pca,83.3,0.0144
+pca,361.2,0.0082
+jpeg,305.9,0.0129
+jpeg,3469,0.0000214
+"""
+
+
+def with_uses(metrics: dict[str, dict[str, Any]], *uses: str) -> dict[str, dict[str, Any]]:
+    """Core metrics with the sections of some uses (all, if none is named), and their verdicts."""
+    chosen = {use: USE_METRICS[use] for use in uses or USE_METRICS}
+    return {
+        **metrics,
+        **chosen,
+        "probe": metrics["probe"] | {"pca_accuracy": 0.9048},
+        "beats": metrics["beats"] | USE_BEATS,
+    }
