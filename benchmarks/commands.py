@@ -37,6 +37,12 @@ def rows(paths: Paths) -> list[tuple[str, str, str, bool]]:
             "at most 120 s",
             total <= 120,
         ),
+        (
+            "the evaluate stage, all uses scored",
+            f"{stages['evaluate'][0]:.0f} s",
+            "at most 30 s",
+            stages["evaluate"][0] <= 30,
+        ),
         ("peak memory of a stage", f"{peak:.2f} GB ({heaviest})", "at most 1.5 GB", peak <= 1.5),
         (
             f"`dvc repro` with nothing to do (median of {TIMES})",

@@ -165,6 +165,50 @@ def test_a_model_of_other_data_is_refused(
     _refused(capsys, "evaluate", "was trained on data")
 
 
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"evaluate.few_labels": [5, 1000]},
+            ["evaluate.few_labels: found [5, 1000]", "only 54 images of class 0", "at most 54"],
+        ),
+        (
+            {"evaluate.normal_classes": [3, 77]},
+            ["evaluate.normal_classes: found [3, 77]", "no class 77", "some of 0, 1, 2, 3, 4"],
+        ),
+        (
+            {"evaluate.normal_classes": list(range(10))},
+            ["evaluate.normal_classes: found [0, 1", "every class", "or null"],
+        ),
+    ],
+    ids=["few labels", "unknown class", "all classes"],
+)
+def test_uses_that_the_data_cannot_be_scored_on_are_refused_before_work(
+    paths: Paths,
+    start_after: StartAfter,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict,
+    expected: list[str],
+) -> None:
+    start_after("train")
+    (paths.splits / "test.safetensors").unlink()  # work would begin with reading it
+    write_params(paths.workspace, QUICK | changes)
+    _refused(capsys, "evaluate", *expected, "evaluate.uses")
+    assert not paths.metrics.exists()
+
+
+def test_test_images_without_an_anomaly_are_refused(
+    paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_after("train")
+    manifest = json.loads((paths.splits / "manifest.json").read_text())
+    manifest["splits"]["test"]["per_class"] = {"3": 200}
+    (paths.splits / "manifest.json").write_text(json.dumps(manifest))
+    for normal in (None, [3], [3, 4], [5]):
+        write_params(paths.workspace, QUICK | {"evaluate.normal_classes": normal})
+        _refused(capsys, "evaluate", "the test split has only images of 3", "evaluate.uses")
+
+
 def test_training_that_diverges_writes_no_model_and_its_run_is_marked(
     paths: Paths, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -98,6 +98,7 @@ def test_repro_makes_every_output_and_one_run_with_all_of_it(clone: Clone) -> No
     assert run.data.params["visualize.dpi"] == "50"
     assert run.data.metrics["test/mse"] == metrics["reconstruction"]["mse"]
     assert run.data.metrics["test/l0_at_0.1"] == metrics["sparsity"]["l0@0.1"]
+    assert run.data.metrics["few_labels/code_at_5"] == metrics["few_labels"]["code@5"]
     contexts = {
         tag.value
         for data_set in run.inputs.dataset_inputs

@@ -80,6 +80,67 @@ def test_five_stages_write_every_output(
     assert np.mean(activity) == pytest.approx(metrics["sparsity"]["rho_hat_mean"])
 
 
+def test_every_use_has_its_section_its_verdicts_and_its_metrics_in_the_run(
+    finished: Paths,
+) -> None:
+    metrics = json.loads(finished.metrics.read_text())
+    uses = ("sparse_probe", "few_labels", "denoising", "anomaly", "compression")
+    assert list(metrics)[4:] == [*uses, "beats"]
+    assert metrics["beats"].keys() == {
+        "mean_image",
+        "pca",
+        "pca_clipped",
+        "pixel_probe",
+        "pca_probe",
+        "sparse_probe_pca",
+        "sparse_probe_pixels",
+        "few_labels_pca",
+        "few_labels_pixels",
+        "wiener",
+        "anomaly_pca",
+        "compression_pca",
+        "compression_jpeg",
+    }
+    assert metrics["probe"].keys() == {"code_accuracy", "pixel_accuracy", "pca_accuracy"}
+    (run,) = _runs(finished)
+    for use in uses:
+        for name, value in metrics[use].items():
+            logged = run.data.metrics.get(f"{use}/{name.replace('@', '_at_')}")
+            assert logged == value, f"{use}/{name}"
+    assert run.data.metrics["probe/pca_accuracy"] == metrics["probe"]["pca_accuracy"]
+
+
+def test_the_table_of_rate_and_distortion_holds_the_operating_point(finished: Paths) -> None:
+    rows = list(csv.DictReader(finished.rate_distortion.open()))
+    order = [(("code", "pca", "jpeg").index(row["coder"]), float(row["bits"])) for row in rows]
+    assert order == sorted(order)
+    compression = json.loads(finished.metrics.read_text())["compression"]
+    point = (f"{compression['code_bits']:.9g}", f"{compression['mse']:.9g}")
+    assert point in [(row["bits"], row["mse"]) for row in rows if row["coder"] == "code"]
+
+
+def test_without_uses_there_are_no_sections_and_the_table_has_its_header(finished: Paths) -> None:
+    before = json.loads(finished.metrics.read_text())
+    # More labels than there are images are no matter to a use that is not scored.
+    write_params(finished.workspace, QUICK | {"evaluate.uses": [], "evaluate.few_labels": [10_000]})
+    assert main(["evaluate"]) == 0
+    metrics = json.loads(finished.metrics.read_text())
+    assert list(metrics) == ["reconstruction", "sparsity", "probe", "floors", "beats"]
+    assert list(metrics["beats"])[-1] == "pca_probe"
+    assert all(metrics[section] == before[section] for section in list(metrics)[:4])
+    assert finished.rate_distortion.read_text() == "coder,bits,mse\n"
+
+
+def test_normal_classes_are_scored_together_and_reach_the_run(finished: Paths) -> None:
+    changes = {"evaluate.uses": ["anomaly"], "evaluate.normal_classes": [3, 1]}
+    write_params(finished.workspace, QUICK | changes)
+    assert main(["evaluate"]) == 0
+    anomaly = json.loads(finished.metrics.read_text())["anomaly"]
+    assert list(anomaly) == ["code_auroc", "code_auroc@1+3", "pca_auroc", "pca_auroc@1+3"]
+    (run,) = _runs(finished)
+    assert run.data.metrics["anomaly/code_auroc_at_1_3"] == anomaly["code_auroc"]
+
+
 def test_figures_are_not_blank_and_the_report_holds_them(finished: Paths) -> None:
     figures = sorted(path.stem for path in finished.figures.iterdir())
     assert figures == [
@@ -204,6 +265,7 @@ def test_the_same_inputs_give_the_same_bytes(finished: Paths) -> None:
         finished.model,
         finished.history,
         finished.metrics,
+        finished.rate_distortion,
         finished.evaluation,
         finished.report,
         finished.atlas,

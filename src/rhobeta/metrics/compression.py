@@ -28,6 +28,9 @@ JPEG_IMAGES = 1000
 # How much of the MSE quantisation may add at the operating point.
 TOLERATED = 1.05
 
+# Images that are decoded at a time: the memory that they take should be used again.
+_PIECE = 1024
+
 Decode = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """A representation ([images, features]) to images ([images, pixels])."""
 
@@ -64,9 +67,18 @@ def quantised_curve(
             seen, symbols = quantised(known, values, step)
             bits += cross_entropy(seen, symbols)
             decoded[feature] = symbols * step
-        images = decode(np.ascontiguousarray(decoded.T)).clip(0, 1)
-        points.append(RatePoint(bits, mean_square(pixels - images)))
+        points.append(RatePoint(bits, decoded_mse(decoded.T, decode, pixels)))
     return points
+
+
+def decoded_mse(code: NDArray[np.float32], decode: Decode, pixels: NDArray[np.float32]) -> float:
+    """MSE of the images decoded from a representation, clipped to [0, 1], against `pixels`."""
+    error = 0.0
+    for start in range(0, len(code), _PIECE):
+        piece = slice(start, start + _PIECE)
+        images = decode(np.ascontiguousarray(code[piece])).clip(0, 1)
+        error += float(np.square(images - pixels[piece]).sum(dtype=np.float64))
+    return error / pixels.size
 
 
 def quantised(

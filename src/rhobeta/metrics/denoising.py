@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rhobeta.metrics.linear import PrincipalComponents
-from rhobeta.metrics.moments import mean_square
 from rhobeta.metrics.reconstruction import psnr
+
+_PIECE = 1024
 
 Reconstruct = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """Images to their reconstructions (shapes: [images, pixels])."""
@@ -43,17 +44,18 @@ def denoising_quality(
     Mean mu and covariance C of the filter are those of `pca`, fitted on the training images. All
     levels scale the same normal numbers, drawn by `seed`.
     """
-    normal = np.random.default_rng(seed).standard_normal(test.shape, dtype=np.float32)
-
-    def quality(estimate: NDArray[np.float32]) -> float:
-        return psnr(mean_square(test - estimate.clip(0, 1)))
-
-    qualities = {}
-    for sigma in noise:
-        noisy = test + np.float32(sigma) * normal
-        qualities[sigma] = Denoising(
-            model=quality(reconstruct(noisy)),
-            wiener=quality(pca.denoised(noisy, sigma)),
-            noisy=quality(noisy),
-        )
-    return qualities
+    random = np.random.default_rng(seed)
+    errors = {sigma: np.zeros(3) for sigma in noise}
+    for start in range(0, len(test), _PIECE):
+        clean = test[start : start + _PIECE]
+        normal = random.standard_normal(clean.shape, dtype=np.float32)
+        for sigma in noise:
+            noisy = clean + np.float32(sigma) * normal
+            estimates = (reconstruct(noisy), pca.denoised(noisy, sigma), noisy)
+            errors[sigma] += [
+                np.square(estimate.clip(0, 1) - clean).sum(dtype=np.float64)
+                for estimate in estimates
+            ]
+    return {
+        sigma: Denoising(*(psnr(sum_ / test.size) for sum_ in errors[sigma])) for sigma in noise
+    }

@@ -26,10 +26,13 @@ def probe_accuracy(
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
 
     mean, spread = mean_and_spread(train)
     scale = np.float32(spread)
-    with warnings.catch_warnings():
+    # One thread: the products are bound by memory, so that a second one brings nothing, and costs
+    # ten times as much where another process wants its core.
+    with warnings.catch_warnings(), threadpool_limits(1):
         # The number of steps is a parameter: stopping there is asked for, not a fault.
         warnings.simplefilter("ignore", ConvergenceWarning)
         probe = LogisticRegression(C=inverse_penalty, max_iter=iterations).fit(

@@ -15,6 +15,7 @@ from rhobeta.metrics.anomaly import auroc, code_scores, pixel_scores
 from rhobeta.metrics.compression import (
     RatePoint,
     bits_for,
+    decoded_mse,
     jpeg_curve,
     operating_point,
     quantised_curve,
@@ -23,7 +24,6 @@ from rhobeta.metrics.denoising import denoising_quality
 from rhobeta.metrics.encoding import encode_images
 from rhobeta.metrics.few_labels import Representation, few_label_accuracies
 from rhobeta.metrics.linear import PrincipalComponents
-from rhobeta.metrics.moments import mean_square
 from rhobeta.metrics.sparse_probe import sparse_probe_accuracies
 from rhobeta.model.autoencoder import Autoencoder
 
@@ -171,7 +171,7 @@ def _compression(material: Material, settings: UseSettings) -> UseScores:
         with torch.inference_mode():
             return material.model.decode(torch.from_numpy(code)).numpy()
 
-    unquantised = mean_square(pixels - decode(material.code[1]).clip(0, 1))
+    unquantised = decoded_mse(material.code[1], decode, pixels)
     curves = {
         "code": quantised_curve(*material.code, decode, pixels),
         "pca": quantised_curve(*material.pca_code, material.pca.rebuilt, pixels),

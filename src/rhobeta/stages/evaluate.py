@@ -21,7 +21,7 @@ from rhobeta.metrics.probe import probe_accuracy
 from rhobeta.metrics.reconstruction import ReconstructionAccumulator
 from rhobeta.metrics.sparsity import SparsityAccumulator, SparsityStatistics
 from rhobeta.metrics.uses import Material, score_use
-from rhobeta.params import Params, flatten
+from rhobeta.params import EvaluateParams, Params, flatten
 from rhobeta.paths import Paths
 from rhobeta.stages.model_file import read_model, require_same_data
 from rhobeta.stages.threads import use_threads
@@ -74,17 +74,7 @@ def run(params: Params, paths: Paths) -> None:
         pixels=(train_pixels, test_pixels),
     )
     print("fitting the linear probe on the codes, on PCA and on raw pixels", flush=True)
-    probes = {
-        name: probe_accuracy(
-            of_train,
-            train.labels,
-            of_test,
-            test.labels,
-            inverse_penalty=settings.probe_penalty,
-            iterations=settings.probe_iterations,
-        )
-        for name, (of_train, of_test) in material.representations.items()
-    }
+    probes = _probe_accuracies(material, settings)
 
     metrics: dict[str, dict[str, Any]] = {
         "reconstruction": {"mse": quality.mse, "fvu": quality.fvu, "psnr_db": quality.psnr_db},
@@ -137,6 +127,20 @@ def run(params: Params, paths: Paths) -> None:
     write_bytes(paths.evaluation, record.to_bytes())
     write_json(paths.metrics, metrics)
     log_evaluation(tracked, metrics, flatten(settings, "evaluate."), manifest, paths.metrics)
+
+
+def _probe_accuracies(material: Material, settings: EvaluateParams) -> dict[str, float]:
+    return {
+        name: probe_accuracy(
+            of_train,
+            material.train_labels,
+            of_test,
+            material.test_labels,
+            inverse_penalty=settings.probe_penalty,
+            iterations=settings.probe_iterations,
+        )
+        for name, (of_train, of_test) in material.representations.items()
+    }
 
 
 def _unit_table(statistics: SparsityStatistics, rho: float | None) -> str:
