@@ -16,7 +16,6 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
-    WithJsonSchema,
     model_validator,
 )
 
@@ -44,9 +43,10 @@ def _one_of(table: Mapping[str, Any]) -> Any:
         hint = f". Did you mean {near[0]}?" if near else ""
         raise ValueError(f": found {name!r}, allowed: {', '.join(table)}{hint}")
 
-    return Annotated[
-        str, AfterValidator(known), WithJsonSchema({"type": "string", "enum": list(table)})
-    ]
+    def enumerate_keys(schema: dict[str, Any]) -> None:
+        schema["enum"] = list(table)
+
+    return Annotated[str, AfterValidator(known), Field(json_schema_extra=enumerate_keys)]
 
 
 class Section(BaseModel):

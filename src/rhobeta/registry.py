@@ -89,6 +89,9 @@ PENALTIES: dict[str, Penalty] = {
     "none": Penalty(None, "nothing", "no penalty"),
 }
 
+EXTENSIONS: dict[str, bytes] = {}
+"""The files that `load_extensions` has imported: their source by the name of the file."""
+
 
 def code_activation(
     name: str, *, low: float, high: float = math.inf, logits: Callable[..., Any] | None = None
@@ -151,27 +154,40 @@ def resolve(function: Callable[..., Any] | str) -> Callable[..., Any]:
 
 
 def load_extensions(folder: Path) -> None:
-    """Import every Python file in `folder`, in the order of their names; each once.
+    """Import every Python file in `folder`, in the order of their names; each once in a process.
 
-    Raises `RhobetaError` where one cannot be imported, with its name and the reason.
+    Raises `RhobetaError` where one cannot be imported, with its name and the reason, and where
+    another version of it has been loaded already, since a name stands for one function.
     """
     for path in sorted(folder.glob("*.py")):
-        name = f"rhobeta_extensions.{path.stem}"
-        if getattr(sys.modules.get(name), "__file__", None) == str(path):
-            continue
-        spec = importlib.util.spec_from_file_location(name, path)
-        if spec is None or spec.loader is None:
-            raise RhobetaError(f"{path} cannot be imported.")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        try:
-            spec.loader.exec_module(module)
-        except Exception as error:
-            del sys.modules[name]
+        source = path.read_bytes()
+        loaded = EXTENSIONS.get(path.name)
+        if loaded is not None and loaded != source:
             raise RhobetaError(
-                f"extensions/{path.name} cannot be imported: {type(error).__name__}: {error}\n"
-                "Mend the file, or move it out of extensions/."
-            ) from error
+                f"{path} is another version of the {path.name} that this process has loaded.\n"
+                "Load the two in processes of their own, or give the files and what they register"
+                " other names."
+            )
+        if loaded is None:
+            _import(path)
+            EXTENSIONS[path.name] = source
+
+
+def _import(path: Path) -> None:
+    name = f"rhobeta_extensions.{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise RhobetaError(f"{path} cannot be imported.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise RhobetaError(
+            f"extensions/{path.name} cannot be imported: {type(error).__name__}: {error}\n"
+            "Mend the file, or move it out of extensions/."
+        ) from error
 
 
 def _add(table: dict[str, Any], name: str, entry: Any) -> None:

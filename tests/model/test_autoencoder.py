@@ -1,8 +1,10 @@
 """The network: what it computes, how it starts, and what it refuses to be."""
 
+import copy
 import dataclasses
 import json
 import math
+import re
 from itertools import pairwise
 from typing import Any
 
@@ -14,6 +16,7 @@ from torch import Tensor
 
 from rhobeta.errors import RhobetaError
 from rhobeta.model.autoencoder import Architecture, Autoencoder
+from rhobeta.registry import CODE_ACTIVATIONS, CodeActivation
 
 FUNCTIONS = {
     "sigmoid": lambda v: 1 / (1 + np.exp(-v)),
@@ -189,13 +192,157 @@ def test_activity_of_a_tanh_code_is_its_distance_from_minus_one() -> None:
         ("relu", [0.0, 0.5, 7.0], [0.0, 0.5, 7.0]),
         ("identity", [-3.0, 0.0, 2.0], [3.0, 0.0, 2.0]),
         ("tanh", [-1.0, 0.0, 0.5], [0.0, 0.5, 0.75]),
+        ("of -1 to 3", [-1.0, 0.0, 3.0], [0.0, 0.25, 1.0]),
+        ("of 2 up", [2.0, 3.0, 9.0], [2.0, 3.0, 9.0]),
     ],
 )
 def test_activity_is_the_distance_from_rest(
-    code_activation: str, code: list[float], activity: list[float]
+    code_activation: str,
+    code: list[float],
+    activity: list[float],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    for name, low, high in (("of -1 to 3", -1, 3), ("of 2 up", 2, math.inf)):
+        monkeypatch.setitem(CODE_ACTIVATIONS, name, CodeActivation(torch.clamp, low, high))
     model = Autoencoder(architecture(code_activation=code_activation))
     assert model.activity(torch.tensor(code)).tolist() == activity
+
+
+SIZES = [(5,), (7, 5), (9, 7, 5)]
+
+
+def tied(sizes: tuple[int, ...] = (7, 5), **changes: Any) -> Autoencoder:
+    return Autoencoder(architecture(hidden_sizes=sizes, tied_weights=True, **changes), seed=2)
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=len)
+def test_tied_weights_are_the_encoders_transposed_and_no_parameters_of_their_own(
+    sizes: tuple[int, ...],
+) -> None:
+    model, free = tied(sizes), Autoencoder(architecture(hidden_sizes=sizes), seed=2)
+    assert len(list(free.parameters())) - len(list(model.parameters())) == len(sizes)
+    assert model.state_dict().keys() == {
+        name for name in free.state_dict() if not re.fullmatch(r"decoder\.\d\.weight", name)
+    }
+    for layer, mirrored in zip(model.encoder, reversed(model.decoder), strict=True):
+        assert torch.equal(mirrored.weight, layer.weight.T)
+        assert not mirrored.bias.any()
+    # The encoder starts as it does without the tie.
+    for layer, other in zip(model.encoder, free.encoder, strict=True):
+        assert torch.equal(layer.weight, other.weight)
+    # In both, they count once or twice.
+    assert len(model.kernels()) == len(sizes)
+    assert len(free.kernels()) == 2 * len(sizes)
+    weights = sorted((tuple(k.shape) for k in model.kernels()), reverse=True)
+    assert weights == sorted((tuple(layer.weight.shape) for layer in model.encoder), reverse=True)
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=len)
+def test_a_tied_model_computes_what_its_transposed_weights_say(sizes: tuple[int, ...]) -> None:
+    model = tied(sizes)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, generator=torch.Generator().manual_seed(parameter.numel()))
+    x = images()
+    with torch.no_grad():
+        found = model(x)
+    a = FUNCTIONS["sigmoid"](through(model.encoder, x.double().numpy(), "relu"))
+    expected = FUNCTIONS["sigmoid"](through(model.decoder, a, "relu"))
+    np.testing.assert_allclose(found.reconstruction.numpy(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_tied_weights_have_the_gradient_of_both_uses() -> None:
+    model = tied((5,)).double()
+    x = images().double()
+    model(x).reconstruction.square().sum().backward()
+    first, second = (torch.nn.Parameter(model.encoder[0].weight.detach().clone()) for _ in "ab")
+    code = torch.sigmoid(x @ first.T)
+    torch.sigmoid(code @ second).square().sum().backward()
+    assert first.grad is not None
+    assert second.grad is not None
+    torch.testing.assert_close(model.encoder[0].weight.grad, first.grad + second.grad)
+
+
+def changed(model: Autoencoder) -> Autoencoder:
+    with torch.no_grad():
+        model.encoder[-1].weight += 1
+    return model
+
+
+def test_a_copy_of_a_tied_model_is_tied_to_its_own_weights() -> None:
+    model = tied()
+    twin = changed(copy.deepcopy(model))
+    assert torch.equal(twin.decoder[0].weight, twin.encoder[-1].weight.T)
+    assert not torch.equal(twin.decoder[0].weight, model.decoder[0].weight)
+    assert torch.equal(model.decoder[0].weight, model.encoder[-1].weight.T)
+
+
+def test_loading_weights_and_changing_precision_keep_the_tie() -> None:
+    source, model = changed(tied()), tied()
+    model.load_state_dict(source.state_dict())
+    model = changed(model.double())
+    assert model.decoder[0].weight.dtype == torch.float64
+    assert torch.equal(model.decoder[0].weight, model.encoder[-1].weight.T)
+    assert torch.equal(model.decoder[0].weight, source.decoder[0].weight.double() + 1)
+
+
+@pytest.mark.parametrize("is_tied", [False, True])
+@pytest.mark.parametrize("sizes", SIZES, ids=len)
+def test_what_each_unit_draws_is_scaled_to_length_one(
+    is_tied: bool, sizes: tuple[int, ...]
+) -> None:
+    model = Autoencoder(architecture(hidden_sizes=sizes, tied_weights=is_tied))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    columns = model.decoder[0].weight.detach().double().clone()
+    model.normalize_decoder()
+    expected = columns / columns.square().sum(0).sqrt()
+    torch.testing.assert_close(model.decoder[0].weight.double(), expected, rtol=1e-5, atol=1e-6)
+    scaled = f"encoder.{len(sizes) - 1}.weight" if is_tied else "decoder.0.weight"
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]) == (name != scaled)
+
+
+@pytest.mark.parametrize("is_tied", [False, True])
+def test_a_unit_that_draws_nothing_stays_so(is_tied: bool) -> None:
+    model = Autoencoder(architecture(hidden_sizes=(5,), tied_weights=is_tied))
+    with torch.no_grad():
+        model.decoder[0].weight[:, 2] = 0
+    model.normalize_decoder()
+    norms = model.decoder[0].weight.detach().norm(dim=0)
+    assert norms.tolist() == pytest.approx([1, 1, 0, 1, 1])
+
+
+def test_k_is_the_architectures_unless_another_is_asked_for() -> None:
+    model = Autoencoder(architecture(code_activation="topk", k=2))
+    z = torch.randn(40, 5, generator=torch.Generator().manual_seed(0)) + 3
+    x = images()
+
+    def active(code: Tensor) -> set[int]:
+        return set((code > 0).sum(1).tolist())
+
+    assert active(model.activate(z)) == {2}
+    assert active(model.activate(z, k=4)) == {4}
+    with torch.no_grad():
+        model.encoder[-1].bias += 10
+        assert active(model.encode(x)) == active(model(x).code) == {2}
+        assert active(model.encode(x, k=3)) == active(model(x, k=3).code) == {3}
+        assert torch.equal(model(x, k=3).reconstruction, model.decode(model.encode(x, k=3)))
+
+
+def test_k_is_no_matter_to_other_codes() -> None:
+    model = Autoencoder(architecture())
+    assert torch.equal(model.encode(images(), k=1), model.encode(images()))
+
+
+@pytest.mark.parametrize("k", [None, 0, -1, 2.0, True])
+def test_a_topk_code_needs_a_k(k: Any) -> None:
+    with pytest.raises(RhobetaError, match=r"topk code with k .*whole number from 1"):
+        architecture(code_activation="topk", k=k)
+
+
+@pytest.mark.parametrize("code_activation", ["sigmoid", "relu"])
+def test_other_codes_have_no_k(code_activation: str) -> None:
+    with pytest.raises(RhobetaError, match=rf"{code_activation} code with k 3 .*expected none"):
+        architecture(code_activation=code_activation, k=3)
 
 
 @pytest.mark.parametrize(
@@ -235,12 +382,21 @@ def test_an_unknown_activation_is_named_beside_the_known_ones() -> None:
 
 
 @pytest.mark.parametrize("sizes", [(5,), (9, 7, 5)], ids=len)
-def test_architecture_survives_json(sizes: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"code_activation": "tanh"},
+        {"code_activation": "tanh", "tied_weights": True},
+        {"code_activation": "topk", "k": 3},
+    ],
+    ids=["tanh", "tied", "topk"],
+)
+def test_architecture_survives_json(sizes: tuple[int, ...], more: dict[str, Any]) -> None:
     original = architecture(
         hidden_sizes=sizes,
-        code_activation="tanh",
         hidden_activation="relu",
         output_activation="identity",
+        **more,
     )
     values = json.loads(json.dumps(dataclasses.asdict(original)))
     rebuilt = Architecture.from_dict(values)

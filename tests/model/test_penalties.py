@@ -1,6 +1,7 @@
 """The penalty against its textbook form, and where the textbook form fails."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -8,7 +9,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rhobeta.model.penalties import bernoulli_kl, code_logits, log_means
+from rhobeta.model.means import LogMeans
+from rhobeta.model.penalties import (
+    SMALLEST_MEAN,
+    bernoulli_kl,
+    code_logits,
+    l1_code,
+    l1_kernel,
+    log_means,
+    log_means_of_activity,
+    poisson_kl,
+    tutorial_kl,
+    widened,
+)
+from rhobeta.registry import CODE_ACTIVATIONS, CodeActivation
 
 SHAPES = [(1, 1), (1, 7), (2, 3), (64, 5), (257, 10)]
 
@@ -174,3 +188,126 @@ def test_sigmoid_of_a_tanh_codes_logits_is_its_activity() -> None:
 def test_unbounded_codes_have_no_mean_that_is_a_probability(code_activation: str) -> None:
     with pytest.raises(ValueError, match=code_activation):
         code_logits(normal(2, 2), code_activation)
+
+
+def test_a_bounded_code_without_logits_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CODE_ACTIVATIONS, "mine", CodeActivation(torch.erf, -1, 1))
+    assert code_logits(normal(2, 2), "mine") is None
+
+
+RHOS = [0.01, 0.05, 0.5, 0.9]
+MEANS = torch.tensor([1e-6, 0.01, 0.05, 0.3, 0.5, 0.9, 0.999], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("rho", RHOS)
+def test_poisson_kl_is_its_textbook_form(rho: float) -> None:
+    q = torch.cat([MEANS, torch.tensor([1.0, 6.5, 300.0], dtype=torch.float64)])
+    expected = [rho * math.log(rho / value) - rho + value for value in q.tolist()]
+    assert poisson_kl(q, rho).tolist() == pytest.approx(expected, rel=1e-12, abs=1e-14)
+
+
+@pytest.mark.parametrize("rho", RHOS)
+def test_poisson_kl_is_that_of_poisson_distributions(rho: float) -> None:
+    # sum over counts of p log(p / r), of all counts that matter.
+    counts = np.arange(80)
+    log_factorial = np.array([math.lgamma(count + 1) for count in counts])
+    p = counts * math.log(rho) - rho - log_factorial
+    for q in (0.02, 0.7, 4.0):
+        r = counts * math.log(q) - q - log_factorial
+        found = poisson_kl(torch.tensor([q], dtype=torch.float64), rho).item()
+        assert found == pytest.approx(float((np.exp(p) * (p - r)).sum()), rel=1e-10)
+
+
+@pytest.mark.parametrize("rho", RHOS)
+def test_tutorial_kl_is_the_bernoulli_form_of_a_plain_mean(rho: float) -> None:
+    expected = [
+        rho * math.log(rho / q) + (1 - rho) * math.log((1 - rho) / (1 - q)) for q in MEANS.tolist()
+    ]
+    assert tutorial_kl(MEANS, rho).tolist() == pytest.approx(expected, rel=1e-11, abs=1e-14)
+
+
+def test_tutorial_kl_is_nan_where_the_mean_is_no_probability() -> None:
+    q = torch.tensor([0.999, 1.001, 1.2, 6.5])
+    assert tutorial_kl(q, 0.05).isnan().tolist() == [False, True, True, True]
+    assert poisson_kl(q, 0.05).isfinite().all()
+
+
+@pytest.mark.parametrize("kind", [poisson_kl, tutorial_kl])
+@pytest.mark.parametrize("rho", RHOS)
+def test_kls_of_plain_means_are_zero_at_rho_and_above_elsewhere(kind, rho: float) -> None:
+    assert kind(torch.full((2,), rho, dtype=torch.float64), rho).abs().max() < 1e-15
+    others = MEANS[(MEANS - rho).abs() > 1e-9]
+    assert (kind(others, rho) > 0).all()
+
+
+@pytest.mark.parametrize("kind", [poisson_kl, tutorial_kl])
+def test_kls_of_a_silent_unit_are_finite(kind) -> None:
+    q = torch.zeros(3, requires_grad=True)
+    penalty = kind(q, 0.05)
+    assert penalty.isfinite().all()
+    # As if its mean were 1e-10.
+    assert torch.equal(penalty, kind(torch.full((3,), SMALLEST_MEAN), 0.05) + 0 * q)
+    penalty.sum().backward()
+    assert q.grad is not None
+    assert q.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", [poisson_kl, tutorial_kl])
+def test_gradients_of_plain_means_are_those_of_the_functions(kind) -> None:
+    q = torch.tensor([0.01, 0.05, 0.4, 0.8], dtype=torch.float64, requires_grad=True)
+    rho = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(kind, (q, rho))
+
+
+def test_the_poisson_kl_is_what_the_bernoulli_kl_tends_to_for_small_means() -> None:
+    ratios = torch.tensor([0.2, 0.7, 1.5, 4.0], dtype=torch.float64)
+    differences = []
+    for rho in (1e-2, 1e-3, 1e-4, 1e-5):
+        q = rho * ratios
+        bernoulli = bernoulli_kl(LogMeans(torch.log(q), torch.log1p(-q)), rho)
+        differences.append((poisson_kl(q, rho) / bernoulli - 1).abs().max().item())
+    # It differs by a share of the order of rho.
+    for larger, smaller in pairwise(differences):
+        assert smaller == pytest.approx(larger / 10, rel=0.1)
+
+
+def test_l1_of_a_code_is_a_sum_over_units_for_each_image() -> None:
+    code = torch.tensor([[1.0, -2.0, 0.0], [0.5, 0.25, -0.125]], requires_grad=True)
+    penalty = l1_code(code)
+    assert penalty.tolist() == [3.0, 0.875]
+    penalty.sum().backward()
+    assert code.grad is not None
+    assert code.grad.tolist() == [[1, -1, 0], [1, 1, -1]]
+
+
+def test_l1_of_a_kernel_is_a_sum_over_its_weights() -> None:
+    assert l1_kernel(torch.tensor([[1.0, -2.0], [0.5, 0.0], [-0.25, 4.0]])).item() == 7.75
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_log_means_of_activities_are_those_of_their_logits(shape: tuple[int, int]) -> None:
+    z = normal(*shape)
+    found = log_means_of_activity(torch.sigmoid(z))
+    for a, b in zip(found, log_means(z), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-12)
+
+
+def test_log_means_of_units_that_are_always_silent_or_full_are_finite() -> None:
+    activity = torch.tensor([[0.0, 1.0], [0.0, 1.0]], dtype=torch.float64, requires_grad=True)
+    log_q, log_not_q = log_means_of_activity(activity)
+    assert log_q.tolist() == pytest.approx([math.log(1e-10), 0])
+    assert log_not_q.tolist() == pytest.approx([0, math.log(1e-10)])
+    bernoulli_kl(LogMeans(log_q, log_not_q), 0.05).sum().backward()
+    assert activity.grad is not None
+    assert activity.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_activities_in_half_precision_are_widened(dtype: torch.dtype) -> None:
+    activity = torch.sigmoid(normal(300, 4)).to(dtype)
+    found = log_means_of_activity(activity)
+    assert found.log_q.dtype == torch.float32
+    for a, b in zip(found, log_means_of_activity(activity.float()), strict=True):
+        assert torch.equal(a, b)
+    assert widened(activity).dtype == torch.float32
+    assert widened(activity.double()).dtype == torch.float64

@@ -57,7 +57,10 @@ class Architecture:
         named = ((self.code_activation, CODE_ACTIVATIONS), (self.hidden_activation, ACTIVATIONS))
         for name, known in (*named, (self.output_activation, ACTIVATIONS)):
             if name not in known:
-                raise RhobetaError(f"Unknown activation {name!r}; known: {', '.join(known)}.")
+                raise RhobetaError(
+                    f"Unknown activation {name!r}; known: {', '.join(known)}. A code activation of"
+                    " your own is registered by its file in extensions/."
+                )
         takes_k = CODE_ACTIVATIONS[self.code_activation].takes_k
         if takes_k != (type(self.k) is int) or (self.k is not None and self.k < 1):
             allowed = "a whole number from 1" if takes_k else "none"

@@ -115,7 +115,10 @@ def _description(content: bytes) -> ModelDescription:
             raise TypeError(f"its {name} is {described[name]!r}, expected {kind.__name__}")
     penalty = described["parameters"].get("penalty.kind")
     if penalty not in PENALTIES:
-        raise ValueError(f"its penalty is {penalty!r}, known: {', '.join(PENALTIES)}")
+        raise ValueError(
+            f"its penalty is {penalty!r}, known: {', '.join(PENALTIES)}; one of your own is"
+            " registered by its file in extensions/"
+        )
     if PENALTIES[penalty].uses_rho:
         float(described["parameters"]["penalty.rho"])
     return ModelDescription(**described)

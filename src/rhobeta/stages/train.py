@@ -150,9 +150,10 @@ def _require_fitting_batch(params: Params, images: int) -> None:
             f"note: training.batch_size {batch_size} is more than the {images} training images;"
             " every epoch is one batch"
         )
-    if PENALTIES[params.penalty.kind].uses_rho and rho * batch_size < ENOUGH_ACTIVE_IMAGES:
+    active = rho * min(batch_size, images)
+    if PENALTIES[params.penalty.kind].uses_rho and active < ENOUGH_ACTIVE_IMAGES:
         print(
-            f"note: penalty.rho * training.batch_size is {rho * batch_size:g}, less than"
+            f"note: rho times the images of a batch is {active:g}, less than"
             f" {ENOUGH_ACTIVE_IMAGES}: one batch is too small to estimate the mean activation, so"
             " the penalty is that of a running mean"
         )
