@@ -15,6 +15,7 @@ LAYERS = (
     {"errors"},
     {"files"},
     {"param_faults", "registry"},
+    {"param_sections"},
     {"params", "paths"},
     {"presets"},
     {"data"},

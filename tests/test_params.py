@@ -148,6 +148,7 @@ def test_a_missing_parameter_is_named_with_what_it_may_be():
         ("training.epochs", [1, 100_000], [0, 100_001]),
         ("training.batch_size", [1, 1_000_000], [0, 1_000_001]),
         ("training.learning_rate", [1e-9, 1], [0, 1.000001]),
+        ("evaluate.probe_k", [None, 1, 65536], [0, 65537]),
         ("training.epsilon", [1e-9, 1], [0, 1.000001]),
         ("training.noise", [0, 10], [-1e-9, 10.001]),
         ("topk.k", [1, 8, 32], [0, 65537]),

@@ -11,7 +11,7 @@ from rhobeta.metrics.atlas import (
     most_active_units,
     unit_statistics,
 )
-from rhobeta.params import VisualizeParams
+from rhobeta.param_sections import VisualizeParams
 
 # Unit 0 is for class 5, unit 1 for all alike, unit 2 is silent, unit 3 is for class 7 alone.
 LABELS = np.array([5, 2, 7, 5, 2, 7, 7], np.uint8)

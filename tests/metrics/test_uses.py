@@ -36,6 +36,7 @@ def material(digits: LabelledImages, test_digits: LabelledImages) -> Material:
         digits.labels,
         test_digits.labels,
         code=(codes_of(model, train), codes_of(model, test)),
+        features=(codes_of(model, train), codes_of(model, test)),
         pca_code=(pca.coefficients(train, 12), pca.coefficients(test, 12)),
         pixels=(train, test),
     )
@@ -60,7 +61,7 @@ def test_sparse_probe_and_few_labels_name_representation_and_setting(material: M
 
 
 def test_a_code_that_is_the_pixels_beats_neither_of_them(material: Material) -> None:
-    same = dataclasses.replace(material, code=material.pixels)
+    same = dataclasses.replace(material, code=material.pixels, features=material.pixels)
     for name in ("sparse_probe", "few_labels"):
         scores = score(name, same)
         assert scores.beats[f"{name}_pixels"] is False

@@ -15,25 +15,26 @@ _LAUNCHER = {"rhobeta", "rhobeta.__main__", "rhobeta.cli"}
 
 
 def _record() -> None:
-    from rhobeta import params
+    from rhobeta import param_sections, params
 
     prefixes = {
         field.annotation: name
         for name, field in params.Params.model_fields.items()
         if name != "runtime"
     }
+    checks = {params.__file__, param_sections.__file__}
     read: set[str] = set()
-    plain = params.Section.__getattribute__
+    plain = param_sections.Section.__getattribute__
 
-    def noted(section: params.Section, name: str) -> object:
+    def noted(section: param_sections.Section, name: str) -> object:
         prefix = prefixes.get(type(section))
         if prefix is not None and name in type(section).model_fields:
             caller = sys._getframe(1).f_code
-            if caller.co_filename != params.__file__ or caller.co_name == "flatten":
+            if caller.co_filename not in checks or caller.co_name == "flatten":
                 read.add(f"{prefix}.{name}")
         return plain(section, name)
 
-    params.Section.__getattribute__ = noted  # type: ignore[assignment]
+    param_sections.Section.__getattribute__ = noted  # type: ignore[assignment]
 
     def write() -> None:
         modules = sorted(

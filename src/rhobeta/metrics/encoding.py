@@ -34,8 +34,13 @@ def encode_images(model: Autoencoder, pixels: NDArray[np.float32]) -> Encoded:
     return Encoded(*(torch.cat(parts).numpy() for parts in (codes, activities, reconstructions)))
 
 
-def codes_of(model: Autoencoder, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Only the codes ([images, units]) of images ([images, pixels] in [0, 1])."""
+def codes_of(
+    model: Autoencoder, pixels: NDArray[np.float32], *, k: int | None = None
+) -> NDArray[np.float32]:
+    """Only the codes ([images, units]) of images ([images, pixels] in [0, 1]).
+
+    `k` is how many units of a topk code are active, as many as in training where it is None.
+    """
     with torch.inference_mode():
         pieces = torch.split(torch.from_numpy(pixels), _PIECE)
-        return torch.cat([model.encode(piece) for piece in pieces]).numpy()
+        return torch.cat([model.encode(piece, k=k) for piece in pieces]).numpy()

@@ -54,6 +54,8 @@ class Material:
     train_labels: Labels
     test_labels: Labels
     code: Representation
+    features: Representation
+    """The code where classifiers take it in: of a topk code, perhaps with more units active."""
     pca_code: Representation
     """Coefficients of as many components as the code has units."""
     pixels: Representation
@@ -62,7 +64,7 @@ class Material:
     @property
     def representations(self) -> dict[str, Representation]:
         """By the name that the metrics use."""
-        return {"code": self.code, "pca": self.pca_code, "pixels": self.pixels}
+        return {"code": self.features, "pca": self.pca_code, "pixels": self.pixels}
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from rhobeta.metrics.probe import probe_accuracy
 from rhobeta.metrics.reconstruction import ReconstructionAccumulator
 from rhobeta.metrics.sparsity import SparsityAccumulator, SparsityStatistics
 from rhobeta.metrics.uses import Material, score_use
-from rhobeta.params import EvaluateParams, Params, flatten
+from rhobeta.param_sections import EvaluateParams
+from rhobeta.params import Params, flatten
 from rhobeta.paths import Paths
 from rhobeta.stages.model_file import read_model, require_same_data
 from rhobeta.stages.threads import use_threads
@@ -70,6 +71,10 @@ def run(params: Params, paths: Paths) -> None:
         train.labels,
         test.labels,
         code=(codes_of(saved.model, train_pixels), encoded.code),
+        features=(
+            codes_of(saved.model, train_pixels, k=settings.probe_k),
+            codes_of(saved.model, test_pixels, k=settings.probe_k),
+        ),
         pca_code=(pca.coefficients(train_pixels, units), pca.coefficients(test_pixels, units)),
         pixels=(train_pixels, test_pixels),
     )

@@ -3,7 +3,8 @@
 from rhobeta.data.splits import Manifest
 from rhobeta.errors import RhobetaError
 from rhobeta.metrics.uses import UseSettings
-from rhobeta.params import EvaluateParams, fault_of_normal_classes
+from rhobeta.param_sections import EvaluateParams
+from rhobeta.params import fault_of_normal_classes
 
 
 def use_settings(params: EvaluateParams) -> UseSettings:

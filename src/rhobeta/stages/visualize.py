@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 from rhobeta.files import read_json, require_file, whole_folder, write_text
 from rhobeta.metrics.evaluation import TestRecord, first_of_each_class
-from rhobeta.params import Params, VisualizeParams, flatten
+from rhobeta.param_sections import VisualizeParams
+from rhobeta.params import Params, flatten
 from rhobeta.paths import Paths
 from rhobeta.plots import codes, curves, images
 from rhobeta.plots.atlas import render_atlas
