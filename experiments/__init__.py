@@ -1,0 +1,1 @@
+"""Reproductions of published results, as a DVC pipeline of its own."""

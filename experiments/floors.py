@@ -1,0 +1,30 @@
+"""PCA's test MSE by number of components: what every code in the matched comparison stands beside.
+
+python -m experiments.floors
+"""
+
+from rhobeta.data.batches import pixels_of
+from rhobeta.data.raw import read_raw
+from rhobeta.files import write_json
+from rhobeta.metrics.floors import reconstruction_floors
+from rhobeta.metrics.linear import PrincipalComponents
+from rhobeta.paths import find_paths
+
+COMPONENTS = (5, 10, 25, 50, 64)
+
+
+def main() -> None:
+    """Write experiments/outcomes/floors.json."""
+    paths = find_paths()
+    data = read_raw(paths.raw_data)
+    if data.test is None:
+        raise SystemExit("the data set has no test images")
+    test = pixels_of(data.test.images)
+    pca = PrincipalComponents.fit(pixels_of(data.train.images))
+    mse = {str(c): reconstruction_floors(pca, test, components=c).pca_clipped for c in COMPONENTS}
+    folder = paths.workspace / "experiments" / "outcomes"
+    write_json(folder / "floors.json", {"pca_clipped_mse": mse})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Self-taught learning of the UFLDL tutorial: features from digits 5-9, labels from digits 0-4.
+
+    python -m experiments.self_taught --seed 0
+
+The protocol is the tutorial's: of MNIST's 60,000 training images those of 5-9 are unlabelled; of
+those of 0-4 the first half is labelled and the second half is the test. 200 sigmoid units, rho 0.1,
+beta' 3, lambda 3e-3 (the preset ng-cs294a), then softmax regression on the codes. What is ours: Adam
+on mini-batches instead of L-BFGS on the whole, and the strength of softmax's weight decay, chosen by
+cross-validation within the labelled half. Published: 98.3 %; raw pixels 96 %.
+"""
+
+import argparse
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rhobeta.data.batches import pixels_of
+from rhobeta.data.labelled import LabelledImages
+from rhobeta.data.raw import read_raw
+from rhobeta.files import write_json
+from rhobeta.metrics.encoding import codes_of
+from rhobeta.params import read_yaml
+from rhobeta.paths import find_paths
+from rhobeta.presets import overlaid, read_preset
+from rhobeta.stages.train import architecture_of, objective_of, optimization_of
+from rhobeta.training.fit import fit
+
+CHANGES = {"data.validation_fraction": 0.0, "training.keep": "last"}
+STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0)
+"""Inverse L2 strengths C among which cross-validation chooses."""
+
+
+def measure(seed: int) -> dict[str, Any]:
+    """Train on 5-9, classify 0-4; returns accuracies on the test half."""
+    paths = find_paths()
+    data = read_raw(paths.raw_data).train
+    overlay = read_preset(paths.presets, "ng-cs294a") | CHANGES
+    params = overlaid(read_yaml(paths.params), overlay, name="ng-cs294a")
+    unlabelled = data.take(np.flatnonzero(data.labels >= 5))
+    known = data.take(np.flatnonzero(data.labels <= 4))
+    half = round(len(known.labels) / 2)
+    train, test = known.take(np.arange(half)), known.take(np.arange(half, len(known.labels)))
+    shape = (int(data.images.shape[1]), int(data.images.shape[2]))
+    trained = fit(
+        architecture_of(params, shape),
+        objective_of(params),
+        optimization_of(params),
+        unlabelled,
+        unlabelled.take(np.arange(0)),
+        seed=seed,
+    )
+    accuracy, strength = _softmax(
+        codes_of(trained.model, pixels_of(train.images)),
+        codes_of(trained.model, pixels_of(test.images)),
+        train,
+        test,
+    )
+    on_pixels, _ = _softmax(pixels_of(train.images), pixels_of(test.images), train, test)
+    return {"seed": seed, "accuracy": accuracy, "strength": strength, "pixel_accuracy": on_pixels}
+
+
+def _softmax(
+    train_values: NDArray[np.float32],
+    test_values: NDArray[np.float32],
+    train: LabelledImages,
+    test: LabelledImages,
+) -> tuple[float, float]:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import cross_val_score
+
+    # One scale for all units, so that C means the same for codes and pixels.
+    scale = train_values.std()
+    scaled = train_values / scale
+    scores = {
+        strength: cross_val_score(
+            LogisticRegression(C=strength, max_iter=200), scaled, train.labels, cv=3
+        ).mean()
+        for strength in STRENGTHS
+    }
+    strength = max(scores, key=lambda s: scores[s])
+    probe = LogisticRegression(C=strength, max_iter=400).fit(scaled, train.labels)
+    return float(probe.score(test_values / scale, test.labels)), strength
+
+
+def main() -> None:
+    """Measure one seed and write experiments/outcomes/self-taught-SEED.json."""
+    parser = argparse.ArgumentParser(description="UFLDL self-taught learning with one seed.")
+    parser.add_argument("--seed", type=int, required=True)
+    options = parser.parse_args()
+    outcome = measure(options.seed)
+    folder = find_paths().workspace / "experiments" / "outcomes"
+    write_json(folder / f"self-taught-{options.seed}.json", outcome)
+    print(f"accuracy {outcome['accuracy']:.4f}, on pixels {outcome['pixel_accuracy']:.4f}")
+
+
+if __name__ == "__main__":
+    main()

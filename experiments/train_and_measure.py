@@ -1,0 +1,93 @@
+"""One preset or overlay, one seed: preprocess, train and evaluate, as the pipeline does it.
+
+    python -m experiments.train_and_measure presets/k-sparse.yaml --seed 1
+
+The stages run in a folder of their own below experiments/work, on the data that `download` brought;
+the run goes into the MLflow experiment `rhobeta-reproductions`. What they measured becomes
+experiments/outcomes/NAME-SEED.json.
+"""
+
+import argparse
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from ruamel.yaml import YAML
+
+from rhobeta.data.batches import pixels_of
+from rhobeta.data.splits import read_manifest, read_split
+from rhobeta.files import read_json, write_json
+from rhobeta.metrics.truncation import truncated_mse
+from rhobeta.model.weights import model_from_bytes
+from rhobeta.params import check_params, read_yaml
+from rhobeta.paths import Paths, find_paths
+from rhobeta.presets import read_preset
+from rhobeta.stages import evaluate, preprocess, train
+
+KEPT_UNITS = (5, 10, 25, 50)
+"""Numbers of most active units that are left in a code to measure what they alone reconstruct."""
+
+
+def measure(preset: Path, seed: int) -> dict[str, Any]:
+    """Run the stages and gather the outcome: parameters, metrics, and truncated reconstructions."""
+    root = find_paths()
+    overlay = read_preset(preset.parent, preset.stem)
+    values = read_yaml(root.params)
+    for path, value in overlay.items():
+        section, _, key = path.partition(".")
+        values[section][key] = value
+    values["training"]["seed"] = seed
+    values["evaluate"]["uses"] = []
+    values["runtime"]["experiment"] = "rhobeta-reproductions"
+    params = check_params(values, where=f"params.yaml with {preset}")
+
+    work = root.workspace / "experiments" / "work" / f"{preset.stem}-{seed}"
+    shutil.rmtree(work, ignore_errors=True)
+    (work / "data").mkdir(parents=True)
+    (work / "data" / "raw").symlink_to(root.raw_data)
+    with (work / "params.yaml").open("w") as file:
+        YAML(typ="safe").dump(values, file)
+    paths = Paths(workspace=work, store_root=root.store_root)
+    for stage in (preprocess, train, evaluate):
+        stage.run(params, paths)
+    outcome = {
+        "seed": seed,
+        "parameters": overlay,
+        "last_epoch": _last_epoch(paths),
+        "metrics": read_json(paths.metrics, made_by="rhobeta evaluate"),
+        "truncated_mse": _truncated(paths),
+    }
+    shutil.rmtree(work)
+    return outcome
+
+
+def _last_epoch(paths: Paths) -> dict[str, float]:
+    with paths.history.open(encoding="utf-8") as file:
+        return {name: float(value) for name, value in list(csv.DictReader(file))[-1].items()}
+
+
+def _truncated(paths: Paths) -> dict[str, float]:
+    model = model_from_bytes(paths.model.read_bytes(), name=str(paths.model)).model
+    manifest = read_manifest(paths.splits)
+    x = torch.from_numpy(pixels_of(read_split(paths.splits, "test", manifest).images))
+    units = model.architecture.units
+    return {str(kept): truncated_mse(model, x, kept) for kept in KEPT_UNITS if kept <= units}
+
+
+def main() -> None:
+    """Measure what the command line names and write the outcome."""
+    parser = argparse.ArgumentParser(description="Train and measure one preset with one seed.")
+    parser.add_argument("preset", type=Path, help="a parameter overlay, such as presets/NAME.yaml")
+    parser.add_argument("--seed", type=int, required=True)
+    options = parser.parse_args()
+    outcome = measure(options.preset, options.seed)
+    name = f"{options.preset.stem}-{options.seed}.json"
+    write_json(find_paths().workspace / "experiments" / "outcomes" / name, outcome)
+    print(json.dumps(outcome["metrics"]["reconstruction"]))
+
+
+if __name__ == "__main__":
+    main()
