@@ -29,12 +29,17 @@ class PrincipalComponents:
 
         The covariance is summed in float64, divided by the number of images.
         """
+        from threadpoolctl import threadpool_limits
+
         mean = images.mean(0, dtype=np.float64)
         covariance = np.zeros((len(mean), len(mean)))
-        for start in range(0, len(images), _PIECE):
-            centred = images[start : start + _PIECE] - mean
-            covariance += centred.T @ centred
-        variances, axes = np.linalg.eigh(covariance / len(images))
+        # One thread: a second hardly helps, and where another process wants its core, waiting for
+        # it makes this several times slower.
+        with threadpool_limits(1):
+            for start in range(0, len(images), _PIECE):
+                centred = images[start : start + _PIECE] - mean
+                covariance += centred.T @ centred
+            variances, axes = np.linalg.eigh(covariance / len(images))
         kept = min(images.shape)
         # eigh sorts ascending; rounding leaves tiny negative values where there is no variance.
         return cls(mean, axes[:, ::-1][:, :kept].copy(), variances[::-1][:kept].clip(0))
