@@ -3,8 +3,9 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from helpers import (
 from rhobeta.cli import main
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.paths import Paths
+from rhobeta.registry import CODE_ACTIVATIONS, EXTENSIONS, PENALTIES
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -103,6 +105,17 @@ def start_after(snapshots: Path, paths: Paths) -> StartAfter:
 def paths(workspace: Path) -> Paths:
     """The paths of `workspace`."""
     return Paths(workspace=workspace, store_root=workspace)
+
+
+@pytest.fixture
+def clean_registry() -> Iterator[None]:
+    """Forget afterwards what a test registers."""
+    tables: tuple[dict[str, Any], ...] = (CODE_ACTIVATIONS, PENALTIES, EXTENSIONS)
+    before = [dict(table) for table in tables]
+    yield
+    for table, entries in zip(tables, before, strict=True):
+        table.clear()
+        table.update(entries)
 
 
 RunCommand = Callable[..., "subprocess.CompletedProcess[str]"]

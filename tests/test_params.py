@@ -383,6 +383,116 @@ def test_other_pairs_of_penalty_and_activation_are_accepted(kind, code, hidden):
     assert (params.penalty.kind, params.model.code_activation) == (kind, code)
 
 
+@pytest.mark.parametrize("kind", ["kl_poisson", "kl_tutorial"])
+@pytest.mark.parametrize(
+    ("code", "ways_out"),
+    [("tanh", "relu or topk, or penalty.kind kl"), ("identity", "relu or topk")],
+)
+def test_a_kl_of_means_with_a_code_that_can_be_negative_is_refused(kind, code, ways_out):
+    fault = the_fault({"penalty.kind": kind, "model.code_activation": code})
+    assert fault.startswith(f"penalty.kind: found {kind} with model.code_activation {code}: ")
+    assert "codes that are never negative" in fault
+    assert fault.endswith(f"Use model.code_activation {ways_out}")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "meant"),
+    [
+        ("penalty.kind", "kl_poison", "kl_poisson"),
+        ("penalty.kind", "L1_code", "l1_code"),
+        ("model.code_activation", "sigmoyd", "sigmoid"),
+        ("model.code_activation", "topK", "topk"),
+    ],
+)
+def test_a_misspelt_name_is_answered_with_the_known_ones_and_the_nearest(path, value, meant):
+    known = {
+        "penalty.kind": "kl, kl_poisson, kl_tutorial, l1_code, l1_kernel, none",
+        "model.code_activation": "sigmoid, tanh, relu, topk, identity",
+    }[path]
+    assert the_fault({path: value}) == (
+        f"{path}: found {value!r}, allowed: {known}. Did you mean {meant}?"
+    )
+
+
+def test_a_name_that_is_near_none_is_answered_with_the_known_ones():
+    assert "Did you mean" not in the_fault({"penalty.kind": "zzzz"})
+
+
+TOPK = {"model.code_activation": "topk", "penalty.kind": "none", "model.hidden_sizes": [99, 12]}
+
+
+@pytest.mark.parametrize(("k", "start"), [(13, 13), (4, 13), (5, 4), (64, 128)])
+def test_a_k_that_does_not_fit_the_code_is_refused(k, start):
+    assert the_fault(TOPK | {"topk.k": k, "topk.start": start}) == (
+        f"topk: found k {k} and start {start} with 12 units in the code, allowed: k at most start,"
+        " start at most the units"
+    )
+
+
+@pytest.mark.parametrize(("k", "start"), [(12, 12), (1, 12), (4, 4)])
+def test_a_k_that_fits_the_code_is_accepted(k, start):
+    accepted(TOPK | {"topk.k": k, "topk.start": start})
+
+
+def test_k_is_no_matter_to_other_codes():
+    accepted({"topk.k": 8, "topk.start": 4, "model.hidden_sizes": [2]})
+
+
+def test_cross_entropy_needs_outputs_that_are_probabilities():
+    bce = {"training.pixel_loss": "bce"}
+    assert the_fault(bce | {"model.output_activation": "identity"}) == (
+        "training.pixel_loss: found bce with model.output_activation identity, allowed: sigmoid,"
+        " whose outputs are in (0, 1)"
+    )
+    accepted(bce)
+
+
+def test_without_validation_images_there_is_no_best_epoch_to_keep():
+    nothing = {"data.validation_fraction": 0}
+    assert the_fault(nothing) == (
+        "training.keep: found best with data.validation_fraction 0, allowed: last, since no image"
+        " is left to tell the best epoch by"
+    )
+    accepted(nothing | {"training.keep": "last"})
+    accepted({"training.keep": "last"})
+
+
+EXTENSION = """
+from rhobeta.registry import code_activation, penalty
+
+@code_activation("half", low=0, high=0.5)
+def half(z):
+    return z.sigmoid() / 2
+
+@penalty("half_l1", on="code", formula="half the sum")
+def half_l1(code):
+    return code.abs().sum(1) / 2
+"""
+
+
+@pytest.mark.usefixtures("clean_registry")
+def test_names_of_extensions_beside_the_file_are_accepted_and_offered(tmp_path):
+    with pytest.raises(RhobetaError, match="found 'half'"):
+        load_params(edited(tmp_path, "model.code_activation", "half"))
+    (tmp_path / "extensions").mkdir()
+    (tmp_path / "extensions" / "mine.py").write_text(EXTENSION)
+    assert load_params(tmp_path / "params.yaml").model.code_activation == "half"
+    assert load_params(edited(tmp_path, "penalty.kind", "half_l1")).penalty.kind == "half_l1"
+    assert the_fault({"penalty.kind": "half_11"}).endswith(
+        "l1_kernel, none, half_l1. Did you mean half_l1?"
+    )
+    assert the_fault({"penalty.kind": None}).endswith("l1_kernel, none, half_l1")
+    assert "half" in schema_leaves()["model.code_activation"]["enum"]
+
+
+@pytest.mark.usefixtures("clean_registry")
+def test_a_broken_extension_is_named_before_the_parameters_are_checked(tmp_path):
+    (tmp_path / "extensions").mkdir()
+    (tmp_path / "extensions" / "mine.py").write_text("nonsense\n")
+    with pytest.raises(RhobetaError, match=r"extensions/mine\.py .*NameError"):
+        load_params(edited(tmp_path, "penalty.rho", "7"))
+
+
 @pytest.mark.parametrize(("section", "name"), [path.split(".") for path in shipped_leaves()])
 def test_parameters_cannot_be_changed(section, name):
     params = accepted({})

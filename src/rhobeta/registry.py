@@ -128,16 +128,18 @@ def penalty(name: str, *, on: PenaltyInput, formula: str) -> Callable[[_Function
 def misfit(penalty_name: str, activation_name: str) -> str | None:
     """Why a penalty cannot be used on a code, or None where it can."""
     chosen, code = PENALTIES[penalty_name], CODE_ACTIVATIONS[activation_name]
+    named = f"{'an' if activation_name[:1] in set('aeiou') else 'a'} {activation_name} code"
     if chosen.on == "probability" and not code.bounded:
         fitting = [name for name, other in CODE_ACTIVATIONS.items() if other.bounded]
         return (
-            f"its KL needs a mean activation in (0, 1); the mean of a {activation_name} code can"
-            " leave that interval, where the KL is undefined (NaN). Use model.code_activation"
-            f" {' or '.join(fitting)}, or penalty.kind kl_poisson, which is defined there"
+            f"its KL needs a mean activation in (0, 1); the mean of {named} can leave that"
+            " interval, where the KL is undefined (NaN)."
+            f" Use model.code_activation {' or '.join(fitting)}"
+            + (", or penalty.kind kl_poisson, which is defined there" if code.low >= 0 else "")
         )
     if chosen.on == "mean" and code.low < 0:
         return (
-            f"it is defined on codes that are never negative, and a {activation_name} code can be."
+            f"it is defined on codes that are never negative, and {named} can be."
             " Use model.code_activation relu or topk"
             + (", or penalty.kind kl" if code.bounded else "")
         )

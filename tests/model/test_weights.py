@@ -98,6 +98,40 @@ def test_weights_and_description_come_back_bit_for_bit(
     assert model_to_bytes(saved.model, saved.description) == saved.content
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"tied_weights": True}, {"code_activation": "topk", "k": 2, "tied_weights": True}],
+    ids=["tied", "tied topk"],
+)
+def test_tied_and_topk_models_come_back_as_they_were(changes: dict[str, Any]) -> None:
+    model = Autoencoder(architecture(**changes), seed=9)
+    whole = model_to_bytes(model, description(model.architecture))
+    assert "decoder.0.weight" not in load(whole)
+    saved = model_from_bytes(whole, name="it")
+    assert saved.model.architecture == model.architecture
+    x = torch.rand(5, 6, generator=torch.Generator().manual_seed(0))
+    for found, expected in zip(saved.model(x), model(x), strict=True):
+        assert torch.equal(found, expected)
+    with torch.no_grad():
+        saved.model.encoder[1].weight += 1
+    assert torch.equal(saved.model.decoder[0].weight, saved.model.encoder[1].weight.T)
+    assert model_to_bytes(model, description(model.architecture)) == whole
+
+
+def test_weights_of_a_model_that_is_not_tied_are_refused_under_a_tied_description() -> None:
+    assert "decoder.0.weight" in refused(with_description(with_architecture(tied_weights=True)))
+
+
+def test_a_model_of_an_extension_that_is_not_there_names_it_and_where_it_belongs() -> None:
+    unknown = refused(with_description(with_architecture(code_activation="softsign")))
+    assert "'softsign'" in unknown
+    assert "extensions/" in unknown
+    parameters = PARAMETERS | {"penalty.kind": "hellinger"}
+    unknown = refused(with_description(json.dumps(described(parameters=parameters))))
+    assert "'hellinger'" in unknown
+    assert "extensions/" in unknown
+
+
 def test_identity_is_the_digest_of_the_bytes() -> None:
     saved = model_from_bytes(content(), name="it")
     assert saved.sha256 == hashlib.sha256(content()).hexdigest()
@@ -245,6 +279,11 @@ OTHER_DESCRIPTIONS = {
     "architecture null": json.dumps(described(architecture=None)),
     "architecture a list": json.dumps(described(architecture=[])),
     "architecture empty": json.dumps(described(architecture={})),
+    "topk without k": with_architecture(code_activation="topk"),
+    "k without topk": with_architecture(k=2),
+    "no penalty kind": json.dumps(described(parameters={})),
+    "unknown penalty": json.dumps(described(parameters={"penalty.kind": "l3"})),
+    "rho missing": json.dumps(described(parameters={"penalty.kind": "kl_poisson"})),
     "sizes a number": with_architecture(hidden_sizes=3),
     "sizes empty": with_architecture(hidden_sizes=[]),
     "sizes broken": with_architecture(hidden_sizes=[3.0]),

@@ -230,6 +230,67 @@ def test_training_that_diverges_writes_no_model_and_its_run_is_marked(
     assert "diverged" in run.data.tags["rhobeta.error"]
 
 
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"model.code_activation": "relu"},
+            ("penalty.kind: found kl with model.code_activation relu", "kl_poisson"),
+        ),
+        (
+            {"penalty.kind": "kl_poisson", "model.code_activation": "identity"},
+            ("penalty.kind: found kl_poisson", "never negative", "relu or topk"),
+        ),
+        (
+            {"penalty.kind": "none", "model.code_activation": "topk", "topk.start": 17},
+            ("topk: found k 8 and start 17 with 16 units",),
+        ),
+        (
+            {"training.pixel_loss": "bce", "model.output_activation": "identity"},
+            ("training.pixel_loss: found bce", "allowed: sigmoid"),
+        ),
+        ({"data.validation_fraction": 0}, ("training.keep: found best", "allowed: last")),
+        ({"penalty.kind": "kl_poison"}, ("penalty.kind: found 'kl_poison'", "mean kl_poisson?")),
+    ],
+    ids=lambda value: "" if isinstance(value, tuple) else " ".join(value),
+)
+def test_what_does_not_fit_together_is_refused_before_any_work(
+    paths: Paths, capsys: pytest.CaptureFixture[str], changes: dict, expected: tuple[str, ...]
+) -> None:
+    write_params(paths.workspace, QUICK | changes)
+    for stage in ("download", "train"):
+        _refused(capsys, stage, "params.yaml is refused", *expected)
+    assert not paths.raw_data.exists()
+    assert not paths.store.exists()
+
+
+def test_a_tutorials_kl_that_its_mean_has_left_is_explained_and_writes_no_model(
+    paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_after("preprocess")
+    write_params(
+        paths.workspace,
+        QUICK | {"penalty.kind": "kl_tutorial", "model.code_activation": "relu",
+                 "penalty.beta": 0, "training.learning_rate": 0.1},
+    )  # fmt: skip
+    _refused(capsys, "train", "diverged", "penalty.kind kl_tutorial takes", "kl_poisson")
+    assert not paths.model.exists()
+
+
+def test_misfits_and_broken_extensions_are_refused_by_the_command(paths: Paths, rhobeta) -> None:
+    write_params(paths.workspace, QUICK | {"model.code_activation": "topk"})
+    refused = rhobeta("train")
+    assert refused.returncode == 1
+    assert "penalty.kind: found kl with model.code_activation topk" in refused.stderr
+    (paths.workspace / "extensions" / "mine.py").write_text("import no_such_module_at_all\n")
+    refused = rhobeta("train")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("rhobeta train: extensions/mine.py cannot be imported")
+    assert "no_such_module_at_all" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not paths.store.exists()
+
+
 def test_a_folder_for_runs_that_cannot_be_written_is_refused_before_work(
     paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str]
 ) -> None:

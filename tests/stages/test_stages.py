@@ -317,8 +317,16 @@ def test_uncommitted_code_is_recorded_with_the_run(paths: Paths) -> None:
         {"model.code_activation": "tanh", "model.hidden_sizes": [32, 8]},
         {"model.code_activation": "relu", "penalty.kind": "none"},
         {"data.classes": [3, 7]},
+        {"model.code_activation": "relu", "penalty.kind": "l1_code", "training.pixel_loss": "bce"},
+        {
+            "model.code_activation": "topk",
+            "model.tied_weights": True,
+            "penalty.kind": "none",
+            "topk.k": 4,
+            "topk.start": 8,
+        },
     ],
-    ids=["deep tanh", "plain relu", "two classes"],
+    ids=["deep tanh", "plain relu", "two classes", "relu with L1", "tied topk"],
 )
 def test_other_models_and_data_go_through_all_stages(paths: Paths, changes: dict) -> None:
     write_params(paths.workspace, QUICK | changes)
@@ -326,6 +334,65 @@ def test_other_models_and_data_go_through_all_stages(paths: Paths, changes: dict
         assert main([stage]) == 0
     metrics = json.loads(paths.metrics.read_text())
     assert ("rho_target" in metrics["sparsity"]) is ("penalty.kind" not in changes)
+    saved = model_from_bytes(paths.model.read_bytes(), name="model")
+    for name, value in changes.items():
+        assert saved.description.parameters[name] == value
+    if "topk.k" in changes:
+        assert 0 < metrics["sparsity"]["l0@0.1"] <= 4
+
+
+def test_without_validation_images_all_stages_run_on_what_training_knows(paths: Paths) -> None:
+    write_params(paths.workspace, QUICK | {"data.validation_fraction": 0, "training.keep": "last"})
+    for stage in STAGES:
+        assert main([stage]) == 0
+    manifest = read_manifest(paths.splits)
+    assert len(read_split(paths.splits, "train", manifest).labels) == 600
+    assert len(read_split(paths.splits, "validation", manifest).labels) == 0
+
+    rows = list(csv.DictReader(paths.history.open()))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert not [name for name in rows[0] if name.startswith("validation")]
+    saved = model_from_bytes(paths.model.read_bytes(), name="model")
+    assert saved.description.best_epoch == 2
+    assert saved.description.best_loss == pytest.approx(float(rows[-1]["train_loss"]), rel=1e-6)
+    assert "learning_curves.png" in {path.name for path in paths.figures.iterdir()}
+    assert "Weights of epoch 2 of 2" in paths.report.read_text()
+
+    (run,) = _runs(paths)
+    assert run.info.status == "FINISHED"
+    contexts = [
+        tag.value
+        for data_set in run.inputs.dataset_inputs
+        for tag in data_set.tags
+        if tag.key == "mlflow.data.context"
+    ]
+    assert sorted(contexts) == ["evaluation", "training"]
+    assert not [name for name in run.data.metrics if name.startswith(("validation/", "best/"))]
+    assert {"train/loss", "test/mse"} <= set(run.data.metrics)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        # 540 images in a batch, and rho 0.01 of them.
+        ({"training.batch_size": 5000, "penalty.rho": 0.01}, "images of a batch is 5.4"),
+        ({"training.batch_size": 5000, "penalty.rho": 0.05}, None),
+    ],
+)
+def test_who_trains_is_told_where_the_penalty_is_that_of_a_running_mean(
+    paths: Paths,
+    start_after: StartAfter,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict,
+    told: str | None,
+) -> None:
+    start_after("preprocess")
+    write_params(paths.workspace, QUICK | changes | {"training.epochs": 1})
+    capsys.readouterr()
+    assert main(["train"]) == 0
+    notes = [line for line in capsys.readouterr().out.splitlines() if "running mean" in line]
+    assert len(notes) == (told is not None)
+    assert told is None or told in notes[0]
 
 
 def test_summary_says_what_came_out_and_where_it_is(
