@@ -8,6 +8,7 @@ docs/traps.md explains the traps and quotes the tables.
 """
 
 import argparse
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -132,8 +133,10 @@ def measure(data: Data, run: Run) -> Result:
     try:
         model = train(data, run)
     except RhobetaError as error:
-        reason = str(error).partition("\n")[0].rstrip(".")
-        return Result(None, [run.name, reason, *["-"] * (len(HEADER) - 2)])
+        diverged = re.search(r"diverged: (in epoch \d+) .*not finite", str(error))
+        if diverged is None:
+            raise
+        return Result(None, [run.name, f"NaN {diverged[1]}", *["-"] * (len(HEADER) - 2)])
     encoded = encode_images(model, data.test_pixels)
     quality = ReconstructionAccumulator(data.mean_image)
     quality.update(torch.from_numpy(data.test_pixels), torch.from_numpy(encoded.reconstruction))
