@@ -29,10 +29,10 @@ CLAIMS = {
 }
 HEAD = """# Reproductions of published results
 
-Ours is mean ± standard deviation over {count} seeds of initial weights and order of images, on test
-images by which nothing was chosen. `dvc repro experiments/dvc.yaml` makes this page, its figure and the
-outcomes in `experiments/outcomes` anew; each training is a run in the MLflow experiment
-`rhobeta-reproductions`.
+Ours is mean ± standard deviation over {count} seeds of initial weights and order of images, on
+test images by which nothing was chosen. `dvc repro experiments/dvc.yaml` makes this page, its
+figure and the outcomes in `experiments/outcomes` anew; each training is a run in the MLflow
+experiment `rhobeta-reproductions`.
 """
 
 
@@ -41,8 +41,14 @@ def main() -> None:
     from experiments.figure import draw
 
     folder = find_paths().workspace / "experiments"
+    write_text(folder / "results.md", page(folder))
+    draw(folder / "outcomes", folder / "results.png")
+
+
+def page(folder: Path) -> str:
+    """The page, from the outcomes and the notes in `folder`."""
     outcomes = folder / "outcomes"
-    page = [
+    parts = [
         HEAD.format(count=len(SEEDS)),
         "## Published numbers\n",
         table(("What", "Published", "Ours", "Reached", "Settings"), published_rows(outcomes)),
@@ -53,15 +59,14 @@ def main() -> None:
             ("Units", "Code", "Its own L0", "MSE", "MSE of its 10 or 25 most active", "Dead units"),
             matched_rows(outcomes),
         ),
-        "\n![Test MSE by number of units that speak](results.png)\n",
+        "![Test MSE by number of units that speak](results.png)\n",
         "## The other presets\n",
         table(
             ("Preset", "What it tries", "MSE", "FVU", "Units above 0.1", "Gini", "Linear probe"),
             preset_rows(outcomes),
         ),
     ]
-    write_text(folder / "results.md", "\n".join(page))
-    draw(outcomes, folder / "results.png")
+    return "\n".join(parts)
 
 
 def load(folder: Path, name: str) -> list[Outcome]:

@@ -1,6 +1,6 @@
 """The damage of nine traps of the KL sparsity penalty, measured on MNIST.
 
-    python experiments/traps.py            # splits of data/processed -> experiments/traps.md
+    python -m experiments.traps            # splits of data/processed -> experiments/traps.md
 
 Trains the wrong and the right variant of each, 784-64-784, and measures both on the test split.
 The wrong variants that the package does not have are those of trap_variants.py.
@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from trap_variants import (
+
+from experiments.trap_variants import (
     FVU_VARIANTS,
     RANK_BATCH,
     RHO,
@@ -27,7 +28,6 @@ from trap_variants import (
     kl_of,
     mean_of_kls,
 )
-
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.data.splits import read_manifest, read_split
@@ -186,7 +186,7 @@ def table(header: Row, rows: Iterable[Row]) -> list[str]:
 
 def split_kl(code: Tensor) -> float:
     """Sum over units of KL(RHO || q), q the mean of all images."""
-    return kl_of(code.double()).sum().item()
+    return float(kl_of(code.double()).sum())
 
 
 def small_batch_bias(data: Data, models: dict[str, Autoencoder]) -> list[str]:
@@ -320,7 +320,7 @@ def report(data: Data) -> str:
         "Variance explained": lambda _: fvu_variants(data, right),
         "Small codes, large decoder": decoder_norms,
     }
-    lines = ["# Damage of nine traps", "", "Written by `python experiments/traps.py`.", ""]
+    lines = ["# Damage of nine traps", "", "Written by `python -m experiments.traps`.", ""]
     for number, (trap, chosen) in enumerate(TRAPS.items(), start=1):
         lines += [f"## {number}. {trap}", ""]
         if chosen:

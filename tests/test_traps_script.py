@@ -21,12 +21,9 @@ def script() -> Iterator[ModuleType]:
     """The script; what it registers is taken back."""
     tables = (registry.PENALTIES, registry.CODE_ACTIVATIONS)
     before = [dict(table) for table in tables]
-    folder = str(REPOSITORY / "experiments")
-    sys.path.insert(0, folder)
-    yield importlib.import_module("traps")
-    sys.path.remove(folder)
+    yield importlib.import_module("experiments.traps")
     for name in ("traps", "trap_variants"):
-        del sys.modules[name]
+        del sys.modules[f"experiments.{name}"]
     for table, values in zip(tables, before, strict=True):
         table.clear()
         table.update(values)

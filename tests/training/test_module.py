@@ -227,7 +227,7 @@ def test_revival_leaves_fewer_dead_units(train: LabelledImages, validation: Labe
     def dead(revive: float) -> int:
         optimization = replace(
             OPTIMIZATION,
-            epochs=16,
+            epochs=40,
             schedule="constant",
             weight_decay=0,
             topk=TopK(8, 0.0, revive),
@@ -244,7 +244,7 @@ def test_revival_leaves_fewer_dead_units(train: LabelledImages, validation: Labe
         return int((code <= 0).all(0).sum())
 
     without, with_revival = dead(0.0), dead(1.0)
-    assert without > 60
+    assert without > 25
     assert with_revival < 0.7 * without
 
 

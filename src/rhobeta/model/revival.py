@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from rhobeta.model.activations import topk
 from rhobeta.model.autoencoder import Autoencoder, Output
 
 
@@ -21,7 +20,11 @@ def revival_loss(
 
     `silent` says which units are (shape: [units], bool); `x` are the images ([batch, pixels]).
     """
-    tried = topk(output.pre_activation.masked_fill(~silent, 0), units)
+    silent_only = output.pre_activation.masked_fill(~silent, -torch.inf)
+    values, places = torch.topk(silent_only, min(units, silent.numel()), dim=1, sorted=False)
+    # Not rectified: most silent units are below zero for every image, where a ReLU has no gradient.
+    values = values.masked_fill(values.isinf(), 0)
+    tried = torch.zeros_like(output.code).scatter(1, places, values)
     return mse_loss(model.decode(output.code.detach() + tried), x)
 
 
