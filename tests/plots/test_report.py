@@ -16,6 +16,7 @@ from rhobeta.model.weights import (
     model_from_bytes,
     model_to_bytes,
 )
+from rhobeta.plots.introduction import introduction
 from rhobeta.plots.plain_words import plain_words
 from rhobeta.plots.report import SECTIONS, USE_SECTIONS, render_report
 from rhobeta.plots.results import result_rows
@@ -58,6 +59,8 @@ def saved_model(**changes: Any) -> SavedModel:
         "penalty.beta": 0.5,
         "training.epochs": 40,
         "training.learning_rate": 0.00625,
+        "training.pixel_loss": "mse",
+        "topk.k": 8,
     }
     described = ModelDescription(
         architecture, parameters | changes, "cd" * 32, best_epoch=23, best_loss=0.1
@@ -272,8 +275,33 @@ def test_the_model_is_introduced(figures: dict[str, Path]) -> None:
 
 def test_a_model_without_a_penalty_is_introduced_without_one(figures: dict[str, Path]) -> None:
     page = Page(report(figures, **{"penalty.kind": "none"}))
-    assert "A tanh code without a sparsity penalty." in page.text
+    assert "A tanh code without a sparsity penalty" in page.text
     assert "Kullback-Leibler" not in page.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"penalty.kind": "kl_poisson", "model.code_activation": "relu"},
+            "A relu code held to a mean activation of rho = 0.07 by the penalty kl_poisson (sum"
+            " over units of rho log(rho / q) - rho + q), of weight beta = 0.5 beside the"
+            " pixel-mean squared error.",
+        ),
+        (
+            {"penalty.kind": "l1_kernel", "training.pixel_loss": "bce"},
+            "A tanh code with the penalty l1_kernel (sum over weights of |w|), of weight beta = 0.5"
+            " beside the pixel-mean binary cross-entropy.",
+        ),
+        (
+            {"penalty.kind": "none", "model.code_activation": "topk"},
+            "A topk code in which the 8 largest units speak, without a sparsity penalty, trained"
+            " on the pixel-mean squared error.",
+        ),
+    ],
+)
+def test_other_codes_and_penalties_are_introduced(changes: dict[str, Any], sentence: str) -> None:
+    assert introduction(saved_model(**changes)) == sentence
 
 
 def test_what_made_the_model_is_told(figures: dict[str, Path]) -> None:

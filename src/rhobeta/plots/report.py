@@ -6,8 +6,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from rhobeta.model.objective import ng_beta
 from rhobeta.model.weights import SavedModel
+from rhobeta.plots.introduction import introduction
 from rhobeta.plots.pages import png_source, render_page
 from rhobeta.plots.plain_words import plain_words
 from rhobeta.plots.results import Row, result_rows
@@ -40,8 +40,8 @@ SECTIONS = (
     Section(
         "unit_activity",
         "How busy each unit is",
-        "The penalty pulls every bar towards the dashed line. Bars of zero are dead units; a few"
-        " tall ones carry what most images share.",
+        "Where there is a target, the dashed line, the penalty pulls every bar towards it. Bars of"
+        " zero are dead units; a few tall ones carry what most images share.",
     ),
     Section(
         "activity",
@@ -87,9 +87,9 @@ USE_SECTIONS = {
     "denoising": Section(
         "denoising",
         "Removing noise",
-        "Noisy images go through a model that never saw noise. It is of use where its line lies"
-        " above that of the Wiener filter, the best linear one; it can hardly rise above the dotted"
-        " line, its quality on clean images.",
+        "Noisy images go through the model, which saw noise before only if training.noise asked"
+        " for it. It is of use where its line lies above that of the Wiener filter, the best linear"
+        " one; it can hardly rise above the dotted line, its quality on clean images.",
     ),
     "anomaly": Section(
         "anomaly",
@@ -114,12 +114,10 @@ def render_report(
     figures: Mapping[str, Path],
 ) -> str:
     """The report of a model, its metrics and its figures (PNG files by name) as HTML."""
-    parameters = saved.description.parameters
     return render_page(
         "report.html.j2",
         saved,
-        penalised=saved.rho is not None,
-        ng_beta=ng_beta(float(parameters["penalty.beta"]), saved.model.architecture.pixels),
+        introduction=introduction(saved),
         plain_words=plain_words(metrics),
         unscored=unscored_uses(metrics),
         rows=result_rows(metrics),
