@@ -169,8 +169,8 @@ def test_a_model_of_other_data_is_refused(
     ("changes", "expected"),
     [
         (
-            {"evaluate.few_labels": [5, 1000]},
-            ["evaluate.few_labels: found [5, 1000]", "only 54 images of class 0", "at most 54"],
+            {"evaluate.few_labels": [100, 1000]},
+            ["evaluate.few_labels: found [100, 1000]", "only 54 images of class 0", "at most 54"],
         ),
         (
             {"evaluate.normal_classes": [3, 77]},

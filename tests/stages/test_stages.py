@@ -170,12 +170,16 @@ def test_without_uses_there_is_a_report_without_them(
     paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str]
 ) -> None:
     start_after("train")
-    write_params(paths.workspace, QUICK | {"evaluate.uses": ["few_labels"]})
+    fitting_and_not = {"evaluate.few_labels": [20, 10_000]}
+    write_params(paths.workspace, QUICK | fitting_and_not | {"evaluate.uses": ["few_labels"]})
     for stage in STAGES[3:]:
         assert main([stage]) == 0
     figures = {path.stem for path in paths.figures.iterdir()}
     assert "few_labels" in figures
     assert not {"sparse_probe", "denoising", "anomaly", "rate_distortion"} & figures
+    assert "few_labels 10000 is not scored" in capsys.readouterr().out
+    scored = json.loads(paths.metrics.read_text())["few_labels"]
+    assert scored.keys() == {"code@20", "pca@20", "pixels@20"}
     write_params(paths.workspace, QUICK | {"evaluate.uses": []})
     for stage in STAGES[3:]:
         assert main([stage]) == 0

@@ -103,9 +103,10 @@ def run(params: Params, paths: Paths) -> None:
         "pca_probe": probes["code"] > probes["pca"],
     }
     curves: dict[str, list[RatePoint]] = {}
+    of_uses = use_settings(settings, manifest)
     for use in settings.uses:
         print(f"scoring a use: {use.replace('_', ' ')}", flush=True)
-        scores = score_use(use, material, use_settings(settings))
+        scores = score_use(use, material, of_uses)
         metrics[use] = scores.metrics
         beats |= scores.beats
         curves |= scores.curves

@@ -7,11 +7,20 @@ from rhobeta.param_sections import EvaluateParams
 from rhobeta.params import fault_of_normal_classes
 
 
-def use_settings(params: EvaluateParams) -> UseSettings:
-    """The parameters that the uses take."""
+def use_settings(params: EvaluateParams, manifest: Manifest) -> UseSettings:
+    """The parameters that the uses take.
+
+    Numbers of labels that the smallest class does not have are left out, and that is said: the
+    defaults are for data sets of tens of thousands of images.
+    """
+    most = min(manifest.splits["train"]["per_class"].values())
+    few_labels = [count for count in params.few_labels if count <= most]
+    if "few_labels" in params.uses and len(few_labels) < len(params.few_labels):
+        left_out = ", ".join(str(count) for count in params.few_labels if count > most)
+        print(f"note: the smallest class has {most} images; few_labels {left_out} is not scored")
     return UseSettings(
         sparse_probe_units=params.sparse_probe_units,
-        few_labels=params.few_labels,
+        few_labels=few_labels,
         noise=params.noise,
         normal_classes=params.normal_classes,
         seed=params.seed,
@@ -23,9 +32,9 @@ def use_settings(params: EvaluateParams) -> UseSettings:
 def require_scorable(params: EvaluateParams, manifest: Manifest) -> None:
     """Refuse uses that the data cannot be scored on.
 
-    Raises `RhobetaError` for more labels of each class than the smallest class has, for normal
-    classes that the data does not have or that are all it has, and where the test split holds
-    normal images alone, or none.
+    Raises `RhobetaError` where the smallest class has fewer images than the least of few_labels,
+    for normal classes that the data does not have or that are all it has, and where the test split
+    holds normal images alone, or none.
     """
     faults = [
         _fault_of_few_labels(params, manifest) if "few_labels" in params.uses else None,
@@ -38,8 +47,8 @@ def require_scorable(params: EvaluateParams, manifest: Manifest) -> None:
 def _fault_of_few_labels(params: EvaluateParams, manifest: Manifest) -> str | None:
     sizes: dict[str, int] = manifest.splits["train"]["per_class"]
     smallest = min(sizes, key=lambda label: sizes[label])
-    most, allowed = params.few_labels[-1], sizes[smallest]
-    if most <= allowed:
+    least, allowed = params.few_labels[0], sizes[smallest]
+    if least <= allowed:
         return None
     return (
         f"evaluate.few_labels: found {params.few_labels}, but the training split has only"
