@@ -7,7 +7,7 @@ from pathlib import Path
 from experiments.results import MATCHED, MATCHED_L0, PENALTIES, load
 from rhobeta.plots.style import BLUE, GREEN, GREY, ORANGE, save, style
 
-COLOURS = {"kl": BLUE, "l1": ORANGE, "topk": GREEN, "k": GREEN}
+COLOURS = {"kl": BLUE, "l1": ORANGE, "topk": GREEN}
 
 
 def draw(outcomes: Path, path: Path) -> None:

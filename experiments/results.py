@@ -16,9 +16,9 @@ Outcome = Mapping[str, Any]
 Row = Sequence[str]
 
 SEEDS = (0, 1, 2)
-MATCHED = {64: ("kl-64", "l1-64", "topk-64"), 1000: ("kl-1000", "l1-1000", "k-sparse")}
+MATCHED = {64: ("kl-64", "l1-64", "topk-64"), 1000: ("kl-1000", "l1-1000", "topk-1000")}
 MATCHED_L0 = {64: "10", 1000: "25"}
-PENALTIES = {"kl": "KL, sigmoid", "l1": "L1, ReLU", "topk": "TopK", "k": "TopK"}
+PENALTIES = {"kl": "KL, sigmoid", "l1": "L1, ReLU", "topk": "TopK"}
 CLAIMS = {
     "blog-plain-deep": "no penalty: sparse by ReLU alone?",
     "blog-kl-deep": "beta 3 on a mean over pixels",
@@ -60,7 +60,7 @@ def page(folder: Path) -> str:
             matched_rows(outcomes),
         ),
         "![Test MSE by number of units that speak](results.png)\n",
-        "## The other presets\n",
+        "## The other presets, one seed each\n",
         table(
             ("Preset", "What it tries", "MSE", "FVU", "Units above 0.1", "Gini", "Linear probe"),
             preset_rows(outcomes),
@@ -70,8 +70,8 @@ def page(folder: Path) -> str:
 
 
 def load(folder: Path, name: str) -> list[Outcome]:
-    """The outcomes of all seeds of one experiment."""
-    return [json.loads((folder / f"{name}-{seed}.json").read_text()) for seed in SEEDS]
+    """The outcomes of one experiment, by seed."""
+    return [json.loads(path.read_text()) for path in sorted(folder.glob(f"{name}-[0-9].json"))]
 
 
 def published_rows(folder: Path) -> list[Row]:
@@ -171,12 +171,16 @@ def table(header: Row, rows: Sequence[Row]) -> str:
 
 
 def spread(values: Sequence[float], form: str) -> str:
-    """Mean and standard deviation in the format `form`."""
+    """Mean and standard deviation in the format `form`; the value itself where it is one."""
+    if len(values) == 1:
+        return f"{values[0]:{form}}"
     return f"{statistics.mean(values):{form}} ± {statistics.stdev(values):{form}}"
 
 
 def percent(values: Sequence[float]) -> str:
-    """Mean and standard deviation of shares, in percent."""
+    """Mean and standard deviation of shares, in percent; the value itself where it is one."""
+    if len(values) == 1:
+        return f"{100 * values[0]:.2f} %"
     return f"{100 * statistics.mean(values):.2f} ± {100 * statistics.stdev(values):.2f} %"
 
 

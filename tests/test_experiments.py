@@ -22,7 +22,8 @@ def test_overlays_set_all_that_makes_a_model_and_fit(name: str) -> None:
 
 
 def test_the_matrix_runs_every_preset_and_overlay_with_three_seeds() -> None:
-    assert sorted(STAGES["preset"]["matrix"]["name"]) == preset_names(REPOSITORY / "presets")
+    run = STAGES["preset"]["matrix"]["name"] + STAGES["recipe"]["matrix"]["name"]
+    assert sorted(run) == preset_names(REPOSITORY / "presets")
     assert sorted(STAGES["matched"]["matrix"]["name"]) == preset_names(FOLDER / "overlays")
     for stage in ("preset", "matched", "self_taught"):
         assert STAGES[stage]["matrix"]["seed"] == list(results.SEEDS)
@@ -38,6 +39,8 @@ def test_what_the_stages_depend_on_exists() -> None:
 def test_means_and_deviations_by_hand() -> None:
     assert results.spread([1.0, 2.0, 3.0], ".1f") == "2.0 ± 1.0"
     assert results.percent([0.5, 0.52, 0.54]) == "52.00 ± 2.00 %"
+    assert results.spread([2.5], ".1f") == "2.5"
+    assert results.percent([0.5]) == "50.00 %"
 
 
 def test_a_value_is_near_where_every_seed_is() -> None:
