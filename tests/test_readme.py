@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 from helpers import REPOSITORY, shipped_values, with_changes
 from rhobeta.params import check_params, flatten
 from rhobeta.plots.results import result_rows
+from rhobeta.presets import preset_names
 
 README = (REPOSITORY / "README.md").read_text()
 BLOCKS = [
@@ -52,7 +53,13 @@ def test_every_command_exists(command: str) -> None:
         checked = [*words[:2], "--help"]
     page = subprocess.run(checked, cwd=REPOSITORY, capture_output=True, text=True, check=True)
     if words[0] == "rhobeta":
-        assert all(option in page.stdout for option in words[2:])
+        assert all(option in page.stdout for option in words[2:] if option.startswith("--"))
+
+
+def test_presets_that_are_named_exist() -> None:
+    named = re.findall(r"--preset (\S+)", README)
+    assert named
+    assert set(named) <= set(preset_names(REPOSITORY / "presets"))
 
 
 def test_parameters_that_are_named_exist_and_their_values_are_allowed() -> None:

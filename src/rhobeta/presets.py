@@ -4,6 +4,7 @@ import difflib
 import subprocess
 import sys
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -55,14 +56,30 @@ def run_preset(params: Path, folder: Path, name: str, arguments: Sequence[str]) 
 
     The preset's values are set with `-S` over the parameter file `params`, after they have been
     checked together. `arguments` go to `dvc exp run` behind them, so that a further `-S` has the
-    last word. Raises `RhobetaError` where the preset is unknown or does not fit.
+    last word. Without a name among them the experiment is called as the preset, with a number
+    behind where that is taken. Raises `RhobetaError` where the preset is unknown or does not fit.
     """
     overlay = read_preset(folder, name)
     overlaid(read_yaml(params), overlay, name=name)
     settings = [f"--set-param={path}={as_override(value)}" for path, value in overlay.items()]
     # -m rather than a command found on PATH: the DVC of this very environment.
     command = [sys.executable, "-m", "dvc", "exp", "run", *settings, *arguments]
+    if not any(word.startswith(("-n", "--name")) for word in arguments):
+        command.append(f"--name={_free_name(params.parent, name)}")
     return subprocess.run(command, cwd=params.parent, check=False).returncode
+
+
+def _free_name(folder: Path, name: str) -> str:
+    listed = subprocess.run(
+        ["git", "for-each-ref", "--format=%(refname)", "refs/exps"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout
+    taken = {reference.rpartition("/")[2] for reference in listed.splitlines()}
+    free = (name if number == 1 else f"{name}-{number}" for number in count(1))
+    return next(candidate for candidate in free if candidate not in taken)
 
 
 def as_override(value: Any) -> str:

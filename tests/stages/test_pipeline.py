@@ -186,3 +186,22 @@ def test_an_experiment_leaves_a_second_run_and_dvc_compares_the_two(clone: Clone
     page = (clone.folder / "plots_page" / "index.html").read_text()
     assert "Loss by epoch" in page
     assert "validation_mse" in page
+
+
+def test_a_preset_runs_as_an_experiment_of_its_name_and_leaves_its_run(clone: Clone) -> None:
+    before = {run.info.run_id for run in clone.runs()}
+    words = ("rhobeta", "run", "--preset", "blog-plain-deep")
+    ran = clone.stages_run_by(*words, "-S", "training.epochs=2", "-S", "visualize.dpi=50")
+    assert ran == ["train", "evaluate", "visualize"]
+    (run,) = [run for run in clone.runs() if run.info.run_id not in before]
+    assert run.data.tags["dvc.exp_name"] == "blog-plain-deep"
+    assert run.data.params["model.hidden_sizes"] == "[128, 64, 32]"
+    assert run.data.params["penalty.kind"] == "none"
+    # What stands behind the preset has the last word; what it leaves alone stays.
+    assert run.data.params["training.epochs"] == "2"
+    assert run.data.params["data.name"] == "own"
+    assert run.info.run_name == "blog-plain-deep: no penalty, own 128-64-32 relu"
+    # Once more, and nothing is trained again: the stages are DVC's.
+    assert clone.stages_run_by(*words, "-S", "training.epochs=2") == []
+    shown = clone.run("dvc", "exp", "list", "--name-only").stdout.split()
+    assert {"blog-plain-deep", "blog-plain-deep-2"} <= set(shown)
