@@ -25,7 +25,11 @@ from rhobeta.model.weights import model_from_bytes
 from rhobeta.params import check_params, read_yaml
 from rhobeta.paths import Paths, find_paths
 from rhobeta.presets import read_preset
+from rhobeta.registry import CODE_ACTIVATIONS, load_extensions
 from rhobeta.stages import evaluate, preprocess, train
+
+DATA = {"name": "mnist", "classes": None, "seed": 0}
+"""What the numbers are of, whatever params.yaml asks for."""
 
 KEPT_UNITS = (5, 10, 25, 50)
 """Numbers of most active units that are left in a code to measure what they alone reconstruct."""
@@ -34,11 +38,13 @@ KEPT_UNITS = (5, 10, 25, 50)
 def measure(preset: Path, seed: int) -> dict[str, Any]:
     """Run the stages and gather the outcome: parameters, metrics, and truncated reconstructions."""
     root = find_paths()
+    load_extensions(root.workspace / "extensions")
     overlay = read_preset(preset.parent, preset.stem)
     values = read_yaml(root.params)
     for path, value in overlay.items():
         section, _, key = path.partition(".")
         values[section][key] = value
+    values["data"] |= DATA
     values["training"]["seed"] = seed
     values["evaluate"]["uses"] = []
     values["runtime"]["experiment"] = "rhobeta-reproductions"
@@ -66,12 +72,16 @@ def measure(preset: Path, seed: int) -> dict[str, Any]:
 
 def _last_epoch(paths: Paths) -> dict[str, float]:
     with paths.history.open(encoding="utf-8") as file:
-        return {name: float(value) for name, value in list(csv.DictReader(file))[-1].items()}
+        last = list(csv.DictReader(file))[-1]
+    return {name: float(value) for name, value in last.items() if value != ""}
 
 
 def _truncated(paths: Paths) -> dict[str, float]:
     model = model_from_bytes(paths.model.read_bytes(), name=str(paths.model)).model
     manifest = read_manifest(paths.splits)
+    if CODE_ACTIVATIONS[model.architecture.code_activation].low < 0:
+        # Such a code rests elsewhere than at 0, and has no units to leave out.
+        return {}
     x = torch.from_numpy(pixels_of(read_split(paths.splits, "test", manifest).images))
     units = model.architecture.units
     return {str(kept): truncated_mse(model, x, kept) for kept in KEPT_UNITS if kept <= units}

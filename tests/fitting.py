@@ -44,8 +44,9 @@ def fitted(
 
 
 def history_of(trained: Trained) -> dict[str, list[float]]:
+    """The columns that hold numbers; those of validation are empty where there was none."""
     rows = list(csv.DictReader(io.StringIO(trained.history_csv)))
-    return {name: [float(row[name]) for row in rows] for name in rows[0]}
+    return {name: [float(row[name]) for row in rows] for name, value in rows[0].items() if value}
 
 
 class Disturb(pl.Callback):

@@ -3,6 +3,7 @@
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -181,3 +182,30 @@ def test_a_file_that_cannot_be_imported_is_named_with_the_reason(
         assert "Mend the file" in message
     assert EXTENSIONS == {}
     assert not [name for name in registry.sys.modules if "faulty" in name]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "logits"),
+    [(1, 1, None), (2, 1, None), (math.nan, 1, None), (0, math.inf, lambda z: z)],
+)
+def test_an_activation_of_no_interval_is_refused(low: float, high: float, logits: Any) -> None:
+    with pytest.raises(RhobetaError, match="'odd' cannot be registered"):
+        registry.code_activation("odd", low=low, high=high, logits=logits)
+    assert "odd" not in registry.CODE_ACTIVATIONS
+
+
+def test_a_penalty_on_something_unknown_is_refused() -> None:
+    with pytest.raises(RhobetaError, match=r"on 'probabilty'; known: probability, mean, code"):
+        registry.penalty("odd", on="probabilty", formula="")  # type: ignore[arg-type]
+
+
+def test_a_file_that_fails_leaves_nothing_registered(tmp_path: Path) -> None:
+    file = tmp_path / "half.py"
+    register = "from rhobeta.registry import penalty\npenalty('half', on='code', formula='')(abs)\n"
+    file.write_text(register + "1 / 0\n")
+    with pytest.raises(RhobetaError, match="ZeroDivisionError"):
+        registry.load_extensions(tmp_path)
+    assert "half" not in registry.PENALTIES
+    file.write_text(register)
+    registry.load_extensions(tmp_path)
+    assert "half" in registry.PENALTIES

@@ -70,7 +70,13 @@ def _dispatch(options: argparse.Namespace) -> int:
         import json
 
         from rhobeta.params import Params
+        from rhobeta.registry import load_extensions
 
+        # Of the project that this is run in, if it is run in one.
+        for folder in (Path.cwd(), *Path.cwd().parents):
+            if (folder / "dvc.yaml").is_file():
+                load_extensions(folder / "extensions")
+                break
         print(json.dumps(Params.model_json_schema(), indent=2))
         return 0
 

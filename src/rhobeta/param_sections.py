@@ -208,7 +208,7 @@ class VisualizeParams(Section):
         description="Test images in the two-dimensional picture."
     )
     filters: Annotated[int, Field(ge=1, le=1024)] = Field(
-        description="Most decoder filters drawn, the most active units first."
+        description="Most decoder filters drawn, and units in the atlas, the most active first."
     )
     dpi: Annotated[int, Field(ge=40, le=600)] = Field(description="Resolution of the PNG figures.")
 

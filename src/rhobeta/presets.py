@@ -56,15 +56,17 @@ def run_preset(params: Path, folder: Path, name: str, arguments: Sequence[str]) 
 
     The preset's values are set with `-S` over the parameter file `params`, after they have been
     checked together. `arguments` go to `dvc exp run` behind them, so that a further `-S` has the
-    last word. Without a name among them the experiment is called as the preset, with a number
-    behind where that is taken. Raises `RhobetaError` where the preset is unknown or does not fit.
+    last word. Unless they name the experiment or queue it, it is called as the preset, with a
+    number behind where that is taken. Raises `RhobetaError` where the preset is unknown or does
+    not fit.
     """
     overlay = read_preset(folder, name)
     overlaid(read_yaml(params), overlay, name=name)
     settings = [f"--set-param={path}={as_override(value)}" for path, value in overlay.items()]
     # -m rather than a command found on PATH: the DVC of this very environment.
     command = [sys.executable, "-m", "dvc", "exp", "run", *settings, *arguments]
-    if not any(word.startswith(("-n", "--name")) for word in arguments):
+    # DVC itself names what is queued, where two may wait under one preset.
+    if not any(word.startswith(("-n", "--name", "--queue")) for word in arguments):
         command.append(f"--name={_free_name(params.parent, name)}")
     return subprocess.run(command, cwd=params.parent, check=False).returncode
 

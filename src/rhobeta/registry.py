@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from rhobeta.errors import RhobetaError
 
@@ -100,8 +100,16 @@ def code_activation(
 
     The code lies in [low, high]. For a bounded one, `logits` gives from z the logits whose sigmoid
     is (a - low) / (high - low); without it the KL takes the logarithm of the mean activity.
-    Raises `RhobetaError` where the name is taken.
+    Raises `RhobetaError` where the name is taken, the interval is none, or logits are given for a
+    code without bounds.
     """
+    entry = CodeActivation("", low, high, logits)
+    if not low < high or (logits is not None and not entry.bounded):
+        raise RhobetaError(
+            f"the code activation {name!r} cannot be registered with low {low}, high {high}"
+            f" and {'no ' if logits is None else ''}logits: low must be below high, and logits"
+            " belong to a code with both bounds."
+        )
 
     def register(function: _Function) -> _Function:
         _add(CODE_ACTIVATIONS, name, CodeActivation(function, low, high, logits))
@@ -115,8 +123,13 @@ def penalty(name: str, *, on: PenaltyInput, formula: str) -> Callable[[_Function
 
     It is called as `function(log_means, rho)`, `function(mean, rho)`, `function(code)` or
     `function(weight)`, as `on` says, and returns one value a unit, a unit, an image or a layer.
-    Raises `RhobetaError` where the name is taken.
+    Raises `RhobetaError` where the name is taken or `on` is unknown.
     """
+    known = [kind for kind in get_args(PenaltyInput) if kind != "nothing"]
+    if on not in known:
+        raise RhobetaError(
+            f"the penalty {name!r} cannot be registered on {on!r}; known: {', '.join(known)}."
+        )
 
     def register(function: _Function) -> _Function:
         _add(PENALTIES, name, Penalty(function, on, formula))
@@ -182,10 +195,16 @@ def _import(path: Path) -> None:
         raise RhobetaError(f"{path} cannot be imported.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    tables: tuple[dict[str, Any], ...] = (CODE_ACTIVATIONS, PENALTIES)
+    before = [dict(table) for table in tables]
     try:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
+        # What it registered before it failed would be in the way of the mended file.
+        for table, entries in zip(tables, before, strict=True):
+            table.clear()
+            table.update(entries)
         raise RhobetaError(
             f"extensions/{path.name} cannot be imported: {type(error).__name__}: {error}\n"
             "Mend the file, or move it out of extensions/."

@@ -376,6 +376,35 @@ def test_a_layer_as_large_as_the_parameters_allow_can_be_described() -> None:
     assert largest.layer_sizes == (65536, 65536)
 
 
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("output", ["identity", "sigmoid"])
+def test_a_centred_start_gives_every_unit_the_same_chance(tied: bool, output: str) -> None:
+    model = Autoencoder(
+        architecture(
+            hidden_sizes=(7,), code_activation="relu", output_activation=output, tied_weights=tied
+        )
+    )
+    mean = images().mean(0)
+    with torch.no_grad():
+        model.center_on(mean.double())
+        z, _, _, rebuilt = model(mean[None])
+    weight = model.encoder[0].weight
+    torch.testing.assert_close(z, torch.zeros(1, 7), rtol=0, atol=1e-6)
+    torch.testing.assert_close(weight.norm(dim=1), torch.ones(7))
+    assert torch.equal(model.decoder[0].weight, weight.T)
+    # The code of the mean image is silent: an identity output is then the mean image itself.
+    if output == "identity":
+        torch.testing.assert_close(rebuilt[0], mean, rtol=0, atol=1e-6)
+    else:
+        assert not model.decoder[0].bias.any()
+
+
+def test_a_deep_network_is_not_centred() -> None:
+    model, untouched = Autoencoder(architecture(), seed=2), Autoencoder(architecture(), seed=2)
+    model.center_on(images().mean(0))
+    assert torch.equal(weights_of(model), weights_of(untouched))
+
+
 def test_an_unknown_activation_is_named_beside_the_known_ones() -> None:
     with pytest.raises(RhobetaError, match=r"'softmax'.*sigmoid, tanh, relu, topk, identity"):
         architecture(code_activation="softmax")

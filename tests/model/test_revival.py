@@ -1,5 +1,6 @@
 """Which units are silent, and the loss that lets them try."""
 
+import pytest
 import torch
 
 from rhobeta.model.autoencoder import Architecture, Autoencoder
@@ -40,13 +41,17 @@ def test_the_loss_by_hand() -> None:
     z, code = output.pre_activation.detach(), output.code.detach().clone()
     for row, values in zip(code, z, strict=True):
         best = max((1, 3, 4), key=lambda unit: values[unit].item())
-        row[best] += max(values[best].item(), 0.0)
+        row[best] += values[best].item()
     expected = (x - torch.sigmoid(model.decoder[0](code))).square().mean()
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
 
 
-def test_its_gradient_reaches_the_encoder_of_silent_units_alone() -> None:
+@pytest.mark.parametrize("shift", [0.0, -50.0])
+def test_its_gradient_reaches_the_encoder_of_silent_units_alone(shift: float) -> None:
     model, x = topk_model()
+    # Units that are below zero for every image are the ones that most need it.
+    with torch.no_grad():
+        model.encoder[0].bias += shift
     silent = torch.tensor([False, True, False, True, False])
     revival_loss(model, model(x), x, silent, units=2).backward()
     reached = model.encoder[0].weight.grad.abs().sum(1) > 0

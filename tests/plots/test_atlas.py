@@ -56,9 +56,7 @@ def record() -> TestRecord:
 def saved_model(name: str = "mnist", hidden: tuple[int, ...] = (4,)) -> SavedModel:
     architecture = Architecture((2, 3), hidden, "sigmoid", "relu", "sigmoid")
     parameters = {"data.name": name, "penalty.kind": "none"}
-    described = ModelDescription(
-        architecture, parameters, "cd" * 32, best_epoch=1, best_validation_loss=0.1
-    )
+    described = ModelDescription(architecture, parameters, "cd" * 32, best_epoch=1, best_loss=0.1)
     return model_from_bytes(model_to_bytes(Autoencoder(architecture), described), name="it")
 
 

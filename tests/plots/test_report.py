@@ -238,7 +238,10 @@ def test_a_use_has_its_section_where_it_was_scored(use: str, figures: dict[str, 
     assert titles == [USE_SECTIONS[use].title, *(section.title for section in SECTIONS)]
     assert USE_SECTIONS[use].reading in page.text
     others = ", ".join(name for name in USE_METRICS if name != use)
-    assert f"Not scored, as evaluate.uses leaves them out: {others}." in page.text
+    assert (
+        f"Not scored, for want of images or as evaluate.uses leaves them out: {others}."
+        in page.text
+    )
 
 
 def test_without_uses_the_report_says_which_were_not_scored(figures: dict[str, Path]) -> None:

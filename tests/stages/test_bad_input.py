@@ -169,10 +169,6 @@ def test_a_model_of_other_data_is_refused(
     ("changes", "expected"),
     [
         (
-            {"evaluate.few_labels": [100, 1000]},
-            ["evaluate.few_labels: found [100, 1000]", "only 54 images of class 0", "at most 54"],
-        ),
-        (
             {"evaluate.normal_classes": [3, 77]},
             ["evaluate.normal_classes: found [3, 77]", "no class 77", "some of 0, 1, 2, 3, 4"],
         ),

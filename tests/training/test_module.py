@@ -1,5 +1,7 @@
 """What a training may be asked for: other losses, noise, k, remedies, no validation."""
 
+import csv
+import io
 import math
 import re
 from dataclasses import replace
@@ -167,6 +169,10 @@ def test_without_validation_images_the_history_is_that_of_training(
     history = history_of(found)
     names = [f"train_{name}" for name in ("loss", "mse", "penalty", "mean_activity")]
     assert list(history) == ["epoch", *names, "learning_rate"]
+    # DVC's plots name these, and drop a revision that has them not.
+    rows = list(csv.DictReader(io.StringIO(found.history_csv)))
+    empty = ("validation_loss", "validation_mse", "validation_penalty")
+    assert [[row[name] for name in empty] for row in rows] == [["", "", ""]] * 3
     assert history["epoch"] == [1, 2, 3]
     assert found.best_epoch == 3
     assert found.best_loss == pytest.approx(history["train_loss"][-1], rel=1e-8)

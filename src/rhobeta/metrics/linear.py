@@ -67,9 +67,5 @@ class PrincipalComponents:
 
         C is the covariance, sigma > 0 the standard deviation of white noise.
         """
-        gains = self.variances / (self.variances + sigma**2)
-        matrix: NDArray[np.float64] = (self.axes * gains) @ self.axes.T
-        filtering = matrix.astype(np.float32)
-        mean = self.mean.astype(np.float32)
-        filtered: NDArray[np.float32] = np.matmul(noisy - mean, filtering) + mean
-        return filtered
+        gains = (self.variances / (self.variances + sigma**2)).astype(np.float32)
+        return self.rebuilt(self.coefficients(noisy, self.components) * gains)

@@ -115,7 +115,8 @@ class Autoencoder(nn.Module):
     """a = f(z), z = encoder(x); x_hat = g(decoder(a)).
 
     For one layer: z = W x + b, x_hat = g(V a + c), and V = W^T where weights are tied. Weights
-    start Glorot-uniform, biases at zero, drawn from a generator seeded by `seed` alone.
+    start Glorot-uniform, biases at zero, drawn from a generator seeded by `seed` alone; training
+    starts a topk code from `center_on`.
 
     Wherever `k` may be given, it is the number of units that a topk code leaves active, the
     architecture's where it is None; other codes have none.

@@ -27,7 +27,9 @@ def read_history(text: str, *, name: str) -> History:
     """
     try:
         rows = list(csv.DictReader(io.StringIO(text)))
-        history = {column: [float(row[column]) for row in rows] for column in rows[0]}
+        # Columns of validation are empty where nothing was validated.
+        filled = [column for column, value in rows[0].items() if value != ""]
+        history = {column: [float(row[column]) for row in rows] for column in filled}
         validates = any(column.startswith("validation_") for column in history)
         needed = (*_TRAIN, *_VALIDATION) if validates else _TRAIN
         fault = next((f"no column {column}" for column in needed if column not in history), None)

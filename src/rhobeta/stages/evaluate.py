@@ -65,13 +65,16 @@ def run(params: Params, paths: Paths) -> None:
     pca = PrincipalComponents.fit(train_pixels)
     floors = reconstruction_floors(pca, test_pixels, components=units)
 
+    code = (codes_of(saved.model, train_pixels), encoded.code)
     material = Material(
         saved.model,
         pca,
         train.labels,
         test.labels,
-        code=(codes_of(saved.model, train_pixels), encoded.code),
-        features=(
+        code=code,
+        features=code
+        if settings.probe_k is None
+        else (
             codes_of(saved.model, train_pixels, k=settings.probe_k),
             codes_of(saved.model, test_pixels, k=settings.probe_k),
         ),
@@ -105,6 +108,8 @@ def run(params: Params, paths: Paths) -> None:
     curves: dict[str, list[RatePoint]] = {}
     of_uses = use_settings(settings, manifest)
     for use in settings.uses:
+        if use == "few_labels" and not of_uses.few_labels:
+            continue
         print(f"scoring a use: {use.replace('_', ' ')}", flush=True)
         scores = score_use(use, material, of_uses)
         metrics[use] = scores.metrics

@@ -10,8 +10,8 @@ from rhobeta.params import fault_of_normal_classes
 def use_settings(params: EvaluateParams, manifest: Manifest) -> UseSettings:
     """The parameters that the uses take.
 
-    Numbers of labels that the smallest class does not have are left out, and that is said: the
-    defaults are for data sets of tens of thousands of images.
+    Numbers of labels that the smallest class does not have are left out, perhaps all, and that is
+    said: the defaults are for data sets of tens of thousands of images.
     """
     most = min(manifest.splits["train"]["per_class"].values())
     few_labels = [count for count in params.few_labels if count <= most]
@@ -32,29 +32,12 @@ def use_settings(params: EvaluateParams, manifest: Manifest) -> UseSettings:
 def require_scorable(params: EvaluateParams, manifest: Manifest) -> None:
     """Refuse uses that the data cannot be scored on.
 
-    Raises `RhobetaError` where the smallest class has fewer images than the least of few_labels,
-    for normal classes that the data does not have or that are all it has, and where the test split
-    holds normal images alone, or none.
+    Raises `RhobetaError` for normal classes that the data does not have or that are all it has,
+    and where the test split holds normal images alone, or none.
     """
-    faults = [
-        _fault_of_few_labels(params, manifest) if "few_labels" in params.uses else None,
-        _fault_of_anomaly(params, manifest) if "anomaly" in params.uses else None,
-    ]
-    if found := [fault for fault in faults if fault is not None]:
-        raise RhobetaError("\n".join(found))
-
-
-def _fault_of_few_labels(params: EvaluateParams, manifest: Manifest) -> str | None:
-    sizes: dict[str, int] = manifest.splits["train"]["per_class"]
-    smallest = min(sizes, key=lambda label: sizes[label])
-    least, allowed = params.few_labels[0], sizes[smallest]
-    if least <= allowed:
-        return None
-    return (
-        f"evaluate.few_labels: found {params.few_labels}, but the training split has only"
-        f" {allowed} images of class {smallest}; allowed: at most {allowed}.\nLower it in"
-        " params.yaml, or take few_labels out of evaluate.uses."
-    )
+    fault = _fault_of_anomaly(params, manifest) if "anomaly" in params.uses else None
+    if fault is not None:
+        raise RhobetaError(fault)
 
 
 def _fault_of_anomaly(params: EvaluateParams, manifest: Manifest) -> str | None:

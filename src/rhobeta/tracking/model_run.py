@@ -50,7 +50,8 @@ def _log_history(run: Run, path: Path, description: ModelDescription) -> None:
     if not path.is_file():
         return
     text = path.read_text(encoding="utf-8")
-    rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(io.StringIO(text))]
+    table = csv.DictReader(io.StringIO(text))
+    rows = [{k: float(v) for k, v in row.items() if v != ""} for row in table]
     best = [row for row in rows if row["epoch"] == description.best_epoch]
     loss = description.best_loss
     if not best:

@@ -11,6 +11,7 @@ from torch import Tensor
 from rhobeta.training.module import SparseAutoencoderModule
 
 _PLAIN_LINES = 10
+_PLOTTED = ("validation/loss", "validation/mse", "validation/penalty")
 
 
 class KeptWeights(pl.Callback):
@@ -54,12 +55,16 @@ class History(pl.Callback):
         self.rows.append(epoch | _ours(pl_module).epoch_metrics)
 
     def as_csv(self) -> str:
-        """The history as a table; `train/mse` becomes the column `train_mse`."""
+        """The history as a table; `train/mse` becomes the column `train_mse`.
+
+        Without validation images the columns that DVC's plots name are there all the same, empty.
+        """
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(name.replace("/", "_") for name in self.rows[0])
+        names = dict.fromkeys([*self.rows[0], *_PLOTTED])
+        writer.writerow(name.replace("/", "_") for name in names)
         for row in self.rows:
-            writer.writerow(f"{value:.9g}" for value in row.values())
+            writer.writerow(f"{row[name]:.9g}" if name in row else "" for name in names)
         return text.getvalue()
 
 

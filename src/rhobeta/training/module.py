@@ -31,7 +31,8 @@ class SparseAutoencoderModule(pl.LightningModule):
     off the single step. Sums stay on the device; they are looked at once a chunk, for numbers that
     are none, and read once an epoch.
 
-    Where rho * batch_size is below 10, a penalty on a mean activation is that of a running mean.
+    Where rho * batch_size is below 10, a penalty on a mean activation is that of a running mean;
+    an epoch's last mini-batch, which may be shorter, counts there as any other.
 
     `train_images` is their number, which the courses of learning rate and k need; `mean_image` is
     their mean in [0, 1] (shape: [pixels]), to which the fraction of variance unexplained refers;
@@ -187,6 +188,9 @@ class SparseAutoencoderModule(pl.LightningModule):
         pixel_loss = quality.mse
         if self.objective.pixel_loss != "mse":
             pixel_loss = self._pixel_loss_sum / self._split_size
+        if isinstance(self._split_means, Mean) and self.objective.entry.uses_rho:
+            largest = self._split_means.value.max().to(self._largest_mean)
+            self._largest_mean = torch.fmax(self._largest_mean, largest)
         rho = float(self.objective.rho) if self.objective.entry.uses_rho else None
         self._complete_epoch(
             {
