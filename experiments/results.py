@@ -27,6 +27,8 @@ CLAIMS = {
     "identity": "overcomplete, no penalty",
     "slides-l1": "overcomplete, L1 on the code",
 }
+UNITS = {"blog-tanh-l1": 32}
+"""A tanh code has no units at 0: all of them are active."""
 HEAD = """# Reproductions of published results
 
 Ours is mean ± standard deviation over {count} seeds of initial weights and order of images, on
@@ -61,8 +63,9 @@ def page(folder: Path) -> str:
         ),
         "![Test MSE by number of units that speak](results.png)\n",
         "## The other presets, one seed each\n",
+        (folder / "recipes.md").read_text(encoding="utf-8"),
         table(
-            ("Preset", "What it tries", "MSE", "FVU", "Units above 0.1", "Gini", "Linear probe"),
+            ("Preset", "What it tries", "MSE", "FVU", "Active", "Above 0.1", "Gini", "Probe"),
             preset_rows(outcomes),
         ),
     ]
@@ -104,7 +107,8 @@ def published_rows(folder: Path) -> list[Row]:
             "98.3 %",
             percent([o["accuracy"] for o in taught]),
             reached([o["accuracy"] for o in taught], 0.983),
-            f"200 sigmoid units as in `ng-cs294a`; on pixels {percent(pixels(taught))}",
+            f"200 sigmoid units as in `ng-cs294a`; on pixels {percent(pixels(taught))}; with the"
+            f" tutorial's own softmax {percent(as_there(taught))}",
         ),
         (
             "CS294A features, linear probe",
@@ -157,6 +161,7 @@ def preset_rows(folder: Path) -> list[Row]:
                 claim,
                 spread([o["reconstruction"]["mse"] for o in outcomes], ".4f"),
                 spread([o["reconstruction"]["fvu"] for o in outcomes], ".2f"),
+                spread([o["sparsity"].get("l0@0", UNITS[name]) for o in outcomes], ".1f"),
                 spread([o["sparsity"]["l0@0.1"] for o in outcomes], ".1f"),
                 spread([o["sparsity"]["gini"] for o in outcomes], ".2f"),
                 percent([o["probe"]["code_accuracy"] for o in outcomes]),
@@ -206,6 +211,11 @@ def probes(outcomes: Sequence[Outcome]) -> list[float]:
 def pixel_probes(outcomes: Sequence[Outcome]) -> list[float]:
     """Accuracies of the linear probe on raw pixels."""
     return [outcome["metrics"]["probe"]["pixel_accuracy"] for outcome in outcomes]
+
+
+def as_there(outcomes: Sequence[Outcome]) -> list[float]:
+    """Accuracies in self-taught learning with the tutorial's weight decay of the softmax."""
+    return [outcome["accuracy_with_the_tutorials_softmax"] for outcome in outcomes]
 
 
 def pixels(outcomes: Sequence[Outcome]) -> list[float]:

@@ -177,7 +177,7 @@ def test_a_model_of_other_data_is_refused(
             ["evaluate.normal_classes: found [0, 1", "every class", "or null"],
         ),
     ],
-    ids=["few labels", "unknown class", "all classes"],
+    ids=["unknown class", "all classes"],
 )
 def test_uses_that_the_data_cannot_be_scored_on_are_refused_before_work(
     paths: Paths,
