@@ -161,7 +161,7 @@ def preset_rows(folder: Path) -> list[Row]:
                 claim,
                 spread([o["reconstruction"]["mse"] for o in outcomes], ".4f"),
                 spread([o["reconstruction"]["fvu"] for o in outcomes], ".2f"),
-                spread([o["sparsity"].get("l0@0", UNITS[name]) for o in outcomes], ".1f"),
+                spread([o["sparsity"].get("l0@0", UNITS.get(name, 0)) for o in outcomes], ".1f"),
                 spread([o["sparsity"]["l0@0.1"] for o in outcomes], ".1f"),
                 spread([o["sparsity"]["gini"] for o in outcomes], ".2f"),
                 percent([o["probe"]["code_accuracy"] for o in outcomes]),
