@@ -7,6 +7,7 @@ from pathlib import Path
 from experiments.results import MATCHED, MATCHED_L0, PENALTIES, load
 from rhobeta.plots.style import BLUE, GREEN, GREY, ORANGE, save, style
 
+MSE_TICKS = (0.01, 0.02, 0.04, 0.08)
 COLOURS = {"kl": BLUE, "l1": ORANGE, "topk": GREEN}
 
 
@@ -44,6 +45,8 @@ def draw(outcomes: Path, path: Path) -> None:
                 yscale="log",
                 xticks=kept,
                 xticklabels=[str(k) for k in kept],
+                yticks=MSE_TICKS,
+                yticklabels=[f"{tick:g}" for tick in MSE_TICKS],
             )
             axis.minorticks_off()
         axes[0].set_ylabel("test MSE")
