@@ -68,6 +68,8 @@ def page(folder: Path) -> str:
             ("Preset", "What it tries", "MSE", "FVU", "Active", "Above 0.1", "Gini", "Probe"),
             preset_rows(outcomes),
         ),
+        "![Filters of identity: noise](../docs/images/filters-identity.png)\n",
+        "![Filters of slides-l1: strokes](../docs/images/filters-slides-l1.png)\n",
     ]
     return "\n".join(parts)
 
