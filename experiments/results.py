@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.markdown import Row, table
 from rhobeta.files import write_text
 from rhobeta.paths import find_paths
 
 Outcome = Mapping[str, Any]
-Row = Sequence[str]
 
 SEEDS = (0, 1, 2)
 MATCHED = {64: ("kl-64", "l1-64", "topk-64"), 1000: ("kl-1000", "l1-1000", "topk-1000")}
@@ -53,21 +53,24 @@ def page(folder: Path) -> str:
     parts = [
         HEAD.format(count=len(SEEDS)),
         "## Published numbers\n",
-        table(("What", "Published", "Ours", "Reached", "Settings"), published_rows(outcomes)),
+        *table(("What", "Published", "Ours", "Reached", "Settings"), published_rows(outcomes)),
+        "",
         (folder / "notes.md").read_text(encoding="utf-8"),
         "## Reconstruction at matched L0\n",
         (folder / "matched.md").read_text(encoding="utf-8"),
-        table(
+        *table(
             ("Units", "Code", "Its own L0", "MSE", "MSE of its 10 or 25 most active", "Dead units"),
             matched_rows(outcomes),
         ),
+        "",
         "![Test MSE by number of units that speak](results.png)\n",
         "## The other presets, one seed each\n",
         (folder / "recipes.md").read_text(encoding="utf-8"),
-        table(
+        *table(
             ("Preset", "What it tries", "MSE", "FVU", "Active", "Above 0.1", "Gini", "Probe"),
             preset_rows(outcomes),
         ),
+        "",
         "![Filters of identity: noise](../docs/images/filters-identity.png)\n",
         "![Filters of slides-l1: strokes](../docs/images/filters-slides-l1.png)\n",
     ]
@@ -170,12 +173,6 @@ def preset_rows(folder: Path) -> list[Row]:
             )
         )
     return rows
-
-
-def table(header: Row, rows: Sequence[Row]) -> str:
-    """Rows as a Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
 def spread(values: Sequence[float], form: str) -> str:

@@ -15,21 +15,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from ruamel.yaml import YAML
 
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.files import read_json, write_json
 from rhobeta.metrics.truncation import truncated_mse
 from rhobeta.model.weights import model_from_bytes
-from rhobeta.params import check_params, read_yaml
+from rhobeta.params import read_yaml
 from rhobeta.paths import Paths, find_paths
-from rhobeta.presets import read_preset
+from rhobeta.presets import overlaid, read_preset
 from rhobeta.registry import CODE_ACTIVATIONS, load_extensions
 from rhobeta.stages import evaluate, preprocess, train
 
-DATA = {"name": "mnist", "classes": None, "seed": 0}
-"""What the numbers are of, whatever params.yaml asks for."""
+FIXED: dict[str, Any] = {
+    "data.name": "mnist",
+    "data.classes": None,
+    "data.seed": 0,
+    "evaluate.uses": [],
+    "runtime.experiment": "rhobeta-reproductions",
+}
+"""What the numbers are of and where the runs go, whatever params.yaml asks for."""
 
 KEPT_UNITS = (5, 10, 25, 50)
 """Numbers of most active units that are left in a code to measure what they alone reconstruct."""
@@ -40,22 +45,14 @@ def measure(preset: Path, seed: int) -> dict[str, Any]:
     root = find_paths()
     load_extensions(root.workspace / "extensions")
     overlay = read_preset(preset.parent, preset.stem)
-    values = read_yaml(root.params)
-    for path, value in overlay.items():
-        section, _, key = path.partition(".")
-        values[section][key] = value
-    values["data"] |= DATA
-    values["training"]["seed"] = seed
-    values["evaluate"]["uses"] = []
-    values["runtime"]["experiment"] = "rhobeta-reproductions"
-    params = check_params(values, where=f"params.yaml with {preset}")
+    params = overlaid(
+        read_yaml(root.params), overlay | FIXED | {"training.seed": seed}, name=preset.stem
+    )
 
     work = root.workspace / "experiments" / "work" / f"{preset.stem}-{seed}"
     shutil.rmtree(work, ignore_errors=True)
     (work / "data").mkdir(parents=True)
     (work / "data" / "raw").symlink_to(root.raw_data)
-    with (work / "params.yaml").open("w") as file:
-        YAML(typ="safe").dump(values, file)
     paths = Paths(workspace=work, store_root=root.store_root)
     for stage in (preprocess, train, evaluate):
         stage.run(params, paths)

@@ -9,7 +9,7 @@ docs/traps.md explains the traps and quotes the tables.
 
 import argparse
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from experiments.markdown import table
 from experiments.trap_variants import (
     FVU_VARIANTS,
     RANK_BATCH,
@@ -173,15 +174,6 @@ def read_data(folder: Path) -> Data:
     validation = read_split(folder, "validation", manifest)
     test = read_split(folder, "test", manifest)
     return Data(train, validation, test, pixels_of(train.images), pixels_of(test.images))
-
-
-Row = Sequence[str]
-
-
-def table(header: Row, rows: Iterable[Row]) -> list[str]:
-    """A Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return [f"| {' | '.join(line)} |" for line in lines]
 
 
 def split_kl(code: Tensor) -> float:

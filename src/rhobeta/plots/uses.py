@@ -79,14 +79,8 @@ def draw_sparse_probe(
 def draw_few_labels(section: Mapping[str, float]) -> "Figure":
     """Accuracy against the number of labelled images of each class."""
     figure, axis = plt.subplots(figsize=(7.5, 3.8))
-    ends = []
-    for coder, (label, colour, marker) in _CODERS.items():
-        values = by_setting(section, coder)
-        counts = [int(count) for count in values]
-        last = list(values.values())[-1]
-        axis.plot(counts, list(values.values()), color=colour, marker=marker)
-        ends.append((f"{label} {last:.1%}", last, colour))
-    _mark_counts(axis, counts, {})
+    ends = _draw_lines(axis, section, _CODERS, "{:.1%}")
+    _mark_counts(axis, [int(count) for count in by_setting(section, "code")], {})
     axis.yaxis.set_major_formatter(PercentFormatter(1))
     axis.set(
         title="Accuracy of a classifier that learns from few labels",
@@ -100,15 +94,10 @@ def draw_few_labels(section: Mapping[str, float]) -> "Figure":
 def draw_denoising(section: Mapping[str, float], without_noise: float) -> "Figure":
     """PSNR by noise, with a line at the model's PSNR of clean images (in dB)."""
     figure, axis = plt.subplots(figsize=(7.5, 3.8))
-    ends = []
-    for coder, (label, colour, marker) in _DENOISERS.items():
-        values = by_setting(section, coder)
-        levels = [float(level) for level in values]
-        last = list(values.values())[-1]
-        axis.plot(levels, list(values.values()), color=colour, marker=marker)
-        ends.append((f"{label} {last:.1f} dB", last, colour))
+    ends = _draw_lines(axis, section, _DENOISERS, "{:.1f} dB")
     axis.axhline(without_noise, color=BLUE, linestyle=":", linewidth=1.2)
-    axis.set_xticks(levels, list(values))
+    levels = list(by_setting(section, "code"))
+    axis.set_xticks([float(level) for level in levels], levels)
     axis.set(
         title="Quality of noisy images after a pass through the code",
         xlabel="standard deviation of the noise (white is 1)",
@@ -143,6 +132,19 @@ def draw_anomaly(section: Mapping[str, float]) -> "Figure":
     )
     _name_ends(axis, ends)
     return figure
+
+
+def _draw_lines(
+    axis: "Axes", section: Mapping[str, float], lines: Mapping[str, tuple[str, str, str]], form: str
+) -> list[tuple[str, float, str]]:
+    """Draw each line of a section by its settings; returns the names for their ends."""
+    ends = []
+    for key, (label, colour, marker) in lines.items():
+        by = by_setting(section, key)
+        values = list(by.values())
+        axis.plot([float(at) for at in by], values, color=colour, marker=marker)
+        ends.append((f"{label} {form.format(values[-1])}", values[-1], colour))
+    return ends
 
 
 def _mark_counts(axis: "Axes", counts: Sequence[int], more: Mapping[float, str]) -> None:
