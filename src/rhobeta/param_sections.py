@@ -137,6 +137,10 @@ class TrainingParams(Section):
     noise: Annotated[float, Field(ge=0, le=10)] = Field(
         description="Standard deviation of Gaussian noise on the input; the target stays clean."
     )
+    precision: Literal["float32", "bf16", "fp16"] = Field(
+        description="In which the network computes; bf16 and fp16 are mixed: weights, penalty and "
+        "pixel loss stay float32. fp16 needs a CUDA device."
+    )
     keep: Literal["best", "last"] = Field(
         description="Whose weights are kept: the epoch's of lowest validation loss, or the last's."
     )
@@ -219,8 +223,18 @@ class RuntimeParams(Section):
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = Field(
         description="Lightning's accelerator."
     )
+    devices: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
+        description="Devices that train together on each node, a process each; auto: all GPUs."
+    )
+    nodes: Annotated[int, Field(ge=1, le=1024)] = Field(description="Machines that train together.")
+    strategy: Literal["auto", "ddp"] = Field(
+        description="Lightning's strategy: auto is ddp where there are several processes."
+    )
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
-        description="CPU threads of torch; auto leaves torch's choice, one a core."
+        description="CPU threads of torch in a process; auto: one a core, shared by the processes."
+    )
+    checkpoint_seconds: Annotated[float, Field(ge=0, le=86_400)] = Field(
+        description="Time between two states of a training, from which it goes on if it is killed."
     )
     experiment: Annotated[str, Field(min_length=1, max_length=200)] = Field(
         description="MLflow experiment that runs go into."

@@ -142,6 +142,19 @@ def epoch_metrics(module: pl.LightningModule) -> dict[str, float]:
     return _ours(module).epoch_metrics
 
 
+def epochs_so_far(trainer: pl.Trainer) -> list[tuple[int, dict[str, float]]]:
+    """Number, from 1, and metrics of the epochs that a training has behind it."""
+    histories = [found for found in _callbacks(trainer) if isinstance(found, History)]
+    rows = [row for history in histories for row in history.rows]
+    return [(int(row["epoch"]), {k: v for k, v in row.items() if k != "epoch"}) for row in rows]
+
+
+def _callbacks(trainer: pl.Trainer) -> list[pl.Callback]:
+    # The Trainer sets this attribute where type checkers do not see it.
+    found: list[pl.Callback] = vars(trainer)["callbacks"]
+    return found
+
+
 def _ours(module: pl.LightningModule) -> SparseAutoencoderModule:
     if not isinstance(module, SparseAutoencoderModule):
         raise TypeError(f"expected a SparseAutoencoderModule, found {type(module).__name__}")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from numpy.typing import NDArray
 from torch import distributed
 
 from rhobeta.data.labelled import LabelledImages
@@ -24,7 +25,6 @@ from rhobeta.training.module import SparseAutoencoderModule
 from rhobeta.training.resume import KeepState, Resumption, StateAsBytes
 from rhobeta.training.settings import Optimization
 from rhobeta.training.trainer import ANSWER_SECONDS, device_name, make_trainer
-
 
 _SEVERED = re.compile(
     r"(closed|reset) by peer|timed? ?out|broken pipe|connection refused", re.IGNORECASE
@@ -88,7 +88,7 @@ def fit(
     images = ImagesInMemory(
         train.images, validation.images, batch_size=optimization.batch_size, seed=seed
     )
-    state = resumption and StateAsBytes(resumption)
+    state = None if resumption is None else StateAsBytes(resumption)
     trainer = make_trainer(
         machine or Machine(),
         optimization.epochs,
@@ -163,10 +163,10 @@ def _lost(error: Exception) -> str:
     )
 
 
-def _digest(inputs: tuple[Any, ...], *images: np.ndarray) -> str:
+def _digest(inputs: tuple[Any, ...], *images: NDArray[np.uint8]) -> str:
     found = hashlib.sha256(repr(inputs).encode())
     for array in images:
-        found.update(np.ascontiguousarray(array))
+        found.update(np.ascontiguousarray(array).data)
     return found.hexdigest()
 
 
@@ -176,9 +176,9 @@ def _require_same(trainer: pl.Trainer, digest: str) -> None:
     other = [rank for rank, found in enumerate(digests) if found != digests[0]]
     if other:
         raise RhobetaError(
-            f"The processes of this training were given different parameters or data: {other} other"
-            " than process 0.\nBring the same commit and the same data (dvc pull, or dvc repro up to"
-            " preprocess) to every node."
+            f"The processes of this training were given different parameters or data: those of rank"
+            f" {', '.join(map(str, other))} have others than that of rank 0.\nBring the same commit"
+            " and the same data (dvc pull, or dvc repro preprocess) to every node."
         )
 
 

@@ -31,6 +31,16 @@ class Machine:
     strategy: Literal["auto", "ddp"] = "auto"
     """auto: `ddp` where there are several processes; ddp: also for one."""
 
+    def processes_here(self) -> int:
+        """How many processes `devices` asks for on this node."""
+        if self.devices != "auto":
+            return self.devices
+        if self.accelerator not in ("auto", "cuda"):
+            return 1
+        import torch
+
+        return max(1, torch.cuda.device_count())
+
     def here(self) -> "Machine":
         """This machine as whoever started the processes has laid it out; else as it is."""
         place = place_among_processes()

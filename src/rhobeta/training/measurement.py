@@ -87,4 +87,3 @@ class SplitMeasurement:
             "fvu": quality.fvu,
             **self._sparsity.statistics().as_metrics(rho),
         }
-

@@ -23,6 +23,10 @@ ENOUGH_ACTIVE_IMAGES = 10
 """The least rho * batch_size for which a batch's mean activation stands for the whole."""
 
 
+class DivergedError(RhobetaError):
+    """Training has come to numbers that are none; it would again from any earlier state."""
+
+
 class SparseAutoencoderModule(pl.LightningModule):
     """Trains an `Autoencoder` on chunks of mini-batches.
 
@@ -62,7 +66,7 @@ class SparseAutoencoderModule(pl.LightningModule):
         self._optimization = optimization
         self._measurement = measurement or Measurement()
         self._group = Group()
-        self._dtype = torch.float32
+        self._exact = torch.float32
         self._kept: dict[str, Any] | None = None
         self._mean_image = mean_image
         self._sums = torch.zeros(4, dtype=torch.float64)
@@ -100,7 +104,7 @@ class SparseAutoencoderModule(pl.LightningModule):
         """Begin the records that live on the device, or go on with those of a kept state."""
         architecture, topk = self.autoencoder.architecture, self._optimization.topk
         self._group = Group(self.trainer.global_rank, self.trainer.world_size)
-        self._dtype = next(self.autoencoder.parameters()).dtype
+        self._exact = next(self.autoencoder.parameters()).dtype
         self._largest_mean = torch.zeros((), device=self.device)
         if topk is not None and topk.revive > 0:
             self._silent = SilentUnits(architecture.units, self._patience, self.device)
@@ -125,9 +129,10 @@ class SparseAutoencoderModule(pl.LightningModule):
         if silent is not None and not bool(silent.any()):
             silent = None
         measured, shares = [], []
-        for images, size in zip(torch.split(chunk.images, chunk.rows), chunk.sizes, strict=True):
+        batches = torch.split(chunk.images, list(chunk.rows))
+        for images, size in zip(batches, chunk.sizes, strict=True):
             share = share_of(size, self._group.rank, self._group.size)
-            x = to_unit_interval(images, self._dtype)
+            x = to_unit_interval(images, self._exact)
             output = self.autoencoder(self._corrupted(x, noise, share, size), k=self._k())
             terms, loss = self._losses(output, x, silent, len(share) / size)
             self._set_learning_rate(optimizer)
@@ -156,7 +161,7 @@ class SparseAutoencoderModule(pl.LightningModule):
         # `weight` is the part of the mini-batch that is this process's. Gradients are averaged
         # over the processes, so a loss times weight * processes gives the mini-batch's gradient.
         with torch.autocast(self.device.type, enabled=False):
-            output = Output(*(values.to(self._dtype) for values in output))
+            output = Output(*(values.to(self._exact) for values in output))
             terms = self.objective(
                 output, x, self.autoencoder.kernels(), self._means(output, weight)
             )
@@ -179,7 +184,7 @@ class SparseAutoencoderModule(pl.LightningModule):
         """Accumulate the statistics of a piece of the validation split."""
         if len(images) == 0:
             return
-        x = to_unit_interval(images, self._dtype)
+        x = to_unit_interval(images, self._exact)
         # Whatever training computes in, what is measured is the model as it is kept.
         with torch.autocast(self.device.type, enabled=False):
             output = self.autoencoder(x)
@@ -232,7 +237,7 @@ class SparseAutoencoderModule(pl.LightningModule):
         numbers = {k: v for k, v in self.epoch_metrics.items() if k != "validation/fvu"}
         broken = [k for k, v in numbers.items() if not math.isfinite(v)]
         if broken:
-            raise RhobetaError(self._divergence(broken))
+            raise DivergedError(self._divergence(broken))
 
     def _k(self) -> int | None:
         k, topk = self.autoencoder.architecture.k, self._optimization.topk
@@ -268,9 +273,7 @@ class SparseAutoencoderModule(pl.LightningModule):
         seed = int(mixed.generate_state(1, np.uint64)[0])
         return torch.Generator().manual_seed(seed >> 1)
 
-    def _corrupted(
-        self, x: Tensor, generator: torch.Generator, share: range, size: int
-    ) -> Tensor:
+    def _corrupted(self, x: Tensor, generator: torch.Generator, share: range, size: int) -> Tensor:
         if self._optimization.noise == 0:
             return x
         # Drawn for the whole mini-batch, so that an image has the same noise in any process.
@@ -289,7 +292,7 @@ class SparseAutoencoderModule(pl.LightningModule):
     def _require_finite_sums(self) -> None:
         if not bool(torch.isfinite(self._sums).all()):
             names = self.running_metrics().items()
-            raise RhobetaError(
+            raise DivergedError(
                 self._divergence([f"train/{k}" for k, v in names if not math.isfinite(v)])
             )
 

@@ -35,7 +35,12 @@ class Resumption:
     """Time between two states; 0 for one after every chunk."""
 
 
-class StateAsBytes(CheckpointIO):  # type: ignore[misc]
+def nothing_kept(seconds: float) -> Resumption:
+    """That of a process whose states go nowhere, but which takes part in gathering them."""
+    return Resumption(None, lambda state: None, seconds)
+
+
+class StateAsBytes(CheckpointIO):
     """Gives Lightning the state that a training goes on from, and takes the ones it makes.
 
     What is read is data alone: torch's `weights_only`, which builds nothing but plain values and
@@ -114,7 +119,7 @@ class KeepState(pl.Callback):
             self._take_if_due(trainer)
 
     def state_dict(self) -> dict[str, Any]:
-        """torch's random state, for extensions that draw from it."""
+        """Torch's random state, for extensions that draw from it."""
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
         return {"cpu": torch.get_rng_state(), "cuda": cuda}
 

@@ -7,13 +7,12 @@ from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.plugins.environments import (
-    LightningEnvironment,
-    SLURMEnvironment,
-    TorchElasticEnvironment,
-)
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 
+from rhobeta.errors import RhobetaError
 from rhobeta.training.callbacks import Progress
 from rhobeta.training.machine import Machine, place_among_processes
 from rhobeta.training.resume import StateAsBytes
@@ -47,6 +46,7 @@ def make_trainer(
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     machine = machine.here()
+    _require_available(machine, precision)
     plugins: list[Any] = [_environment(), *([state] if state is not None else [])]
     return pl.Trainer(
         accelerator=machine.accelerator,
@@ -64,6 +64,30 @@ def make_trainer(
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
+
+
+def _require_available(machine: Machine, precision: str) -> None:
+    cuda, asked = torch.cuda.device_count(), machine.accelerator
+    if asked == "cuda" and not cuda:
+        raise RhobetaError(
+            "runtime.accelerator is cuda, but torch finds no CUDA device here.\nSet it to auto or"
+            " cpu, or see to the driver (nvidia-smi) and to a torch that is built for it."
+        )
+    if asked == "mps" and not torch.backends.mps.is_available():
+        raise RhobetaError(
+            "runtime.accelerator is mps, but this is no Apple GPU.\nSet it to auto or cpu."
+        )
+    on_cuda = asked == "cuda" or (asked == "auto" and cuda > 0)
+    if on_cuda and machine.devices != "auto" and machine.devices > cuda:
+        raise RhobetaError(
+            f"runtime.devices is {machine.devices}, but this machine has {cuda} CUDA"
+            f" device{'s' if cuda > 1 else ''}.\nLower it, or set runtime.accelerator to cpu."
+        )
+    if precision == "fp16" and not on_cuda:
+        raise RhobetaError(
+            "training.precision is fp16, which needs a CUDA device, and none is used here.\n"
+            "Set it to float32 or bf16."
+        )
 
 
 def _strategy(machine: Machine) -> DDPStrategy | Literal["auto"]:
