@@ -62,7 +62,7 @@ def require_one_whole_result(paths: Paths, world_size: int) -> None:
     (run,) = runs(paths)
     assert run.info.status == "FINISHED"
     assert run.data.tags["rhobeta.world_size"] == str(world_size)
-    saved = model_from_bytes(paths.model.read_bytes())
+    saved = model_from_bytes(paths.model.read_bytes(), name="the model")
     assert run.data.tags["rhobeta.model_sha256"] == saved.sha256
     assert [*paths.model.parent.iterdir()] == [paths.model]
 
@@ -203,7 +203,7 @@ def training_together(paths: Paths) -> tuple["subprocess.Popen[str]", list[psuti
 
 
 def require_all_gone(ranks: Sequence[psutil.Process]) -> None:
-    gone, alive = psutil.wait_procs(ranks, timeout=5)
+    _, alive = psutil.wait_procs(ranks, timeout=5)
     assert alive == []
 
 
@@ -244,7 +244,7 @@ def test_processes_end_when_the_one_that_started_them_is_killed(prepared: Paths)
     process, ranks = training_together(prepared)
     process.kill()
     process.communicate(timeout=60)
-    gone, alive = psutil.wait_procs(ranks, timeout=60)
+    _, alive = psutil.wait_procs(ranks, timeout=60)
     assert alive == []
     assert [run.info.status for run in runs(prepared)] == ["KILLED"]
 

@@ -17,7 +17,7 @@ from types import FrameType
 from rhobeta.errors import RhobetaError
 
 PARENT = "RHOBETA_PARENT"
-_GRACE_SECONDS = 10.0
+_GRACE_SECONDS = 5.0
 _LOOK_SECONDS = 0.1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -27,7 +27,7 @@ def run_in_processes(command: Sequence[str], per_node: int, nodes: int) -> None:
 
     On several nodes the environment tells each its NODE_RANK, and all the MASTER_ADDR and
     MASTER_PORT of the first. Signals are passed on. When one process ends with a fault, the others
-    are given ten seconds to end by themselves, then asked, then killed: none is left behind.
+    are given five seconds to end by themselves, then asked, then killed: none is left behind.
 
     Raises `RhobetaError` where a process was killed, `SystemExit` with its status where one ended
     with a fault that it has told itself, `KeyboardInterrupt` on Ctrl-C.
