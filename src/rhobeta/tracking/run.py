@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rhobeta.tracking.store import Store
+from rhobeta.tracking.store import Store, without_password
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
@@ -118,7 +118,8 @@ def new_run(store: Store, *, name: str, tags: Mapping[str, str]) -> Iterator[Run
         _end(run, "KILLED", {"rhobeta.error": "interrupted"})
         raise
     except BaseException as error:
-        _end(run, "FAILED", {"rhobeta.error": f"{type(error).__name__}: {error}"[:5000]})
+        reason = without_password(f"{type(error).__name__}: {error}")
+        _end(run, "FAILED", {"rhobeta.error": reason[:5000]})
         raise
     store.client.set_terminated(run.run_id, "FINISHED")
 
