@@ -4,6 +4,7 @@ One line a fault: the key's full path, what was found, what is allowed, and the 
 """
 
 import difflib
+import reprlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -103,10 +104,29 @@ def _found(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return f"{value!r} (text)"
+        return f"{_SHORT.repr(value)} (text)"
     if isinstance(value, dict):
         return "a section" if value else "an empty section"
-    return repr(value)
+    return _SHORT.repr(value)
+
+
+class _Short(reprlib.Repr):
+    """`repr`, cut short: what is found in a file may be of any size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlist = self.maxtuple = 20
+        self.maxstring = self.maxother = 200
+
+    def repr_int(self, x: int, level: int) -> str:
+        """A whole number, or how many bits it has: Python refuses to print thousands of digits."""
+        return (
+            repr(x) if x.bit_length() <= _MOST_BITS else f"a whole number of {x.bit_length()} bits"
+        )
+
+
+_MOST_BITS = 128
+_SHORT = _Short()
 
 
 def _allowed(node: Mapping[str, Any], schema: Mapping[str, Any]) -> str:

@@ -32,6 +32,16 @@ def _one_of(table: Mapping[str, Any]) -> Any:
     return Annotated[str, AfterValidator(known), Field(json_schema_extra=enumerate_keys)]
 
 
+def _plain(text: str) -> str:
+    # "${...}" is DVC's and Hydra's: it would write a variable of the environment into the file.
+    if not text.isprintable() or "${" in text:
+        raise ValueError(f": found {text!a}, allowed: text without control characters and ${{")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_plain)]
+
+
 class Section(BaseModel):
     """A group of parameters: frozen, strictly typed, unknown keys refused."""
 
@@ -222,9 +232,9 @@ class RuntimeParams(Section):
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
         description="CPU threads of torch; auto leaves torch's choice, one a core."
     )
-    experiment: Annotated[str, Field(min_length=1, max_length=200)] = Field(
+    experiment: Annotated[Text, Field(min_length=1, max_length=200)] = Field(
         description="MLflow experiment that runs go into."
     )
-    data_folder: str | None = Field(
+    data_folder: Text | None = Field(
         description="Folder with the data set's files, tried before any download; null for none."
     )
