@@ -62,14 +62,13 @@ class TestRecord:
         sizes: dict[str, int] = {}
         for name, (kind, dimensions) in _FIELDS.items():
             values = getattr(self, name)
-            named = dict(zip(dimensions.split(), values.shape, strict=False))
+            names = dimensions.split()
             if (
                 values.dtype != kind
-                or values.ndim != len(named)
-                or named != named | {size: sizes[size] for size in named.keys() & sizes.keys()}
+                or values.ndim != len(names)
+                or any(sizes.setdefault(k, n) != n for k, n in zip(names, values.shape, strict=True))
             ):
                 raise ValueError(f"{name} is {values.dtype} of shape {values.shape}")
-            sizes |= named
         unit_numbers, examples = self.top_units.tolist(), len(np.unique(self.labels))
         rules = {
             "activity": np.isfinite(self.activity).all(),
