@@ -10,6 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+_MOST_FAULTS = 50
+
 _TYPE_NAMES = {
     "integer": "a whole number",
     "number": "a number",
@@ -22,10 +24,17 @@ _TYPE_NAMES = {
 
 
 def describe_faults(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """Describe every fault of `error`, raised in validating `model`, in the file's order."""
+    """Describe the faults of `error`, raised in validating `model`, in the file's order.
+
+    Fifty are described; a last line counts the others.
+    """
     schema = model.model_json_schema()
+    faults = error.errors()
     lines: dict[str, None] = {}
-    for fault in error.errors():
+    for number, fault in enumerate(faults):
+        if len(lines) == _MOST_FAULTS:
+            lines[f"and {len(faults) - number} more"] = None
+            break
         lines[_describe(fault, schema)] = None
     return list(lines)
 

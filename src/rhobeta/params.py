@@ -29,7 +29,6 @@ NAMED_CLASSES = list(range(10))
 
 _LONGEST_FILE = 1 << 18
 _DEEPEST = 16
-_MOST_FAULTS = 50
 
 
 class Params(Section):
@@ -130,10 +129,7 @@ def check_params(values: Any, *, where: str) -> Params:
     except ValidationError as error:
         from rhobeta.param_faults import describe_faults
 
-        lines = describe_faults(error, Params)
-        if len(lines) > _MOST_FAULTS:
-            lines[_MOST_FAULTS:] = [f"and {len(lines) - _MOST_FAULTS} more"]
-        faults = "\n".join(f"  {line}" for line in lines)
+        faults = "\n".join(f"  {line}" for line in describe_faults(error, Params))
         raise RhobetaError(f"{where} is refused:\n{faults}") from None
 
 

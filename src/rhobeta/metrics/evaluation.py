@@ -66,7 +66,9 @@ class TestRecord:
             if (
                 values.dtype != kind
                 or values.ndim != len(names)
-                or any(sizes.setdefault(k, n) != n for k, n in zip(names, values.shape, strict=True))
+                or any(
+                    sizes.setdefault(k, n) != n for k, n in zip(names, values.shape, strict=True)
+                )
             ):
                 raise ValueError(f"{name} is {values.dtype} of shape {values.shape}")
         unit_numbers, examples = self.top_units.tolist(), len(np.unique(self.labels))
