@@ -47,6 +47,7 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
 
     daemon_threads = True
     answer: Answer
+    """Set by each test."""
     sent = 0
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -57,7 +58,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        type(self.server).answer(self)
+        self.server.answer(self)
 
     def log_message(self, *arguments: object) -> None:
         pass
@@ -135,7 +136,7 @@ def deflated(content: bytes) -> bytes:
     return zlib.compress(content)
 
 
-OTHER = gzip.compress(CONTENTS[NAMES[2]], mtime=0)
+OTHER = gzip.compress(CONTENTS[NAMES[0]], mtime=0)
 FAULTS: dict[str, Answer] = {
     "truncated": sends(ARCHIVE[:-10]),
     "breaks off": says_it_sends(ARCHIVE[:-10], len(ARCHIVE)),
@@ -178,7 +179,7 @@ def test_nothing_unverified_lands_in_data_raw(
         else:
             sends(gzip.compress(CONTENTS.get(name, b"")))(to)
 
-    monkeypatch.setattr(Server, "answer", answer)
+    server.answer = answer
     assert main(["download"]) == 1
     message = capsys.readouterr().err
     assert f"{NAMES[2]} of mnist could not be had from any source" in message
@@ -203,7 +204,7 @@ def test_the_same_data_set_is_taken_from_a_server_that_is_right(
         else:
             sends(gzip.compress(CONTENTS[name]))(to)
 
-    monkeypatch.setattr(Server, "answer", answer)
+    server.answer = answer
     assert main(["download"]) == 0
     assert {n: (paths.raw_data / n).read_bytes() for n in NAMES} == CONTENTS
 
@@ -214,7 +215,7 @@ def test_a_body_without_end_is_left_after_the_largest_file(
 ) -> None:
     monkeypatch.setattr(archives, "_LARGEST_FILE", 1 << 20)
     monkeypatch.setattr(Server, "sent", 0)
-    monkeypatch.setattr(Server, "answer", never_ends(bytes(1 << 16), 0, chunked=chunked))
+    server.answer = never_ends(bytes(1 << 16), 0, chunked=chunked)
     with pytest.raises(SourceError, match="has more than 1 MiB"):
         WebMirror(address).fetch(FILE)
     # Twice, as every damaged body; beside it what lies in the buffers of the system.
@@ -225,7 +226,7 @@ def test_a_body_without_end_is_left_after_the_largest_file(
 def test_a_body_that_drips_is_left_after_a_time(
     server: Server, address: str, monkeypatch: pytest.MonkeyPatch, chunked: bool
 ) -> None:
-    monkeypatch.setattr(Server, "answer", never_ends(b"x", 0.05, chunked=chunked))
+    server.answer = never_ends(b"x", 0.05, chunked=chunked)
     start = time.monotonic()
     with pytest.raises(SourceError, match="takes more than 2 s"):
         WebMirror(address).fetch(FILE)
@@ -243,10 +244,10 @@ def test_a_compression_of_the_server_is_not_undone(
     encoding: str,
     encode: Callable[[bytes], bytes],
 ) -> None:
-    monkeypatch.setattr(Server, "answer", sends(encode(ARCHIVE), Content_Encoding=encoding))
-    with pytest.raises(SourceError, match="the (archive|data) is damaged"):
+    server.answer = sends(encode(ARCHIVE), Content_Encoding=encoding)
+    with pytest.raises(SourceError, match=r"the (archive|data) is damaged"):
         WebMirror(address).fetch(FILE)
-    monkeypatch.setattr(Server, "answer", sends(ARCHIVE, Content_Encoding=encoding))
+    server.answer = sends(ARCHIVE, Content_Encoding=encoding)
     assert WebMirror(address).fetch(FILE) == PLAIN
 
 

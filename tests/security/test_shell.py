@@ -14,11 +14,12 @@ from helpers import DIGITS, QUICK, REPOSITORY, STAGES, git, write_params
 from rhobeta.cli import main
 from rhobeta.paths import Paths
 from rhobeta.presets import as_override, read_preset
+from rhobeta.tracking.run import new_run
+from rhobeta.tracking.store import open_store
 
 SOURCES = sorted((REPOSITORY / "src").rglob("*.py"))
 SHELLS = {"system", "popen", "getoutput", "getstatusoutput", "create_subprocess_shell", "spawnl"}
 CODE = {"eval", "exec", "compile", "__import__"}
-UNSAFE = {("pickle", "*"), ("marshal", "*"), ("shelve", "*"), ("joblib", "load"), ("torch", "load")}
 
 NASTY = [
     "it's; touch sprung",
@@ -42,7 +43,7 @@ def test_the_source_has_no_shell_no_eval_and_no_pickle(path: Path) -> None:
         called = ast.unparse(node.func)
         owner, _, name = called.rpartition(".")
         assert not (name in SHELLS and owner in {"os", "subprocess", "asyncio"}), called
-        assert not (called in CODE), called
+        assert called not in CODE, called
         assert called not in {"torch.load", "joblib.load", "yaml.load", "tarfile.extractall"}, (
             called
         )
@@ -51,7 +52,7 @@ def test_the_source_has_no_shell_no_eval_and_no_pickle(path: Path) -> None:
             assert not isinstance(node.args[0], ast.Constant | ast.JoinedStr | ast.BinOp), called
 
 
-@pytest.mark.parametrize("name", [name for name in NASTY if "\n" not in name])
+@pytest.mark.parametrize("name", [NASTY[0], NASTY[2]])
 def test_an_experiment_of_any_name_trains(paths: Paths, name: str) -> None:
     from mlflow import MlflowClient
 
@@ -94,10 +95,8 @@ def test_extensions_and_data_folders_of_any_name_are_taken(
     assert not list(paths.workspace.rglob("sprung"))
 
 
-@pytest.mark.parametrize("text", [*NASTY[:4], "a,b", "[x]", "null", "1", "end\\", "\\'", "x=${y}"])
+@pytest.mark.parametrize("text", [*NASTY[:4], "a,b", "[x]", "null", "1", "end\\", "\\'"])
 def test_text_of_a_preset_reaches_dvc_as_it_is(tmp_path: Path, text: str) -> None:
-    if "${" in text:
-        pytest.skip("refused before, by the check of the parameters")
     file = tmp_path / "params.yaml"
     file.write_text("runtime:\n  experiment: before\n")
     apply_overrides(file, [f"runtime.experiment={as_override(text)}"])
@@ -130,10 +129,23 @@ def test_a_preset_of_a_nasty_name_starts_no_shell(
         assert main(["run", f"--preset={name}"]) == 1
 
 
-def test_a_workspace_of_a_nasty_name_runs_and_is_committed(
-    tmp_path: Path, paths: Paths, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "it's; $(touch sprung) `touch sprung` %20 # ?"
+FOLDER = "it's; $(touch sprung) `touch sprung` %20 # ? é"
+
+
+def test_a_store_in_a_folder_of_a_nasty_name_lies_there(tmp_path: Path) -> None:
+    folder = tmp_path / FOLDER
+    folder.mkdir()
+    store = open_store(Paths(folder, folder), "tests")
+    with new_run(store, name="one", tags={}) as run:
+        run.log_text("text", "note.txt")
+    assert (folder / "mlruns" / "mlflow.db").stat().st_size > 0
+    assert [p.read_text() for p in (folder / "mlruns" / "artifacts").rglob("note.txt")] == ["text"]
+    assert [path.name for path in tmp_path.iterdir()] == [FOLDER]
+
+
+@pytest.mark.slow
+def test_a_workspace_of_a_nasty_name_runs(tmp_path: Path, paths: Paths) -> None:
+    folder = tmp_path / FOLDER
     paths.workspace.rename(folder)
     write_params(folder, QUICK | {"training.epochs": 1})
     git(folder, "checkout", "--quiet", "-b", "x;touch-sprung")
@@ -149,4 +161,5 @@ def test_a_workspace_of_a_nasty_name_runs_and_is_committed(
             timeout=120,
         )
         assert done.returncode == 0, done.stderr
+    assert (folder / "mlruns" / "mlflow.db").is_file()
     assert not list(tmp_path.rglob("sprung"))
