@@ -12,6 +12,7 @@ from dvc.utils.hydra import apply_overrides
 
 from helpers import DIGITS, QUICK, REPOSITORY, STAGES, git, write_params
 from rhobeta.cli import main
+from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
 from rhobeta.presets import as_override, read_preset
 from rhobeta.tracking.run import new_run
@@ -129,7 +130,7 @@ def test_a_preset_of_a_nasty_name_starts_no_shell(
         assert main(["run", f"--preset={name}"]) == 1
 
 
-FOLDER = "it's; $(touch sprung) `touch sprung` %20 # ? é"
+FOLDER = "it's; $(touch sprung) `touch sprung` # é @ &"
 
 
 def test_a_store_in_a_folder_of_a_nasty_name_lies_there(tmp_path: Path) -> None:
@@ -141,6 +142,15 @@ def test_a_store_in_a_folder_of_a_nasty_name_lies_there(tmp_path: Path) -> None:
     assert (folder / "mlruns" / "mlflow.db").stat().st_size > 0
     assert [p.read_text() for p in (folder / "mlruns" / "artifacts").rglob("note.txt")] == ["text"]
     assert [path.name for path in tmp_path.iterdir()] == [FOLDER]
+
+
+@pytest.mark.parametrize("name", ["what?", "a%20b"])
+def test_a_folder_whose_name_no_address_can_hold_is_refused(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    with pytest.raises(RhobetaError, match=r"/mlruns: the address of a database cannot hold \?"):
+        open_store(Paths(folder, folder), "tests")
+    assert [path.name for path in tmp_path.rglob("*")] == [name]
 
 
 @pytest.mark.slow

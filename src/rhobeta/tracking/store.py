@@ -128,6 +128,11 @@ def _environment_kept() -> Iterator[None]:
 
 
 def _require_writable(folder: Path) -> None:
+    if {"?", "%"} & set(str(folder)):
+        raise RhobetaError(
+            f"The run cannot be recorded in {folder}: the address of a database cannot hold ? or"
+            " %.\nRename the folder, or point MLFLOW_TRACKING_URI at another store."
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".write-test-{os.getpid()}"
