@@ -93,9 +93,8 @@ def changed(tree: Any, chance: random.Random) -> Any:
             case 2 if isinstance(owner, dict):
                 owner[f"{key}2"] = copy.deepcopy(owner[key])
             case 3 if isinstance(owner[key], int | float) and not isinstance(owner[key], bool):
-                owner[key] = owner[key] * chance.choice((-1, 2, 10, 0.5, 0)) + chance.choice(
-                    (0, 1, -1)
-                )
+                factor, summand = chance.choice((-1, 2, 10, 0)), chance.choice((0, 1, -1))
+                owner[key] = owner[key] * factor + summand
             case 4:
                 other, there = chance.choice(places)
                 if there in (other if isinstance(other, dict) else range(len(other))):
