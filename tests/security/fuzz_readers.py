@@ -56,7 +56,7 @@ _DATA = LabelledImages(_IMAGES, _LABELS)
 
 
 def _or_damaged(original: bytes, chance: random.Random) -> bytes:
-    return original if chance.random() < 0.02 else damaged(original, chance)
+    return original if chance.random() < 0.08 else damaged(original, chance)
 
 
 # IDX, plain and gzipped
