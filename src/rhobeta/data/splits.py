@@ -29,6 +29,7 @@ _ANEW = "Run `dvc repro --force preprocess` to make it anew."
 
 
 _Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+_Number = Annotated[float, Field(ge=-(2**53), le=2**53)]
 _Label = Annotated[int, Field(ge=0, le=255)]
 _Size = Annotated[int, Field(ge=1, lt=2**31)]
 _Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -53,7 +54,7 @@ class _ManifestFile(BaseModel):
 
     model_config: ClassVar[ConfigDict] = ConfigDict(strict=True, allow_inf_nan=False)
 
-    parameters: dict[str, str | bool | _Whole | float | list[_Whole] | None]
+    parameters: dict[str, str | bool | _Whole | _Number | list[_Whole] | None]
     image_shape: tuple[_Size, _Size]
     classes: list[_Label]
     mean_pixel: Annotated[float, Field(ge=0, le=1)]
