@@ -32,6 +32,16 @@ def _one_of(table: Mapping[str, Any]) -> Any:
     return Annotated[str, AfterValidator(known), Field(json_schema_extra=enumerate_keys)]
 
 
+def _plain(text: str) -> str:
+    # "${...}" is DVC's and Hydra's: it would write a variable of the environment into the file.
+    if not text.isprintable() or "${" in text:
+        raise ValueError(f": found {text!a}, allowed: text without control characters and ${{")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_plain)]
+
+
 class Section(BaseModel):
     """A group of parameters: frozen, strictly typed, unknown keys refused."""
 
@@ -236,9 +246,9 @@ class RuntimeParams(Section):
     checkpoint_seconds: Annotated[float, Field(ge=0, le=86_400)] = Field(
         description="Time between two states of a training, from which it goes on if it is killed."
     )
-    experiment: Annotated[str, Field(min_length=1, max_length=200)] = Field(
+    experiment: Annotated[Text, Field(min_length=1, max_length=200)] = Field(
         description="MLflow experiment that runs go into."
     )
-    data_folder: str | None = Field(
+    data_folder: Text | None = Field(
         description="Folder with the data set's files, tried before any download; null for none."
     )

@@ -41,16 +41,63 @@ class TestRecord:
 
     @classmethod
     def from_bytes(cls, content: bytes, *, name: str) -> "TestRecord":
-        """Rebuild what `to_bytes` made. Raises `RhobetaError` where it is damaged."""
+        """Rebuild what `to_bytes` made.
+
+        Raises `RhobetaError` where it is damaged, or its fields do not belong together.
+        """
         from safetensors import SafetensorError
         from safetensors.numpy import load
 
         try:
-            return cls(**load(content))
+            record = cls(**load(content))
+            record._require_one_piece()
         except (SafetensorError, TypeError, ValueError, KeyError) as error:
             raise RhobetaError(
                 f"{name} is damaged ({error}).\nRun `dvc repro --force evaluate` to make it anew."
             ) from None
+        return record
+
+    def _require_one_piece(self) -> None:
+        """Raises `ValueError` where a field's type, shape or values do not fit those of others."""
+        sizes: dict[str, int] = {}
+        for name, (kind, dimensions) in _FIELDS.items():
+            values = getattr(self, name)
+            names = dimensions.split()
+            if (
+                values.dtype != kind
+                or values.ndim != len(names)
+                or any(
+                    sizes.setdefault(k, n) != n for k, n in zip(names, values.shape, strict=True)
+                )
+            ):
+                raise ValueError(f"{name} is {values.dtype} of shape {values.shape}")
+        unit_numbers, examples = self.top_units.tolist(), len(np.unique(self.labels))
+        rules = {
+            "activity": np.isfinite(self.activity).all(),
+            "examples": sizes["classes"] == examples and np.isfinite(self.examples).all(),
+            "reconstructions": np.isfinite(self.reconstructions).all(),
+            "l0_counts": sizes["counts"] == sizes["units"] + 1
+            and self.l0_counts.min() >= 0
+            and self.l0_counts.sum() == sizes["images"],
+            "l0_threshold": sizes["one"] == 1 and 0 <= self.l0_threshold.item() < 1,
+            "top_units": len(set(unit_numbers)) == len(unit_numbers)
+            and set(unit_numbers) <= set(range(sizes["units"])),
+        }
+        for name, holds in rules.items():
+            if not holds:
+                raise ValueError(f"{name} does not fit the other fields")
+
+
+_FIELDS = {
+    "activity": ("float32", "images units"),
+    "labels": ("uint8", "images"),
+    "examples": ("float32", "classes height width"),
+    "reconstructions": ("float32", "classes height width"),
+    "l0_counts": ("int64", "counts"),
+    "l0_threshold": ("float64", "one"),
+    "top_units": ("int64", "shown"),
+    "top_images": ("uint8", "shown exciting height width"),
+}
 
 
 def first_of_each_class(labels: NDArray[np.uint8]) -> NDArray[np.intp]:

@@ -20,7 +20,15 @@ from rhobeta.registry import PENALTIES
 _FORMAT = "rhobeta-autoencoder-2"
 
 # What reading a header raises that is not what it should be.
-_MALFORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError, struct.error)
+_MALFORMED = (
+    ValueError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    AttributeError,
+    RecursionError,
+    struct.error,
+)
 
 
 @dataclass(frozen=True)

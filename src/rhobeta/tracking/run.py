@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rhobeta.tracking.store import Store
+from rhobeta.tracking.store import Store, without_password
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
@@ -143,7 +143,8 @@ def _to_its_end(run: Run) -> Iterator[Run]:
         _end(run, "KILLED", {_ERROR_TAG: "interrupted"})
         raise
     except BaseException as error:
-        _end(run, "FAILED", {_ERROR_TAG: f"{type(error).__name__}: {error}"[:5000]})
+        reason = without_password(f"{type(error).__name__}: {error}")
+        _end(run, "FAILED", {_ERROR_TAG: reason[:5000]})
         raise
     run.store.client.set_terminated(run.run_id, "FINISHED")
 
