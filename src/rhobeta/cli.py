@@ -9,7 +9,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
 
 from rhobeta import __version__
 from rhobeta.errors import RhobetaError
@@ -23,10 +22,19 @@ _STAGES = {
 }
 
 
+class _EndedBySignal(SystemExit):
+    """An exit, which unwinds the stack, so that runs are marked and partial files removed."""
+
+    def __init__(self, number: int) -> None:
+        self.signal = signal.Signals(number)
+        super().__init__(128 + number)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status.
 
-    0 on success, 1 for a fault that the message explains, 2 for wrong usage, 130 on Ctrl-C.
+    0 on success, 1 for a fault that the message explains, 2 for wrong usage, 130 on Ctrl-C, 143 on
+    a request to end (SIGTERM), 129 when the terminal is closed (SIGHUP).
     """
     _run_the_workspace_code()
     parser = _parser()
@@ -34,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if more and options.command != "run":
         parser.error(f"unrecognized arguments: {' '.join(more)}")
     options.dvc_arguments = more
-    signal.signal(signal.SIGTERM, _end_by_signal)
+    _end_on_signals()
     try:
         return _dispatch(options)
     except RhobetaError as error:
@@ -57,11 +65,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
     except KeyboardInterrupt:
-        print(
-            f"\nrhobeta {options.command}: interrupted.",
-            file=sys.stderr,
-        )
-        return 130
+        print(f"\nrhobeta {options.command}: interrupted.", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except _EndedBySignal as end:
+        print(f"rhobeta {options.command}: ended by {end.signal.name}.", file=sys.stderr)
+        return 128 + end.signal
     return 1
 
 
@@ -108,7 +116,10 @@ def _dispatch(options: argparse.Namespace) -> int:
         from rhobeta.tracking.ui import serve_ui
 
         serve_ui(paths, params.runtime.experiment, options.port)
-    importlib.import_module(f"rhobeta.stages.{options.command}").run(params, paths)
+    from rhobeta.exclusive import exclusive_workspace
+
+    with exclusive_workspace(paths.workspace, options.command):
+        importlib.import_module(f"rhobeta.stages.{options.command}").run(params, paths)
     return 0
 
 
@@ -175,6 +186,16 @@ def _explain(error: OSError) -> str | None:
     return None
 
 
-def _end_by_signal(number: int, frame: FrameType | None) -> NoReturn:
-    # An exit unwinds the stack, so that runs are marked and partial files removed.
-    raise SystemExit(128 + number)
+def _end_on_signals() -> None:
+    asked: list[int] = []
+
+    def end(number: int, frame: FrameType | None) -> None:
+        # An impatient second request must not cut short what the first one has begun.
+        if not asked:
+            asked.append(number)
+            raise _EndedBySignal(number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # What `nohup` has set to be ignored stays ignored.
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, end)

@@ -11,7 +11,8 @@ import os
 import sys
 from pathlib import Path
 
-_LAUNCHER = {"rhobeta", "rhobeta.__main__", "rhobeta.cli"}
+# What starts a stage and keeps others out of its workspace; no result depends on it.
+_LAUNCHER = {"rhobeta", "rhobeta.__main__", "rhobeta.cli", "rhobeta.exclusive"}
 
 
 def _record() -> None:

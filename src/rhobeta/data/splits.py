@@ -1,7 +1,8 @@
 """Train, validation and test splits: how they are drawn, and how they lie on disk.
 
 `<split>.safetensors` holds `images` (images, height, width) and `labels` (images,) as bytes.
-`manifest.json` says what they are: counts, mean pixel, digests, and the parameters that made them.
+`manifest.json` says what they are: counts, mean pixel, digests, and the parameters that made them;
+it is sealed, so that a damaged one is seen.
 """
 
 from dataclasses import dataclass
@@ -13,13 +14,8 @@ from numpy.typing import NDArray
 
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.errors import RhobetaError
-from rhobeta.files import (
-    read_json,
-    require_file,
-    sha256_of_bytes,
-    write_bytes,
-    write_json,
-)
+from rhobeta.files import require_file, sha256_of_bytes, write_bytes
+from rhobeta.seal import read_sealed_json, write_sealed_json
 
 SplitName = Literal["train", "validation", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")
@@ -138,14 +134,14 @@ def write_splits(
         "raw_files": raw_files,
         "sha256": sha256_of_bytes("".join(facts[n]["sha256"] for n in SPLIT_NAMES).encode()),
     }
-    write_json(folder / _MANIFEST, manifest)
+    write_sealed_json(folder / _MANIFEST, manifest)
     return read_manifest(folder)
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read `manifest.json`. Raises `RhobetaError` where it is missing or malformed."""
+    """Read `manifest.json`. Raises `RhobetaError` where it is missing, damaged or malformed."""
     path = folder / _MANIFEST
-    content = read_json(path, made_by=_MADE_BY)
+    content = read_sealed_json(path, made_by=_MADE_BY)
     try:
         return Manifest(
             parameters=dict(content["parameters"]),

@@ -1,12 +1,18 @@
 """What evaluation keeps of the test split for the figures, as bytes (safetensors)."""
 
 import dataclasses
-from dataclasses import dataclass
+import json
+import struct
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rhobeta.errors import RhobetaError
+from rhobeta.seal import UNSEALED, require_seal, seal
+
+_FORMAT = "rhobeta-evaluation-1"
 
 
 @dataclass(frozen=True)
@@ -31,13 +37,16 @@ class TestRecord:
     """The most active units, in falling order of mean activity (shape: [at most 1024])."""
     top_images: NDArray[np.uint8]
     """The test images that excite each of them most (shape: [units, 9, height, width])."""
+    belongs_to: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of the files that go with this record, by a name for each."""
 
     def to_bytes(self) -> bytes:
-        """Serialise; the same record gives the same bytes."""
+        """Serialise and seal; the same record gives the same bytes."""
         from safetensors.numpy import save
 
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return save({name: np.ascontiguousarray(values) for name, values in fields.items()})
+        described = {"format": _FORMAT, "seal": UNSEALED, "belongs_to": self.belongs_to}
+        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
+        return seal(save(arrays, metadata={"rhobeta": json.dumps(described, sort_keys=True)}))
 
     @classmethod
     def from_bytes(cls, content: bytes, *, name: str) -> "TestRecord":
@@ -46,11 +55,24 @@ class TestRecord:
         from safetensors.numpy import load
 
         try:
-            return cls(**load(content))
-        except (SafetensorError, TypeError, ValueError, KeyError) as error:
+            require_seal(content)
+            return cls(**load(content), belongs_to=dict(_description(content)["belongs_to"]))
+        except (RhobetaError, SafetensorError, TypeError, ValueError, KeyError) as error:
             raise RhobetaError(
                 f"{name} is damaged ({error}).\nRun `dvc repro --force evaluate` to make it anew."
             ) from None
+
+
+_ARRAYS = [field.name for field in dataclasses.fields(TestRecord) if field.name != "belongs_to"]
+
+
+def _description(content: bytes) -> dict[str, Any]:
+    (header_length,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + header_length])
+    described: dict[str, Any] = json.loads(header["__metadata__"]["rhobeta"])
+    if described["format"] != _FORMAT:
+        raise ValueError(f"its format is not {_FORMAT}")
+    return described
 
 
 def first_of_each_class(labels: NDArray[np.uint8]) -> NDArray[np.intp]:
