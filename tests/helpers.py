@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from rhobeta.seal import UNSEALED, seal
 
 # Read when mlflow is imported, which a test may do before the code under test.
-os.environ["MLFLOW_LOGGING_LEVEL"] = "ERROR"
+os.environ["MLFLOW_LOGGING_LEVEL"] = "CRITICAL"
 
 REPOSITORY = Path(__file__).parents[1]
 STAGES = ("download", "preprocess", "train", "evaluate", "visualize")

@@ -57,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         from rhobeta.tracking.store import without_password
 
-        reason = without_password(" ".join(str(error).split()))[:500]
+        # The statement that failed is the program's, not the user's.
+        reason = without_password(" ".join(str(error).partition("[SQL:")[0].split()))[:500]
         print(
             f"rhobeta {options.command}: the MLflow store failed in the middle of the work:"
             f" {reason}\nNothing was left that looks finished. See to the store (its server, its"

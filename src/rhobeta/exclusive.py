@@ -15,6 +15,9 @@ from rhobeta.errors import RhobetaError
 # Set by torchrun and SLURM for each process of one training.
 _RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
 
+# Where Linux lists who holds which lock.
+_LOCKS = Path("/proc/locks")
+
 
 @contextmanager
 def exclusive_workspace(workspace: Path, stage: str) -> Iterator[None]:
@@ -52,10 +55,10 @@ def _at_work(handle: int, workspace: Path, stage: str) -> str:
 
 
 def _holder(handle: int) -> int | None:
-    # Linux lists who holds which lock: "1: FLOCK ADVISORY WRITE <pid> <device>:<inode> 0 EOF".
+    # A line is "1: FLOCK ADVISORY WRITE <pid> <device>:<inode> 0 EOF".
     inode = os.fstat(handle).st_ino
     try:
-        locks = Path("/proc/locks").read_text()
+        locks = _LOCKS.read_text()
     except OSError:
         return None
     for line in locks.splitlines():
@@ -71,4 +74,5 @@ def _command(pid: int) -> str:
     except OSError:
         return "ended meanwhile"
     names = [Path(word).name if number < 2 else word for number, word in enumerate(words)]
-    return " ".join(name for name in names if name)
+    command = " ".join(name for name in names if name)
+    return command if len(command) < 80 else f"{command[:77]}..."
