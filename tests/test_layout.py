@@ -13,7 +13,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Each layer may import those before it, and itself.
 LAYERS = (
     {"errors"},
-    {"files", "exclusive"},
+    {"files", "exclusive", "signals"},
     {"seal"},
     {"param_faults", "registry"},
     {"param_sections"},

@@ -8,10 +8,10 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 from rhobeta import __version__
 from rhobeta.errors import RhobetaError
+from rhobeta.signals import EndedBySignal, end_on_signals, end_with_dvc
 
 _STAGES = {
     "download": "bring the data set's files into data/raw, verified",
@@ -20,14 +20,6 @@ _STAGES = {
     "evaluate": "measure the model on the test split, beside floors",
     "visualize": "draw the figures and write the report",
 }
-
-
-class _EndedBySignal(SystemExit):
-    """An exit, which unwinds the stack, so that runs are marked and partial files removed."""
-
-    def __init__(self, number: int) -> None:
-        self.signal = signal.Signals(number)
-        super().__init__(128 + number)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if more and options.command != "run":
         parser.error(f"unrecognized arguments: {' '.join(more)}")
     options.dvc_arguments = more
-    _end_on_signals()
+    end_on_signals()
     try:
         return _dispatch(options)
     except RhobetaError as error:
@@ -68,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\nrhobeta {options.command}: interrupted.", file=sys.stderr)
         return 128 + signal.SIGINT
-    except _EndedBySignal as end:
+    except EndedBySignal as end:
         print(f"rhobeta {options.command}: ended by {end.signal.name}.", file=sys.stderr)
         return 128 + end.signal
     return 1
@@ -119,6 +111,7 @@ def _dispatch(options: argparse.Namespace) -> int:
         serve_ui(paths, params.runtime.experiment, options.port)
     from rhobeta.exclusive import exclusive_workspace
 
+    end_with_dvc()
     with exclusive_workspace(paths.workspace, options.command):
         importlib.import_module(f"rhobeta.stages.{options.command}").run(params, paths)
     return 0
@@ -185,18 +178,3 @@ def _explain(error: OSError) -> str | None:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{place} is not accessible ({error.strerror}).\nGrant access and run it again."
     return None
-
-
-def _end_on_signals() -> None:
-    asked: list[int] = []
-
-    def end(number: int, frame: FrameType | None) -> None:
-        # An impatient second request must not cut short what the first one has begun.
-        if not asked:
-            asked.append(number)
-            raise _EndedBySignal(number)
-
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        # What `nohup` has set to be ignored stays ignored.
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, end)

@@ -11,8 +11,10 @@ import os
 import sys
 from pathlib import Path
 
-# What starts a stage and keeps others out of its workspace; no result depends on it.
-_LAUNCHER = {"rhobeta", "rhobeta.__main__", "rhobeta.cli", "rhobeta.exclusive"}
+# What starts a stage, ends it and keeps others out meanwhile; no result depends on it.
+_LAUNCHER = {"rhobeta"} | {
+    f"rhobeta.{name}" for name in ("__main__", "cli", "exclusive", "signals")
+}
 
 
 def _record() -> None:
