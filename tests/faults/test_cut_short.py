@@ -6,6 +6,7 @@ opens a file for writing, renames or removes one: the real signal, at a moment t
 
 import os
 import re
+import shutil
 import signal
 import sys
 import traceback
@@ -15,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from faults.injected import forget_connections, outputs, runs_of
-from helpers import STAGES, StartAfter
+from faults.injected import forget_connections, outputs, runs_of, started
+from helpers import QUICK, STAGES, StartAfter, write_params
 from rhobeta.cli import main
 from rhobeta.paths import Paths
 
@@ -185,6 +186,35 @@ def test_a_stage_that_is_killed_leaves_nothing_half_and_is_mended(cut: CutShort)
     statuses = [run.info.status for run in runs_of(cut.paths)]
     trained = ["FINISHED", "RUNNING", "FINISHED"]
     assert statuses == (trained if cut.stage == "train" else ["FINISHED"])
+
+
+def test_training_ends_at_a_signal_marks_its_run_and_leaves_no_model(
+    paths: Paths, start_after: StartAfter
+) -> None:
+    start_after("preprocess")
+    write_params(paths.workspace, QUICK | {"training.epochs": 100_000})
+    other = paths.workspace.with_name("other")
+    shutil.copytree(paths.workspace, other)
+    with (
+        started("rhobeta", "train", folder=paths.workspace) as interrupted,
+        started("rhobeta", "train", folder=other) as ended,
+    ):
+        for process, by in ((interrupted, signal.SIGINT), (ended, signal.SIGTERM)):
+            assert process.stdout is not None
+            assert "epoch 1/100000" in process.stdout.readline()
+            process.send_signal(by)
+            if by == signal.SIGTERM:  # Sent by who is impatient, it is ignored.
+                process.send_signal(by)
+            messages = process.communicate(timeout=60)[1]
+            assert process.returncode == ENDS[by], messages
+            assert messages.strip() in (
+                "rhobeta train: interrupted.",
+                "rhobeta train: ended by SIGTERM.",
+            )
+    for folder in (paths.workspace, other):
+        assert not Paths(folder, folder).model.exists()
+        (run,) = runs_of(Paths(folder, folder))
+        assert run.info.status == "KILLED"
 
 
 @pytest.mark.slow
