@@ -28,6 +28,7 @@ from rhobeta.tracking.callback import TrackEpochs
 from rhobeta.tracking.run import new_run
 from rhobeta.tracking.store import open_store
 from rhobeta.training.fit import fit
+from rhobeta.training.machine import Machine
 from rhobeta.training.settings import Optimization
 
 UNITS, BATCH_SIZE, RHO, BETA, RATE, DECAY = 64, 256, 0.05, 0.00765, 0.01, 2e-7
@@ -89,7 +90,7 @@ def _ours(train: LabelledImages, validation: LabelledImages) -> list[float]:
                 train,
                 validation,
                 seed=0,
-                accelerator="cpu",
+                machine=Machine("cpu"),
                 callbacks=[clock, TrackEpochs(run)],
             )
     return clock.seconds

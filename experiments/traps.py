@@ -41,6 +41,7 @@ from rhobeta.metrics.sparsity import SparsityAccumulator
 from rhobeta.model.autoencoder import Architecture, Autoencoder
 from rhobeta.model.objective import Objective
 from rhobeta.training.fit import fit
+from rhobeta.training.machine import Machine
 from rhobeta.training.settings import Optimization
 
 Numbers = NDArray[np.float32]
@@ -110,7 +111,7 @@ def train(data: Data, run: Run) -> Autoencoder:
         data.train,
         data.validation,
         seed=0,
-        accelerator="cpu",
+        machine=Machine("cpu"),
     )
     return fitted.model
 

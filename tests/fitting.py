@@ -11,7 +11,11 @@ from rhobeta.data.labelled import LabelledImages
 from rhobeta.model.autoencoder import Architecture
 from rhobeta.model.objective import Objective
 from rhobeta.training.fit import Trained, fit
+from rhobeta.training.machine import Machine
+from rhobeta.training.resume import Resumption
 from rhobeta.training.settings import Optimization
+
+CPU = Machine(accelerator="cpu")
 
 ARCHITECTURE = Architecture((28, 28), (16,), "sigmoid", "relu", "sigmoid")
 # rho times the batch is 12.8: the penalty is that of each batch alone.
@@ -30,6 +34,8 @@ def fitted(
     optimization: Optimization = OPTIMIZATION,
     callbacks: tuple[pl.Callback, ...] = (),
     seed: int = SEED,
+    machine: Machine = CPU,
+    resumption: Resumption | None = None,
 ) -> Trained:
     return fit(
         architecture,
@@ -38,8 +44,9 @@ def fitted(
         train,
         validation,
         seed=seed,
-        accelerator="cpu",
+        machine=machine,
         callbacks=callbacks,
+        resumption=resumption,
     )
 
 

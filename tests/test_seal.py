@@ -57,7 +57,7 @@ def test_sealed_json_is_json_with_a_seal_and_comes_back(tmp_path) -> None:
     write_sealed_json(path, {"b": 0.1 + 0.2, "a": [1, None, "β"]})
     value = read_sealed_json(path, made_by="rhobeta x")
     assert json.loads(path.read_text()) == value
-    assert list(value) == ["b", "a", "seal"]
+    assert list(value) == ["seal", "b", "a"]
     assert value["b"] == 0.1 + 0.2
     write_sealed_json(tmp_path / "b.json", value)
     assert (tmp_path / "b.json").read_bytes() == path.read_bytes()

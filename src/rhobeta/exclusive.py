@@ -12,6 +12,9 @@ from pathlib import Path
 
 from rhobeta.errors import RhobetaError
 
+PARENT = "RHOBETA_PARENT"
+"""Names, in the environment, the process that started this one to share its work."""
+
 # Set by torchrun and SLURM for each process of one training.
 _RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
 
@@ -23,11 +26,11 @@ _LOCKS = Path("/proc/locks")
 def exclusive_workspace(workspace: Path, stage: str) -> Iterator[None]:
     """Hold the workspace while `stage` works in it.
 
-    Raises `RhobetaError`, at once, while another process holds it. Only the first of the processes
-    that a launcher starts for one training takes it. On a file system that has no locks nothing is
-    held and nothing refused.
+    Raises `RhobetaError`, at once, while another process holds it. Of the processes that a launcher
+    starts for one training the first takes it; those that a stage starts itself work under its
+    lock. On a file system that has no locks nothing is held and nothing refused.
     """
-    if any(os.environ.get(name, "0") != "0" for name in _RANKS):
+    if _shares_the_work_of_another():
         yield
         return
     handle = os.open(workspace, os.O_RDONLY)
@@ -41,6 +44,12 @@ def exclusive_workspace(workspace: Path, stage: str) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def _shares_the_work_of_another() -> bool:
+    return os.environ.get(PARENT) == str(os.getppid()) or any(
+        os.environ.get(name, "0") != "0" for name in _RANKS
+    )
 
 
 def _at_work(handle: int, workspace: Path, stage: str) -> str:

@@ -4,10 +4,13 @@ One line a fault: the key's full path, what was found, what is allowed, and the 
 """
 
 import difflib
+import reprlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+
+_MOST_FAULTS = 50
 
 _TYPE_NAMES = {
     "integer": "a whole number",
@@ -21,10 +24,17 @@ _TYPE_NAMES = {
 
 
 def describe_faults(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """Describe every fault of `error`, raised in validating `model`, in the file's order."""
+    """Describe the faults of `error`, raised in validating `model`, in the file's order.
+
+    Fifty are described; a last line counts the others.
+    """
     schema = model.model_json_schema()
+    faults = error.errors()
     lines: dict[str, None] = {}
-    for fault in error.errors():
+    for number, fault in enumerate(faults):
+        if len(lines) == _MOST_FAULTS:
+            lines[f"and {len(faults) - number} more"] = None
+            break
         lines[_describe(fault, schema)] = None
     return list(lines)
 
@@ -103,10 +113,29 @@ def _found(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return f"{value!r} (text)"
+        return f"{_SHORT.repr(value)} (text)"
     if isinstance(value, dict):
         return "a section" if value else "an empty section"
-    return repr(value)
+    return _SHORT.repr(value)
+
+
+class _Short(reprlib.Repr):
+    """`repr`, cut short: what is found in a file may be of any size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlist = self.maxtuple = 20
+        self.maxstring = self.maxother = 200
+
+    def repr_int(self, x: int, level: int) -> str:
+        """A whole number, or how many bits it has: Python refuses to print thousands of digits."""
+        return (
+            repr(x) if x.bit_length() <= _MOST_BITS else f"a whole number of {x.bit_length()} bits"
+        )
+
+
+_MOST_BITS = 128
+_SHORT = _Short()
 
 
 def _allowed(node: Mapping[str, Any], schema: Mapping[str, Any]) -> str:

@@ -32,6 +32,16 @@ def _one_of(table: Mapping[str, Any]) -> Any:
     return Annotated[str, AfterValidator(known), Field(json_schema_extra=enumerate_keys)]
 
 
+def _plain(text: str) -> str:
+    # "${...}" is DVC's and Hydra's: it would write a variable of the environment into the file.
+    if not text.isprintable() or "${" in text:
+        raise ValueError(f": found {text!a}, allowed: text without control characters and ${{")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_plain)]
+
+
 class Section(BaseModel):
     """A group of parameters: frozen, strictly typed, unknown keys refused."""
 
@@ -137,6 +147,10 @@ class TrainingParams(Section):
     noise: Annotated[float, Field(ge=0, le=10)] = Field(
         description="Standard deviation of Gaussian noise on the input; the target stays clean."
     )
+    precision: Literal["float32", "bf16", "fp16"] = Field(
+        description="In which the network computes; bf16 and fp16 are mixed: weights, penalty and "
+        "pixel loss stay float32. fp16 needs a CUDA device."
+    )
     keep: Literal["best", "last"] = Field(
         description="Whose weights are kept: the epoch's of lowest validation loss, or the last's."
     )
@@ -219,12 +233,22 @@ class RuntimeParams(Section):
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = Field(
         description="Lightning's accelerator."
     )
-    threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
-        description="CPU threads of torch; auto leaves torch's choice, one a core."
+    devices: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
+        description="Devices that train together on each node, a process each; auto: all GPUs."
     )
-    experiment: Annotated[str, Field(min_length=1, max_length=200)] = Field(
+    nodes: Annotated[int, Field(ge=1, le=1024)] = Field(description="Machines that train together.")
+    strategy: Literal["auto", "ddp"] = Field(
+        description="Lightning's strategy: auto is ddp where there are several processes."
+    )
+    threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
+        description="CPU threads of torch in a process; auto: one a core, shared by the processes."
+    )
+    checkpoint_seconds: Annotated[float, Field(ge=0, le=86_400)] = Field(
+        description="Time between two states of a training, from which it goes on if it is killed."
+    )
+    experiment: Annotated[Text, Field(min_length=1, max_length=200)] = Field(
         description="MLflow experiment that runs go into."
     )
-    data_folder: str | None = Field(
+    data_folder: Text | None = Field(
         description="Folder with the data set's files, tried before any download; null for none."
     )

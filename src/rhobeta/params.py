@@ -27,6 +27,9 @@ from rhobeta.registry import CODE_ACTIVATIONS, load_extensions, misfit
 # What the data sets that are known by name are labelled with.
 NAMED_CLASSES = list(range(10))
 
+_LONGEST_FILE = 1 << 18
+_DEEPEST = 16
+
 
 class Params(Section):
     """All of `params.yaml`."""
@@ -141,18 +144,46 @@ def flatten(section: BaseModel, prefix: str = "") -> dict[str, Any]:
 
 
 def read_yaml(path: Path) -> Any:
-    """The values of a YAML 1.2 file, unchecked. Raises `RhobetaError` where it cannot be read."""
+    """The values of a YAML 1.2 file, unchecked.
+
+    Raises `RhobetaError` where it cannot be read, is larger than 256 KiB, nests deeper than 16, or
+    refers back to an anchor: by references a few lines can stand for gigabytes.
+    """
     from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
 
     try:
-        return YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(_LONGEST_FILE + 1)
     except FileNotFoundError:
         raise RhobetaError(
             f"{path} is missing.\n`git checkout -- {path.name}` brings the default back."
         ) from None
     except OSError as error:
         raise RhobetaError(f"{path} cannot be read: {error.strerror}.") from None
-    except (YAMLError, ValueError) as error:
-        # ValueError: text that is not UTF-8, a date that does not exist, `!!int x`.
+    if len(content) > _LONGEST_FILE:
+        raise RhobetaError(f"{path} is larger than {_LONGEST_FILE >> 10} KiB.")
+    try:
+        text = content.decode("utf-8")
+        _require_plain(text, path)
+        return YAML(typ="safe").load(text)
+    except RhobetaError:
+        raise
+    except Exception as error:
+        # Tags that their values do not fit raise anything: `!!int ""`, `!!bool x`, "\\UFFFFFFFF".
         raise RhobetaError(f"{path} is not valid YAML:\n{error}") from None
+
+
+def _require_plain(text: str, path: Path) -> None:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
+
+    depth = 0
+    for event in YAML(typ="safe", pure=True).parse(text):
+        depth += isinstance(event, CollectionStartEvent)
+        depth -= isinstance(event, CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise RhobetaError(f"{path} nests deeper than {_DEEPEST}.")
+        if isinstance(event, AliasEvent):
+            raise RhobetaError(
+                f"{path} refers to *{event.anchor}.\nWrite the value itself in its place."
+            )

@@ -107,6 +107,11 @@ class Paths:
         """MLflow's database and artifacts."""
         return self.store_root / "mlruns"
 
+    @property
+    def unfinished(self) -> Path:
+        """States of trainings that have not come to their end, one folder each."""
+        return self.store / "unfinished"
+
 
 def find_paths(start: Path | None = None) -> Paths:
     """Locate the workspace from `start` (default: the current folder) and the store root.

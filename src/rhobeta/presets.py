@@ -1,6 +1,7 @@
 """Presets: named parameter overlays in `presets/`, and what DVC is asked for to run one."""
 
 import difflib
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -11,10 +12,13 @@ from typing import Any
 from rhobeta.errors import RhobetaError
 from rhobeta.params import Params, check_params, read_yaml
 
+# Text that DVC takes for text without quotes.
+_WORD = re.compile(r"(?!(?:null|true|false|nan|inf)$)[a-z][a-z0-9_-]*", re.IGNORECASE)
+
 
 def preset_names(folder: Path) -> list[str]:
     """The presets in `folder`, by name."""
-    return sorted(path.stem for path in folder.glob("*.yaml"))
+    return sorted(path.stem for path in folder.glob("*.yaml") if path.is_file())
 
 
 def preset_title(folder: Path, name: str) -> str:
@@ -35,15 +39,25 @@ def read_preset(folder: Path, name: str) -> dict[str, Any]:
         raise RhobetaError(f"there is no preset {name!r}.{hint} Known: {', '.join(names)}.")
     path = folder / f"{name}.yaml"
     values = read_yaml(path)
-    if not isinstance(values, dict) or not all(isinstance(v, dict) for v in values.values()):
+    if not _is_sections(values):
         raise RhobetaError(f"{path} is no preset: expected sections with parameters.")
     return {
         f"{section}.{key}": value for section, part in values.items() for key, value in part.items()
     }
 
 
+def _is_sections(values: Any) -> bool:
+    return isinstance(values, dict) and all(
+        isinstance(name, str)
+        and isinstance(section, dict)
+        and all(isinstance(key, str) for key in section)
+        for name, section in values.items()
+    )
+
+
 def overlaid(values: dict[str, Any], overlay: dict[str, Any], *, name: str) -> Params:
     """Parameters `values` with an overlay by dotted path, checked. Raises `RhobetaError`."""
+    check_params(values, where="params.yaml")
     merged = {section: dict(part) for section, part in values.items()}
     for path, value in overlay.items():
         section, _, key = path.partition(".")
@@ -92,4 +106,8 @@ def as_override(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, list):
         return f"[{','.join(as_override(item) for item in value)}]"
+    if isinstance(value, str) and not _WORD.fullmatch(value):
+        # Backslashes are doubled before a quote alone, and where the text ends.
+        escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value)
+        return f"'{escaped}'"
     return str(value)

@@ -42,20 +42,34 @@ def require_seal(content: bytes) -> None:
 
 def write_sealed_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write `value` and its seal as indented JSON, whole or not at all."""
-    text = json.dumps({**value, "seal": UNSEALED}, indent=2, allow_nan=False) + "\n"
+    # First, before all text that could look like it.
+    sealed = {"seal": UNSEALED} | {name: part for name, part in value.items() if name != "seal"}
+    text = json.dumps(sealed, indent=2, allow_nan=False) + "\n"
     write_bytes(path, seal(text.encode()))
 
 
-def read_sealed_json(path: Path, *, made_by: str) -> Any:
-    """Read what `write_sealed_json` wrote; `made_by` (a command) is for the error's advice.
+def read_sealed(path: Path, *, made_by: str) -> bytes:
+    """The bytes of a sealed file; `made_by` (a command) is for the error's advice.
 
-    Raises `RhobetaError` where the file is missing, is not JSON or is damaged.
+    Raises `RhobetaError` where the file is missing or damaged.
     """
     content = require_file(path, made_by=made_by).read_bytes()
     try:
         require_seal(content)
+    except RhobetaError as error:
+        raise RhobetaError(f"{path} is damaged: {error}.\nRun `{made_by}` again.") from None
+    return content
+
+
+def read_sealed_json(path: Path, *, made_by: str) -> Any:
+    """What `write_sealed_json` wrote, read as `read_sealed` does.
+
+    Raises `RhobetaError` where it is no JSON, too.
+    """
+    content = read_sealed(path, made_by=made_by)
+    try:
         return json.loads(content)
-    except (RhobetaError, ValueError) as error:
+    except ValueError as error:
         raise RhobetaError(f"{path} is damaged: {error}.\nRun `{made_by}` again.") from None
 
 

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from rhobeta.data.batches import ShuffledChunks, permutation, pixels_of, to_unit_interval
+from rhobeta.data.batches import (
+    ShuffledChunks,
+    permutation,
+    pixels_of,
+    share_of,
+    to_unit_interval,
+)
 
 
 def numbered(count):
@@ -13,16 +19,25 @@ def numbered(count):
     return torch.stack([numbers // 256, numbers % 256], dim=1).to(torch.uint8)
 
 
-def chunks_of(count, *, batch_size=4, seed=0, batches_per_chunk=3):
+def chunks_of(count, *, batch_size=4, seed=0, batches_per_chunk=3, rank=0, world_size=1):
     return ShuffledChunks(
-        numbered(count), batch_size=batch_size, seed=seed, batches_per_chunk=batches_per_chunk
+        numbered(count),
+        batch_size=batch_size,
+        seed=seed,
+        batches_per_chunk=batches_per_chunk,
+        rank=rank,
+        world_size=world_size,
     )
 
 
 def order(chunks, epoch=0):
     """The numbers of an epoch's images as they come."""
     chunks.sampler.set_epoch(epoch)
-    return [256 * int(high) + int(low) for chunk in chunks for high, low in chunk]
+    return [number for chunk in chunks for number in numbers(chunk.images)]
+
+
+def numbers(images):
+    return [256 * int(high) + int(low) for high, low in images]
 
 
 @pytest.mark.parametrize("count", [1, 11, 12, 13, 24, 1000])
@@ -37,15 +52,71 @@ def test_every_image_comes_once_in_an_epoch(count, epoch):
 )
 def test_only_the_last_chunk_is_shorter(count, lengths):
     chunks = chunks_of(count, batch_size=4, batches_per_chunk=3)
-    assert [len(chunk) for chunk in chunks] == lengths
+    found = list(chunks)
+    assert [len(chunk.images) for chunk in found] == lengths
+    assert [sum(chunk.sizes) for chunk in found] == lengths
+    assert all(chunk.rows == chunk.sizes for chunk in found)
+    assert all(size == 4 for chunk in found for size in chunk.sizes[:-1])
     assert len(chunks) == len(lengths)
-    assert all(chunk.dtype == torch.uint8 for chunk in chunks)
+    assert all(chunk.images.dtype == torch.uint8 for chunk in found)
 
 
 @pytest.mark.parametrize(("batch_size", "batches_per_chunk"), [(1, 1), (7, 1), (5, 4), (100, 10)])
 def test_how_the_epoch_is_cut_does_not_change_its_order(batch_size, batches_per_chunk):
     cut = chunks_of(100, batch_size=batch_size, batches_per_chunk=batches_per_chunk)
     assert order(cut, 3) == order(chunks_of(100), 3)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 5])
+@pytest.mark.parametrize("size", [0, 1, 2, 4, 7, 256])
+def test_shares_follow_each_other_and_differ_by_one_at_most(size, world_size):
+    shares = [share_of(size, rank, world_size) for rank in range(world_size)]
+    assert [thing for share in shares for thing in share] == list(range(size))
+    lengths = [len(share) for share in shares]
+    assert max(lengths) - min(lengths) <= 1
+
+
+def test_processes_share_every_mini_batch_of_the_one_permutation():
+    """11 images in mini-batches of 4, 4 and 3, over three processes."""
+    whole = list(chunks_of(11, batches_per_chunk=2))
+    parts = [list(chunks_of(11, batches_per_chunk=2, rank=r, world_size=3)) for r in range(3)]
+    for number, chunk in enumerate(whole):
+        batches = torch.split(chunk.images, list(chunk.sizes))
+        shares = [torch.split(p[number].images, list(p[number].rows)) for p in parts]
+        for place, batch in enumerate(batches):
+            assert numbers(torch.cat([share[place] for share in shares])) == numbers(batch)
+        assert all(p[number].sizes == chunk.sizes for p in parts)
+    assert [p[0].rows for p in parts] == [(1, 1), (1, 1), (2, 2)]
+
+
+def test_a_process_without_a_share_is_given_the_first_image():
+    """A last mini-batch of one image, over two processes: the second one's."""
+    first, second = (next(iter(chunks_of(5, rank=r, world_size=2))) for r in range(2))
+    assert first.rows == (2, 1)
+    assert second.rows == (2, 1)
+    assert first.sizes == second.sizes == (4, 1)
+    assert numbers(first.images)[-1] == numbers(second.images)[-1] == order(chunks_of(5))[-1]
+
+
+@pytest.mark.parametrize("given_out", range(9))
+def test_a_kept_place_is_gone_on_from_once(given_out):
+    whole = order(chunks_of(100, batches_per_chunk=3), epoch=4)
+    started = chunks_of(100, batches_per_chunk=3)
+    started.sampler.set_epoch(4)
+    epoch = iter(started)
+    for _ in range(given_out):
+        next(epoch)
+    state = started.state_dict()
+    going_on = chunks_of(100, batches_per_chunk=3)
+    going_on.load_state_dict(state)
+    assert order(going_on, epoch=4) == whole[given_out * 12 :]
+    assert order(going_on, epoch=4) == whole
+
+
+def test_after_a_whole_epoch_the_place_is_the_start_of_the_next():
+    chunks = chunks_of(100)
+    order(chunks)
+    assert chunks.state_dict() == {"done": 0}
 
 
 def test_an_epoch_can_be_repeated_whatever_was_drawn_before():

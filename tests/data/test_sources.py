@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from torchvision import datasets
 
-from rhobeta.data import sources
+from rhobeta.data import archives, sources
 from rhobeta.data.idx import write_idx
 from rhobeta.data.registry import (
     DATA_SETS,
@@ -149,14 +149,14 @@ def test_a_missing_folder_and_a_missing_file_are_told_apart(tmp_path):
 
 
 def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "_LARGEST_FILE", 1 << 20)
+    monkeypatch.setattr(archives, "_LARGEST_FILE", 1 << 20)
     content = bytes(1 << 20)
     for extra, name in ((b"", "fits"), (b"\0", "bursts")):
         (tmp_path / f"{name}.gz").write_bytes(gzip.compress(content + extra))
     fits = DataFile("fits", sha256=sha256(content))
     assert LocalFolder(tmp_path).fetch(fits) == content
     bursts = DataFile("bursts", sha256=sha256(content + b"\0"))
-    assert "unpacks to more than 1 MiB" in reason(LocalFolder(tmp_path), bursts)
+    assert "the unpacked archive has more than 1 MiB" in reason(LocalFolder(tmp_path), bursts)
 
 
 # Mirrors
@@ -287,10 +287,10 @@ def test_intact_bytes_of_other_data_are_refused(mirror, web):
 
 
 def test_a_body_without_end_is_cut_short(mirror, web, monkeypatch):
-    monkeypatch.setattr(sources, "_LARGEST_FILE", 1 << 20)
+    monkeypatch.setattr(archives, "_LARGEST_FILE", 1 << 20)
     body = bytes(3 << 20)
     mirror.will_answer(*[(200, body, None)] * 2)
-    assert "sends more than 1 MiB" in reason(web)
+    assert "has more than 1 MiB" in reason(web)
 
 
 def test_a_refused_connection_fails_fast_and_is_remembered():
@@ -364,7 +364,7 @@ def test_a_package_is_packed_once_for_all_its_files(npm, registry, tmp_path, mon
     assert [registry.fetch(file) for file in TINY.files] == list(CONTENTS.values())
     (call,) = npm.calls.read_text().splitlines()
     folder, _, arguments = call.partition(" ")
-    assert arguments == "pack --silent tiny@1.0.0"
+    assert arguments == "pack --silent --ignore-scripts tiny@1.0.0"
     assert not Path(folder).exists()
     assert list(here.iterdir()) == []
 

@@ -10,7 +10,7 @@ import pytest
 from faults.injected import outputs, refused, runs_of, started, wait_until
 from helpers import QUICK, STAGES, StartAfter, git, write_params
 from rhobeta.errors import RhobetaError
-from rhobeta.exclusive import exclusive_workspace
+from rhobeta.exclusive import PARENT, exclusive_workspace
 from rhobeta.paths import Paths
 
 ENDLESS = QUICK | {"training.epochs": 100_000}
@@ -72,6 +72,19 @@ def test_further_processes_of_one_training_are_not_kept_out(
         with exclusive_workspace(tmp_path, "train"):
             pass
         monkeypatch.setenv(name, "0")
+        with pytest.raises(RhobetaError), exclusive_workspace(tmp_path, "train"):
+            pass
+
+
+def test_a_process_that_a_stage_starts_to_share_its_work_is_not_kept_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with exclusive_workspace(tmp_path, "train"):
+        monkeypatch.setenv(PARENT, str(os.getppid()))
+        with exclusive_workspace(tmp_path, "train"):
+            pass
+        # Left in the environment by a stage that has ended.
+        monkeypatch.setenv(PARENT, "1" if os.getppid() != 1 else "2")
         with pytest.raises(RhobetaError), exclusive_workspace(tmp_path, "train"):
             pass
 

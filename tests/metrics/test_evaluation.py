@@ -60,7 +60,7 @@ def refused(damaged: bytes) -> None:
 
 
 def described(**changes: Any) -> dict[str, str]:
-    values = {"belongs_to": {}, "format": "rhobeta-evaluation-1", "seal": UNSEALED}
+    values = {"_seal": UNSEALED, "belongs_to": {}, "format": "rhobeta-evaluation-1"}
     return {"rhobeta": json.dumps(values | changes)}
 
 

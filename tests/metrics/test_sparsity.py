@@ -36,6 +36,25 @@ def codes(*rows: Sequence[float]) -> Tensor:
     return torch.tensor(rows, dtype=torch.float64)
 
 
+@pytest.mark.parametrize("cut", [0, 1, 60, 100])
+def test_parts_that_others_took_add_up_to_the_whole(cut: int) -> None:
+    """Of means far from zero, and far from each other, in which a small variance could drown."""
+    code = torch.rand(100, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    code[:60] += 1000
+    settings = {"l0_thresholds": (0.1, 0.5), "dead_threshold": 0.1, "constant_std": 0.01}
+    whole, first, second = (SparsityAccumulator(**settings) for _ in range(3))
+    whole.update(code)
+    for part, taker in ((code[:cut], first), (code[cut:], second)):
+        if len(part):
+            taker.update(part)
+    found, expected = first.add(second).on_cpu().statistics(), whole.statistics()
+    torch.testing.assert_close(found.mean_activity, expected.mean_activity, rtol=1e-12, atol=0)
+    torch.testing.assert_close(found.std_activity, expected.std_activity, rtol=1e-9, atol=0)
+    assert found.as_metrics(0.1) == pytest.approx(expected.as_metrics(0.1), rel=1e-12)
+    for threshold, counts in expected.l0_counts.items():
+        assert torch.equal(found.l0_counts[threshold], counts)
+
+
 @pytest.mark.parametrize(
     ("code", "expected_gini", "expected_hoyer", "expected_treves_rolls"),
     [

@@ -15,21 +15,26 @@ def topk_model() -> tuple[Autoencoder, torch.Tensor]:
     return model, x
 
 
+def take(silent: SilentUnits, code: list[list[float]]) -> None:
+    values = torch.tensor(code)
+    silent.update((values > 0).any(0), len(values))
+
+
 def test_units_are_silent_after_as_many_images_as_the_patience() -> None:
     silent = SilentUnits(3, 5, CPU)
     assert silent.mask.tolist() == [False, False, False]
-    silent.update(torch.tensor([[1.0, 0, 0], [0, 0, 0]]))
+    take(silent, [[1.0, 0, 0], [0, 0, 0]])
     assert silent.mask.tolist() == [False, False, False]
-    silent.update(torch.tensor([[1.0, 0, 0], [0, 0, 0], [0, 0.1, 0]]))
+    take(silent, [[1.0, 0, 0], [0, 0, 0], [0, 0.1, 0]])
     # The third has not been active for five images; the second was, in one of this batch.
     assert silent.mask.tolist() == [False, False, True]
-    silent.update(torch.tensor([[0, 0, 0.2], [0, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0]]))
+    take(silent, [[0, 0, 0.2], [0, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0]])
     assert silent.mask.tolist() == [True, True, False]
 
 
 def test_codes_that_are_not_above_zero_are_no_activity() -> None:
     silent = SilentUnits(2, 1, CPU)
-    silent.update(torch.tensor([[0.0, -1.0]]))
+    take(silent, [[0.0, -1.0]])
     assert silent.mask.tolist() == [True, True]
 
 

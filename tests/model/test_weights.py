@@ -65,7 +65,7 @@ def content() -> bytes:
 
 def described(**changes: Any) -> dict[str, Any]:
     values = dataclasses.asdict(description(architecture()))
-    return {"format": "rhobeta-autoencoder-3", "seal": UNSEALED, **values, **changes}
+    return {"_seal": UNSEALED, "format": "rhobeta-autoencoder-3", **values, **changes}
 
 
 def with_description(text: str, tensors: dict[str, torch.Tensor] | None = None) -> bytes:
@@ -443,3 +443,10 @@ def test_no_mutation_does_more_harm_than_an_error() -> None:
     # Both happen, so that the mutations are neither too crude nor too mild to try anything.
     assert outcomes["refused"] > 100
     assert outcomes["loaded"] > 10
+
+
+def test_a_parameter_that_looks_like_a_seal_is_a_parameter() -> None:
+    model = small_model()
+    parameters = PARAMETERS | {"a.name": f"sha256:{'ab' * 32}", "the.other": UNSEALED}
+    written = model_to_bytes(model, description(model.architecture, parameters))
+    assert model_from_bytes(written, name="it").description.parameters == parameters

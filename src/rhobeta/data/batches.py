@@ -5,6 +5,7 @@ each chunk of mini-batches is one gather.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,30 +13,63 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 
+class Chunk(NamedTuple):
+    """Consecutive mini-batches: of each, the images that are one process's share."""
+
+    images: Tensor
+    """Bytes (shape: [images, pixels]), mini-batch after mini-batch."""
+    rows: tuple[int, ...]
+    """How many of `images` are of each mini-batch."""
+    sizes: tuple[int, ...]
+    """How many images each mini-batch has in all processes together."""
+
+
 class ShuffledChunks:
     """An epoch's images in seeded random order, several mini-batches at a time.
 
-    Iterating yields bytes of shape (at most batches_per_chunk * batch_size, pixels); only an
-    epoch's last chunk is shorter. The order depends on `seed` and the epoch alone, not on the
-    device, nor on what was drawn before, so any epoch can be repeated.
+    Iterating yields a `Chunk` of at most `batches_per_chunk` mini-batches of `batch_size` images;
+    only an epoch's last mini-batch is shorter. The order depends on `seed` and the epoch alone, not
+    on the device, nor on what was drawn before, so any epoch can be repeated. Of several processes
+    (`world_size`) each takes its share of every mini-batch, by its `rank`; one that has none, since
+    the mini-batch has fewer images than there are processes, is given the first image all the same.
     """
 
     def __init__(
-        self, images: Tensor, *, batch_size: int, seed: int, batches_per_chunk: int
+        self,
+        images: Tensor,
+        *,
+        batch_size: int,
+        seed: int,
+        batches_per_chunk: int,
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
         self._images = images
-        self._chunk_size = batch_size * batches_per_chunk
+        self._batch_size = batch_size
+        self._batches_per_chunk = batches_per_chunk
         self._seed = seed
+        self._rank, self._world_size = rank, world_size
         self._epoch = 0
+        self._skipped = self._done = 0
 
     def __len__(self) -> int:
-        return -(-len(self._images) // self._chunk_size)
+        return -(-len(self._images) // (self._batch_size * self._batches_per_chunk))
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[Chunk]:
         order = permutation(len(self._images), seed=self._seed, epoch=self._epoch)
-        order = order.to(self._images.device)
-        for chosen in torch.split(order, self._chunk_size):
-            yield self._images[chosen]
+        batches = torch.split(order, self._batch_size)
+        skipped, self._skipped = self._skipped, 0
+        for number in range(skipped, len(self)):
+            self._done = (number + 1) % len(self)
+            first = number * self._batches_per_chunk
+            chosen = batches[first : first + self._batches_per_chunk]
+            mine = [self._share(batch) for batch in chosen]
+            images = self._images[torch.cat(mine).to(self._images.device)]
+            yield Chunk(images, tuple(map(len, mine)), tuple(map(len, chosen)))
+
+    def _share(self, batch: Tensor) -> Tensor:
+        mine = share_of(len(batch), self._rank, self._world_size)
+        return batch[mine.start : mine.stop] if mine else batch[:1]
 
     @property
     def sampler(self) -> "ShuffledChunks":
@@ -45,6 +79,22 @@ class ShuffledChunks:
     def set_epoch(self, epoch: int) -> None:
         """Choose the permutation of the next iteration."""
         self._epoch = epoch
+
+    def state_dict(self) -> dict[str, int]:
+        """How many of the epoch's chunks have been given out; Lightning keeps it."""
+        return {"done": self._done}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Leave out the chunks that had been given out, in the next iteration only."""
+        self._skipped = state["done"]
+
+
+def share_of(size: int, rank: int, world_size: int) -> range:
+    """Which of `size` things in a row are the share of process `rank` of `world_size`.
+
+    The shares follow each other, leave nothing out, and differ in size by at most one.
+    """
+    return range(size * rank // world_size, size * (rank + 1) // world_size)
 
 
 def permutation(size: int, *, seed: int, epoch: int) -> Tensor:

@@ -13,22 +13,16 @@ from rhobeta.errors import RhobetaError
 
 _UNSIGNED_BYTE = 8
 
+LONGEST_HEADER = 4 + 4 * 255
 
-def read_idx(content: bytes, *, name: str) -> NDArray[np.uint8]:
+
+def read_idx(content: bytes | bytearray, *, name: str) -> NDArray[np.uint8]:
     """Decode `content` into an array of its declared shape, as a view of the same bytes.
 
     Raises `RhobetaError`, naming `name`, unless the header is right and the length is exactly
     what it declares: a truncated file is refused as well as one with bytes to spare.
     """
-    if len(content) < 4 or content[:2] != b"\0\0":
-        raise RhobetaError(f"{name} is not an IDX file: it does not start with two zero bytes.")
-    kind, rank = content[2], content[3]
-    if kind != _UNSIGNED_BYTE:
-        raise RhobetaError(f"{name} holds values of IDX type {kind:#04x}; expected 0x08, bytes.")
-    start = 4 + 4 * rank
-    if rank == 0 or len(content) < start:
-        raise RhobetaError(f"{name} is truncated: its IDX header is not complete.")
-    shape = struct.unpack(f">{rank}I", content[4:start])
+    shape, start = _header(content, name)
     expected = start + math.prod(shape)
     if len(content) != expected:
         fault = "truncated" if len(content) < expected else "too long"
@@ -40,6 +34,28 @@ def read_idx(content: bytes, *, name: str) -> NDArray[np.uint8]:
         return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)
     except ValueError as error:
         raise RhobetaError(f"{name} declares a shape that no array can have ({error}).") from None
+
+
+def declared_length(content: bytes | bytearray, *, name: str) -> int:
+    """The length in bytes of a file of which `content` is the beginning, at least its header.
+
+    `LONGEST_HEADER` bytes are enough of any. Raises `RhobetaError` where they hold no header.
+    """
+    shape, start = _header(content, name)
+    return start + math.prod(shape)
+
+
+def _header(content: bytes | bytearray, name: str) -> tuple[tuple[int, ...], int]:
+    """The declared shape, and where the values begin."""
+    if len(content) < 4 or content[:2] != b"\0\0":
+        raise RhobetaError(f"{name} is not an IDX file: it does not start with two zero bytes.")
+    kind, rank = content[2], content[3]
+    if kind != _UNSIGNED_BYTE:
+        raise RhobetaError(f"{name} holds values of IDX type {kind:#04x}; expected 0x08, bytes.")
+    start = 4 + 4 * rank
+    if rank == 0 or len(content) < start:
+        raise RhobetaError(f"{name} is truncated: its IDX header is not complete.")
+    return struct.unpack(f">{rank}I", content[4:start]), start
 
 
 def write_idx(values: NDArray[np.uint8]) -> bytes:

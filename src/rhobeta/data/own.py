@@ -1,6 +1,7 @@
 """The user's own images and labels: IDX files or one .npz in `data/own`."""
 
 import gzip
+import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
-from rhobeta.data.idx import read_idx
+from rhobeta.data.idx import LONGEST_HEADER, declared_length, read_idx
 from rhobeta.data.registry import IMAGES_AND_LABELS
 from rhobeta.errors import RhobetaError
 
@@ -19,6 +20,11 @@ _HOW = (
     " or IDX files, gzipped or not, named train-images* and train-labels* (and t10k-images* and"
     " t10k-labels*)."
 )
+# What a compressed file may unpack to: EMNIST fits, a few bytes that become gigabytes do not.
+_LARGEST_UNPACKED = 1 << 30
+_PIECE = 1 << 20
+_NAMES_SHOWN = 20
+
 _ARRAY_NAMES = (
     (("images", "x_train"), ("labels", "y_train")),
     (("test_images", "x_test"), ("test_labels", "y_test")),
@@ -33,9 +39,10 @@ def read_own(folder: Path) -> dict[str, NDArray[np.uint8]]:
     """Arrays of the user's files by the name of the IDX file that each becomes.
 
     Images are (images, height, width) bytes, labels (images,) bytes. Test data is optional.
+    A compressed file may unpack to 1 GiB an array; what is larger must lie there uncompressed.
     Raises `RhobetaError` on anything else.
     """
-    archives = sorted(folder.glob("*.npz"))
+    archives = sorted(path for path in folder.glob("*.npz") if path.is_file())
     if len(archives) > 1:
         names = ", ".join(path.name for path in archives)
         raise RhobetaError(f"{folder} holds several .npz files ({names}); leave one.")
@@ -53,8 +60,9 @@ def _from_npz(path: Path) -> dict[str, NDArray[np.uint8]]:
                 for target, candidates in zip(targets, names, strict=True):
                     found = [name for name in candidates if name in archive]
                     if found:
+                        _require_bounded(path, found[0])
                         arrays[target] = _bytes(archive[found[0]], f"{path.name}:{found[0]}")
-            known = list(archive)
+            known = list(archive)[:_NAMES_SHOWN]
     except RhobetaError:
         raise
     except Exception as error:
@@ -66,10 +74,26 @@ def _from_npz(path: Path) -> dict[str, NDArray[np.uint8]]:
 
 
 def _archive(path: Path) -> NpzFile:
+    if not zipfile.is_zipfile(path):
+        raise TypeError("it is no archive")
     archive = np.load(path, allow_pickle=False)
     if not isinstance(archive, NpzFile):
         raise TypeError("it holds a single array, as .npy files do")
     return archive
+
+
+def _require_bounded(path: Path, name: str) -> None:
+    """Refuse an array by what the archive declares, which is all that is ever unpacked of it."""
+    with zipfile.ZipFile(path) as archive:
+        members = {info.filename: info for info in archive.infolist()}
+    info = members.get(f"{name}.npy") or members[name]
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{name} is compressed in another way than np.savez_compressed does")
+    if info.compress_type != zipfile.ZIP_STORED and info.file_size > _LARGEST_UNPACKED:
+        raise ValueError(
+            f"{name} unpacks to {info.file_size:,} bytes; np.savez, which does not compress, stores"
+            f" arrays of more than {_LARGEST_UNPACKED >> 20} MiB"
+        )
 
 
 def _from_idx(folder: Path) -> dict[str, NDArray[np.uint8]]:
@@ -87,14 +111,34 @@ def _from_idx(folder: Path) -> dict[str, NDArray[np.uint8]]:
 
 def _files(folder: Path, prefix: str) -> list[Path]:
     # `dvc add` writes a .dvc file beside each file that it takes.
-    return [path for path in folder.glob(f"{prefix}*") if path.suffix != ".dvc"]
+    files = folder.glob(f"{prefix}*")
+    return [path for path in files if path.suffix != ".dvc" and path.is_file()]
 
 
-def _content(path: Path) -> bytes:
+def _content(path: Path) -> bytes | bytearray:
+    if path.suffix != ".gz":
+        return path.read_bytes()
     try:
-        return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        return _unpacked(path)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise RhobetaError(f"{path} is a damaged gzip file ({error}).") from None
+
+
+def _unpacked(path: Path) -> bytearray:
+    """What the gzip file holds, at most one byte more than its IDX header declares."""
+    with gzip.open(path) as file:
+        content = bytearray(file.read(LONGEST_HEADER))
+        length = declared_length(content, name=str(path))
+        if length > _LARGEST_UNPACKED:
+            raise RhobetaError(
+                f"{path} declares {length:,} bytes; a compressed file may hold at most"
+                f" {_LARGEST_UNPACKED >> 20} MiB.\nIf it does hold them, unpack it with gunzip."
+            )
+        while len(content) <= length and (
+            piece := file.read(min(_PIECE, length + 1 - len(content)))
+        ):
+            content += piece
+    return content
 
 
 def _bytes(values: Any, name: str) -> NDArray[np.uint8]:

@@ -45,11 +45,11 @@ def read_raw(folder: Path) -> RawData:
 
     Raises `RhobetaError` for a file that is missing, changed since it was written, or malformed.
     """
-    description = read_sealed_json(folder / _DESCRIPTION, made_by=_MADE_BY)
     try:
+        description = read_sealed_json(folder / _DESCRIPTION, made_by=_MADE_BY)
         files = {name: str(facts["sha256"]) for name, facts in description["files"].items()}
         data_set = str(description["name"])
-    except (TypeError, KeyError, AttributeError):
+    except (TypeError, KeyError, AttributeError, RecursionError):
         raise RhobetaError(
             f"{folder / _DESCRIPTION} does not describe a data set.\nRun `{_MADE_BY}` again."
         ) from None

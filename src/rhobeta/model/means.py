@@ -5,7 +5,7 @@ takes the value of many batches and the gradient of the present one.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -88,6 +88,20 @@ class RunningMean:
             now = joined(self._value, now, max(self._share, 1 / self._batches))
         self._value = now
         return with_gradient(now, batch)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What has been taken in so far, as plain values and tensors."""
+        value = self._value
+        kind = None if value is None else type(value).__name__
+        return {"batches": self._batches, "kind": kind, "value": [] if value is None else [*value]}
+
+    def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
+        """Go on from `state`, on `device`."""
+        self._batches = state["batches"]
+        values = [value.to(device) for value in state["value"]]
+        kinds = {None: None, "LogMeans": LogMeans, "Mean": Mean}
+        kind = kinds[state["kind"]]
+        self._value = None if kind is None else kind(*values)
 
 
 def running_share(rho: float, batch_size: int, enough: float) -> float:

@@ -35,10 +35,17 @@ class SilentUnits:
         self._patience = patience
         self._images_since = torch.zeros(units, dtype=torch.int64, device=device)
 
-    def update(self, code: Tensor) -> None:
-        """Take in the code of a batch (shape: [batch, units])."""
-        active = (code.detach() > 0).any(0)
-        self._images_since = torch.where(active, 0, self._images_since + len(code))
+    def state_dict(self) -> dict[str, Tensor]:
+        """What has been taken in so far."""
+        return {"images_since": self._images_since}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Go on from `state`."""
+        self._images_since = state["images_since"].to(self._images_since.device)
+
+    def update(self, active: Tensor, images: int) -> None:
+        """Take in which units were active for any of a batch's `images` (shape: [units], bool)."""
+        self._images_since = torch.where(active, 0, self._images_since + images)
 
     @property
     def mask(self) -> Tensor:

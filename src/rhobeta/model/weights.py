@@ -22,7 +22,15 @@ from rhobeta.seal import UNSEALED, require_seal, seal
 _FORMAT = "rhobeta-autoencoder-3"
 
 # What reading a header raises that is not what it should be.
-_MALFORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError, struct.error)
+_MALFORMED = (
+    ValueError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    AttributeError,
+    RecursionError,
+    struct.error,
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,8 @@ def model_to_bytes(model: Autoencoder, description: ModelDescription) -> bytes:
         name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
     }
     # One entry only: safetensors does not keep the order of several.
-    described = {"format": _FORMAT, "seal": UNSEALED, **dataclasses.asdict(description)}
+    # Its name sorts the seal before all text that could look like one.
+    described = {"_seal": UNSEALED, "format": _FORMAT, **dataclasses.asdict(description)}
     return seal(save(tensors, metadata={"rhobeta": json.dumps(described, sort_keys=True)}))
 
 
@@ -111,7 +120,7 @@ def _description(content: bytes) -> ModelDescription:
     described = json.loads(header["__metadata__"]["rhobeta"])
     if described.pop("format") != _FORMAT:
         raise ValueError(f"its format is not {_FORMAT}")
-    del described["seal"]
+    del described["_seal"]
     described["architecture"] = Architecture.from_dict(described["architecture"])
     kinds = {"parameters": dict, "data_sha256": str, "best_epoch": int}
     for name, kind in (kinds | {"best_loss": float}).items():

@@ -1,17 +1,53 @@
 """The model that `train` wrote, as later stages read it."""
 
 from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
 
 from rhobeta.data.splits import Manifest
 from rhobeta.errors import RhobetaError
 from rhobeta.files import require_file
 from rhobeta.model.weights import SavedModel, model_from_bytes
+from rhobeta.param_sections import (
+    DataParams,
+    ModelParams,
+    PenaltyParams,
+    Section,
+    TopKParams,
+    TrainingParams,
+)
+
+_SCIENCE: dict[str, type[Section]] = {
+    "data": DataParams,
+    "model": ModelParams,
+    "penalty": PenaltyParams,
+    "topk": TopKParams,
+    "training": TrainingParams,
+}
 
 
 def read_model(path: Path) -> SavedModel:
-    """Read and verify the model file. Raises `RhobetaError` where it is missing or damaged."""
+    """Read and verify the model file.
+
+    Raises `RhobetaError` where it is missing or damaged, or the parameters in it are not those of
+    a training: names and pages are made of them.
+    """
     content = require_file(path, made_by="rhobeta train").read_bytes()
-    return model_from_bytes(content, name=str(path))
+    saved = model_from_bytes(content, name=str(path))
+    sections: dict[str, dict[str, Any]] = {name: {} for name in _SCIENCE}
+    for dotted, value in saved.description.parameters.items():
+        section, _, name = dotted.partition(".")
+        sections.setdefault(section, {})[name] = value
+    try:
+        for section, values in sections.items():
+            _SCIENCE[section].model_validate(values)
+    except (KeyError, ValidationError):
+        raise RhobetaError(
+            f"{path} holds other parameters ({section}) than a training has.\n"
+            "`dvc checkout` brings back the one that dvc.lock names; `dvc repro` trains anew."
+        ) from None
+    return saved
 
 
 def require_same_data(saved: SavedModel, manifest: Manifest, path: Path) -> None:

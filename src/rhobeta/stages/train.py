@@ -1,5 +1,8 @@
 """Stage 3: train the sparse autoencoder and record the run in MLflow."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.data.splits import Manifest, read_manifest, read_split
@@ -10,37 +13,58 @@ from rhobeta.model.weights import ModelDescription, model_to_bytes
 from rhobeta.params import Params, flatten
 from rhobeta.paths import Paths
 from rhobeta.registry import CODE_ACTIVATIONS, PENALTIES
+from rhobeta.stages.processes import end_with_parent, run_in_processes
 from rhobeta.stages.threads import use_threads
+from rhobeta.stages.unfinished import Unfinished, unfinished_training
 from rhobeta.tracking.callback import TrackEpochs
 from rhobeta.tracking.package import log_model
 from rhobeta.tracking.provenance import read_code
-from rhobeta.tracking.run import MODEL_TAG, Run, new_run
+from rhobeta.tracking.run import MODEL_TAG, Run
 from rhobeta.tracking.store import open_store
-from rhobeta.tracking.training_run import log_training_data, run_name, training_tags
+from rhobeta.tracking.training_run import training_run
 from rhobeta.training.fit import Trained, fit
-from rhobeta.training.module import ENOUGH_ACTIVE_IMAGES
+from rhobeta.training.machine import Machine, place_among_processes
+from rhobeta.training.module import ENOUGH_ACTIVE_IMAGES, DivergedError
+from rhobeta.training.resume import Resumption, nothing_kept
 from rhobeta.training.settings import Optimization, TopK
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
 
 
 def run(params: Params, paths: Paths) -> None:
-    """Train on the train split; write the best model and the history; log all of it."""
+    """Train on the train split; write the best model and the history; log all of it.
+
+    Where `runtime` asks for several processes, they train together; the one of rank 0 writes and
+    logs. A training that was cut off goes on from its last state, into the same run.
+    """
+    machine, place = machine_of(params), place_among_processes()
+    if place is None and machine.nodes * machine.processes_here() > 1:
+        run_in_processes(["train"], machine.processes_here(), machine.nodes)
+        return
+    end_with_parent()
+    if place is None or place.rank == 0:
+        _train_and_record(params, paths)
+    else:
+        manifest, train, validation = _read(params, paths)
+        _fit(params, manifest, train, validation, nothing_kept(params.runtime.checkpoint_seconds))
+
+
+def _train_and_record(params: Params, paths: Paths) -> None:
     code = read_code(paths.workspace)
     store = open_store(paths, params.runtime.experiment)
-    manifest = read_manifest(paths.splits)
-    train = read_split(paths.splits, "train", manifest)
-    validation = read_split(paths.splits, "validation", manifest)
+    manifest, train, validation = _read(params, paths)
     _require_fitting_batch(params, len(train.labels))
-    use_threads(params.runtime.threads)
-
     science = manifest.parameters
     for name in ("model", "penalty", "topk", "training"):
         science = science | flatten(getattr(params, name), f"{name}.")
-    with new_run(store, name=run_name(science), tags=training_tags(code, manifest)) as tracked:
+    with (
+        unfinished_training(paths, science, manifest.sha256) as unfinished,
+        training_run(store, unfinished.run_id, science, code, manifest) as tracked,
+    ):
+        unfinished.note_run(tracked.run_id)
         tracked.log_params(science | flatten(params.runtime, "runtime."))
-        log_training_data(tracked, manifest)
-        if code.diff:
-            tracked.log_text(code.diff, "code/uncommitted.diff")
-        trained = _fit(params, manifest, train, validation, tracked)
+        trained = _fit_or_forget(params, manifest, train, validation, unfinished, tracked)
         content = model_to_bytes(
             trained.model,
             ModelDescription(
@@ -55,10 +79,39 @@ def run(params: Params, paths: Paths) -> None:
         # Last, so that what lies there belongs to a run that has all of it.
         write_text(paths.history, trained.history_csv)
         write_bytes(paths.model, content)
+        unfinished.remove()
     print(
         f"kept epoch {trained.best_epoch} of {params.training.epochs}, the {params.training.keep},"
         f" of loss {trained.best_loss:.5f}; MLflow run {tracked.run_id}"
     )
+
+
+def _read(params: Params, paths: Paths) -> tuple[Manifest, LabelledImages, LabelledImages]:
+    place = place_among_processes()
+    use_threads(params.runtime.threads, 1 if place is None else place.per_node)
+    manifest = read_manifest(paths.splits)
+    train = read_split(paths.splits, "train", manifest)
+    return manifest, train, read_split(paths.splits, "validation", manifest)
+
+
+def _fit_or_forget(
+    params: Params,
+    manifest: Manifest,
+    train: LabelledImages,
+    validation: LabelledImages,
+    unfinished: Unfinished,
+    tracked: Run,
+) -> Trained:
+    resumption = Resumption(unfinished.state(), unfinished.keep, params.runtime.checkpoint_seconds)
+    track = TrackEpochs(tracked, tracked.last_steps())
+    try:
+        return _fit(params, manifest, train, validation, resumption, [track])
+    except DivergedError:
+        unfinished.remove()
+        raise
+    except (KeyboardInterrupt, SystemExit):
+        print("The training was ended before its time; run it again and it goes on.", flush=True)
+        raise
 
 
 def _fit(
@@ -66,7 +119,8 @@ def _fit(
     manifest: Manifest,
     train: LabelledImages,
     validation: LabelledImages,
-    tracked: Run,
+    resumption: Resumption,
+    callbacks: Sequence["pl.Callback"] = (),
 ) -> Trained:
     return fit(
         architecture_of(params, manifest.image_shape),
@@ -75,9 +129,16 @@ def _fit(
         train,
         validation,
         seed=params.training.seed,
-        accelerator=params.runtime.accelerator,
-        callbacks=[TrackEpochs(tracked)],
+        machine=machine_of(params),
+        callbacks=callbacks,
+        resumption=resumption,
     )
+
+
+def machine_of(params: Params) -> Machine:
+    """The devices that the parameters ask for."""
+    runtime = params.runtime
+    return Machine(runtime.accelerator, runtime.devices, runtime.nodes, runtime.strategy)
 
 
 def architecture_of(params: Params, image_shape: tuple[int, int]) -> Architecture:
@@ -119,6 +180,7 @@ def optimization_of(params: Params) -> Optimization:
         noise=training.noise,
         unit_norm_decoder=params.model.unit_norm_decoder,
         keep=training.keep,
+        precision=training.precision,
         topk=TopK(topk.start, topk.anneal, topk.revive) if takes_k else None,
     )
 

@@ -6,13 +6,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rhobeta.tracking.store import Store
+from rhobeta.tracking.store import Store, without_password
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
 
 MODEL_TAG = "rhobeta.model_sha256"
 DATA_TAG = "rhobeta.data_sha256"
+_ERROR_TAG = "rhobeta.error"
 _PARAMETER_LENGTH = 6000
 _LOG_BATCH = 100
 _METRICS_BATCH = 1000
@@ -66,6 +67,13 @@ class Run:
             self.store.client.log_batch(self.run_id, metrics=batch)
             del self._buffer[:_METRICS_BATCH]
 
+    def last_steps(self) -> dict[str, int]:
+        """The last step at which the store has each metric of the run."""
+        client = self.store.client
+        names = client.get_run(self.run_id).data.metrics
+        histories = {name: client.get_metric_history(self.run_id, name) for name in names}
+        return {name: max(m.step for m in found) for name, found in histories.items() if found}
+
     def log_metrics(self, metrics: Mapping[str, float], *, step: int = 0) -> None:
         """Log metrics now."""
         self.buffer_metrics(metrics, step=step)
@@ -113,17 +121,47 @@ def new_run(store: Store, *, name: str, tags: Mapping[str, str]) -> Iterator[Run
     in the tag `rhobeta.error`, on any other exception. Buffered metrics are sent in every case.
     """
     created = store.client.create_run(store.experiment_id, run_name=name, tags=dict(tags))
-    run = Run(store, created.info.run_id)
+    with _to_its_end(Run(store, created.info.run_id)) as run:
+        yield run
+
+
+@contextmanager
+def reopened_run(run: Run, *, tags: Mapping[str, str]) -> Iterator[Run]:
+    """Go on with a run that was cut off; it ends as a new one does."""
+    client = run.store.client
+    if _ERROR_TAG in client.get_run(run.run_id).data.tags:
+        client.delete_tag(run.run_id, _ERROR_TAG)
+    client.update_run(run.run_id, status="RUNNING")
+    run.set_tags(tags)
+    with _to_its_end(run):
+        yield run
+
+
+@contextmanager
+def _to_its_end(run: Run) -> Iterator[Run]:
     try:
         yield run
         run.flush()
     except (KeyboardInterrupt, SystemExit):
-        _end(run, "KILLED", {"rhobeta.error": "interrupted"})
+        _end(run, "KILLED", {_ERROR_TAG: "interrupted"})
         raise
     except BaseException as error:
-        _end(run, "FAILED", {"rhobeta.error": f"{type(error).__name__}: {error}"[:5000]})
+        reason = without_password(f"{type(error).__name__}: {error}")
+        _end(run, "FAILED", {_ERROR_TAG: reason[:5000]})
         raise
-    store.client.set_terminated(run.run_id, "FINISHED")
+    run.store.client.set_terminated(run.run_id, "FINISHED")
+
+
+def find_unfinished_run(store: Store, run_id: str) -> Run | None:
+    """The run with this id, if the store has it and it has not finished."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        info = store.client.get_run(run_id).info
+    except MlflowException:
+        return None
+    gone = info.lifecycle_stage == "deleted" or info.status == "FINISHED"
+    return None if gone else Run(store, run_id)
 
 
 def find_run_of_model(store: Store, model_sha256: str) -> Run | None:

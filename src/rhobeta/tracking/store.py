@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 _SERVER_SECONDS = 10
 
 _CURRENT = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID")
+
+# What holds a secret, by the names of environment variables and of an address's parameters.
+_NAMES_OF_SECRETS = r"PASSW|PASSPHRASE|[_?&;]PWD|SECRET|TOKEN|CREDENTIAL|(?:ACCESS|API)_?KEY"
+_SHORTEST_SECRET = 6
 
 _EXPERIMENT_TAGS = {
     # Opens the UI on the table of training runs, not on traces of language models.
@@ -55,9 +59,9 @@ def open_store(paths: Paths, experiment: str) -> Store:
     or written: stages open it first, before they spend work.
     """
     uri = store_uri(paths)
-    remote = urlsplit(uri).scheme in ("http", "https")
     _quieten()
-    if remote:
+    if uri.startswith(("http://", "https://")):
+        uri = _hand_over_credentials(uri)
         # A server that does not answer should cost seconds, not MLflow's default of minutes.
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(_SERVER_SECONDS))
@@ -100,6 +104,23 @@ def _open(uri: str, experiment: str, artifacts: Path | None) -> Store:
     return Store(uri, client, number)
 
 
+def _hand_over_credentials(uri: str) -> str:
+    """`uri` without user name and password, which MLflow finds in the environment from now on.
+
+    MLflow prints the address, and quotes it in errors and their tracebacks.
+    """
+    try:
+        parts = urlsplit(uri)
+        user, password = parts.username, parts.password
+    except ValueError:
+        return uri
+    if user is None:
+        return uri
+    os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(user)
+    os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(password or "")
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
 @contextmanager
 def _environment_kept() -> Iterator[None]:
     # MLflow notes what is current in the environment too, where it would pass for the user's word.
@@ -115,6 +136,11 @@ def _environment_kept() -> Iterator[None]:
 
 
 def _require_writable(folder: Path) -> None:
+    if {"?", "%"} & set(str(folder)):
+        raise RhobetaError(
+            f"The run cannot be recorded in {folder}: the address of a database cannot hold ? or"
+            " %.\nRename the folder, or point MLFLOW_TRACKING_URI at another store."
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".write-test-{os.getpid()}"
@@ -146,13 +172,37 @@ def _unreachable(uri: str, error: Exception) -> str:
     return f"The MLflow store {place} cannot be used: {reason}\n{advice}"
 
 
-def without_password(uri: str) -> str:
-    """`uri` with any user name and password left out, fit for a message or a tag."""
-    return re.sub(r"//[^/@]*@", "//", uri)
+def without_password(text: str) -> str:
+    """`text`, which may hold addresses, without what must not be shown; fit for a message or a tag.
+
+    Left out are user names and passwords of addresses, their parameters that are named like a
+    secret, and every value of six or more characters that the environment has under such a name,
+    or as the password in `MLFLOW_TRACKING_URI`.
+    """
+    for secret in sorted(_secrets_of_the_environment(), key=len, reverse=True):
+        text = text.replace(secret, "***")
+    # A password that is not encoded may hold @ and /.
+    text = re.sub(r"//(?:[^/\s:]*:\S*|[^/\s]*)@", "//", text)
+    return re.sub(
+        rf"(?i)((?=[?&;])[^=\s]*(?:{_NAMES_OF_SECRETS})[^=&;\s]*=)[^&;\s'\"]*", r"\1***", text
+    )
+
+
+def _secrets_of_the_environment() -> set[str]:
+    found = {
+        value for name, value in os.environ.items() if re.search(f"(?i){_NAMES_OF_SECRETS}", name)
+    }
+    given = re.search(r"//[^/:]*:(.*)@", os.environ.get("MLFLOW_TRACKING_URI", ""))
+    if given is not None:
+        # Whoever reads an address that is not encoded cuts its password at these signs.
+        found |= {given[1], unquote(given[1]), *re.split("[@/:?#]", given[1])}
+    return {secret for secret in found if len(secret) >= _SHORTEST_SECRET}
 
 
 def _quieten() -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # MLflow would print the address of every run; `rhobeta summary` tells where a run is.
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     # Read when mlflow is imported. Migrations and hints are no news to who trains a model, and
     # errors are raised as well: the command explains them without MLflow's traceback.
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")

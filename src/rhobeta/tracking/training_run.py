@@ -2,13 +2,15 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from rhobeta.data.splits import Manifest, SplitName
 from rhobeta.registry import CODE_ACTIVATIONS, PENALTIES
 from rhobeta.tracking.provenance import Code, experiment_tags, user_name
-from rhobeta.tracking.run import DATA_TAG, Run
+from rhobeta.tracking.run import DATA_TAG, Run, find_unfinished_run, new_run, reopened_run
+from rhobeta.tracking.store import Store
 
 _INPUTS: tuple[tuple[SplitName, str], ...] = (("train", "training"), ("validation", "validation"))
 
@@ -49,6 +51,29 @@ def training_tags(code: Code, manifest: Manifest) -> dict[str, str]:
         **code.tags,
         **experiment_tags(),
     }
+
+
+@contextmanager
+def training_run(
+    store: Store, earlier: str | None, parameters: Mapping[str, Any], code: Code, manifest: Manifest
+) -> Iterator[Run]:
+    """The run of a training: a new one, or the `earlier` one of a try that was cut off.
+
+    It ends by what becomes of the body. `parameters` are by dotted path.
+    """
+    tags = training_tags(code, manifest)
+    found = None if earlier is None else find_unfinished_run(store, earlier)
+    opened = (
+        new_run(store, name=run_name(parameters), tags=tags)
+        if found is None
+        else reopened_run(found, tags=tags | {"rhobeta.resumed": "true"})
+    )
+    with opened as run:
+        if found is None:
+            log_training_data(run, manifest)
+        if code.diff:
+            run.log_text(code.diff, "code/uncommitted.diff")
+        yield run
 
 
 def log_training_data(run: Run, manifest: Manifest) -> None:

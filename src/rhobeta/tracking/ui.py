@@ -12,11 +12,22 @@ from rhobeta.tracking.store import open_store, store_uri, without_password
 
 _HOST = "127.0.0.1"
 
+# What is set for servers that others may reach must not open this one.
+_SETTINGS_OF_OTHER_SERVERS = (
+    "MLFLOW_GUNICORN_OPTS",
+    "MLFLOW_SERVER_ALLOWED_HOSTS",
+    "MLFLOW_SERVER_CORS_ALLOWED_ORIGINS",
+    "MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE",
+    "MLFLOW_UVICORN_OPTS",
+)
+
 
 def serve_ui(paths: Paths, experiment: str, port: int) -> NoReturn:
     """Become the MLflow server for the project's store; does not return.
 
-    Raises `RhobetaError` where the port is taken, or the store is a server of its own.
+    It answers this machine alone, with MLflow's checks of host and origin on, whatever the
+    environment says. Raises `RhobetaError` where the port is taken, or the store is a server of
+    its own.
     """
     uri = store_uri(paths)
     if urlsplit(uri).scheme in ("http", "https"):
@@ -38,6 +49,8 @@ def serve_ui(paths: Paths, experiment: str, port: int) -> NoReturn:
     )
     print("Ctrl-C ends it.", flush=True)
     command = [sys.executable, "-m", "mlflow", "server", "--host", _HOST, "--port", str(port)]
-    command += ["--workers", "1", "--backend-store-uri", uri]
-    command += ["--default-artifact-root", (paths.store / "artifacts").as_uri()]
-    os.execv(sys.executable, command)  # noqa: S606
+    command += ["--workers", "1", "--default-artifact-root", (paths.store / "artifacts").as_uri()]
+    environment = {k: v for k, v in os.environ.items() if k not in _SETTINGS_OF_OTHER_SERVERS}
+    # Not as an argument: every user of the machine can read those, and it may hold a password.
+    environment["MLFLOW_BACKEND_STORE_URI"] = uri
+    os.execve(sys.executable, command, environment)  # noqa: S606

@@ -42,6 +42,15 @@ class KeptWeights(pl.Callback):
             self.metrics = dict(module.epoch_metrics)
             self.epoch = trainer.current_epoch + 1
 
+    def state_dict(self) -> dict[str, Any]:
+        """What is kept so far."""
+        return {"weights": self.state, "epoch": self.epoch, "metrics": self.metrics}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from what was kept."""
+        self.state = state_dict["weights"]
+        self.epoch, self.metrics = state_dict["epoch"], state_dict["metrics"]
+
 
 class History(pl.Callback):
     """Collects the metrics of every epoch."""
@@ -53,6 +62,14 @@ class History(pl.Callback):
         """Add this epoch's metrics."""
         epoch = {"epoch": trainer.current_epoch + 1}
         self.rows.append(epoch | _ours(pl_module).epoch_metrics)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows so far."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on after the rows so far."""
+        self.rows = state_dict["rows"]
 
     def as_csv(self) -> str:
         """The history as a table; `train/mse` becomes the column `train_mse`.
@@ -78,12 +95,15 @@ class Progress(pl.Callback):
         """Open the bar."""
         from tqdm import tqdm
 
-        total = (trainer.max_epochs or 0) * int(trainer.num_training_batches)
+        module = _ours(pl_module)
         self._bar = tqdm(
-            total=total,
+            total=(trainer.max_epochs or 0) * module.steps_per_epoch,
+            initial=module.steps_done,
             disable=not (sys.stderr.isatty() and trainer.is_global_zero),
             bar_format="{desc} |{bar}| {elapsed}<{remaining} {postfix}",
         )
+        if module.steps_done and trainer.is_global_zero:
+            print(f"goes on after {module.steps_done} of {self._bar.total} steps", flush=True)
 
     def on_train_batch_end(
         self,
@@ -97,7 +117,7 @@ class Progress(pl.Callback):
         if not self._bar.disable:
             self._bar.set_description(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
             self._bar.set_postfix_str(_in_words(_ours(pl_module).running_metrics()))
-            self._bar.update()
+            self._bar.update(len(batch.sizes))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print a plain line where there is no bar."""
@@ -120,6 +140,19 @@ class Progress(pl.Callback):
 def epoch_metrics(module: pl.LightningModule) -> dict[str, float]:
     """Metrics of the epoch that has just ended, by name (`train/mse`, `validation/fvu`)."""
     return _ours(module).epoch_metrics
+
+
+def epochs_so_far(trainer: pl.Trainer) -> list[tuple[int, dict[str, float]]]:
+    """Number, from 1, and metrics of the epochs that a training has behind it."""
+    histories = [found for found in _callbacks(trainer) if isinstance(found, History)]
+    rows = [row for history in histories for row in history.rows]
+    return [(int(row["epoch"]), {k: v for k, v in row.items() if k != "epoch"}) for row in rows]
+
+
+def _callbacks(trainer: pl.Trainer) -> list[pl.Callback]:
+    # The Trainer sets this attribute where type checkers do not see it.
+    found: list[pl.Callback] = vars(trainer)["callbacks"]
+    return found
 
 
 def _ours(module: pl.LightningModule) -> SparseAutoencoderModule:

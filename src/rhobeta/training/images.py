@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rhobeta.data.batches import ShuffledChunks
+from rhobeta.data.batches import ShuffledChunks, share_of
 
 # Enough work in one Lightning step to make its bookkeeping small beside the arithmetic.
 BATCHES_PER_CHUNK = 32
@@ -19,7 +19,8 @@ _VALIDATION_CHUNK = 8192
 class ImagesInMemory(pl.LightningDataModule):
     """Serves bytes of shape [images, pixels]; scaling to [0, 1] is left to the device.
 
-    `train_images` and `validation_images` are (images, height, width) bytes.
+    `train_images` and `validation_images` are (images, height, width) bytes. Of several processes
+    each holds all of them, and serves its share of every mini-batch and of the validation images.
     """
 
     def __init__(
@@ -35,11 +36,13 @@ class ImagesInMemory(pl.LightningDataModule):
         self._validation = _rows(validation_images)
         self._batch_size = batch_size
         self._seed = seed
+        self._rank, self._world_size = 0, 1
 
     def setup(self, stage: str) -> None:
         """Move the images to the device that Lightning has chosen."""
         if self.trainer is not None:
             device = self.trainer.strategy.root_device
+            self._rank, self._world_size = self.trainer.global_rank, self.trainer.world_size
             self._train = self._train.to(device)
             self._validation = self._validation.to(device)
 
@@ -50,11 +53,19 @@ class ImagesInMemory(pl.LightningDataModule):
             batch_size=self._batch_size,
             seed=self._seed,
             batches_per_chunk=BATCHES_PER_CHUNK,
+            rank=self._rank,
+            world_size=self._world_size,
         )
 
     def val_dataloader(self) -> "OrderedPieces | list[Tensor]":
-        """The validation images in order, in large pieces; nothing where there are none."""
-        return OrderedPieces(self._validation) if len(self._validation) else []
+        """The validation images in order, in large pieces; nothing where there are none.
+
+        A process that has no share of them serves one piece without images.
+        """
+        if not len(self._validation):
+            return []
+        mine = share_of(len(self._validation), self._rank, self._world_size)
+        return OrderedPieces(self._validation[mine.start : mine.stop])
 
 
 class OrderedPieces:

@@ -1,7 +1,7 @@
 """The Lightning module: the training step, and what is measured every epoch."""
 
 import math
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -9,18 +9,22 @@ import torch
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
-from rhobeta.data.batches import to_unit_interval
+from rhobeta.data.batches import Chunk, share_of, to_unit_interval
 from rhobeta.errors import RhobetaError
-from rhobeta.metrics.reconstruction import ReconstructionAccumulator
-from rhobeta.metrics.sparsity import SparsityAccumulator
 from rhobeta.model.autoencoder import Autoencoder, Output
-from rhobeta.model.means import Mean, Means, RunningMean, joined, running_share
-from rhobeta.model.objective import Objective
+from rhobeta.model.means import Mean, Means, RunningMean, running_share
+from rhobeta.model.objective import Objective, Terms
 from rhobeta.model.revival import SilentUnits, revival_loss
+from rhobeta.training.group import Group
+from rhobeta.training.measurement import SplitMeasurement
 from rhobeta.training.settings import Measurement, Optimization, annealed_k, rate_factor
 
 ENOUGH_ACTIVE_IMAGES = 10
 """The least rho * batch_size for which a batch's mean activation stands for the whole."""
+
+
+class DivergedError(RhobetaError):
+    """Training has come to numbers that are none; it would again from any earlier state."""
 
 
 class SparseAutoencoderModule(pl.LightningModule):
@@ -61,11 +65,15 @@ class SparseAutoencoderModule(pl.LightningModule):
         """
         self._optimization = optimization
         self._measurement = measurement or Measurement()
+        self._group = Group()
+        self._exact = torch.float32
+        self._kept: dict[str, Any] | None = None
         self._mean_image = mean_image
         self._sums = torch.zeros(4, dtype=torch.float64)
         self._images_seen = 0
-        self._steps_per_epoch = math.ceil(train_images / optimization.batch_size)
-        self._steps_done = 0
+        self.steps_per_epoch = math.ceil(train_images / optimization.batch_size)
+        self.steps_done = 0
+        """Steps of the optimiser so far, also those before a state that training goes on from."""
         self._rate = 0.0
         self._seed = seed
         share = 1.0
@@ -93,12 +101,16 @@ class SparseAutoencoderModule(pl.LightningModule):
         return Adam(groups, lr=settings.learning_rate, eps=settings.epsilon, fused=True)
 
     def on_fit_start(self) -> None:
-        """Begin the records that live on the device."""
+        """Begin the records that live on the device, or go on with those of a kept state."""
         architecture, topk = self.autoencoder.architecture, self._optimization.topk
+        self._group = Group(self.trainer.global_rank, self.trainer.world_size)
+        self._exact = next(self.autoencoder.parameters()).dtype
         self._largest_mean = torch.zeros((), device=self.device)
         if topk is not None and topk.revive > 0:
             self._silent = SilentUnits(architecture.units, self._patience, self.device)
-        if self._optimization.unit_norm_decoder:
+        if self._kept is not None:
+            self._go_on(self._kept)
+        elif self._optimization.unit_norm_decoder:
             self.autoencoder.normalize_decoder()
 
     def on_train_epoch_start(self) -> None:
@@ -108,23 +120,21 @@ class SparseAutoencoderModule(pl.LightningModule):
         self._sums = torch.zeros(4, dtype=dtype, device=self.device)
         self._images_seen = 0
 
-    def training_step(self, chunk: Tensor, batch_idx: int) -> None:
-        """One optimiser step for each mini-batch in `chunk` (bytes, [images, pixels])."""
+    def training_step(self, chunk: Chunk, batch_idx: int) -> None:
+        """One optimiser step for each mini-batch in `chunk`."""
         optimizer = cast(Optimizer, self.optimizers())
         noise = self._noise_generator(batch_idx)
-        kernels = self.autoencoder.kernels()
         # Read once a chunk: whether there is any silent unit is a question to the device.
         silent = None if self._silent is None else self._silent.mask
-        reviving = silent is not None and bool(silent.any())
-        measured, sizes = [], []
-        for images in torch.split(chunk, self._optimization.batch_size):
-            x = to_unit_interval(images)
-            k = self._k()
-            output = self.autoencoder(self._corrupted(x, noise), k=k)
-            terms = self.objective(output, x, kernels, self._means(output))
-            loss = terms.loss
-            if reviving and silent is not None:
-                loss = loss + self._revival(output, x, silent)
+        if silent is not None and not bool(silent.any()):
+            silent = None
+        measured, shares = [], []
+        batches = torch.split(chunk.images, list(chunk.rows))
+        for images, size in zip(batches, chunk.sizes, strict=True):
+            share = share_of(size, self._group.rank, self._group.size)
+            x = to_unit_interval(images, self._exact)
+            output = self.autoencoder(self._corrupted(x, noise, share, size), k=self._k())
+            terms, loss = self._losses(output, x, silent, len(share) / size)
             self._set_learning_rate(optimizer)
             optimizer.zero_grad()
             self.manual_backward(loss)
@@ -132,17 +142,33 @@ class SparseAutoencoderModule(pl.LightningModule):
             if self._optimization.unit_norm_decoder:
                 self.autoencoder.normalize_decoder()
             if self._silent is not None:
-                self._silent.update(output.code)
+                active = (output.code.detach()[: len(share)] > 0).any(0)
+                self._silent.update(self._group.any(active), size)
             activity = self.autoencoder.activity(output.code.detach()).mean()
             measured += [terms.loss.detach(), terms.mse.detach(), terms.penalty.detach(), activity]
-            sizes.append(len(x))
+            shares.append(len(share))
         # One sum a chunk, weighted by the sizes of its mini-batches.
-        values = torch.stack(measured).reshape(len(sizes), 4).to(self._sums.dtype)
-        self._sums += values.new_tensor(sizes) @ values
-        self._images_seen += sum(sizes)
+        values = torch.stack(measured).reshape(len(shares), 4).to(self._sums.dtype)
+        self._sums += self._group.total(values.new_tensor(shares) @ values)
+        self._images_seen += sum(chunk.sizes)
         self._require_finite_sums()
         if not self._validates and batch_idx + 1 == self.trainer.num_training_batches:
             self._complete_epoch({})
+
+    def _losses(
+        self, output: Output, x: Tensor, silent: Tensor | None, weight: float
+    ) -> tuple[Terms, Tensor]:
+        # `weight` is the part of the mini-batch that is this process's. Gradients are averaged
+        # over the processes, so a loss times weight * processes gives the mini-batch's gradient.
+        with torch.autocast(self.device.type, enabled=False):
+            output = Output(*(values.to(self._exact) for values in output))
+            terms = self.objective(
+                output, x, self.autoencoder.kernels(), self._means(output, weight)
+            )
+            loss = terms.loss
+            if silent is not None:
+                loss = loss + self._revival(output, x, silent)
+        return terms, loss if self._group.size == 1 else loss * (weight * self._group.size)
 
     def running_metrics(self) -> dict[str, float]:
         """Means over the images of the current epoch so far."""
@@ -152,56 +178,52 @@ class SparseAutoencoderModule(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Start the statistics of the validation split anew."""
-        measurement = self._measurement
-        self._sparsity = SparsityAccumulator(
-            l0_thresholds=measurement.l0_thresholds,
-            dead_threshold=measurement.dead_threshold,
-            constant_std=measurement.constant_std,
-        )
-        self._reconstruction = ReconstructionAccumulator(self._mean_image)
-        self._split_means: Means | None = None
-        self._pixel_loss_sum = 0.0
-        self._split_size = 0
+        self._split = SplitMeasurement(self.objective, self._measurement, self._mean_image)
 
     def validation_step(self, images: Tensor, batch_idx: int) -> None:
         """Accumulate the statistics of a piece of the validation split."""
-        x = to_unit_interval(images)
-        output = self.autoencoder(x)
-        self._reconstruction.update(x, output.reconstruction)
-        self._sparsity.update(self.autoencoder.activity(output.code))
-        self._split_size += len(x)
-        if self.objective.pixel_loss != "mse":
-            self._pixel_loss_sum += self.objective.pixel_terms(output, x)[0].item() * len(x)
-        exact = output._replace(
-            pre_activation=output.pre_activation.double(), code=output.code.double()
-        )
-        means = self.objective.means(exact)
-        if means is not None and self._split_means is not None:
-            means = joined(self._split_means, means, len(x) / self._split_size)
-        self._split_means = means
+        if len(images) == 0:
+            return
+        x = to_unit_interval(images, self._exact)
+        # Whatever training computes in, what is measured is the model as it is kept.
+        with torch.autocast(self.device.type, enabled=False):
+            output = self.autoencoder(x)
+            self._split.update(x, output, self.autoencoder.activity(output.code))
 
     def on_validation_epoch_end(self) -> None:
-        """Complete the epoch's record: the penalty is that of the whole split's means."""
-        quality = self._reconstruction.quality()
-        penalty = self.objective.penalty(self._split_means, self.autoencoder.kernels())
-        penalty_value = 0.0 if penalty is None else penalty.item()
-        pixel_loss = quality.mse
-        if self.objective.pixel_loss != "mse":
-            pixel_loss = self._pixel_loss_sum / self._split_size
-        if isinstance(self._split_means, Mean) and self.objective.entry.uses_rho:
-            largest = self._split_means.value.max().to(self._largest_mean)
-            self._largest_mean = torch.fmax(self._largest_mean, largest)
-        rho = float(self.objective.rho) if self.objective.entry.uses_rho else None
-        self._complete_epoch(
-            {
-                "loss": pixel_loss + float(self.objective.beta) * penalty_value,
-                "mse": quality.mse,
-                "penalty": penalty_value,
-                "fvu": quality.fvu,
-                **self._sparsity.statistics().as_metrics(rho),
-            }
-        )
+        """Complete the epoch's record with the statistics of the whole split."""
+        if self._group.size > 1:
+            self._split = self._group.joined(self._split.on_cpu(), SplitMeasurement.add)
+        if (largest := self._split.largest_mean) is not None:
+            self._note_largest(torch.as_tensor(largest))
+        self._complete_epoch(self._split.metrics(self.autoencoder))
         self.log_dict(self.epoch_metrics)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what Lightning does not know of: plain values and tensors."""
+        checkpoint["rhobeta"] = {
+            "sums": self._sums,
+            "images_seen": self._images_seen,
+            "steps_done": self.steps_done,
+            "rate": self._rate,
+            "running_mean": self._running_mean.state_dict(),
+            "largest_mean": self._largest_mean,
+            "silent": None if self._silent is None else self._silent.state_dict(),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Note a kept state, for when the device is known."""
+        self._kept = checkpoint["rhobeta"]
+
+    def _go_on(self, state: dict[str, Any]) -> None:
+        self._sums = state["sums"].to(self.device)
+        self._images_seen = state["images_seen"]
+        self.steps_done = state["steps_done"]
+        self._rate = state["rate"]
+        self._running_mean.load_state_dict(state["running_mean"], self.device)
+        self._largest_mean = state["largest_mean"].to(self.device)
+        if self._silent is not None:
+            self._silent.load_state_dict(state["silent"])
 
     @property
     def _validates(self) -> bool:
@@ -215,23 +237,29 @@ class SparseAutoencoderModule(pl.LightningModule):
         numbers = {k: v for k, v in self.epoch_metrics.items() if k != "validation/fvu"}
         broken = [k for k, v in numbers.items() if not math.isfinite(v)]
         if broken:
-            raise RhobetaError(self._divergence(broken))
+            raise DivergedError(self._divergence(broken))
 
     def _k(self) -> int | None:
         k, topk = self.autoencoder.architecture.k, self._optimization.topk
         if k is None or topk is None:
             return None
-        steps = self._steps_per_epoch * self._optimization.epochs
-        return annealed_k(self._steps_done, steps, k, topk)
+        steps = self.steps_per_epoch * self._optimization.epochs
+        return annealed_k(self.steps_done, steps, k, topk)
 
-    def _means(self, output: Output) -> Means | None:
+    def _means(self, output: Output, weight: float) -> Means | None:
         means = self.objective.means(output)
-        if means is None or not self.objective.entry.uses_rho:
+        if means is None:
+            return None
+        means = self._group.mean(means, weight)
+        if not self.objective.entry.uses_rho:
             return means
         if isinstance(means, Mean):
-            # Beyond the NaN that a mean above 1 may lead to: fmax passes over it.
-            self._largest_mean = torch.fmax(self._largest_mean, means.value.detach().max())
+            self._note_largest(means.value.detach().max())
         return self._running_mean.update(means)
+
+    def _note_largest(self, mean: Tensor) -> None:
+        # Beyond the NaN that a mean above 1 may lead to: fmax passes over it.
+        self._largest_mean = torch.fmax(self._largest_mean, mean.to(self._largest_mean))
 
     def _revival(self, output: Output, x: Tensor, silent: Tensor) -> Tensor:
         k, topk = self.autoencoder.architecture.k, self._optimization.topk
@@ -245,25 +273,26 @@ class SparseAutoencoderModule(pl.LightningModule):
         seed = int(mixed.generate_state(1, np.uint64)[0])
         return torch.Generator().manual_seed(seed >> 1)
 
-    def _corrupted(self, x: Tensor, generator: torch.Generator) -> Tensor:
+    def _corrupted(self, x: Tensor, generator: torch.Generator, share: range, size: int) -> Tensor:
         if self._optimization.noise == 0:
             return x
-        noise = torch.randn(x.shape, generator=generator, dtype=x.dtype).to(x.device)
-        return x + self._optimization.noise * noise
+        # Drawn for the whole mini-batch, so that an image has the same noise in any process.
+        noise = torch.randn(size, x.shape[1], generator=generator, dtype=x.dtype)
+        return x + self._optimization.noise * noise[share.start :][: len(x)].to(x.device)
 
     def _set_learning_rate(self, optimizer: Optimizer) -> None:
         settings = self._optimization
         self._rate = settings.learning_rate * rate_factor(
-            self._steps_done, self._steps_per_epoch, settings.epochs, settings.schedule
+            self.steps_done, self.steps_per_epoch, settings.epochs, settings.schedule
         )
         for group in optimizer.param_groups:
             group["lr"] = self._rate
-        self._steps_done += 1
+        self.steps_done += 1
 
     def _require_finite_sums(self) -> None:
         if not bool(torch.isfinite(self._sums).all()):
             names = self.running_metrics().items()
-            raise RhobetaError(
+            raise DivergedError(
                 self._divergence([f"train/{k}" for k, v in names if not math.isfinite(v)])
             )
 

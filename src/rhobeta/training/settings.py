@@ -33,6 +33,8 @@ class Optimization:
     """Whether what each unit draws is scaled to length 1 after every step."""
     keep: str = "best"
     """Whose weights are kept: those of the `best` epoch by validation loss, or of the `last`."""
+    precision: str = "float32"
+    """In which the network computes: float32, float64; bf16, fp16: mixed, the objective float32."""
     topk: TopK | None = None
     """For topk codes only."""
 

@@ -1,0 +1,65 @@
+"""What keeping states costs a training, so that it can go on after a crash.
+
+Training with a state on disk every second, ten times as often as by default, takes turns with
+training that keeps none. The state goes through the same file, flushed to disk, as in `train`.
+"""
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from rhobeta.data.splits import read_manifest, read_split
+from rhobeta.model.autoencoder import Architecture
+from rhobeta.model.objective import Objective
+from rhobeta.paths import Paths
+from rhobeta.stages.unfinished import Unfinished
+from rhobeta.training.fit import fit
+from rhobeta.training.machine import Machine
+from rhobeta.training.resume import Resumption
+from rhobeta.training.settings import Optimization
+
+ROUNDS, EPOCHS, SECONDS, TARGET = 5, 15, 1.0, 1.02
+
+
+def rows(paths: Paths) -> list[tuple[str, str, str, bool]]:
+    """Rows of the benchmark's table: name, measured, target, met."""
+    manifest = read_manifest(paths.splits)
+    train = read_split(paths.splits, "train", manifest)
+    validation = read_split(paths.splits, "validation", manifest)
+
+    def seconds(resumption: Resumption | None) -> float:
+        started = time.perf_counter()
+        fit(
+            Architecture((28, 28), (64,), "sigmoid", "relu", "sigmoid"),
+            Objective("kl", "sigmoid", 0.05, 0.00765),
+            Optimization(EPOCHS, 256, 0.01, "cosine", 2e-7),
+            train,
+            validation,
+            seed=0,
+            machine=Machine("cpu"),
+            resumption=resumption,
+        )
+        return time.perf_counter() - started
+
+    plain, keeping, states = [], [], 0
+    with tempfile.TemporaryDirectory(dir=paths.store) as folder:
+        unfinished = Unfinished(Path(folder))
+
+        def keep(state: bytes) -> None:
+            nonlocal states
+            states += 1
+            unfinished.keep(state)
+
+        for _ in range(ROUNDS):
+            plain.append(seconds(None))
+            keeping.append(seconds(Resumption(None, keep, SECONDS)))
+    ratio = statistics.median(keeping) / statistics.median(plain)
+    return [
+        (
+            f"training with a state every {SECONDS:g} s / without (median of {ROUNDS} each)",
+            f"{ratio:.3f} ({states / ROUNDS:g} states in {statistics.median(keeping):.1f} s)",
+            f"at most {TARGET}",
+            ratio <= TARGET,
+        )
+    ]
