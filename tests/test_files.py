@@ -1,8 +1,14 @@
 """Files and folders that appear whole or not at all."""
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -143,6 +149,127 @@ def test_a_body_that_raises_leaves_the_folder_as_it_was(tmp_path, before, end):
     with pytest.raises(end):
         fill_and_fail(whole_folder(tmp_path / "folder"), end)
     assert tree(tmp_path) == before
+
+
+def killed_while_writing(path, kind):
+    """Leave what a process leaves that is killed in the middle."""
+    code = (
+        "import os, sys\nfrom pathlib import Path\n"
+        f"from rhobeta.files import {kind}\n"
+        f"with {kind}(Path(sys.argv[1])) as partial:\n"
+        "    (partial / 'half' if partial.is_dir() else partial).write_text('half of it')\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(path)], check=False).returncode == -9
+
+
+@pytest.mark.parametrize("kind", [whole_file, whole_folder])
+def test_what_a_killed_process_left_goes_with_the_next_writing(tmp_path, kind):
+    path = tmp_path / "data"
+    (tmp_path / ".database.12345678.part").write_text("another's")
+    (tmp_path / ".data.txt").write_text("no partial file")
+    kept = tree(tmp_path)
+    killed_while_writing(path, kind.__name__)
+    (left,) = {child.name for child in tmp_path.iterdir()} - set(kept)
+    assert left.startswith(".data.")
+    assert left.endswith(".part")
+    with kind(path):
+        assert not (tmp_path / left).exists()
+    assert path.exists()
+    assert {name: tree(tmp_path)[name] for name in kept} == kept
+    assert len(list(tmp_path.iterdir())) == len(kept) + 1
+
+
+@pytest.mark.parametrize("kind", [whole_file, whole_folder])
+def test_what_a_living_process_writes_is_left_to_it(tmp_path, kind):
+    path = tmp_path / "data"
+    with kind(path) as first:
+        with kind(path) as second:
+            assert first.exists()
+            assert first != second
+        assert first.exists()
+        with pytest.raises(ValueError, match="of its own"), kind(path):
+            raise ValueError("of its own")
+        assert first.exists()
+        assert second != first
+    assert [child.name for child in tmp_path.iterdir()] == ["data"]
+
+
+def test_a_partial_file_that_is_taken_for_stale_before_it_is_locked_is_made_anew(
+    tmp_path, monkeypatch
+):
+    plain, names = fcntl.flock, []
+
+    def flock(handle, how):
+        if not names:
+            (partial,) = tmp_path.glob(".*.part")
+            names.append(partial)
+            partial.unlink()
+        plain(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with whole_file(tmp_path / "data") as partial:
+        assert partial != names[0]
+        partial.write_text("whole")
+    assert tree(tmp_path) == {"data": b"whole"}
+
+
+def test_on_a_file_system_without_locks_files_are_written_and_nothing_is_stale(
+    tmp_path, monkeypatch
+):
+    def flock(handle, how):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    (tmp_path / ".data.12345678.part").write_text("perhaps another's")
+    write_text(tmp_path / "data", "whole")
+    assert tree(tmp_path) == {"data": b"whole", ".data.12345678.part": b"perhaps another's"}
+
+
+def test_the_files_of_a_folder_are_flushed_to_disk_before_it_appears(tmp_path, monkeypatch):
+    path, flushed = tmp_path / "folder", []
+
+    def fsync(handle):
+        flushed.append((Path(f"/proc/self/fd/{handle}").readlink().name, path.exists()))
+
+    with whole_folder(path) as partial:
+        (partial / "sub").mkdir()
+        (partial / "sub" / "a").write_bytes(b"1")
+        monkeypatch.setattr(os, "fsync", fsync)
+    assert sorted(flushed) == sorted([(name, False) for name in ("a", "sub", partial.name)])
+
+
+def test_an_old_folder_is_moved_away_whole_before_any_of_it_is_removed(tmp_path, monkeypatch):
+    path, seen = tmp_path / "folder", []
+    path.mkdir()
+    (path / "old").write_bytes(b"old")
+    plain = shutil.rmtree
+
+    def rmtree(folder, **options):
+        seen.append(tree(path))
+        plain(folder, **options)
+
+    with whole_folder(path) as partial:
+        (partial / "new").write_bytes(b"new")
+        monkeypatch.setattr(shutil, "rmtree", rmtree)
+    assert seen == [{"new": b"new"}]
+
+
+def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(tmp_path, monkeypatch):
+    path = tmp_path / "folder"
+    path.mkdir()
+    (path / "old").write_bytes(b"old")
+    plain = os.replace
+
+    def replace(source, target):
+        if Path(target) == path and not Path(source).name.endswith(".old.part"):
+            raise OSError(errno.EIO, "Input/output error")
+        plain(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with pytest.raises(OSError, match="Input/output error"), whole_folder(path) as partial:
+        (partial / "new").write_bytes(b"new")
+    assert tree(tmp_path) == {"folder": None, "folder/old": b"old"}
 
 
 def test_text_is_written_as_utf_8_with_its_line_ends_kept(tmp_path):

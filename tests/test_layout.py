@@ -13,7 +13,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Each layer may import those before it, and itself.
 LAYERS = (
     {"errors"},
-    {"files"},
+    {"files", "exclusive", "signals"},
+    {"seal"},
     {"param_faults", "registry"},
     {"param_sections"},
     {"params", "paths"},

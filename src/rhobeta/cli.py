@@ -8,11 +8,10 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 from rhobeta import __version__
 from rhobeta.errors import RhobetaError
+from rhobeta.signals import EndedBySignal, end_on_signals, end_with_dvc
 
 _STAGES = {
     "download": "bring the data set's files into data/raw, verified",
@@ -26,7 +25,8 @@ _STAGES = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status.
 
-    0 on success, 1 for a fault that the message explains, 2 for wrong usage, 130 on Ctrl-C.
+    0 on success, 1 for a fault that the message explains, 2 for wrong usage, 130 on Ctrl-C, 143 on
+    a request to end (SIGTERM), 129 when the terminal is closed (SIGHUP).
     """
     _run_the_workspace_code()
     parser = _parser()
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if more and options.command != "run":
         parser.error(f"unrecognized arguments: {' '.join(more)}")
     options.dvc_arguments = more
-    signal.signal(signal.SIGTERM, _end_by_signal)
+    end_on_signals()
     try:
         return _dispatch(options)
     except RhobetaError as error:
@@ -49,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         from rhobeta.tracking.store import without_password
 
-        reason = without_password(" ".join(str(error).split()))[:500]
+        # The statement that failed is the program's, not the user's.
+        reason = without_password(" ".join(str(error).partition("[SQL:")[0].split()))[:500]
         print(
             f"rhobeta {options.command}: the MLflow store failed in the middle of the work:"
             f" {reason}\nNothing was left that looks finished. See to the store (its server, its"
@@ -57,11 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
     except KeyboardInterrupt:
-        print(
-            f"\nrhobeta {options.command}: interrupted.",
-            file=sys.stderr,
-        )
-        return 130
+        print(f"\nrhobeta {options.command}: interrupted.", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except EndedBySignal as end:
+        print(f"rhobeta {options.command}: ended by {end.signal.name}.", file=sys.stderr)
+        return 128 + end.signal
     return 1
 
 
@@ -108,7 +109,11 @@ def _dispatch(options: argparse.Namespace) -> int:
         from rhobeta.tracking.ui import serve_ui
 
         serve_ui(paths, params.runtime.experiment, options.port)
-    importlib.import_module(f"rhobeta.stages.{options.command}").run(params, paths)
+    from rhobeta.exclusive import exclusive_workspace
+
+    end_with_dvc()
+    with exclusive_workspace(paths.workspace, options.command):
+        importlib.import_module(f"rhobeta.stages.{options.command}").run(params, paths)
     return 0
 
 
@@ -173,8 +178,3 @@ def _explain(error: OSError) -> str | None:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{place} is not accessible ({error.strerror}).\nGrant access and run it again."
     return None
-
-
-def _end_by_signal(number: int, frame: FrameType | None) -> NoReturn:
-    # An exit unwinds the stack, so that runs are marked and partial files removed.
-    raise SystemExit(128 + number)

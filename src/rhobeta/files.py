@@ -1,18 +1,21 @@
 """Files that appear whole or not at all, and their digests."""
 
+import fcntl
+import glob
 import hashlib
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from rhobeta.errors import RhobetaError
 
 _CHUNK_BYTES = 1 << 20
+_PART = ".part"
 
 
 def sha256_of_bytes(content: bytes) -> str:
@@ -35,44 +38,111 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     If the body raises, nothing appears at `path`, what stood there before stays, and the
     partial file is removed. The partial file's name starts with a dot and ends in `.part`, so
-    that one left by a killed process is never taken for the real thing.
+    that one left by a killed process is never taken for the real thing; whoever writes `path`
+    next removes it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(handle)
-    partial = Path(name)
-    try:
+    with _partial(path, folder=False) as partial:
         yield partial
         # mkstemp makes files private; give this one the mode that any new file would get.
         partial.chmod(0o666 & ~_umask())
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
+        _flush(partial)
         partial.replace(path)
-    except OSError as error:
-        # A write that fails does not know its file; whoever reads the message should.
-        error.filename = error.filename or str(path)
-        raise
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """Yield a folder beside `path` to fill; on success it takes the place of `path`.
 
-    If the body raises, `path` is as it was before. Between the removal of the old folder and the
-    renaming of the new one there is a moment without either, never one with half of it.
+    If the body raises, `path` is as it was before. Between the renaming of the old folder and that
+    of the new one there is a moment without either, never one with half of it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
-    try:
+    with _partial(path, folder=True) as partial:
         yield partial
         partial.chmod(0o777 & ~_umask())
-        if path.is_dir():
-            shutil.rmtree(path)
-        partial.replace(path)
-    finally:
+        for child in partial.rglob("*"):
+            _flush(child)
+        _flush(partial)
+        if not path.is_dir():
+            partial.replace(path)
+            return
+        # Removed after it was renamed: a process killed while it removes leaves no half of it.
+        displaced = partial.with_suffix(f".old{_PART}")
+        path.replace(displaced)
+        try:
+            partial.replace(path)
+        except BaseException:
+            displaced.replace(path)
+            raise
+        _remove(displaced)
+
+
+@contextmanager
+def _partial(path: Path, *, folder: bool) -> Iterator[Path]:
+    # Locked while it is worked on, by which others tell it from one that a killed process left.
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_stale(path)
+    prefix = f".{path.name}."
+    try:
+        while True:
+            if folder:
+                partial = Path(tempfile.mkdtemp(_PART, prefix, path.parent))
+            else:
+                new, name = tempfile.mkstemp(_PART, prefix, path.parent)
+                os.close(new)
+                partial = Path(name)
+            try:
+                handle = os.open(partial, os.O_RDONLY)
+            except FileNotFoundError:
+                continue
+            _lock(handle, wait=True)
+            if partial.exists():
+                break
+            os.close(handle)  # Removed as stale before it was locked.
+        try:
+            yield partial
+        finally:
+            _remove(partial)
+            os.close(handle)
+    except OSError as error:
+        # A write that fails does not know its file; whoever reads the message should.
+        error.filename = error.filename or str(path)
+        raise
+
+
+def _remove_stale(path: Path) -> None:
+    for partial in path.parent.glob(f".{glob.escape(path.name)}.*{_PART}"):
+        # Another may remove it at the same time, or it may be another user's.
+        with suppress(OSError):
+            handle = os.open(partial, os.O_RDONLY)
+            try:
+                if _lock(handle, wait=False):
+                    _remove(partial)
+            finally:
+                os.close(handle)
+
+
+def _lock(handle: int, *, wait: bool) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        # Held by another; or a file system without locks, on which nothing is taken for stale.
+        return False
+    return True
+
+
+def _remove(partial: Path) -> None:
+    if partial.is_dir() and not partial.is_symlink():
         shutil.rmtree(partial, ignore_errors=True)
+    else:
+        partial.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -21,6 +21,7 @@ from rhobeta.data.splits import (
     write_splits,
 )
 from rhobeta.errors import RhobetaError
+from rhobeta.seal import write_sealed_json
 
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
@@ -168,13 +169,26 @@ def test_test_images_alone_are_no_data_set(tmp_path, digits, test_digits):
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", "{}", '{"name": "x"}', '{"name": "x", "files": {"a": "digest"}}']
+    "value",
+    [{}, {"name": "x"}, {"name": "x", "files": []}, {"name": "x", "files": {"a": "digest"}}],
 )
-def test_a_damaged_description_is_answered_with_the_command_that_makes_it(raw, content):
-    (raw / "dataset.json").write_text(content)
+def test_another_description_is_answered_with_the_command_that_makes_it(raw, value):
+    write_sealed_json(raw / "dataset.json", value)
     fault = raw_refusal(raw)
-    assert "dataset.json" in fault
+    assert "dataset.json does not describe a data set" in fault
     assert "`rhobeta download`" in fault
+
+
+def test_every_flipped_bit_of_the_description_is_noticed(raw):
+    path = raw / "dataset.json"
+    content = path.read_bytes()
+    for place in range(len(content)):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        fault = raw_refusal(raw)
+        assert f"{path} is damaged" in fault
+        assert "`rhobeta download`" in fault
 
 
 def test_a_missing_description_is_answered_with_the_command_that_makes_it(tmp_path):
@@ -454,10 +468,24 @@ def test_a_damaged_manifest_is_answered_with_the_command_that_makes_it(
     path = tmp_path / "manifest.json"
     content = json.loads(path.read_text())
     assert key in content
-    path.write_text(json.dumps(content | {key: value}))
+    write_sealed_json(path, content | {key: value})
     with pytest.raises(RhobetaError, match="does not describe splits") as caught:
         read_manifest(tmp_path)
     assert "`rhobeta preprocess`" in str(caught.value)
+
+
+def test_every_flipped_bit_of_the_manifest_is_noticed(tmp_path):
+    data = numbered([0, 1, 0, 1])
+    write(tmp_path, {"train": data, "validation": data, "test": data})
+    path = tmp_path / "manifest.json"
+    content = path.read_bytes()
+    for place in range(len(content)):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with pytest.raises(RhobetaError, match=r"manifest\.json is damaged") as caught:
+            read_manifest(tmp_path)
+        assert "`rhobeta preprocess`" in str(caught.value)
 
 
 @pytest.mark.parametrize("content", [None, "", "[]", "{}"])

@@ -1,6 +1,7 @@
 """What evaluation keeps of the test split, and how a split goes through a model."""
 
 import dataclasses
+import json
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,14 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load, save
 
+from helpers import resealed
 from rhobeta.errors import RhobetaError
 from rhobeta.metrics.encoding import encode_images
 from rhobeta.metrics.evaluation import TestRecord, first_of_each_class
 from rhobeta.model.autoencoder import Architecture, Autoencoder
+from rhobeta.seal import UNSEALED
+
+ARRAYS = [field.name for field in dataclasses.fields(TestRecord) if field.name != "belongs_to"]
 
 
 def record(**changes: Any) -> TestRecord:
@@ -26,6 +31,7 @@ def record(**changes: Any) -> TestRecord:
         "l0_threshold": np.array([0.1]),
         "top_units": np.array([2, 0, 1], np.int64),
         "top_images": random.integers(0, 256, (3, 9, 2, 4), dtype=np.uint8),
+        "belongs_to": {"a model": "ab" * 32, "a table": "cd" * 32},
     }
     return TestRecord(**(values | changes))
 
@@ -33,8 +39,9 @@ def record(**changes: Any) -> TestRecord:
 def test_a_record_comes_back_bit_for_bit() -> None:
     original = record()
     rebuilt = TestRecord.from_bytes(original.to_bytes(), name="it")
-    for field in dataclasses.fields(TestRecord):
-        values, expected = getattr(rebuilt, field.name), getattr(original, field.name)
+    assert rebuilt.belongs_to == original.belongs_to
+    for name in ARRAYS:
+        values, expected = getattr(rebuilt, name), getattr(original, name)
         assert values.dtype == expected.dtype
         np.testing.assert_array_equal(values, expected, strict=True)
 
@@ -47,8 +54,14 @@ def test_the_same_record_is_the_same_bytes_however_it_lies_in_memory() -> None:
 
 
 def refused(damaged: bytes) -> None:
-    with pytest.raises(RhobetaError, match=r"evaluation\.safetensors"):
-        TestRecord.from_bytes(damaged, name="evaluation.safetensors")
+    for content in (damaged, resealed(damaged)):
+        with pytest.raises(RhobetaError, match=r"evaluation\.safetensors"):
+            TestRecord.from_bytes(content, name="evaluation.safetensors")
+
+
+def described(**changes: Any) -> dict[str, str]:
+    values = {"_seal": UNSEALED, "belongs_to": {}, "format": "rhobeta-evaluation-1"}
+    return {"rhobeta": json.dumps(values | changes)}
 
 
 @pytest.mark.parametrize("length", [0, 1, 7, 8, 9, 60, 200, -100, -1])
@@ -71,19 +84,53 @@ def test_other_bytes_are_refused(content: bytes) -> None:
     refused(content)
 
 
-@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(TestRecord)])
-def test_a_record_without_one_of_its_fields_is_refused(field: str) -> None:
+def test_a_good_description_over_the_right_arrays_is_a_record() -> None:
+    # What the tests below damage is otherwise sound.
+    whole = record(belongs_to={}).to_bytes()
+    assert resealed(save(load(whole), metadata=described())) == whole
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_a_record_without_one_of_its_arrays_is_refused(name: str) -> None:
     tensors = load(record().to_bytes())
-    del tensors[field]
-    refused(save(tensors))
+    del tensors[name]
+    refused(save(tensors, metadata=described()))
 
 
-def test_a_record_with_one_more_field_is_refused() -> None:
-    refused(save(load(record().to_bytes()) | {"more": torch.zeros(1)}))
+@pytest.mark.parametrize(
+    "more", [{"more": torch.zeros(1)}, {"activity": torch.zeros(6, 3, dtype=torch.bfloat16)}]
+)
+def test_a_record_with_another_array_or_another_kind_of_number_is_refused(
+    more: dict[str, torch.Tensor],
+) -> None:
+    refused(save(load(record().to_bytes()) | more, metadata=described()))
 
 
-def test_a_record_of_numbers_that_numpy_does_not_have_is_refused() -> None:
-    refused(save(load(record().to_bytes()) | {"activity": torch.zeros(6, 3, dtype=torch.bfloat16)}))
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        None,
+        {"rhobeta": "not JSON"},
+        {"rhobeta": "null"},
+        {"rhobeta": "[]"},
+        described(format="rhobeta-evaluation-0"),
+        described(format="rhobeta-autoencoder-3"),
+        described(belongs_to=None),
+        described(belongs_to=7),
+    ],
+    ids=str,
+)
+def test_a_record_that_is_not_described_as_one_is_refused(metadata: dict[str, str] | None) -> None:
+    refused(save(load(record().to_bytes()), metadata=metadata))
+
+
+def test_every_flipped_bit_is_refused() -> None:
+    whole = record().to_bytes()
+    for position in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << position % 8
+        with pytest.raises(RhobetaError, match=r"not those that were written|no digest of itself"):
+            TestRecord.from_bytes(bytes(damaged), name="it")
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,11 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
+from helpers import resealed
 from rhobeta.errors import RhobetaError
 from rhobeta.model.autoencoder import Architecture, Autoencoder
 from rhobeta.model.weights import ModelDescription, model_from_bytes, model_to_bytes
+from rhobeta.seal import UNSEALED, seal
 
 PARAMETERS = {
     "data.name": "mnist",
@@ -63,18 +65,22 @@ def content() -> bytes:
 
 def described(**changes: Any) -> dict[str, Any]:
     values = dataclasses.asdict(description(architecture()))
-    return {"format": "rhobeta-autoencoder-2", **values, **changes}
+    return {"_seal": UNSEALED, "format": "rhobeta-autoencoder-3", **values, **changes}
 
 
 def with_description(text: str, tensors: dict[str, torch.Tensor] | None = None) -> bytes:
     """The small model's weights (or `tensors`) under a description of one's own."""
-    return save(tensors or small_model().state_dict(), metadata={"rhobeta": text})
+    beside = {} if UNSEALED in text else {"seal": UNSEALED}
+    tensors = tensors or small_model().state_dict()
+    return seal(save(tensors, metadata={"rhobeta": text} | beside))
 
 
 def refused(damaged: bytes) -> str:
-    with pytest.raises(RhobetaError) as caught:
-        model_from_bytes(damaged, name="models/that.safetensors")
-    assert "models/that.safetensors" in str(caught.value)
+    """The reason why these bytes are refused even under a seal that is right for them."""
+    for content in (damaged, resealed(damaged)):
+        with pytest.raises(RhobetaError) as caught:
+            model_from_bytes(content, name="models/that.safetensors")
+        assert "models/that.safetensors" in str(caught.value)
     return str(caught.value)
 
 
@@ -221,7 +227,7 @@ def test_a_flipped_bit_in_the_headers_length_or_first_brace_is_refused(
         (b'"encoder.0.bias"', b'"encoder.0.bios"'),
         (b'"encoder.0.bias"', b'"encoder.9.bias"'),
         (b'"rhobeta"', b'"rhobetb"'),
-        (b"rhobeta-autoencoder-2", b"rhobeta-autoencoder-1"),
+        (b"rhobeta-autoencoder-3", b"rhobeta-autoencoder-2"),
         (b'"dtype":"F32"', b'"dtype":"F64"'),
         (b'"dtype":"F32"', b'"dtype":"X32"'),
         (b'"shape":[4]', b'"shape":[5]'),
@@ -410,12 +416,25 @@ def mutated(whole: bytes, chance: random.Random) -> bytes:
     return bytes(changed)
 
 
+def test_every_flipped_bit_is_refused() -> None:
+    whole = content()
+    for position in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << position % 8
+        with pytest.raises(RhobetaError, match=r"not those that were written|no digest of itself"):
+            model_from_bytes(bytes(damaged), name="it")
+
+
 def test_no_mutation_does_more_harm_than_an_error() -> None:
     whole = content()
     outcomes = {"loaded": 0, "refused": 0}
     for seed in range(500):
+        changed = mutated(whole, random.Random(seed))
+        if changed != whole:
+            with pytest.raises(RhobetaError):
+                model_from_bytes(changed, name="it")
         try:
-            saved = model_from_bytes(mutated(whole, random.Random(seed)), name="it")
+            saved = model_from_bytes(resealed(changed), name="it")
         except RhobetaError:
             outcomes["refused"] += 1
         else:
@@ -424,3 +443,10 @@ def test_no_mutation_does_more_harm_than_an_error() -> None:
     # Both happen, so that the mutations are neither too crude nor too mild to try anything.
     assert outcomes["refused"] > 100
     assert outcomes["loaded"] > 10
+
+
+def test_a_parameter_that_looks_like_a_seal_is_a_parameter() -> None:
+    model = small_model()
+    parameters = PARAMETERS | {"a.name": f"sha256:{'ab' * 32}", "the.other": UNSEALED}
+    written = model_to_bytes(model, description(model.architecture, parameters))
+    assert model_from_bytes(written, name="it").description.parameters == parameters

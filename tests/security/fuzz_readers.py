@@ -19,7 +19,7 @@ from fuzz_mutations import HUGE, as_json, changed, damaged
 from numpy.typing import NDArray
 from ruamel.yaml import YAML
 
-from helpers import shipped_values
+from helpers import resealed, shipped_values
 from rhobeta.data.idx import read_idx, write_idx
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.data.own import read_own
@@ -33,6 +33,7 @@ from rhobeta.model.autoencoder import Architecture, Autoencoder
 from rhobeta.model.weights import ModelDescription, model_from_bytes, model_to_bytes
 from rhobeta.params import Params, check_params, flatten, load_params
 from rhobeta.presets import overlaid, read_preset
+from rhobeta.seal import write_sealed_json
 
 Bytes = NDArray[np.uint8]
 
@@ -57,6 +58,16 @@ _DATA = LabelledImages(_IMAGES, _LABELS)
 
 def _or_damaged(original: bytes, chance: random.Random) -> bytes:
     return original if chance.random() < 0.08 else damaged(original, chance)
+
+
+def _sealed(make: Callable[[random.Random], bytes]) -> Callable[[random.Random], bytes]:
+    """Mostly under a seal that is right for them, without which no damage would be read at all."""
+
+    def sealed(chance: random.Random) -> bytes:
+        content = make(chance)
+        return content if chance.random() < 0.05 else resealed(content)
+
+    return sealed
 
 
 # IDX, plain and gzipped
@@ -397,7 +408,7 @@ def _split_read(folder: Path) -> Callable[[bytes], Any]:
         facts["train"]["sha256"] = sha256_of_bytes(content)
         of_all = "".join(facts[name]["sha256"] for name in SPLIT_NAMES)
         manifest["sha256"] = sha256_of_bytes(of_all.encode())
-        (folder / "manifest.json").write_text(json.dumps(manifest))
+        write_sealed_json(folder / "manifest.json", manifest)
         return read_split(folder, "train", read_manifest(folder))
 
     return read
@@ -521,15 +532,15 @@ def readers(folder: Path) -> dict[str, Callable[[], Reader]]:
         "values": lambda: Reader(_values_input, _values_read, _check_parsed),
         "preset": lambda: Reader(_overlay_input, _overlay_read(here), _check_overlay),
         "model": lambda: Reader(
-            _model_input, lambda c: model_from_bytes(c, name="it"), _check_model
+            _sealed(_model_input), lambda c: model_from_bytes(c, name="it"), _check_model
         ),
         "manifest": lambda: Reader(
-            _manifest_input(here), _manifest_read(here), _check_manifest(here)
+            _sealed(_manifest_input(here)), _manifest_read(here), _check_manifest(here)
         ),
         "split": lambda: Reader(_split_input(here), _split_read(here), _check_split),
         "evaluation": lambda: Reader(
-            _record_input, lambda c: TestRecord.from_bytes(c, name="it"), _check_record
+            _sealed(_record_input), lambda c: TestRecord.from_bytes(c, name="it"), _check_record
         ),
-        "raw": lambda: Reader(_raw_input(_raw(here)), _raw_read(here), _check_raw),
+        "raw": lambda: Reader(_sealed(_raw_input(_raw(here))), _raw_read(here), _check_raw),
         "package": lambda: Reader(_package_input, _package_read, _check_package),
     }

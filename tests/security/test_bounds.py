@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from helpers import resealed
 from rhobeta.data.archives import SourceError, gunzip, tar_member
 from rhobeta.data.idx import read_idx
 from rhobeta.data.own import read_own
@@ -28,6 +29,7 @@ from rhobeta.errors import RhobetaError
 from rhobeta.metrics.evaluation import TestRecord
 from rhobeta.model.weights import model_from_bytes
 from rhobeta.params import check_params, load_params, read_yaml
+from rhobeta.seal import UNSEALED, seal
 
 GIB = 1 << 30
 MIB = 1 << 20
@@ -204,7 +206,7 @@ def test_a_package_of_very_many_files_is_refused() -> None:
 
 @pytest.mark.parametrize("length", [0, 2, 2**32, 2**63, 2**64 - 1, 100_000_001])
 def test_a_header_of_safetensors_that_declares_gigabytes_is_refused(length: int) -> None:
-    content = struct.pack("<Q", length) + b"{}" + bytes(100)
+    content = resealed(struct.pack("<Q", length) + b"{}" + bytes(100))
     for read in (model_from_bytes, TestRecord.from_bytes):
         refused(partial(read, content, name="it"))
 
@@ -218,13 +220,15 @@ def test_a_model_that_claims_gigabytes_is_refused() -> None:
     }  # fmt: skip
     for tensors in ({"encoder.0.weight": tensor}, {}):
         described = {
-            "format": "rhobeta-autoencoder-2", "architecture": architecture, "best_epoch": 1,
+            "format": "rhobeta-autoencoder-3", "architecture": architecture, "best_epoch": 1,
+            "_seal": UNSEALED,
             "parameters": {"penalty.kind": "none"}, "data_sha256": "0" * 64, "best_loss": 0.5,
         }  # fmt: skip
         header = json.dumps(
             {"__metadata__": {"rhobeta": json.dumps(described)}, **tensors}
         ).encode()
-        refused(partial(model_from_bytes, struct.pack("<Q", len(header)) + header, name="it"))
+        content = seal(struct.pack("<Q", len(header)) + header)
+        refused(partial(model_from_bytes, content, name="it"))
 
 
 LAUGHS = "\n".join(
@@ -292,10 +296,11 @@ def test_fifty_faults_are_named_and_the_rest_counted() -> None:
 
 
 def test_json_that_nests_without_end_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "manifest.json").write_text("[" * 1_000_000)
-    assert "manifest.json" in refused(lambda: read_manifest(tmp_path))
-    (tmp_path / "dataset.json").write_text('{"name":' + "[" * 100_000)
-    assert "dataset.json" in refused(lambda: read_raw(tmp_path))
+    deep = seal(f'{{"seal": "{UNSEALED}", "name": '.encode() + b"[" * 1_000_000)
+    (tmp_path / "manifest.json").write_bytes(deep)
+    assert "manifest.json does not" in refused(lambda: read_manifest(tmp_path))
+    (tmp_path / "dataset.json").write_bytes(deep)
+    assert "dataset.json does not" in refused(lambda: read_raw(tmp_path))
 
 
 def test_devices_pipes_and_folders_in_the_place_of_files_are_no_data(tmp_path: Path) -> None:

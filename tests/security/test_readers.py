@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
+from helpers import resealed
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.data.splits import SPLIT_NAMES, read_manifest, read_split, write_splits
 from rhobeta.errors import RhobetaError
@@ -42,7 +43,7 @@ def change(folder: Path, *path: str, value: Any) -> None:
     for key in path[:-1]:
         owner = owner[key]
     owner[path[-1]] = value
-    file.write_text(json.dumps(content))
+    file.write_bytes(resealed(json.dumps(content).encode()))
 
 
 @pytest.mark.parametrize(

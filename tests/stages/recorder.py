@@ -11,7 +11,10 @@ import os
 import sys
 from pathlib import Path
 
-_LAUNCHER = {"rhobeta", "rhobeta.__main__", "rhobeta.cli"}
+# What starts a stage, ends it and keeps others out meanwhile; no result depends on it.
+_LAUNCHER = {"rhobeta"} | {
+    f"rhobeta.{name}" for name in ("__main__", "cli", "exclusive", "signals")
+}
 
 
 def _record() -> None:

@@ -1,11 +1,8 @@
 """Foreseeable faults: one clear message, a non-zero exit, nothing that looks finished."""
 
-import contextlib
 import json
-import os
 import shutil
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,6 +12,7 @@ import pytest
 from helpers import DIGITS, QUICK, STAGES, StartAfter, write_params
 from rhobeta.cli import main
 from rhobeta.paths import Paths
+from rhobeta.seal import write_sealed_json
 
 
 def _refused(capsys: pytest.CaptureFixture[str], stage: str, *expected: str) -> str:
@@ -199,7 +197,7 @@ def test_test_images_without_an_anomaly_are_refused(
     start_after("train")
     manifest = json.loads((paths.splits / "manifest.json").read_text())
     manifest["splits"]["test"]["per_class"] = {"3": 200}
-    (paths.splits / "manifest.json").write_text(json.dumps(manifest))
+    write_sealed_json(paths.splits / "manifest.json", manifest)
     for normal in (None, [3], [3, 4], [5]):
         write_params(paths.workspace, QUICK | {"evaluate.normal_classes": normal})
         _refused(capsys, "evaluate", "the test split has only images of 3", "evaluate.uses")
@@ -357,98 +355,3 @@ def test_a_damaged_evaluation_is_refused(
     assert not paths.report.exists()
     paths.metrics.write_text(json.dumps({})[:-1])
     _refused(capsys, "visualize", str(paths.metrics), "not valid JSON")
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path):
-    """A file system of 1 MiB, where the system lets one be mounted."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)],
-        capture_output=True,
-        check=False,
-    )
-    if mounted.returncode != 0:
-        pytest.skip("a small disk cannot be mounted here (this needs root)")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_full_disk_is_explained_and_leaves_nothing_half_written(
-    paths: Paths,
-    start_after: StartAfter,
-    capsys: pytest.CaptureFixture[str],
-    small_disk: Path,
-    stage: str,
-) -> None:
-    output = {
-        "download": paths.raw_data,
-        "preprocess": paths.splits,
-        "train": paths.model,
-        "evaluate": paths.evaluation,
-        "visualize": paths.figures,
-    }[stage]
-    if stage != "download":
-        start_after(STAGES[STAGES.index(stage) - 1])
-    _move_onto(small_disk, output.parent)
-    _fill(small_disk)
-    _refused(capsys, stage, "disk is full", "Free some space")
-    assert not output.exists()
-    assert not list(small_disk.rglob("*.part"))
-
-
-def _fill(disk: Path) -> None:
-    with (disk / "filler").open("wb", buffering=0) as file, contextlib.suppress(OSError):
-        while file.write(b"\0" * 4096):
-            pass
-    assert shutil.disk_usage(disk).free == 0
-
-
-def _move_onto(disk: Path, folder: Path) -> None:
-    # What the stage reads stays where it was, behind links; what it writes goes to the small disk.
-    target = disk / folder.name
-    if folder.exists():
-        kept = folder.with_name(f"{folder.name}-kept")
-        folder.rename(kept)
-        target.mkdir()
-        for child in kept.iterdir():
-            (target / child.name).symlink_to(child)
-    else:
-        target.mkdir()
-    folder.symlink_to(target)
-
-
-def test_ctrl_c_in_training_marks_the_run_and_leaves_no_model(paths: Paths) -> None:
-    import signal
-    import time
-
-    from mlflow import MlflowClient
-
-    write_params(paths.workspace, QUICK | {"training.epochs": 100_000})
-    _run_until("preprocess")
-    for number, status, first_line in (
-        (signal.SIGINT, 130, "epoch 1/100000"),
-        (signal.SIGTERM, 143, "goes on after"),
-    ):
-        process = subprocess.Popen(
-            ["rhobeta", "train"],
-            cwd=paths.workspace,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
-        )
-        assert process.stdout is not None
-        assert first_line in process.stdout.readline()
-        time.sleep(0.2)
-        process.send_signal(number)
-        _, errors = process.communicate(timeout=60)
-        assert process.returncode == status, errors
-        assert "Traceback" not in errors
-        assert not paths.model.exists()
-    client = MlflowClient(f"sqlite:///{paths.store}/mlflow.db")
-    runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
-    # The second went on with the first.
-    assert [run.info.status for run in runs] == ["KILLED"]

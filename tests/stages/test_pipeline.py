@@ -1,90 +1,25 @@
 """The real pipeline: `dvc repro` and `dvc exp run` in a temporary clone, on real digits."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from mlflow import MlflowClient
 from ruamel.yaml import YAML
 
-from helpers import DIGITS, OUTSIDE, QUICK, REPOSITORY, STAGES, git, write_params
-
-
-class Clone:
-    """A clone of the working tree, in which the environment's commands are run."""
-
-    def __init__(self, folder: Path, record: Path) -> None:
-        self.folder = folder
-        self.record = record
-
-    def run(self, *command: str) -> "subprocess.CompletedProcess[str]":
-        environment = {
-            **os.environ,
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": str(self.record),
-            "RHOBETA_RECORD": str(self.record),
-            "GIT_AUTHOR_NAME": "Tester",
-            "GIT_AUTHOR_EMAIL": "tester@example.com",
-            "GIT_COMMITTER_NAME": "Tester",
-            "GIT_COMMITTER_EMAIL": "tester@example.com",
-        }
-        for name in OUTSIDE:
-            environment.pop(name, None)
-        done = subprocess.run(
-            command,
-            cwd=self.folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-        )
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-        return done
-
-    def stages_run_by(self, *command: str) -> list[str]:
-        output = self.run(*command).stdout
-        return [stage for stage in STAGES if f"Running stage '{stage}'" in output]
-
-    def runs(self) -> list[Any]:
-        client = MlflowClient(f"sqlite:///{self.folder}/mlruns/mlflow.db")
-        experiments = [e.experiment_id for e in client.search_experiments()]
-        return list(client.search_runs(experiments, order_by=["attributes.start_time ASC"]))
-
-    def metrics(self) -> dict[str, Any]:
-        metrics: dict[str, Any] = json.loads((self.folder / "reports/metrics.json").read_text())
-        return metrics
-
-    def change(self, **changes: Any) -> None:
-        named = {name.replace("__", "."): value for name, value in changes.items()}
-        write_params(self.folder, QUICK | named)
+from clones import Clone, make_clone
+from helpers import REPOSITORY, STAGES, git
 
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """The working tree's files in a repository of their own, after `dvc repro`."""
-    folder = tmp_path_factory.mktemp("pipeline") / "project"
-    listed = git(REPOSITORY, "ls-files", "--cached", "--others", "--exclude-standard")
-    for name in listed.splitlines():
-        if (REPOSITORY / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(REPOSITORY / name, folder / name)
-    shutil.copy(DIGITS, folder / "data" / "own")
-    write_params(folder, QUICK)
-    git(folder, "init", "--quiet", "--initial-branch=main")
-    git(folder, "add", ".")
-    git(folder, "commit", "--quiet", "--message=start")
     record = tmp_path_factory.mktemp("record")
     shutil.copy(Path(__file__).parent / "recorder.py", record / "sitecustomize.py")
-    clone = Clone(folder, record)
+    clone = make_clone(tmp_path_factory.mktemp("pipeline") / "project", record)
     assert clone.stages_run_by("dvc", "repro") == list(STAGES)
-    git(folder, "add", ".")
-    git(folder, "commit", "--quiet", "--message=reproduced")
+    git(clone.folder, "add", ".")
+    git(clone.folder, "commit", "--quiet", "--message=reproduced")
     return clone
 
 

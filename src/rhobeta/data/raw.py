@@ -10,7 +10,8 @@ from rhobeta.data.idx import read_idx
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.data.registry import IMAGES_AND_LABELS
 from rhobeta.errors import RhobetaError
-from rhobeta.files import read_json, sha256_of_bytes, sha256_of_file, write_json
+from rhobeta.files import sha256_of_bytes, sha256_of_file
+from rhobeta.seal import read_sealed_json, write_sealed_json
 
 _DESCRIPTION = "dataset.json"
 _MADE_BY = "rhobeta download"
@@ -35,7 +36,7 @@ def describe_raw(folder: Path, *, name: str) -> None:
         path.name: {"sha256": sha256_of_file(path), "bytes": path.stat().st_size}
         for path in sorted(folder.iterdir())
     }
-    write_json(folder / _DESCRIPTION, {"name": name, "files": files})
+    write_sealed_json(folder / _DESCRIPTION, {"name": name, "files": files})
     read_raw(folder)
 
 
@@ -45,7 +46,7 @@ def read_raw(folder: Path) -> RawData:
     Raises `RhobetaError` for a file that is missing, changed since it was written, or malformed.
     """
     try:
-        description = read_json(folder / _DESCRIPTION, made_by=_MADE_BY)
+        description = read_sealed_json(folder / _DESCRIPTION, made_by=_MADE_BY)
         files = {name: str(facts["sha256"]) for name, facts in description["files"].items()}
         data_set = str(description["name"])
     except (TypeError, KeyError, AttributeError, RecursionError):

@@ -1,7 +1,8 @@
 """Train, validation and test splits: how they are drawn, and how they lie on disk.
 
 `<split>.safetensors` holds `images` (images, height, width) and `labels` (images,) as bytes.
-`manifest.json` says what they are: counts, mean pixel, digests, and the parameters that made them.
+`manifest.json` says what they are: counts, mean pixel, digests, and the parameters that made them;
+it is sealed, so that a damaged one is seen.
 """
 
 from dataclasses import dataclass
@@ -14,12 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.errors import RhobetaError
-from rhobeta.files import (
-    require_file,
-    sha256_of_bytes,
-    write_bytes,
-    write_json,
-)
+from rhobeta.files import require_file, sha256_of_bytes, write_bytes
+from rhobeta.seal import read_sealed, write_sealed_json
 
 SplitName = Literal["train", "validation", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")
@@ -179,7 +176,7 @@ def write_splits(
         "raw_files": raw_files,
         "sha256": _digest_of_all({name: facts[name]["sha256"] for name in SPLIT_NAMES}),
     }
-    write_json(folder / _MANIFEST, manifest)
+    write_sealed_json(folder / _MANIFEST, manifest)
     return read_manifest(folder)
 
 
@@ -190,12 +187,13 @@ def _digest_of_all(digests: dict[SplitName, str]) -> str:
 def read_manifest(folder: Path) -> Manifest:
     """Read `manifest.json`.
 
-    Raises `RhobetaError` where it is missing, malformed, or not of one piece: counts and digests
-    are held against each other.
+    Raises `RhobetaError` where it is missing, damaged, malformed, or not of one piece: counts and
+    digests are held against each other.
     """
-    path = require_file(folder / _MANIFEST, made_by=_MADE_BY)
+    path = folder / _MANIFEST
+    sealed = read_sealed(path, made_by=_MADE_BY)
     try:
-        content = _ManifestFile.model_validate_json(path.read_bytes())
+        content = _ManifestFile.model_validate_json(sealed)
     except (ValidationError, KeyError):
         raise RhobetaError(f"{path} does not describe splits.\nRun `{_MADE_BY}` again.") from None
     return Manifest(**content.model_dump())

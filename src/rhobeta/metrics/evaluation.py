@@ -1,12 +1,19 @@
 """What evaluation keeps of the test split for the figures, as bytes (safetensors)."""
 
-import dataclasses
-from dataclasses import dataclass
+import json
+import struct
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rhobeta.errors import RhobetaError
+from rhobeta.seal import UNSEALED, require_seal, seal
+
+_FORMAT = "rhobeta-evaluation-1"
+
+# What reading a header raises that is not what it should be.
+_MALFORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError, struct.error)
 
 
 @dataclass(frozen=True)
@@ -31,13 +38,16 @@ class TestRecord:
     """The most active units, in falling order of mean activity (shape: [at most 1024])."""
     top_images: NDArray[np.uint8]
     """The test images that excite each of them most (shape: [units, 9, height, width])."""
+    belongs_to: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of the files that go with this record, by a name for each."""
 
     def to_bytes(self) -> bytes:
-        """Serialise; the same record gives the same bytes."""
+        """Serialise and seal; the same record gives the same bytes."""
         from safetensors.numpy import save
 
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return save({name: np.ascontiguousarray(values) for name, values in fields.items()})
+        described = {"_seal": UNSEALED, "format": _FORMAT, "belongs_to": self.belongs_to}
+        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _FIELDS}
+        return seal(save(arrays, metadata={"rhobeta": json.dumps(described, sort_keys=True)}))
 
     @classmethod
     def from_bytes(cls, content: bytes, *, name: str) -> "TestRecord":
@@ -49,9 +59,10 @@ class TestRecord:
         from safetensors.numpy import load
 
         try:
-            record = cls(**load(content))
+            require_seal(content)
+            record = cls(**load(content), belongs_to=_belongings(content))
             record._require_one_piece()
-        except (SafetensorError, TypeError, ValueError, KeyError) as error:
+        except (RhobetaError, SafetensorError, *_MALFORMED) as error:
             raise RhobetaError(
                 f"{name} is damaged ({error}).\nRun `dvc repro --force evaluate` to make it anew."
             ) from None
@@ -98,6 +109,15 @@ _FIELDS = {
     "top_units": ("int64", "shown"),
     "top_images": ("uint8", "shown exciting height width"),
 }
+
+
+def _belongings(content: bytes) -> dict[str, str]:
+    (header_length,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + header_length])
+    described = json.loads(header["__metadata__"]["rhobeta"])
+    if described["format"] != _FORMAT:
+        raise ValueError(f"its format is not {_FORMAT}")
+    return {str(name): str(digest) for name, digest in described["belongs_to"].items()}
 
 
 def first_of_each_class(labels: NDArray[np.uint8]) -> NDArray[np.intp]:

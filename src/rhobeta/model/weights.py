@@ -1,6 +1,7 @@
 """A model as bytes: safetensors, with the description of the model inside.
 
-Loading needs no other file and runs no code from it.
+Loading needs no other file and runs no code from it. The bytes hold a digest of themselves, so that
+a bit that flipped on a disk is an error, and never another model.
 """
 
 import dataclasses
@@ -16,8 +17,9 @@ from rhobeta.errors import RhobetaError
 from rhobeta.files import sha256_of_bytes
 from rhobeta.model.autoencoder import Architecture, Autoencoder
 from rhobeta.registry import PENALTIES
+from rhobeta.seal import UNSEALED, require_seal, seal
 
-_FORMAT = "rhobeta-autoencoder-2"
+_FORMAT = "rhobeta-autoencoder-3"
 
 # What reading a header raises that is not what it should be.
 _MALFORMED = (
@@ -70,15 +72,16 @@ class SavedModel:
 
 
 def model_to_bytes(model: Autoencoder, description: ModelDescription) -> bytes:
-    """Serialise weights and description; the same model gives the same bytes."""
+    """Serialise weights and description, sealed; the same model gives the same bytes."""
     from safetensors.torch import save
 
     tensors = {
         name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
     }
     # One entry only: safetensors does not keep the order of several.
-    described = {"format": _FORMAT, **dataclasses.asdict(description)}
-    return save(tensors, metadata={"rhobeta": json.dumps(described, sort_keys=True)})
+    # Its name sorts the seal before all text that could look like one.
+    described = {"_seal": UNSEALED, "format": _FORMAT, **dataclasses.asdict(description)}
+    return seal(save(tensors, metadata={"rhobeta": json.dumps(described, sort_keys=True)}))
 
 
 def model_from_bytes(content: bytes, *, name: str) -> SavedModel:
@@ -91,6 +94,7 @@ def model_from_bytes(content: bytes, *, name: str) -> SavedModel:
     from safetensors.torch import load
 
     try:
+        require_seal(content)
         tensors = load(content)
         description = _description(content)
     except (SafetensorError, RhobetaError, *_MALFORMED) as error:
@@ -116,6 +120,7 @@ def _description(content: bytes) -> ModelDescription:
     described = json.loads(header["__metadata__"]["rhobeta"])
     if described.pop("format") != _FORMAT:
         raise ValueError(f"its format is not {_FORMAT}")
+    del described["_seal"]
     described["architecture"] = Architecture.from_dict(described["architecture"])
     kinds = {"parameters": dict, "data_sha256": str, "best_epoch": int}
     for name, kind in (kinds | {"best_loss": float}).items():

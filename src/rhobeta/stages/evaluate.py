@@ -24,6 +24,7 @@ from rhobeta.metrics.uses import Material, score_use
 from rhobeta.param_sections import EvaluateParams
 from rhobeta.params import Params, flatten
 from rhobeta.paths import Paths
+from rhobeta.stages.measured import digests_of_measured
 from rhobeta.stages.model_file import read_model, require_same_data
 from rhobeta.stages.threads import use_threads
 from rhobeta.stages.use_settings import require_scorable, use_settings
@@ -120,6 +121,8 @@ def run(params: Params, paths: Paths) -> None:
     shown = first_of_each_class(test.labels)
     shape = (len(shown), *manifest.image_shape)
     top_units = most_active_units(encoded.activity, count=MOST_UNITS)
+    write_text(paths.rate_distortion, _rate_table(curves))
+    write_json(paths.metrics, metrics)
     record = TestRecord(
         activity=encoded.activity,
         labels=test.labels,
@@ -131,12 +134,11 @@ def run(params: Params, paths: Paths) -> None:
         top_images=exciting_images(
             encoded.activity[:, top_units], test.images, threshold=settings.l0_thresholds[0]
         ),
+        belongs_to=digests_of_measured(saved, paths),
     )
     write_text(paths.unit_activity, _unit_table(statistics, saved.rho))
     write_text(paths.l0_distribution, _l0_table(record))
-    write_text(paths.rate_distortion, _rate_table(curves))
     write_bytes(paths.evaluation, record.to_bytes())
-    write_json(paths.metrics, metrics)
     log_evaluation(tracked, metrics, flatten(settings, "evaluate."), manifest, paths.metrics)
 
 

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from types import FrameType
 
 from rhobeta.errors import RhobetaError
+from rhobeta.exclusive import PARENT
 
-PARENT = "RHOBETA_PARENT"
 _GRACE_SECONDS = 5.0
 _LOOK_SECONDS = 0.1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)

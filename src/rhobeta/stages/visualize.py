@@ -13,6 +13,7 @@ from rhobeta.plots.rate_distortion import Curves, read_curves
 from rhobeta.plots.report import render_report
 from rhobeta.plots.style import save, style
 from rhobeta.plots.uses import draw_uses
+from rhobeta.stages.measured import read_record
 from rhobeta.stages.model_file import read_model
 from rhobeta.tracking.model_run import run_of_model
 from rhobeta.tracking.results import log_visualization
@@ -27,8 +28,7 @@ def run(params: Params, paths: Paths) -> None:
     store = open_store(paths, params.runtime.experiment)
     saved = read_model(paths.model)
     metrics = read_json(paths.metrics, made_by="rhobeta evaluate")
-    content = require_file(paths.evaluation, made_by="rhobeta evaluate").read_bytes()
-    record = TestRecord.from_bytes(content, name=str(paths.evaluation))
+    record = read_record(saved, paths)
     text = require_file(paths.history, made_by="rhobeta train").read_text(encoding="utf-8")
     history = curves.read_history(text, name=str(paths.history))
     example = record.examples[:2].reshape(2, -1)

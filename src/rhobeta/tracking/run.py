@@ -26,6 +26,7 @@ class Run:
         self.store = store
         self.run_id = run_id
         self._buffer: list[Metric] = []
+        self._now = 0
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Log parameters; one that the run has with another value becomes a tag of its name.
@@ -54,7 +55,9 @@ class Run:
         """Note metrics of an epoch with the time of now; `flush` sends them."""
         from mlflow.entities import Metric
 
-        now = int(time.time() * 1000)
+        # MLflow gives a curve back in the order of its times: they must not fall when the clock is
+        # set back.
+        self._now = now = max(self._now, int(time.time() * 1000))
         self._buffer += [Metric(metric_name(k), v, now, step) for k, v in metrics.items()]
 
     def flush(self) -> None:

@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
+from rhobeta.tracking.database import prepare_database
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -44,7 +45,11 @@ class Store:
 
 def store_uri(paths: Paths) -> str:
     """`MLFLOW_TRACKING_URI` where it is set, else sqlite below the store root."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{paths.store / 'mlflow.db'}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or _uri_of(paths.store / "mlflow.db")
+
+
+def _uri_of(database: Path) -> str:
+    return f"sqlite:///{database}"
 
 
 def open_store(paths: Paths, experiment: str) -> Store:
@@ -65,9 +70,12 @@ def open_store(paths: Paths, experiment: str) -> Store:
     from filelock import FileLock
 
     _require_writable(paths.store)
+    artifacts = paths.store / "artifacts"
     # Two processes that create the same database at once fail; so only one at a time looks.
     with FileLock(paths.store / ".lock"):
-        return _open(uri, experiment, artifacts=paths.store / "artifacts")
+        if uri == _uri_of(database := paths.store / "mlflow.db"):
+            prepare_database(database, artifacts)
+        return _open(uri, experiment, artifacts)
 
 
 def _open(uri: str, experiment: str, artifacts: Path | None) -> Store:
@@ -151,13 +159,13 @@ def _require_writable(folder: Path) -> None:
 
 
 def _unreachable(uri: str, error: Exception) -> str:
-    reason = without_password(" ".join(str(error).split()))
+    reason = without_password(" ".join(str(error).partition("[SQL:")[0].split()))
     reason = reason if len(reason) < 300 else f"{reason[:300]}..."
     place = without_password(uri)
     if uri.startswith("sqlite"):
         advice = (
-            "Close other programs that hold it, or move the file away: a new one is made, and"
-            " `rhobeta train` records into it."
+            "Close other programs that hold it and try again; or move the file away: a new one is"
+            " made, and `rhobeta train` records into it."
         )
     else:
         advice = "Start the server, or unset MLFLOW_TRACKING_URI to record into mlruns/."
@@ -195,7 +203,8 @@ def _quieten() -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     # MLflow would print the address of every run; `rhobeta summary` tells where a run is.
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
-    # Read when mlflow is imported. Migrations and hints are no news to who trains a model.
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
+    # Read when mlflow is imported. Migrations and hints are no news to who trains a model, and
+    # errors are raised as well: the command explains them without MLflow's traceback.
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")
     logging.getLogger("alembic").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"mlflow\..*")

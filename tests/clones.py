@@ -1,0 +1,81 @@
+"""Clones of the working tree in which tests run the real pipeline."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+
+from helpers import DIGITS, OUTSIDE, QUICK, REPOSITORY, STAGES, git, write_params
+
+
+class Clone:
+    """A clone of the working tree, in which the environment's commands are run."""
+
+    def __init__(self, folder: Path, record: Path) -> None:
+        self.folder = folder
+        self.record = record
+
+    def run(self, *command: str) -> "subprocess.CompletedProcess[str]":
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of a command in the clone: its tools, its code, and nothing of who runs the tests."""
+        outside = {name: value for name, value in os.environ.items() if name not in OUTSIDE}
+        return {
+            **outside,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(self.record),
+            "RHOBETA_RECORD": str(self.record),
+            "GIT_AUTHOR_NAME": "Tester",
+            "GIT_AUTHOR_EMAIL": "tester@example.com",
+            "GIT_COMMITTER_NAME": "Tester",
+            "GIT_COMMITTER_EMAIL": "tester@example.com",
+        }
+
+    def stages_run_by(self, *command: str) -> list[str]:
+        output = self.run(*command).stdout
+        return [stage for stage in STAGES if f"Running stage '{stage}'" in output]
+
+    def runs(self) -> list[Any]:
+        client = MlflowClient(f"sqlite:///{self.folder}/mlruns/mlflow.db")
+        experiments = [e.experiment_id for e in client.search_experiments()]
+        return list(client.search_runs(experiments, order_by=["attributes.start_time ASC"]))
+
+    def metrics(self) -> dict[str, Any]:
+        metrics: dict[str, Any] = json.loads((self.folder / "reports/metrics.json").read_text())
+        return metrics
+
+    def change(self, **changes: Any) -> None:
+        named = {name.replace("__", "."): value for name, value in changes.items()}
+        write_params(self.folder, QUICK | named)
+
+
+def make_clone(folder: Path, record: Path) -> Clone:
+    """The working tree's files in a repository of their own, with the fixture as own data."""
+    listed = git(REPOSITORY, "ls-files", "--cached", "--others", "--exclude-standard")
+    for name in listed.splitlines():
+        if (REPOSITORY / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(REPOSITORY / name, folder / name)
+    shutil.copy(DIGITS, folder / "data" / "own")
+    write_params(folder, QUICK)
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "--message=start")
+    return Clone(folder, record)
