@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rhobeta import __version__
 from rhobeta.errors import RhobetaError
-from rhobeta.signals import EndedBySignal, end_on_signals, end_with_dvc
+from rhobeta.signals import EndedBySignal, end_on_signals, end_with_starter
 
 _STAGES = {
     "download": "bring the data set's files into data/raw, verified",
@@ -111,7 +111,7 @@ def _dispatch(options: argparse.Namespace) -> int:
         serve_ui(paths, params.runtime.experiment, options.port)
     from rhobeta.exclusive import exclusive_workspace
 
-    end_with_dvc()
+    end_with_starter()
     with exclusive_workspace(paths.workspace, options.command):
         importlib.import_module(f"rhobeta.stages.{options.command}").run(params, paths)
     return 0

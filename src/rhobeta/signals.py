@@ -5,6 +5,9 @@ import signal
 import sys
 from types import FrameType
 
+PARENT = "RHOBETA_PARENT"
+"""Names, in the environment, the process that started this one to share its work."""
+
 _PR_SET_PDEATHSIG = 1
 
 
@@ -34,12 +37,17 @@ def end_on_signals() -> None:
             signal.signal(number, end)
 
 
-def end_with_dvc() -> None:
-    """Ask the system to send SIGTERM when the `dvc` that started this stage ends (Linux).
+def end_with_starter() -> None:
+    """Ask the system to send SIGTERM when who started this process ends (Linux).
 
-    A `dvc` that is killed leaves its stage behind, which would work on for nobody.
+    That is a `dvc`, or the stage whose work this process shares. One that is killed leaves others
+    behind, which would work on for nobody.
     """
-    if sys.platform == "linux" and "DVC_STAGE" in os.environ:
-        import ctypes
+    if sys.platform != "linux" or not {"DVC_STAGE", PARENT} & os.environ.keys():
+        return
+    import ctypes
 
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
+    # It may be gone already.
+    if os.environ.get(PARENT, str(os.getppid())) != str(os.getppid()):
+        raise EndedBySignal(signal.SIGTERM)
