@@ -84,3 +84,19 @@ def test_a_port_in_use_is_explained(workspace: Path, capsys) -> None:
         port = taken.getsockname()[1]
         assert main(["ui", "--port", str(port)]) == 1
     assert f"Port {port} cannot be used" in capsys.readouterr().err
+
+
+def test_a_server_that_is_lost_in_the_work_is_a_message(
+    workspace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection's errors are OSErrors, but not of a file."""
+    import requests
+
+    def lost(*_: object) -> None:
+        raise requests.ConnectionError("Connection reset by http://user:geheim-99@host")
+
+    monkeypatch.setattr("rhobeta.stages.download.run", lost)
+    assert main(["download"]) == 1
+    error = capsys.readouterr().err
+    assert "the MLflow store failed in the middle of the work" in error
+    assert "geheim-99" not in error

@@ -299,7 +299,7 @@ def test_json_refuses_what_it_has_no_word_for_and_the_old_file_stays(tmp_path, n
     assert tree(tmp_path) == {"a.json": b"[1]"}
 
 
-@pytest.mark.parametrize("content", [b"", b'{"a": ', b"{'a': 1}", b'"\xff"'])
+@pytest.mark.parametrize("content", [b"", b'{"a": ', b"{'a': 1}", b'"\xff"', b"[" * 100_000])
 def test_a_damaged_json_file_is_named_with_the_command_that_makes_it(tmp_path, content):
     path = tmp_path / "a.json"
     path.write_bytes(content)

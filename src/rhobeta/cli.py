@@ -22,6 +22,9 @@ _STAGES = {
 }
 
 
+_STORE_LIBRARIES = ("mlflow", "sqlalchemy", "requests", "urllib3")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status.
 
@@ -39,12 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _dispatch(options)
     except RhobetaError as error:
         print(f"rhobeta {options.command}: {error}", file=sys.stderr)
-    except OSError as error:
-        message = _explain(error)
-        if message is None:
-            raise
-        print(f"rhobeta {options.command}: {message}", file=sys.stderr)
     except Exception as error:
+        message = _explain(error)
+        if message is not None:
+            print(f"rhobeta {options.command}: {message}", file=sys.stderr)
+            return 1
         if not _comes_from_the_store(error):
             raise
         from rhobeta.tracking.store import without_password
@@ -165,10 +167,12 @@ def _run_the_workspace_code() -> None:
 
 def _comes_from_the_store(error: Exception) -> bool:
     # By name, so that a command without a store does not import these libraries.
-    return type(error).__module__.partition(".")[0] in ("mlflow", "sqlalchemy")
+    return type(error).__module__.partition(".")[0] in _STORE_LIBRARIES
 
 
-def _explain(error: OSError) -> str | None:
+def _explain(error: Exception) -> str | None:
+    if not isinstance(error, OSError):
+        return None
     place = error.filename or "a file"
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return (

@@ -173,7 +173,7 @@ def read_json(path: Path, *, made_by: str) -> Any:
     require_file(path, made_by=made_by)
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RhobetaError(
             f"{path} is not valid JSON ({error}).\nRun `{made_by}` again."
         ) from error
