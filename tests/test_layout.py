@@ -16,6 +16,8 @@ LAYERS = (
     {"files"},
     {"param_faults", "registry"},
     {"param_sections"},
+    {"param_tune"},
+    {"param_search"},
     {"params", "paths"},
     {"presets"},
     {"data"},
@@ -25,6 +27,7 @@ LAYERS = (
     {"tracking"},
     {"plots"},
     {"stages"},
+    {"tuning"},
     {"summary"},
     {"cli"},
 )
