@@ -9,10 +9,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from rhobeta import __version__
 from rhobeta.errors import RhobetaError
+
+if TYPE_CHECKING:
+    from rhobeta.params import Params
+    from rhobeta.paths import Paths
 
 _STAGES = {
     "download": "bring the data set's files into data/raw, verified",
@@ -104,12 +108,42 @@ def _dispatch(options: argparse.Namespace) -> int:
 
         print_summary(params, paths)
         return 0
+    if options.command == "tune":
+        _tune(options, params, paths)
+        return 0
     if options.command == "ui":
         from rhobeta.tracking.ui import serve_ui
 
         serve_ui(paths, params.runtime.experiment, options.port)
     importlib.import_module(f"rhobeta.stages.{options.command}").run(params, paths)
     return 0
+
+
+def _tune(options: argparse.Namespace, params: "Params", paths: "Paths") -> None:
+    from rhobeta.tuning import tune
+
+    if options.action is None:
+        tune.tune(params, paths, trials=options.trials, workers=options.workers)
+        return
+    study, results = tune.open_results(params, paths)
+    if options.action == "apply":
+        from rhobeta.tuning.apply import apply_choice
+
+        tune.print_results(results, params)
+        apply_choice(results, params, paths.params)
+        return
+    from rhobeta.tuning.show import write_results
+
+    tune.print_results(results, params)
+    for path in write_results(results, study, params, paths.tuning):
+        print(path)
+
+
+def _at_least_one(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"found {text}, allowed: 1 or more")
+    return number
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -132,6 +166,19 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--preset", required=True, metavar="NAME", help="a file in presets/")
     commands.add_parser("presets", help="list the presets")
     commands.add_parser("summary", help="print the results and where they are")
+    tune = commands.add_parser(
+        "tune",
+        help="search for rho and beta, or other parameters, as params.yaml's tune: section says",
+        description="Search for parameters as the section tune of params.yaml says. A second run"
+        " continues the study; several machines may share one.",
+        epilog="apply: write the chosen values into params.yaml. show: print the front, and write"
+        " table and pictures to reports/tuning/.",
+    )
+    tune.add_argument("action", nargs="?", choices=("apply", "show"), help="instead of searching")
+    tune.add_argument(
+        "--trials", type=_at_least_one, metavar="N", help="finished trials in all (tune.trials)"
+    )
+    tune.add_argument("--workers", type=_at_least_one, metavar="N", help="processes (tune.workers)")
     ui = commands.add_parser("ui", help="show the runs in MLflow's UI on this machine")
     ui.add_argument("--port", type=int, default=5000, help="default: %(default)s")
     params = commands.add_parser("params", help="check params.yaml and print every value")

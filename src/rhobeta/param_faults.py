@@ -77,7 +77,7 @@ def _lookup(path: list[Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _inside(node: Mapping[str, Any], part: str) -> Any:
-    """What a section knows of the key `part`: a parameter of its own, or any where keys are free."""
+    """What a section knows of the key `part`: one of its own, or any where keys are free."""
     free = node.get("additionalProperties")
     return node.get("properties", {}).get(part, free if isinstance(free, dict) else None)
 

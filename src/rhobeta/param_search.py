@@ -11,6 +11,7 @@ from rhobeta.registry import PENALTIES
 
 SEARCHED = ("model", "penalty", "topk", "training")
 """The sections that a model is made by."""
+SEED = "training.seed"
 _MOST_CORNERS = 4096
 
 
@@ -26,6 +27,11 @@ def fault_of_search(tune: TuneParams, values: BaseModel, pipeline: type[BaseMode
     for path in tune.space:
         if path not in known:
             return _unknown(path, known, now)
+        if path == SEED:
+            return (
+                f"tune.space.{path}: the search cannot change it, since a lucky seed is no setting;"
+                " tune.seeds repeats the trainings on the front with several"
+            )
     for path, dimension in tune.space.items():
         for label, value in _labelled(dimension):
             fault = _fault_of_value(path, value, now, pipeline)

@@ -108,9 +108,9 @@ class TuneParams(Section):
         description="Trials drawn at random before the sampler learns from them."
     )
     seed: Seed = Field(description="Seed of the sampler.")
-    seeds: Annotated[int, Field(ge=1, le=100)] = Field(
-        description="Trainings of each trial on the front, with training.seed, training.seed + 1 "
-        "and so on; above 1 the front is that of their means."
+    seeds: Annotated[int, Field(ge=0, le=100)] = Field(
+        description="Further seeds that each trial on the front is trained with, from "
+        "training.seed + 1 on; the choice is then by their means. 0 for none, else two or more."
     )
     pruner: Literal["none", "median", "hyperband"] = Field(
         description="What ends trials early that will not be the best; for mode single."
@@ -175,6 +175,14 @@ class TuneParams(Section):
                     f"pruner: found {self.pruner} with the objective {name}, allowed: none, since"
                     f" {name} is measured only after training"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _some_seeds_or_none(self) -> Self:
+        if self.seeds == 1:
+            raise ValueError(
+                "seeds: found 1, allowed: 0, or 2 to 100, since one more training tells no spread"
+            )
         return self
 
     @model_validator(mode="after")

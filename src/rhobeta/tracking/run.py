@@ -18,6 +18,14 @@ _LOG_BATCH = 100
 _METRICS_BATCH = 1000
 
 
+class StoppedOnPurpose(Exception):  # noqa: N818
+    """Ends a run as KILLED without a fault, with `tags` that say why."""
+
+    def __init__(self, tags: Mapping[str, str]) -> None:
+        super().__init__(", ".join(f"{name} {value}" for name, value in tags.items()))
+        self.tags = tags
+
+
 class Run:
     """One run in a store. Values reach the store at once, but for buffered metrics."""
 
@@ -106,8 +114,9 @@ def metric_name(name: str) -> str:
 def new_run(store: Store, *, name: str, tags: Mapping[str, str]) -> Iterator[Run]:
     """Open a run and end it by what became of the body.
 
-    FINISHED on success; KILLED on Ctrl-C and on a request to end (SIGTERM); FAILED, with the error
-    in the tag `rhobeta.error`, on any other exception. Buffered metrics are sent in every case.
+    FINISHED on success; KILLED on Ctrl-C, on a request to end (SIGTERM) and on `StoppedOnPurpose`;
+    FAILED, with the error in the tag `rhobeta.error`, on any other exception. Buffered metrics are
+    sent in every case.
     """
     created = store.client.create_run(store.experiment_id, run_name=name, tags=dict(tags))
     run = Run(store, created.info.run_id)
@@ -116,6 +125,9 @@ def new_run(store: Store, *, name: str, tags: Mapping[str, str]) -> Iterator[Run
         run.flush()
     except (KeyboardInterrupt, SystemExit):
         _end(run, "KILLED", {"rhobeta.error": "interrupted"})
+        raise
+    except StoppedOnPurpose as stop:
+        _end(run, "KILLED", stop.tags)
         raise
     except BaseException as error:
         _end(run, "FAILED", {"rhobeta.error": f"{type(error).__name__}: {error}"[:5000]})
