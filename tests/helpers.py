@@ -1,6 +1,7 @@
 """What tests share that is no fixture."""
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -71,3 +72,16 @@ def write_params(folder: Path, changes: dict[str, Any]) -> None:
     """Write params.yaml into `folder`: the committed one with changes."""
     with (folder / "params.yaml").open("w") as file:
         YAML(typ="safe").dump(with_changes(changes), file)
+
+
+def make_project(folder: Path) -> None:
+    """A committed project in `folder` with the fixture as its own data."""
+    (folder / "data" / "own").mkdir(parents=True)
+    shutil.copy(DIGITS, folder / "data" / "own" / "digits.npz")
+    shutil.copy(REPOSITORY / "dvc.yaml", folder)
+    shutil.copytree(REPOSITORY / "extensions", folder / "extensions")
+    write_params(folder, QUICK)
+    (folder / ".gitignore").write_text("data/\nmodels/\nreports/\nmlruns/\n")
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "--message=start")

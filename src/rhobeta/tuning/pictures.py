@@ -107,16 +107,17 @@ def _draw_pair(axis: "Axes", results: Results, pair: tuple[str, str]) -> None:
     front = {candidate.number for candidate in results.front}
     kept = [r.measures for r in results.complete if r.keeps_bounds and r.number not in front]
     broken = [r.measures for r in results.complete if not r.keeps_bounds]
-    axis.scatter(
-        [m[first] for m in broken],
-        [m[second] for m in broken],
-        marker="x",
-        s=24,
-        linewidths=1,
-        color=GREY,
-        label=f"breaks a constraint ({len(broken)})",
-        zorder=2,
-    )
+    if broken:
+        axis.scatter(
+            [m[first] for m in broken],
+            [m[second] for m in broken],
+            marker="x",
+            s=24,
+            linewidths=1,
+            color=GREY,
+            label=f"breaks a constraint ({len(broken)})",
+            zorder=2,
+        )
     axis.scatter(
         [m[first] for m in kept],
         [m[second] for m in kept],
@@ -175,7 +176,6 @@ def _draw_staircase(axis: "Axes", results: Results, pair: tuple[str, str]) -> No
 def _draw_means(axis: "Axes", results: Results, pair: tuple[str, str]) -> None:
     if not results.repeated:
         return
-    seeds = max(over[pair[0]].seeds for over in results.repeated.values())
     means = [(over[pair[0]], over[pair[1]]) for over in results.repeated.values()]
     axis.errorbar(
         [x.mean for x, _ in means],
@@ -188,7 +188,7 @@ def _draw_means(axis: "Axes", results: Results, pair: tuple[str, str]) -> None:
         ecolor=RED,
         elinewidth=1.1,
         capsize=2.5,
-        label=f"mean of {seeds} further seeds, 95 % interval",
+        label=f"mean of {results.seeds} further seeds, 95 % interval",
         zorder=5,
     )
 
@@ -201,7 +201,7 @@ def _look_at_the_front(axis: "Axes", results: Results, pair: tuple[str, str]) ->
         if len(front) < 3 or len(values) < 10:
             continue
         span = max(front) - min(front)
-        low, high = max(values[0], min(front) - span), min(values[-1], max(front) + span)
+        low, high = max(values[0], min(front) - span / 3), min(values[-1], max(front) + span / 3)
         room = 0.05 * (high - low)
         if room > 0:
             axis.set(**{f"{side}lim": (low - room, high + room)})
@@ -210,10 +210,11 @@ def _look_at_the_front(axis: "Axes", results: Results, pair: tuple[str, str]) ->
 def _draw_course(axis: "Axes", results: Results, name: str) -> None:
     kept = [row for row in results.complete if row.keeps_bounds]
     broken = [row for row in results.complete if not row.keeps_bounds]
-    axis.scatter(
-        [r.number for r in broken], [r.measures[name] for r in broken],
-        marker="x", s=20, linewidths=1, color=GREY, label="breaks a constraint",
-    )  # fmt: skip
+    if broken:
+        axis.scatter(
+            [r.number for r in broken], [r.measures[name] for r in broken],
+            marker="x", s=20, linewidths=1, color=GREY, label="breaks a constraint",
+        )  # fmt: skip
     axis.scatter(
         [r.number for r in kept], [r.measures[name] for r in kept],
         s=16, color=BLUE, alpha=0.7, edgecolors="none", label="keeps the constraints",

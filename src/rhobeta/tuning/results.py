@@ -67,6 +67,12 @@ class Results:
         return next(row for row in self.rows if row.number == number)
 
     @property
+    def seeds(self) -> int:
+        """How many further seeds the front was trained with, at most."""
+        every = (over.seeds for measures in self.repeated.values() for over in measures.values())
+        return max(every, default=0)
+
+    @property
     def complete(self) -> list[Row]:
         """The trials that were trained to the end."""
         return [row for row in self.rows if row.state == "complete"]
@@ -135,7 +141,7 @@ def as_csv(results: Results) -> str:
 
 
 def front_table(results: Results) -> str:
-    """The front as aligned text, the chosen trial marked."""
+    """The front as aligned text, the chosen trial marked; means where there are further seeds."""
     if not results.front:
         return "no trial is on the front"
     paths = list(results.row(results.front[0].number).values)
@@ -150,7 +156,7 @@ def front_table(results: Results) -> str:
             cells.append(
                 _short(row.measures[name])
                 if over is None
-                else f"{_short(over.mean)} ± {over.half:.2g} (n = {over.seeds})"
+                else f"{_short(over.mean)} ± {over.half:.2g}"
             )
         lines.append(cells)
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 _FEWEST_TRIALS = 10
 _GRID = 120
 _LEVELS = 12
+_WORST = 0.2
+_FEW_DECADES = 2
 # Of the unit square that the two parameters span: farther from any trial nothing is claimed.
-_REACH = 0.12
+_REACH = 0.2
 # Of the fit: trials differ by more than their parameters, so that it need not pass through them.
 _SMOOTHING = 1e-3
 
@@ -64,14 +66,14 @@ def _draw_plane(
     rows = results.complete
     points = np.column_stack([_unit(rows, path, dimensions[path]) for path in paths])
     values = np.array([row.measures[name] for row in rows])
-    least, most = float(values.min()), float(values.max())
-    if most <= least:
-        most = least + 1e-12
-    levels = np.linspace(least, most, _LEVELS + 1)
+    least, most = _colour_range(values, results.objectives[name])
     grid = _surface(points, values)
     if grid is not None:
         x, y = (_ends(dimensions[path]) for path in paths)
-        axis.contourf(x, y, grid.clip(least, most), levels=levels, cmap=SEQUENTIAL, alpha=0.85)
+        levels = np.linspace(least, most, _LEVELS + 1)
+        # The trials' own range: between them the spline may swing beyond.
+        bounded = grid.clip(values.min(), values.max())
+        axis.contourf(x, y, bounded, levels=levels, cmap=SEQUENTIAL, alpha=0.85, extend="both")
     kept = [row for row in rows if row.keeps_bounds]
     broken = [row for row in rows if not row.keeps_bounds]
     painted = axis.scatter(
@@ -87,21 +89,33 @@ def _draw_plane(
         label="a trial",
         zorder=3,
     )
-    axis.scatter(
-        [row.values[paths[0]] for row in broken],
-        [row.values[paths[1]] for row in broken],
-        marker="x",
-        s=26,
-        linewidths=1.2,
-        color=GREY,
-        label="breaks a constraint",
-        zorder=3,
-    )
+    if broken:
+        axis.scatter(
+            [row.values[paths[0]] for row in broken],
+            [row.values[paths[1]] for row in broken],
+            marker="x",
+            s=26,
+            linewidths=1.2,
+            color=GREY,
+            label="breaks a constraint",
+            zorder=3,
+        )
     _mark_chosen(axis, results, paths[0], lambda row: row.values[paths[1]])
-    bar = axis.figure.colorbar(painted, ax=axis)
+    worse = "max" if results.objectives[name] == "minimize" else "min"
+    bar = axis.figure.colorbar(painted, ax=axis, extend=worse)
     bar.outline.set_visible(False)
     axis.set(xlabel=paths[0], ylabel=paths[1])
     axis.grid(visible=False)
+
+
+def _colour_range(values: NDArray[np.float64], direction: str) -> tuple[float, float]:
+    """From the best value on; the worst fifth shares one colour, so that the good ones differ."""
+    least, most = float(values.min()), float(values.max())
+    if direction == "minimize":
+        most = float(np.quantile(values, 1 - _WORST))
+    else:
+        least = float(np.quantile(values, _WORST))
+    return (least, most) if most > least else (least, least + 1e-12)
 
 
 def _draw_line(axis: "Axes", results: Results, name: str, path: str) -> None:
@@ -172,7 +186,8 @@ def _scale(axis: "Axes", side: str, dimension: Dimension) -> None:
     which = axis.xaxis if side == "x" else axis.yaxis
     if dimension.get("log", False):
         (axis.set_xscale if side == "x" else axis.set_yscale)("log")
-        which.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        decades = np.log10(float(dimension["high"]) / float(dimension["low"]))
+        which.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < _FEW_DECADES else (1,)))
         which.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         which.set_minor_formatter(NullFormatter())
     limits = (float(dimension["low"]), float(dimension["high"]))

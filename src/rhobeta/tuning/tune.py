@@ -125,7 +125,8 @@ def open_results(params: Params, paths: Paths) -> tuple["Study", Results]:
 def print_results(results: Results, params: Params) -> None:
     """The front as a table, and the choice with its rule."""
     if params.tune.mode == "pareto":
-        print(f"\nthe front of {len(results.complete)} complete trials:\n")
+        means = f", means of {results.seeds} further seeds ± 95 % interval" * bool(results.seeds)
+        print(f"\nthe front of {len(results.complete)} complete trials{means}:\n")
     print(front_table(results))
     print()
     if results.chosen is None:

@@ -50,7 +50,7 @@ def work(job: Job) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end_by_signal)
     try:
-        _work(job)
+        run_until_enough(job)
     except Exception as error:
         from rhobeta.tracking.store import without_password
 
@@ -60,7 +60,8 @@ def work(job: Job) -> None:
         raise SystemExit(1) from None
 
 
-def _work(job: Job) -> None:
+def run_until_enough(job: Job) -> None:
+    """Load what trials need, and run one after the other as long as the study lacks some."""
     from rhobeta.registry import load_extensions
 
     load_extensions(job.paths.workspace / "extensions")
@@ -73,7 +74,7 @@ def _work(job: Job) -> None:
     torch.set_num_threads(job.threads)
     storage = open_storage(job.url, heartbeat=job.params.tune.heartbeat)
     study = load_study(storage, job.study, job.params)
-    around = _surroundings(job)
+    around = surroundings_of(job)
     seen: set[int] = set()
     parent = multiprocessing.parent_process()
     while (counts := counts_of(study)).finished < job.asked and not counts.hopeless:
@@ -138,7 +139,8 @@ def run_and_tell(
             raise
 
 
-def _surroundings(job: Job) -> "Surroundings":
+def surroundings_of(job: Job) -> "Surroundings":
+    """Load once what all trials of a worker need: the splits but for the test split, the store."""
     import numpy as np
 
     from rhobeta.data.splits import read_manifest, read_split
