@@ -60,7 +60,7 @@ def test_a_study_of_one_worker_is_the_same_again_also_when_it_was_interrupted(
 def test_each_trial_is_a_run_below_the_study_s_with_all_that_it_was_measured_by(
     run_worker: RunWorker, project: Paths
 ) -> None:
-    study, params, job = run_worker(
+    study, _, job = run_worker(
         tune__objectives={"fvu": "minimize", "probe_accuracy": "maximize"},
         tune__constraints=["dead_share <= 0.5", "gini >= 0.9"],
     )
@@ -172,7 +172,7 @@ def test_trial_after_trial_that_fails_ends_the_worker(
 def test_a_lost_trial_runs_again_with_its_values_and_its_run_is_ended(
     run_worker: RunWorker, project: Paths
 ) -> None:
-    study, params, job = run_worker(tune__trials=1)
+    study, _, job = run_worker(tune__trials=1)
     around = surroundings_of(job)
     lost = study.ask()
     lost.suggest_float("penalty.rho", 0.05, 0.5, log=True)
@@ -197,7 +197,7 @@ def test_a_lost_trial_runs_again_with_its_values_and_its_run_is_ended(
 def test_what_a_trial_gives_that_was_taken_for_lost_counts_nowhere(
     run_worker: RunWorker, project: Paths
 ) -> None:
-    study, params, job = run_worker(tune__trials=1)
+    study, _, job = run_worker(tune__trials=1)
     storage = open_storage(job.url, heartbeat=1)
     study = load_study(storage, job.study, params)
     slow = study.ask()
@@ -210,7 +210,7 @@ def test_what_a_trial_gives_that_was_taken_for_lost_counts_nowhere(
 def test_a_worker_that_is_asked_to_end_puts_its_trial_back(
     run_worker: RunWorker, project: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study, params, job = run_worker(tune__trials=1)
+    study, _, job = run_worker(tune__trials=1)
 
     def ended(*arguments: Any) -> Any:
         raise SystemExit(143)
