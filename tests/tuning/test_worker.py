@@ -197,7 +197,7 @@ def test_a_lost_trial_runs_again_with_its_values_and_its_run_is_ended(
 def test_what_a_trial_gives_that_was_taken_for_lost_counts_nowhere(
     run_worker: RunWorker, project: Paths
 ) -> None:
-    study, _, job = run_worker(tune__trials=1)
+    study, params, job = run_worker(tune__trials=1)
     storage = open_storage(job.url, heartbeat=1)
     study = load_study(storage, job.study, params)
     slow = study.ask()
