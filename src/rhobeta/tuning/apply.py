@@ -34,51 +34,51 @@ def with_replaced(text: str, changes: Mapping[str, Any], *, name: str) -> str:
     """YAML `text` with some values replaced, by dotted path `section.key`.
 
     ruamel.yaml says where each value stands; only its characters change, and the spaces before a
-    comment on its line, so that comments stay in their column. What comes out is read again and
+    comment behind it, so that comments stay in their column. What comes out is read again and
     compared. Raises `RhobetaError` where a value cannot be replaced so, as one over several lines.
     """
     from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
-    lines = text.splitlines(keepends=True)
-    places = YAML(typ="rt").load(text)
-    for path, value in changes.items():
-        section, _, key = path.partition(".")
-        line, column = places[section].lc.value(key)
-        lines[line] = _replaced(lines[line], column, _written(value))
-    replaced = "".join(lines)
     plain = YAML(typ="safe")
     expected = plain.load(text)
     for path, value in changes.items():
         section, _, key = path.partition(".")
         expected[section][key] = value
-    if plain.load(replaced) != expected:
+    replaced = text
+    # From the end, lest a change moves those that are still to come.
+    places = sorted(((_place(text, path), path) for path in changes), reverse=True)
+    for (start, end), path in places:
+        replaced = _replaced(replaced, start, end, _written(changes[path]))
+    try:
+        found = plain.load(replaced)
+    except YAMLError:
+        found = None
+    one_line = not any("\n" in text[start:end] for (start, end), _ in places)
+    if not one_line or found != expected:
         wanted = "\n".join(f"  {path}: {_written(value)}" for path, value in changes.items())
         raise RhobetaError(f"{name} could not be changed safely; set these by hand:\n{wanted}")
     return replaced
 
 
-def _replaced(line: str, column: int, value: str) -> str:
-    """`line` with the value that begins at `column` replaced; a comment keeps its column."""
-    ending = line[len(line.rstrip("\r\n")) :]
-    body = line.rstrip("\r\n")
-    comment_at = _comment_column(body, column)
-    if comment_at is None:
-        return f"{body[:column]}{value}{ending}"
-    before = f"{body[:column]}{value} "
-    return f"{before.ljust(comment_at)}{body[comment_at:]}{ending}"
+def _place(text: str, path: str) -> tuple[int, int]:
+    """Where in `text` the value of `path` begins and ends, in characters."""
+    from ruamel.yaml import YAML
+
+    node = YAML().compose(text)
+    for part in path.split(".", 1):
+        node = next(value for key, value in node.value if key.value == part)
+    return node.start_mark.index, node.end_mark.index
 
 
-def _comment_column(body: str, start: int) -> int | None:
-    quote = ""
-    for index in range(start, len(body)):
-        character = body[index]
-        if quote:
-            quote = "" if character == quote else quote
-        elif character in "'\"":
-            quote = character
-        elif character == "#" and body[index - 1] in " \t":
-            return index
-    return None
+def _replaced(text: str, start: int, end: int, value: str) -> str:
+    """`text` with the characters from `start` to `end` replaced; a comment keeps its column."""
+    rest = text[end:]
+    spaces = len(rest) - len(rest.lstrip(" "))
+    if rest[spaces : spaces + 1] == "#" and spaces:
+        room = end - start + spaces
+        return f"{text[:start]}{f'{value} '.ljust(room)}{rest[spaces:]}"
+    return f"{text[:start]}{value}{rest}"
 
 
 def _written(value: Any) -> str:

@@ -125,6 +125,8 @@ def make_or_join(
             identity = mine
     else:
         study, identity = load_study(storage, name, params), mine
+        # What optuna-dashboard calls the objectives.
+        study.set_metric_names(list(params.tune.objectives))
         study.set_user_attr(_IDENTITY, vars(mine))
     if identity is None:
         raise RhobetaError(
