@@ -80,6 +80,8 @@ def test_where_nothing_keeps_the_bounds_the_range_is_told() -> None:
     front = trials((0.25, 0.0), (1.0, 0.75))
     with pytest.raises(RhobetaError, match=r"front of 2 has fvu <= 0\.1: fvu is 0\.25 to 1 there"):
         choose(front, OBJECTIVES, Rule("gini", (Bound("fvu", True, 0.1),)))
+    with pytest.raises(RhobetaError, match="were not measured by hoyer"):
+        choose(front, OBJECTIVES, Rule("gini", (Bound("hoyer", True, 0.1),)))
     with pytest.raises(RhobetaError, match=r"keeps all of tune\.constraints"):
         choose([], OBJECTIVES, KNEE)
 

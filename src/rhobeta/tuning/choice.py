@@ -50,6 +50,12 @@ def choose(front: Sequence[Candidate], objectives: Mapping[str, str], rule: Rule
             "No finished trial keeps all of tune.constraints, so there is no front to choose from."
             "\nLoosen them, widen tune.space, or run more trials."
         )
+    unmeasured = {b.metric for b in rule.bounds} - set(front[0].measures)
+    if unmeasured:
+        raise RhobetaError(
+            f"tune.choose: the study's trials were not measured by {', '.join(sorted(unmeasured))}."
+            "\nBound another metric, or name another study in tune.study."
+        )
     keeping = [
         trial
         for trial in front

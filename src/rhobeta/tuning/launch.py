@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from optuna.study import Study
 
 _LOOK_SECONDS = 0.5
-_END_SECONDS = 20.0
+_END_SECONDS = 30.0
 
 
 def workers_and_threads(params: Params, asked: int | None) -> tuple[int, int]:
@@ -88,6 +88,9 @@ def run_workers(
                     progress.note(_how_it_ended(worker, job.params))
         counts = counts_of(study)
         progress.show(counts, best())
+    except KeyboardInterrupt:
+        progress.note("\nending the workers; their trials go back into the queue ...")
+        raise
     finally:
         _end(workers)
         progress.close()
@@ -142,7 +145,7 @@ def _environment(changes: dict[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _no_interrupts() -> Iterator[None]:
-    """Hold Ctrl-C back: what a spawned process starts with, or is ended by, must be complete."""
+    """Ignore Ctrl-C, here and in what is started: a worker's start and end must be complete."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
