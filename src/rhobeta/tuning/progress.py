@@ -23,7 +23,7 @@ class Progress:
             total=asked,
             initial=finished,
             disable=not sys.stderr.isatty(),
-            bar_format="{desc} |{bar:20}| {n_fmt}/{total_fmt} {postfix}",
+            bar_format="{desc} |{bar:20}| {n_fmt}/{total_fmt}{postfix}",
             dynamic_ncols=True,
         )
         self._bar.set_description(what)
