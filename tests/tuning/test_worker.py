@@ -12,6 +12,7 @@ from rhobeta.errors import RhobetaError
 from rhobeta.params import load_params
 from rhobeta.paths import Paths
 from rhobeta.tuning import trial as trial_module
+from rhobeta.tuning.runs import parent_run
 from rhobeta.tuning.storage import open_storage
 from rhobeta.tuning.study import ERROR, MEASURES, RUN, counts_of, is_one_too_many, load_study
 from rhobeta.tuning.worker import run_and_tell, run_until_enough, surroundings_of
@@ -92,6 +93,20 @@ def test_each_trial_is_a_run_below_the_study_s_with_all_that_it_was_measured_by(
             }
         )
     assert runs[job.parent_run].data.params["tune.trials"] == "3"
+
+
+def test_a_password_in_the_parameters_does_not_reach_mlflow(project: Paths) -> None:
+    url = f"sqlite:////{project.store / 'optuna.db'}"
+    write_params(project.workspace, QUICK | SEARCH | {"tune.storage": url})
+    params = load_params(project.params)
+    _, job = begun(project, params)
+    around = surroundings_of(job)
+    secret = params.tune.model_copy(update={"storage": "postgresql://me:s3cret@host/it"})
+    told = params.model_copy(update={"tune": secret})
+    run = parent_run(around.store, told, "another study", job.code, around.manifest)
+    logged = _runs(project)[run.run_id]
+    assert logged.data.params["tune.storage"] == "postgresql://host/it"
+    assert "s3cret" not in str(logged.to_dictionary())
 
 
 def test_a_trial_is_the_training_that_the_stage_would_do(

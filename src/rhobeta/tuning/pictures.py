@@ -1,6 +1,7 @@
 """Pictures of a study: the front with its noise, what matters, and how it went."""
 
 from itertools import combinations
+from math import isfinite
 from typing import TYPE_CHECKING
 
 from matplotlib import pyplot as plt
@@ -197,11 +198,14 @@ def _look_at_the_front(axis: "Axes", results: Results, pair: tuple[str, str]) ->
     """Leave far outliers outside, so that the front is not squeezed into a corner."""
     for side, name in zip("xy", pair, strict=True):
         front = [candidate.measures[name] for candidate in results.front]
-        values = sorted(row.measures[name] for row in results.complete)
-        if len(front) < 3 or len(values) < 10:
+        for over in results.repeated.values():
+            if isfinite(over[name].half):
+                front += [over[name].mean - over[name].half, over[name].mean + over[name].half]
+        values = [row.measures[name] for row in results.complete] + front
+        if len(results.front) < 3 or len(results.complete) < 10:
             continue
         span = max(front) - min(front)
-        low, high = max(values[0], min(front) - span / 3), min(values[-1], max(front) + span / 3)
+        low, high = max(min(values), min(front) - span / 3), min(max(values), max(front) + span / 3)
         room = 0.05 * (high - low)
         if room > 0:
             axis.set(**{f"{side}lim": (low - room, high + room)})

@@ -7,7 +7,7 @@ from rhobeta.data.splits import Manifest
 from rhobeta.params import Params, flatten
 from rhobeta.tracking.provenance import Code, user_name
 from rhobeta.tracking.run import DATA_TAG, Run
-from rhobeta.tracking.store import Store
+from rhobeta.tracking.store import Store, without_password
 from rhobeta.tracking.training_run import training_tags
 
 STUDY_TAG = "rhobeta.study"
@@ -49,7 +49,10 @@ def parent_run(store: Store, params: Params, study_id: str, code: Code, manifest
     for section in ("model", "penalty", "topk", "training"):
         science = science | flatten(getattr(params, section), f"{section}.")
     held = {path: value for path, value in science.items() if path not in params.tune.space}
-    run.log_params(held | flatten(params.tune, "tune."))
+    search = flatten(params.tune, "tune.")
+    if params.tune.storage is not None:
+        search["tune.storage"] = without_password(params.tune.storage)
+    run.log_params(held | search)
     return run
 
 

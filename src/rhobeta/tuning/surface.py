@@ -23,16 +23,17 @@ _WORST = 0.2
 _FEW_DECADES = 2
 # Of the unit square that the two parameters span: farther from any trial nothing is claimed.
 _REACH = 0.2
-# Of the fit: trials differ by more than their parameters, so that it need not pass through them.
-_SMOOTHING = 1e-3
+# Trials differ by more than these two parameters, so that the fit need not pass through them.
+_SMOOTHINGS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+_FOLDS = 5
 
 
 def draw_surface(results: Results, tune: TuneParams) -> "Figure | None":
     """One panel an objective over the first two searched numbers, log where the search is.
 
-    The colour between the trials is a thin-plate spline through them; where no trial is near,
-    nothing is drawn. With one searched number the objectives are drawn against it; with none there
-    is no picture.
+    The colour between the trials is a thin-plate spline, smoothed as much as foretells trials best
+    that it has not seen; where no trial is near, nothing is drawn. With one searched number the
+    objectives are drawn against it; with none there is no picture.
     """
     axes_of = {path: d for path, d in tune.space.items() if "choices" not in d}
     paths = list(axes_of)[:2]
@@ -157,13 +158,30 @@ def _surface(points: NDArray[np.float64], values: NDArray[np.float64]) -> NDArra
     side = np.linspace(0, 1, _GRID)
     wanted = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
     try:
-        fitted = RBFInterpolator(places, values[first], smoothing=_SMOOTHING)(wanted)
+        smoothing = _best_smoothing(places, values[first])
+        fitted = RBFInterpolator(places, values[first], smoothing=smoothing)(wanted)
     except np.linalg.LinAlgError:
         # All trials on one line.
         return None
     far = cKDTree(places).query(wanted)[0] > _REACH
     surface: NDArray[Any] = np.ma.masked_array(fitted, far).reshape(_GRID, _GRID)
     return surface
+
+
+def _best_smoothing(places: NDArray[np.float64], values: NDArray[np.float64]) -> float:
+    """The smoothing that foretells trials best that the fit has not seen (five-fold)."""
+    from scipy.interpolate import RBFInterpolator
+
+    fold = np.arange(len(places)) % _FOLDS
+    errors = []
+    for smoothing in _SMOOTHINGS:
+        error = 0.0
+        for left_out in range(_FOLDS):
+            seen = fold != left_out
+            fitted = RBFInterpolator(places[seen], values[seen], smoothing=smoothing)
+            error += float(np.square(fitted(places[~seen]) - values[~seen]).sum())
+        errors.append(error)
+    return _SMOOTHINGS[int(np.argmin(errors))]
 
 
 def _unit(rows: list[Row], path: str, dimension: Dimension) -> NDArray[np.float64]:
