@@ -122,6 +122,10 @@ def _dispatch(options: argparse.Namespace) -> int:
 def _tune(options: argparse.Namespace, params: "Params", paths: "Paths") -> None:
     from rhobeta.tuning import tune
 
+    if options.action is not None and (options.trials or options.workers):
+        raise RhobetaError(
+            f"--trials and --workers are for the search; `rhobeta tune {options.action}` runs none."
+        )
     if options.action is None:
         tune.tune(params, paths, trials=options.trials, workers=options.workers)
         return

@@ -77,6 +77,13 @@ def test_the_command_applies_what_it_shows(
     assert "already" in capsys.readouterr().out
 
 
+def test_the_search_s_options_are_refused_where_nothing_is_searched(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["tune", "show", "--trials", "3"]) == 1
+    assert "`rhobeta tune show` runs none" in capsys.readouterr().err
+
+
 def test_without_a_study_there_is_nothing_to_show_or_apply(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -45,6 +45,9 @@ def test_the_command_searches_repeats_the_front_and_leaves_all_of_it_in_mlflow(
     (parent,) = [run for run in runs if run.data.tags["rhobeta.stage"] == "tune"]
     children = [run for run in runs if run is not parent]
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
+    studies = [run.data.tags["rhobeta.study"] for run in children]
+    assert studies.count("rho-beta") == 4
+    assert studies.count("rho-beta (seeds)") == 2 * len(front)
     assert {run.data.params["training.seed"] for run in children} == {"0", "1", "2"}
     row = results.row(results.chosen)
     assert parent.data.tags["chosen.penalty.rho"] == str(row.values["penalty.rho"])

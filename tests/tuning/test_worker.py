@@ -210,16 +210,26 @@ def test_a_lost_trial_runs_again_with_its_values_and_its_run_is_ended(
 
 
 def test_what_a_trial_gives_that_was_taken_for_lost_counts_nowhere(
-    run_worker: RunWorker, project: Paths
+    run_worker: RunWorker, project: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study, params, job = run_worker(tune__trials=1)
     storage = open_storage(job.url, heartbeat=1)
     study = load_study(storage, job.study, params)
+    plain = trial_module.train_once
+
+    def slowly(*arguments: Any) -> Any:
+        storage.set_trial_state_values(slow._trial_id, TrialState.FAIL)
+        return plain(*arguments)
+
+    monkeypatch.setattr(trial_module, "train_once", slowly)
     slow = study.ask()
-    storage.set_trial_state_values(slow._trial_id, TrialState.FAIL)
     run_and_tell(study, storage, slow, surroundings_of(job))
     assert counts_of(study).finished == 1
-    assert study.get_trials()[1].state == TrialState.FAIL
+    late = study.get_trials()[1]
+    assert late.state == TrialState.FAIL
+    run = _runs(project)[late.user_attrs[RUN]]
+    assert run.info.status == "KILLED"
+    assert "taken for lost" in run.data.tags["rhobeta.error"]
 
 
 def test_a_worker_that_is_asked_to_end_puts_its_trial_back(

@@ -57,7 +57,7 @@ def parent_run(store: Store, params: Params, study_id: str, code: Code, manifest
 
 
 def trial_tags(
-    parent: str, params: Params, study_id: str, trial: int, code: Code, manifest: Manifest
+    parent: str, study: str, study_id: str, trial: int, code: Code, manifest: Manifest
 ) -> dict[str, str]:
     """Tags that place a trial's run below the study's, and name the trial."""
     return {
@@ -65,7 +65,7 @@ def trial_tags(
         "mlflow.source.name": "rhobeta tune",
         _ROLE: "trial",
         _PARENT: parent,
-        STUDY_TAG: params.tune.study,
+        STUDY_TAG: study,
         STUDY_ID_TAG: study_id,
         TRIAL_TAG: str(trial),
     }
@@ -105,6 +105,12 @@ def end_lost_run(store: Store, run_id: str, again: int) -> None:
         reason = f"its worker was lost; trial {again} runs it again"
         Run(store, run_id).set_tags({"rhobeta.error": reason})
         store.client.set_terminated(run_id, "KILLED")
+
+
+def disown_run(store: Store, run_id: str) -> None:
+    """Mark the run of a trial that was taken for lost while it was only slow."""
+    Run(store, run_id).set_tags({"rhobeta.error": "taken for lost; it ran again, and counts there"})
+    store.client.set_terminated(run_id, "KILLED")
 
 
 def _parents(store: Store, study_id: str) -> list[str]:

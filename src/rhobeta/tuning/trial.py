@@ -43,6 +43,8 @@ class Surroundings:
     code: Code
     parent: str
     """The MLflow run of the study."""
+    study: str
+    """The name of the study, or of the one that repeats its front."""
     study_id: str
 
 
@@ -55,13 +57,13 @@ def run_trial(trial: optuna.Trial, around: Surroundings) -> list[float]:
     values = suggested(trial, around.distributions)
     tags = trial_tags(
         around.parent,
-        around.params,
+        around.study,
         around.study_id,
         trial.number,
         around.code,
         around.manifest,
     )
-    tags |= trial_note(around.store, around.parent, around.params.tune.study, trial.number)
+    tags |= trial_note(around.store, around.parent, around.study, trial.number)
     _end_lost_runs(trial, around)
     try:
         with new_run(around.store, name=trial_name(values, trial.number), tags=tags) as run:

@@ -128,6 +128,7 @@ def run_and_tell(
         _put_back(study, storage, trial)
         raise
     except optuna.exceptions.UpdateFinishedTrialError:
+        _disown(storage, trial, around)
         return
     except Exception as error:
         _tell_error(trial, error, ERROR)
@@ -137,6 +138,7 @@ def run_and_tell(
         # ValueError is how Optuna refuses to tell a trial that somebody else has ended.
         if storage.get_trial(trial._trial_id).state == TrialState.RUNNING:
             raise
+        _disown(storage, trial, around)
 
 
 def surroundings_of(job: Job) -> "Surroundings":
@@ -174,6 +176,7 @@ def surroundings_of(job: Job) -> "Surroundings":
         store=open_store(job.paths, params.runtime.experiment),
         code=job.code,
         parent=job.parent_run,
+        study=job.study,
         study_id=job.study_id,
     )
 
@@ -202,6 +205,15 @@ def _withdraw(study: "optuna.Study", trial: "optuna.Trial") -> None:
 
     trial.set_user_attr(WITHDRAWN, True)
     study.tell(trial, state=TrialState.FAIL)
+
+
+def _disown(storage: "RDBStorage", trial: "optuna.Trial", around: "Surroundings") -> None:
+    from rhobeta.tuning.runs import disown_run
+    from rhobeta.tuning.study import RUN
+
+    run_id = storage.get_trial(trial._trial_id).user_attrs.get(RUN)
+    if run_id is not None:
+        disown_run(around.store, run_id)
 
 
 def _put_back(study: "optuna.Study", storage: "RDBStorage", trial: "optuna.Trial") -> None:
