@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -102,7 +103,7 @@ def trial_and_training(paths: Paths) -> tuple[float, float]:
             repeats=False,
             threads=1,
         )
-        around = surroundings_of(job)
+        around = surroundings_of(job, threading.Event())
         short = with_values(params, {"training.epochs": 1})
         train_once(short, manifest, around.train, around.validation, [])
         for turn in range(TURNS):

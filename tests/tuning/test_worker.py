@@ -1,5 +1,8 @@
 """A worker's trials: exactly as many as asked for, each with its MLflow run."""
 
+import os
+import signal
+from threading import Event
 from typing import Any
 
 import pytest
@@ -100,7 +103,7 @@ def test_a_password_in_the_parameters_does_not_reach_mlflow(project: Paths) -> N
     write_params(project.workspace, QUICK | SEARCH | {"tune.storage": url})
     params = load_params(project.params)
     _, job = begun(project, params)
-    around = surroundings_of(job)
+    around = surroundings_of(job, Event())
     secret = params.tune.model_copy(update={"storage": "postgresql://me:s3cret@host/it"})
     told = params.model_copy(update={"tune": secret})
     run = parent_run(around.store, told, "another study", job.code, around.manifest)
@@ -188,7 +191,7 @@ def test_a_lost_trial_runs_again_with_its_values_and_its_run_is_ended(
     run_worker: RunWorker, project: Paths
 ) -> None:
     study, _, job = run_worker(tune__trials=1)
-    around = surroundings_of(job)
+    around = surroundings_of(job, Event())
     lost = study.ask()
     lost.suggest_float("penalty.rho", 0.05, 0.5, log=True)
     with trial_module.new_run(around.store, name="lost", tags={}) as run:
@@ -223,7 +226,7 @@ def test_what_a_trial_gives_that_was_taken_for_lost_counts_nowhere(
 
     monkeypatch.setattr(trial_module, "train_once", slowly)
     slow = study.ask()
-    run_and_tell(study, storage, slow, surroundings_of(job))
+    run_and_tell(study, storage, slow, surroundings_of(job, Event()))
     assert counts_of(study).finished == 1
     late = study.get_trials()[1]
     assert late.state == TrialState.FAIL
@@ -237,13 +240,20 @@ def test_a_worker_that_is_asked_to_end_puts_its_trial_back(
 ) -> None:
     study, _, job = run_worker(tune__trials=1)
 
-    def ended(*arguments: Any) -> Any:
-        raise SystemExit(143)
+    plain = trial_module.train_once
 
-    with monkeypatch.context() as patch:
-        patch.setattr(trial_module, "train_once", ended)
-        with pytest.raises(SystemExit):
-            run_until_enough(asking(job, 2))
+    def signalled(*arguments: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return plain(*arguments)
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(trial_module, "train_once", signalled)
+            with pytest.raises(SystemExit):
+                run_until_enough(asking(job, 2), Event())
+    finally:
+        signal.signal(signal.SIGTERM, before)
     counts = counts_of(study)
     assert (counts.finished, counts.lost, counts.waiting) == (1, 1, 1)
     interrupted = study.get_trials()[1]

@@ -1,6 +1,7 @@
 """One trial: its parameters, its training, what it is measured by, its MLflow run."""
 
 import io
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -46,12 +47,15 @@ class Surroundings:
     study: str
     """The name of the study, or of the one that repeats its front."""
     study_id: str
+    ending: threading.Event
+    """Set when the worker is asked to end."""
 
 
 def run_trial(trial: optuna.Trial, around: Surroundings) -> list[float]:
     """Train and measure; the values of the objectives, in their order.
 
-    Raises `TrialPruned` where the pruner ends it, `RhobetaError` where the parameters do not fit
+    Raises `TrialPruned` where the pruner ends it, `SystemExit` where the worker is asked to end,
+    `RhobetaError` where the parameters do not fit
     together or training diverges.
     """
     values = suggested(trial, around.distributions)
@@ -105,6 +109,25 @@ def train_once(
         )
 
 
+class EndOnRequest(pl.Callback):
+    """Ends the training between two steps once the worker is asked to end."""
+
+    def __init__(self, ending: threading.Event) -> None:
+        self._ending = ending
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Raise `SystemExit` if the worker is to end."""
+        if self._ending.is_set():
+            raise SystemExit
+
+
 class ReportToPruner(pl.Callback):
     """Reports the objective of every epoch, and ends the training where the pruner says so."""
 
@@ -125,7 +148,7 @@ def _measured(
 ) -> dict[str, float]:
     units = params.model.hidden_sizes[-1]
     # The tracking callback first: a pruned epoch's metrics belong to the run too.
-    callbacks: list[pl.Callback] = [TrackEpochs(run)]
+    callbacks: list[pl.Callback] = [TrackEpochs(run), EndOnRequest(around.ending)]
     if params.tune.pruner != "none":
         callbacks.append(ReportToPruner(trial, next(iter(params.tune.objectives)), units))
     trained = train_once(params, around.manifest, around.train, around.validation, callbacks)

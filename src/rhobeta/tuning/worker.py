@@ -4,10 +4,10 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from dataclasses import dataclass
-from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from rhobeta.errors import RhobetaError
 from rhobeta.params import Params
@@ -48,20 +48,33 @@ def work(job: Job) -> None:
     Ctrl-C is left to the parent, which ends workers by SIGTERM: the trial goes back into the queue.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _end_by_signal)
+    status = _status_of(job)
+    sys.stderr.flush()
+    # All that a worker has is written. To take torch and its threads apart would cost seconds.
+    os._exit(status)
+
+
+def _status_of(job: Job) -> int:
     try:
-        run_until_enough(job)
+        run_until_enough(job, ending=threading.Event())
+    except SystemExit:
+        return 128 + signal.SIGTERM
     except Exception as error:
         from rhobeta.tracking.store import without_password
 
         kind = "" if isinstance(error, RhobetaError) else f"{type(error).__name__}: "
         reason = without_password(f"{kind}{error}")[:1000]
-        print(f"\nrhobeta tune: a worker has ended: {reason}", file=sys.stderr, flush=True)
-        raise SystemExit(1) from None
+        print(f"\nrhobeta tune: a worker has ended: {reason}", file=sys.stderr)
+        return 1
+    return 0
 
 
-def run_until_enough(job: Job) -> None:
-    """Load what trials need, and run one after the other as long as the study lacks some."""
+def run_until_enough(job: Job, ending: threading.Event | None = None) -> None:
+    """Load what trials need, and run one after the other as long as the study lacks some.
+
+    Where `ending` is given, SIGTERM sets it once all is loaded, and a trial ends at its next step
+    with `SystemExit`, back in the queue.
+    """
     from rhobeta.registry import load_extensions
 
     load_extensions(job.paths.workspace / "extensions")
@@ -74,11 +87,15 @@ def run_until_enough(job: Job) -> None:
     torch.set_num_threads(job.threads)
     storage = open_storage(job.url, heartbeat=job.params.tune.heartbeat)
     study = load_study(storage, job.study, job.params)
-    around = surroundings_of(job)
+    ending_or_never = ending or threading.Event()
+    around = surroundings_of(job, ending_or_never)
+    if ending is not None:
+        # A flag rather than an exception, which in the midst of a write would leave a lock behind.
+        signal.signal(signal.SIGTERM, lambda number, frame: ending.set())
     seen: set[int] = set()
     parent = multiprocessing.parent_process()
     while (counts := counts_of(study)).finished < job.asked and not counts.hopeless:
-        if parent is not None and not parent.is_alive():
+        if ending_or_never.is_set() or (parent is not None and not parent.is_alive()):
             return
         _tend(study, storage, seen)
         if live_count(study) >= job.asked or (job.repeats and not counts.waiting):
@@ -123,8 +140,6 @@ def run_and_tell(
     except optuna.TrialPruned:
         state = TrialState.PRUNED
     except (SystemExit, KeyboardInterrupt):
-        # The parent will not wait for long, nor be asked twice.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         _put_back(study, storage, trial)
         raise
     except optuna.exceptions.UpdateFinishedTrialError:
@@ -141,7 +156,7 @@ def run_and_tell(
         _disown(storage, trial, around)
 
 
-def surroundings_of(job: Job) -> "Surroundings":
+def surroundings_of(job: Job, ending: threading.Event) -> "Surroundings":
     """Load once what all trials of a worker need: the splits but for the test split, the store."""
     import numpy as np
 
@@ -178,6 +193,7 @@ def surroundings_of(job: Job) -> "Surroundings":
         parent=job.parent_run,
         study=job.study,
         study_id=job.study_id,
+        ending=ending,
     )
 
 
@@ -232,10 +248,6 @@ def _tell_error(trial: "optuna.Trial", error: Exception, key: str) -> None:
         trial.set_user_attr(key, f"{type(error).__name__}: {error}"[:2000])
     except UpdateFinishedTrialError:
         return
-
-
-def _end_by_signal(number: int, frame: FrameType | None) -> NoReturn:
-    raise SystemExit(128 + number)
 
 
 def environment_of_worker(index: int, threads: int, gpus: int) -> dict[str, str]:
