@@ -54,8 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from rhobeta.tracking.store import without_password
 
         reason = without_password(" ".join(str(error).split()))[:500]
+        store = "MLflow store"
+        if options.command == "tune":
+            store += ", or the studies' database,"
         print(
-            f"rhobeta {options.command}: the MLflow store failed in the middle of the work:"
+            f"rhobeta {options.command}: the {store} failed in the middle of the work:"
             f" {reason}\nNothing was left that looks finished. See to the store (its server, its"
             " disk, who else holds it) and run the command again.",
             file=sys.stderr,
@@ -211,7 +214,7 @@ def _run_the_workspace_code() -> None:
 
 def _comes_from_the_store(error: Exception) -> bool:
     # By name, so that a command without a store does not import these libraries.
-    return type(error).__module__.partition(".")[0] in ("mlflow", "sqlalchemy")
+    return type(error).__module__.partition(".")[0] in ("mlflow", "optuna", "sqlalchemy")
 
 
 def _explain(error: OSError) -> str | None:

@@ -24,8 +24,9 @@ from searching import SEARCH
 pytestmark = pytest.mark.slow
 
 STUDY = "rho-beta"
-# A trial takes a second or two: long enough to be met in the middle.
-LONG = {"training.epochs": 40}
+# A trial takes a second or two: long enough to be met in the middle. Nine seconds of silence: on a
+# busy machine a worker may be kept waiting for some.
+LONG = {"training.epochs": 40, "tune.heartbeat": 3}
 
 
 class Command:
