@@ -1,14 +1,20 @@
 """Print the table of speed and size. Run on a quiet machine: `make bench`."""
 
-from benchmarks import commands, epoch, probe, states
+from benchmarks import commands, epoch, probe, states, tuning
 from rhobeta.paths import find_paths
 
 
 def main() -> None:
     """Measure everything and print one table."""
     paths = find_paths()
-    print("measuring; this takes some minutes on a quiet machine ...", flush=True)
-    rows = [*commands.rows(paths), *epoch.rows(paths), *probe.rows(paths), *states.rows(paths)]
+    print("measuring; this takes about half an hour on a quiet machine ...", flush=True)
+    rows = [
+        *commands.rows(paths),
+        *epoch.rows(paths),
+        *probe.rows(paths),
+        *states.rows(paths),
+        *tuning.rows(paths),
+    ]
     width = max(len(row[0]) for row in rows)
     measured = max(len(row[1]) for row in rows)
     print(f"{'':{width}}  {'measured':{measured}}  {'target':13}  met")

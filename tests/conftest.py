@@ -13,12 +13,9 @@ import pytest
 from helpers import (
     DIGITS,
     OUTSIDE,
-    QUICK,
-    REPOSITORY,
     STAGES,
     StartAfter,
-    git,
-    write_params,
+    make_project,
 )
 from rhobeta.cli import main
 from rhobeta.data.labelled import LabelledImages
@@ -52,23 +49,11 @@ def test_digits() -> LabelledImages:
         return LabelledImages(archive["test_images"], archive["test_labels"])
 
 
-def _make_project(folder: Path) -> None:
-    (folder / "data" / "own").mkdir(parents=True)
-    shutil.copy(DIGITS, folder / "data" / "own" / "digits.npz")
-    shutil.copy(REPOSITORY / "dvc.yaml", folder)
-    shutil.copytree(REPOSITORY / "extensions", folder / "extensions")
-    write_params(folder, QUICK)
-    (folder / ".gitignore").write_text("data/\nmodels/\nreports/\nmlruns/\n")
-    git(folder, "init", "--quiet", "--initial-branch=main")
-    git(folder, "add", ".")
-    git(folder, "commit", "--quiet", "--message=start")
-
-
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty project with the fixture as its own data: committed, and the current folder."""
     folder = tmp_path / "project"
-    _make_project(folder)
+    make_project(folder)
     monkeypatch.chdir(folder)
     return folder
 
@@ -77,7 +62,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def snapshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with one project for each stage, as it is after the stage has run."""
     root = tmp_path_factory.mktemp("snapshots")
-    _make_project(root / "start")
+    make_project(root / "start")
     before = "start"
     with pytest.MonkeyPatch.context() as patch:
         for name in OUTSIDE:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -83,3 +84,16 @@ def resealed(content: bytes) -> bytes:
     """
     opened, seals = re.subn(rb"sha256:[0-9a-f]{64}", UNSEALED.encode(), content, count=1)
     return seal(opened if seals else content + UNSEALED.encode())
+
+
+def make_project(folder: Path) -> None:
+    """A committed project in `folder` with the fixture as its own data."""
+    (folder / "data" / "own").mkdir(parents=True)
+    shutil.copy(DIGITS, folder / "data" / "own" / "digits.npz")
+    shutil.copy(REPOSITORY / "dvc.yaml", folder)
+    shutil.copytree(REPOSITORY / "extensions", folder / "extensions")
+    write_params(folder, QUICK)
+    (folder / ".gitignore").write_text("data/\nmodels/\nreports/\nmlruns/\n")
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "--message=start")

@@ -17,6 +17,8 @@ LAYERS = (
     {"seal"},
     {"param_faults", "registry"},
     {"param_sections"},
+    {"param_tune"},
+    {"param_search"},
     {"params", "paths"},
     {"presets"},
     {"data"},
@@ -26,6 +28,7 @@ LAYERS = (
     {"tracking"},
     {"plots"},
     {"stages"},
+    {"tuning"},
     {"summary"},
     {"cli"},
 )

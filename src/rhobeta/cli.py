@@ -8,10 +8,15 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rhobeta import __version__
 from rhobeta.errors import RhobetaError
 from rhobeta.signals import EndedBySignal, end_on_signals, end_with_starter
+
+if TYPE_CHECKING:
+    from rhobeta.params import Params
+    from rhobeta.paths import Paths
 
 _STAGES = {
     "download": "bring the data set's files into data/raw, verified",
@@ -22,7 +27,7 @@ _STAGES = {
 }
 
 
-_STORE_LIBRARIES = ("mlflow", "sqlalchemy", "requests", "urllib3")
+_STORE_LIBRARIES = ("mlflow", "optuna", "sqlalchemy", "requests", "urllib3")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,8 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         # The statement that failed is the program's, not the user's.
         reason = without_password(" ".join(str(error).partition("[SQL:")[0].split()))[:500]
+        store = "MLflow store"
+        if options.command == "tune":
+            store += ", or the studies' database,"
         print(
-            f"rhobeta {options.command}: the MLflow store failed in the middle of the work:"
+            f"rhobeta {options.command}: the {store} failed in the middle of the work:"
             f" {reason}\nNothing was left that looks finished. See to the store (its server, its"
             " disk, who else holds it) and run the command again.",
             file=sys.stderr,
@@ -107,6 +115,9 @@ def _dispatch(options: argparse.Namespace) -> int:
 
         print_summary(params, paths)
         return 0
+    if options.command == "tune":
+        _tune(options, params, paths)
+        return 0
     if options.command == "ui":
         from rhobeta.tracking.ui import serve_ui
 
@@ -117,6 +128,37 @@ def _dispatch(options: argparse.Namespace) -> int:
     with exclusive_workspace(paths.workspace, options.command):
         importlib.import_module(f"rhobeta.stages.{options.command}").run(params, paths)
     return 0
+
+
+def _tune(options: argparse.Namespace, params: "Params", paths: "Paths") -> None:
+    from rhobeta.tuning import tune
+
+    if options.action is not None and (options.trials or options.workers):
+        raise RhobetaError(
+            f"--trials and --workers are for the search; `rhobeta tune {options.action}` runs none."
+        )
+    if options.action is None:
+        tune.tune(params, paths, trials=options.trials, workers=options.workers)
+        return
+    study, results = tune.open_results(params, paths)
+    if options.action == "apply":
+        from rhobeta.tuning.apply import apply_choice
+
+        tune.print_results(results, params)
+        apply_choice(results, params, paths.params)
+        return
+    from rhobeta.tuning.show import write_results
+
+    tune.print_results(results, params)
+    for path in write_results(results, study, params, paths.tuning):
+        print(path)
+
+
+def _at_least_one(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"found {text}, allowed: 1 or more")
+    return number
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -139,6 +181,19 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--preset", required=True, metavar="NAME", help="a file in presets/")
     commands.add_parser("presets", help="list the presets")
     commands.add_parser("summary", help="print the results and where they are")
+    tune = commands.add_parser(
+        "tune",
+        help="search for rho and beta, or other parameters, as params.yaml's tune: section says",
+        description="Search for parameters as the section tune of params.yaml says. A second run"
+        " continues the study; several machines may share one.",
+        epilog="apply: write the chosen values into params.yaml. show: print the front, and write"
+        " table and pictures to reports/tuning/.",
+    )
+    tune.add_argument("action", nargs="?", choices=("apply", "show"), help="instead of searching")
+    tune.add_argument(
+        "--trials", type=_at_least_one, metavar="N", help="finished trials in all (tune.trials)"
+    )
+    tune.add_argument("--workers", type=_at_least_one, metavar="N", help="processes (tune.workers)")
     ui = commands.add_parser("ui", help="show the runs in MLflow's UI on this machine")
     ui.add_argument("--port", type=int, default=5000, help="default: %(default)s")
     params = commands.add_parser("params", help="check params.yaml and print every value")

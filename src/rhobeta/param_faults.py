@@ -54,7 +54,10 @@ def _describe(fault: Any, schema: Mapping[str, Any]) -> str:
         return f"{dotted}{between}{reason}"
     if fault["type"] == "extra_forbidden":
         dotted = ".".join(str(part) for part in fault["loc"])
-        return f"{dotted}: unknown key{_did_you_mean(dotted, known_keys(schema))}"
+        *above, _ = fault["loc"]
+        here = _resolve(_lookup(above, schema), schema).get("properties", {})
+        beside = [".".join([*map(str, above), name]) for name in here]
+        return f"{dotted}: unknown key{_did_you_mean(dotted, [*known_keys(schema), *beside])}"
     allowed = _allowed(_lookup(path, schema), schema)
     if fault["type"] == "missing":
         return f"{dotted}: missing, allowed: {allowed}"
@@ -68,7 +71,7 @@ def _known_path(location: tuple[Any, ...], schema: Mapping[str, Any]) -> list[An
     for part in location:
         node = _resolve(_lookup(path, schema), schema)
         is_item = isinstance(part, int)
-        if not is_item and part not in node.get("properties", {}) and path:
+        if not is_item and _inside(node, part) is None and path:
             break
         if is_item:
             break
@@ -79,8 +82,14 @@ def _known_path(location: tuple[Any, ...], schema: Mapping[str, Any]) -> list[An
 def _lookup(path: list[Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
     node = schema
     for part in path:
-        node = _resolve(node, schema)["properties"].get(part, {})
+        node = _inside(_resolve(node, schema), part) or {}
     return node
+
+
+def _inside(node: Mapping[str, Any], part: str) -> Any:
+    """What a section knows of the key `part`: one of its own, or any where keys are free."""
+    free = node.get("additionalProperties")
+    return node.get("properties", {}).get(part, free if isinstance(free, dict) else None)
 
 
 def _resolve(node: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ValidationError, model_validator
 
 from rhobeta.errors import RhobetaError
+from rhobeta.param_search import fault_of_search
 from rhobeta.param_sections import (
     DataParams,
     EvaluateParams,
@@ -22,6 +23,7 @@ from rhobeta.param_sections import (
     TrainingParams,
     VisualizeParams,
 )
+from rhobeta.param_tune import TuneParams
 from rhobeta.registry import CODE_ACTIVATIONS, load_extensions, misfit
 
 # What the data sets that are known by name are labelled with.
@@ -31,8 +33,8 @@ _LONGEST_FILE = 1 << 18
 _DEEPEST = 16
 
 
-class Params(Section):
-    """All of `params.yaml`."""
+class Pipeline(Section):
+    """What the stages read, and the machine that they run on."""
 
     data: DataParams
     model: ModelParams
@@ -91,6 +93,19 @@ class Params(Section):
             fault = fault_of_normal_classes(self.evaluate.normal_classes, known)
             if fault is not None:
                 raise ValueError(fault)
+        return self
+
+
+class Params(Pipeline):
+    """All of `params.yaml`."""
+
+    tune: TuneParams
+
+    @model_validator(mode="after")
+    def _search_fits(self) -> Self:
+        fault = fault_of_search(self.tune, self, Pipeline)
+        if fault is not None:
+            raise ValueError(fault)
         return self
 
 

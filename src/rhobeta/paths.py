@@ -103,6 +103,11 @@ class Paths:
         return self.workspace / "reports" / "atlas.html"
 
     @property
+    def tuning(self) -> Path:
+        """Table and pictures of the search, written by `rhobeta tune` and `rhobeta tune show`."""
+        return self.workspace / "reports" / "tuning"
+
+    @property
     def store(self) -> Path:
         """MLflow's database and artifacts."""
         return self.store_root / "mlruns"

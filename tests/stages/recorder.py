@@ -18,14 +18,14 @@ _LAUNCHER = {"rhobeta"} | {
 
 
 def _record() -> None:
-    from rhobeta import param_sections, params
+    from rhobeta import param_search, param_sections, param_tune, params
 
     prefixes = {
         field.annotation: name
         for name, field in params.Params.model_fields.items()
         if name != "runtime"
     }
-    checks = {params.__file__, param_sections.__file__}
+    checks = {module.__file__ for module in (params, param_sections, param_tune, param_search)}
     read: set[str] = set()
     plain = param_sections.Section.__getattribute__
 

@@ -19,6 +19,14 @@ _LOG_BATCH = 100
 _METRICS_BATCH = 1000
 
 
+class StoppedOnPurpose(Exception):  # noqa: N818
+    """Ends a run as KILLED without a fault, with `tags` that say why."""
+
+    def __init__(self, tags: Mapping[str, str]) -> None:
+        super().__init__(", ".join(f"{name} {value}" for name, value in tags.items()))
+        self.tags = tags
+
+
 class Run:
     """One run in a store. Values reach the store at once, but for buffered metrics."""
 
@@ -117,8 +125,9 @@ def metric_name(name: str) -> str:
 def new_run(store: Store, *, name: str, tags: Mapping[str, str]) -> Iterator[Run]:
     """Open a run and end it by what became of the body.
 
-    FINISHED on success; KILLED on Ctrl-C and on a request to end (SIGTERM); FAILED, with the error
-    in the tag `rhobeta.error`, on any other exception. Buffered metrics are sent in every case.
+    FINISHED on success; KILLED on Ctrl-C, on a request to end (SIGTERM) and on `StoppedOnPurpose`;
+    FAILED, with the error in the tag `rhobeta.error`, on any other exception. Buffered metrics are
+    sent in every case.
     """
     created = store.client.create_run(store.experiment_id, run_name=name, tags=dict(tags))
     with _to_its_end(Run(store, created.info.run_id)) as run:
@@ -144,6 +153,9 @@ def _to_its_end(run: Run) -> Iterator[Run]:
         run.flush()
     except (KeyboardInterrupt, SystemExit):
         _end(run, "KILLED", {_ERROR_TAG: "interrupted"})
+        raise
+    except StoppedOnPurpose as stop:
+        _end(run, "KILLED", stop.tags)
         raise
     except BaseException as error:
         reason = without_password(f"{type(error).__name__}: {error}")

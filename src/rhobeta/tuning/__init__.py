@@ -1,0 +1,1 @@
+"""Optuna: search space, study, workers, the choice on the front, and its pictures."""

@@ -1,0 +1,91 @@
+"""`rhobeta tune apply`: the chosen values into params.yaml, and not another byte changed."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rhobeta.errors import RhobetaError
+from rhobeta.files import write_text
+from rhobeta.params import Params, flatten
+from rhobeta.presets import as_override
+from rhobeta.tuning.results import Results
+
+
+def apply_choice(results: Results, params: Params, path: Path) -> None:
+    """Write the chosen trial's values into the parameter file, and print what has changed.
+
+    Raises `RhobetaError` where nothing is chosen.
+    """
+    if results.chosen is None:
+        raise RhobetaError(results.why_none)
+    before = flatten(params)
+    values = results.row(results.chosen).values
+    changed = {name: value for name, value in values.items() if before[name] != value}
+    if not changed:
+        print(f"{path.name} has the values of trial {results.chosen} already")
+        return
+    write_text(path, with_replaced(path.read_text(encoding="utf-8"), changed, name=path.name))
+    for name, value in changed.items():
+        print(f"{name}: {_written(before[name])} -> {_written(value)}")
+    print(f"of trial {results.chosen}; now run `dvc repro`")
+
+
+def with_replaced(text: str, changes: Mapping[str, Any], *, name: str) -> str:
+    """YAML `text` with some values replaced, by dotted path `section.key`.
+
+    ruamel.yaml says where each value stands; only its characters change, and the spaces before a
+    comment behind it, so that comments stay in their column. What comes out is read again and
+    compared. Raises `RhobetaError` where a value cannot be replaced so, as one over several lines.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    plain = YAML(typ="safe")
+    expected = plain.load(text)
+    for path, value in changes.items():
+        section, _, key = path.partition(".")
+        expected[section][key] = value
+    replaced = text
+    # From the end, lest a change moves those that are still to come.
+    places = sorted(((_place(text, path), path) for path in changes), reverse=True)
+    for (start, end), path in places:
+        replaced = _replaced(replaced, start, end, _written(changes[path]))
+    try:
+        found = plain.load(replaced)
+    except YAMLError:
+        found = None
+    one_line = not any("\n" in text[start:end] for (start, end), _ in places)
+    if not one_line or found != expected:
+        wanted = "\n".join(f"  {path}: {_written(value)}" for path, value in changes.items())
+        raise RhobetaError(f"{name} could not be changed safely; set these by hand:\n{wanted}")
+    return replaced
+
+
+def _place(text: str, path: str) -> tuple[int, int]:
+    """Where in `text` the value of `path` begins and ends, in characters."""
+    from ruamel.yaml import YAML
+
+    node = YAML().compose(text)
+    for part in path.split(".", 1):
+        node = next(value for key, value in node.value if key.value == part)
+    return node.start_mark.index, node.end_mark.index
+
+
+def _replaced(text: str, start: int, end: int, value: str) -> str:
+    """`text` with the characters from `start` to `end` replaced; a comment keeps its column."""
+    rest = text[end:]
+    spaces = len(rest) - len(rest.lstrip(" "))
+    if rest[spaces : spaces + 1] == "#" and spaces:
+        room = end - start + spaces
+        return f"{text[:start]}{f'{value} '.ljust(room)}{rest[spaces:]}"
+    return f"{text[:start]}{value}{rest}"
+
+
+def _written(value: Any) -> str:
+    import numpy as np
+
+    if isinstance(value, float):
+        return np.format_float_positional(value, trim="0")
+    if isinstance(value, list):
+        return f"[{', '.join(_written(item) for item in value)}]"
+    return as_override(value)

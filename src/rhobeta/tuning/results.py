@@ -1,0 +1,243 @@
+"""What a study has found: its trials as rows, the front with its noise, the choice."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rhobeta.errors import RhobetaError
+from rhobeta.param_search import SEED
+from rhobeta.params import Params
+from rhobeta.tuning.choice import Candidate, choose, front_of
+from rhobeta.tuning.space import values_of
+from rhobeta.tuning.study import ERROR, MEASURES, RUN, WITHDRAWN, has_failed, retried
+
+if TYPE_CHECKING:
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial
+
+_CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Row:
+    """One trial."""
+
+    number: int
+    state: str
+    """complete, pruned, failed, lost, running or waiting."""
+    values: dict[str, Any]
+    """Its parameters by path."""
+    measures: dict[str, float]
+    keeps_bounds: bool
+    run_id: str
+    note: str
+    """The error of one that failed, the epoch of one that was pruned."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over seeds and half of its 95 % confidence interval (Student's t)."""
+
+    mean: float
+    half: float
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a study has found so far."""
+
+    objectives: dict[str, str]
+    rows: list[Row]
+    front: list[Candidate]
+    """As trained in the search, each trial once."""
+    repeated: dict[int, dict[str, Interval]] = field(default_factory=dict)
+    """By trial on the front that was trained with further seeds: each measure over those seeds."""
+    chosen: int | None = None
+    why_none: str = ""
+    """Where nothing is chosen: why."""
+
+    def row(self, number: int) -> Row:
+        """The trial of that number."""
+        return next(row for row in self.rows if row.number == number)
+
+    @property
+    def seeds(self) -> int:
+        """How many further seeds the front was trained with, at most."""
+        every = (over.seeds for measures in self.repeated.values() for over in measures.values())
+        return max(every, default=0)
+
+    @property
+    def complete(self) -> list[Row]:
+        """The trials that were trained to the end."""
+        return [row for row in self.rows if row.state == "complete"]
+
+
+def results_of(study: "Study", seeds: "Study | None", params: Params) -> Results:
+    """Read a study, and the one that repeats its front, where there is one."""
+    trials = study.get_trials(deepcopy=False)
+    again = retried(trials)
+    rows = [_row(trial, again) for trial in trials if WITHDRAWN not in trial.user_attrs]
+    objectives: dict[str, str] = dict(params.tune.objectives)
+    front = front_of(
+        [
+            Candidate(row.number, row.measures)
+            for row in rows
+            if row.state == "complete" and row.keeps_bounds
+        ],
+        objectives,
+    )
+    repeated = {} if seeds is None else _repeated(front, rows, seeds)
+    chosen, why_none = None, ""
+    try:
+        chosen = choose(_eligible(front, repeated, params), objectives, params.tune.rule).number
+    except RhobetaError as error:
+        why_none = str(error)
+    return Results(objectives, rows, front, repeated, chosen, why_none)
+
+
+def interval_of(values: list[float]) -> Interval:
+    """Mean and 95 % interval of the mean, t_(n-1) s / sqrt n; infinite for a single value."""
+    from scipy import stats
+
+    sample = np.asarray(values, dtype=np.float64)
+    if len(sample) < 2:
+        return Interval(float(sample.mean()), float("inf"), len(sample))
+    factor = stats.t.ppf((1 + _CONFIDENCE) / 2, len(sample) - 1)
+    half = factor * sample.std(ddof=1) / np.sqrt(len(sample))
+    return Interval(float(sample.mean()), float(half), len(sample))
+
+
+def as_csv(results: Results) -> str:
+    """All trials as a table."""
+    paths = list(dict.fromkeys(path for row in results.rows for path in row.values))
+    measures = list(dict.fromkeys(name for row in results.rows for name in row.measures))
+    front = {candidate.number for candidate in results.front}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        ["trial", "state", *paths, *measures, "keeps_bounds", "front", "chosen", "run", "note"]
+    )
+    for row in results.rows:
+        writer.writerow(
+            [
+                row.number,
+                row.state,
+                *(_cell(row.values.get(path)) for path in paths),
+                *(_cell(row.measures.get(name)) for name in measures),
+                _cell(row.keeps_bounds) if row.state == "complete" else "",
+                _cell(row.number in front),
+                _cell(row.number == results.chosen),
+                row.run_id,
+                row.note,
+            ]
+        )
+    return text.getvalue()
+
+
+def front_table(results: Results) -> str:
+    """The front as aligned text, the chosen trial marked; means where there are further seeds."""
+    if not results.front:
+        return "no trial is on the front"
+    paths = list(results.row(results.front[0].number).values)
+    header = ["", "trial", *paths, *results.objectives]
+    lines = [header]
+    for candidate in results.front:
+        row = results.row(candidate.number)
+        mark = "->" if candidate.number == results.chosen else ""
+        cells = [mark, str(row.number), *(_short(row.values[path]) for path in paths)]
+        for name in results.objectives:
+            over = results.repeated.get(row.number, {}).get(name)
+            cells.append(
+                _short(row.measures[name])
+                if over is None
+                else f"{_short(over.mean)} ± {over.half:.2g}"
+            )
+        lines.append(cells)
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    text = [
+        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+    return "\n".join([text[0], "-" * max(map(len, text)), *text[1:]])
+
+
+def _row(trial: "FrozenTrial", again: set[int]) -> Row:
+    from optuna.trial import TrialState
+
+    state = trial.state.name.lower()
+    note = ""
+    if trial.state == TrialState.FAIL:
+        state = "failed" if has_failed(trial, again) else "lost"
+        note = trial.user_attrs.get(ERROR, "")
+    if trial.state == TrialState.PRUNED:
+        note = f"after epoch {trial.last_step}"
+    return Row(
+        number=trial.number,
+        state=state,
+        values=values_of(trial),
+        measures=dict(trial.user_attrs.get(MEASURES, {})),
+        keeps_bounds=all(excess <= 0 for excess in trial.constraints.values()),
+        run_id=trial.user_attrs.get(RUN, ""),
+        note=note,
+    )
+
+
+def _repeated(
+    front: list[Candidate], rows: list[Row], seeds: "Study"
+) -> dict[int, dict[str, Interval]]:
+    from optuna.trial import TrialState
+
+    by_values: dict[str, dict[int, Mapping[str, float]]] = {}
+    for trial in seeds.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        values = values_of(trial)
+        seed = values.pop(SEED)
+        by_values.setdefault(_key(values), {})[seed] = trial.user_attrs[MEASURES]
+    values_by_number = {row.number: row.values for row in rows}
+    repeated = {}
+    for candidate in front:
+        measured = list(by_values.get(_key(values_by_number[candidate.number]), {}).values())
+        if measured:
+            repeated[candidate.number] = {
+                name: interval_of([measures[name] for measures in measured]) for name in measured[0]
+            }
+    return repeated
+
+
+def _eligible(
+    front: list[Candidate], repeated: Mapping[int, Mapping[str, Interval]], params: Params
+) -> list[Candidate]:
+    """What the rule chooses from: the front, or where it was repeated the front of the means."""
+    if not repeated:
+        return front
+    means = [
+        Candidate(number, {name: over.mean for name, over in measures.items()})
+        for number, measures in repeated.items()
+    ]
+    keeping = [
+        mean
+        for mean in means
+        if all(bound.excess(mean.measures[bound.metric]) <= 0 for bound in params.tune.bounds)
+    ]
+    return front_of(keeping, params.tune.objectives)
+
+
+def _key(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, sort_keys=True)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.9g}"
+    return "" if value is None else str(value)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

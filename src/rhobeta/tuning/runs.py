@@ -1,0 +1,126 @@
+"""MLflow's side of a study: one parent run, one child run a trial, each leading to the other."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rhobeta.data.splits import Manifest
+from rhobeta.params import Params, flatten
+from rhobeta.tracking.provenance import Code, user_name
+from rhobeta.tracking.run import DATA_TAG, Run
+from rhobeta.tracking.store import Store, without_password
+from rhobeta.tracking.training_run import training_tags
+
+STUDY_TAG = "rhobeta.study"
+STUDY_ID_TAG = "rhobeta.study_id"
+TRIAL_TAG = "rhobeta.trial"
+PRUNED_TAG = "rhobeta.pruned_epoch"
+_ROLE = "rhobeta.stage"
+_PARENT = "mlflow.parentRunId"
+_NOTE = "mlflow.note.content"
+
+
+def parent_run(store: Store, params: Params, study_id: str, code: Code, manifest: Manifest) -> Run:
+    """The study's run in this store: found by the study's id, or begun.
+
+    Of several that machines begin at the same moment the first stays, and the others are removed.
+    """
+    found = _parents(store, study_id)
+    if found:
+        store.client.update_run(found[0], status="RUNNING")
+        return Run(store, found[0])
+    tags = {
+        "mlflow.user": user_name(),
+        "mlflow.source.name": "rhobeta tune",
+        "mlflow.source.type": "LOCAL",
+        _ROLE: "tune",
+        STUDY_TAG: params.tune.study,
+        STUDY_ID_TAG: study_id,
+        DATA_TAG: manifest.sha256,
+        **code.tags,
+    }
+    name = f"study {params.tune.study}"
+    mine = store.client.create_run(store.experiment_id, run_name=name, tags=tags).info.run_id
+    first = _parents(store, study_id)[0]
+    if first != mine:
+        store.client.delete_run(mine)
+        return Run(store, first)
+    run = Run(store, mine)
+    science = manifest.parameters
+    for section in ("model", "penalty", "topk", "training"):
+        science = science | flatten(getattr(params, section), f"{section}.")
+    held = {path: value for path, value in science.items() if path not in params.tune.space}
+    search = flatten(params.tune, "tune.")
+    if params.tune.storage is not None:
+        search["tune.storage"] = without_password(params.tune.storage)
+    run.log_params(held | search)
+    return run
+
+
+def trial_tags(
+    parent: str, study: str, study_id: str, trial: int, code: Code, manifest: Manifest
+) -> dict[str, str]:
+    """Tags that place a trial's run below the study's, and name the trial."""
+    return {
+        **training_tags(code, manifest),
+        "mlflow.source.name": "rhobeta tune",
+        _ROLE: "trial",
+        _PARENT: parent,
+        STUDY_TAG: study,
+        STUDY_ID_TAG: study_id,
+        TRIAL_TAG: str(trial),
+    }
+
+
+def trial_note(store: Store, parent: str, study: str, trial: int) -> dict[str, str]:
+    """The description of a trial's run: which trial it is, with a link to the study's run."""
+    return {_NOTE: f"Trial {trial} of the study [{study}]({run_link(store, parent)})."}
+
+
+def describe_study(run: Run, text: str) -> None:
+    """Set the description of the study's run."""
+    run.set_tags({_NOTE: text})
+
+
+def run_link(store: Store, run_id: str) -> str:
+    """Where MLflow's UI shows a run, relative to the UI."""
+    return f"#/experiments/{store.experiment_id}/runs/{run_id}"
+
+
+def trial_name(values: Mapping[str, Any], trial: int) -> str:
+    """What differs between trials, shortest first: `rho=0.05 beta=0.008 (trial 12)`."""
+    words = [f"{path.rpartition('.')[2]}={_word(value)}" for path, value in values.items()]
+    return f"{' '.join(words)} (trial {trial})"
+
+
+def end_lost_run(store: Store, run_id: str, again: int) -> None:
+    """Mark the run of a trial whose worker was lost; trial `again` repeats it."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        status = store.client.get_run(run_id).info.status
+    except MlflowException:
+        # Another machine's store, where this one keeps its runs apart.
+        return
+    if status == "RUNNING":
+        reason = f"its worker was lost; trial {again} runs it again"
+        Run(store, run_id).set_tags({"rhobeta.error": reason})
+        store.client.set_terminated(run_id, "KILLED")
+
+
+def disown_run(store: Store, run_id: str) -> None:
+    """Mark the run of a trial that was taken for lost while it was only slow."""
+    Run(store, run_id).set_tags({"rhobeta.error": "taken for lost; it ran again, and counts there"})
+    store.client.set_terminated(run_id, "KILLED")
+
+
+def _parents(store: Store, study_id: str) -> list[str]:
+    found = store.client.search_runs(
+        [store.experiment_id],
+        filter_string=f"tags.`{STUDY_ID_TAG}` = '{study_id}' and tags.`{_ROLE}` = 'tune'",
+        order_by=["attributes.start_time ASC", "attributes.run_id ASC"],
+    )
+    return [run.info.run_id for run in found]
+
+
+def _word(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

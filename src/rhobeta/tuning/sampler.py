@@ -1,0 +1,85 @@
+"""TPE whose proposals depend on the study alone, not on the worker that asks."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
+from optuna.samplers import BaseSampler, TPESampler
+
+from rhobeta.params import Params
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from optuna.distributions import BaseDistribution
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial, TrialState
+
+# A third of the median pruner's waiting: the schedule's warm-up says nothing of the end.
+_WARM_UP_SHARE = 0.1
+_FEWEST_TRIALS = 5
+
+
+class NumberedTPE(BaseSampler):
+    """Optuna's TPE, seeded for each trial by the study's seed and the trial's number.
+
+    Workers on any number of machines draw different values without knowing of each other, and one
+    worker draws the same again, also when it was stopped in between.
+    """
+
+    def __init__(self, seed: int, startup_trials: int) -> None:
+        self._seed, self._startup_trials = seed, startup_trials
+        self._sampler = self._of(0)
+
+    def before_trial(self, study: "Study", trial: "FrozenTrial") -> None:
+        """Seed anew for this trial."""
+        self._sampler = self._of(trial.number)
+        self._sampler.before_trial(study, trial)
+
+    def infer_relative_search_space(
+        self, study: "Study", trial: "FrozenTrial"
+    ) -> dict[str, "BaseDistribution"]:
+        """As TPE does."""
+        return self._sampler.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: "Study", trial: "FrozenTrial", search_space: dict[str, "BaseDistribution"]
+    ) -> dict[str, Any]:
+        """As TPE does."""
+        return self._sampler.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self,
+        study: "Study",
+        trial: "FrozenTrial",
+        param_name: str,
+        param_distribution: "BaseDistribution",
+    ) -> Any:
+        """As TPE does."""
+        return self._sampler.sample_independent(study, trial, param_name, param_distribution)
+
+    def after_trial(
+        self,
+        study: "Study",
+        trial: "FrozenTrial",
+        state: "TrialState",
+        values: "Sequence[float] | None",
+    ) -> None:
+        """As TPE does."""
+        self._sampler.after_trial(study, trial, state, values)
+
+    def _of(self, number: int) -> TPESampler:
+        mixed = np.random.SeedSequence([self._seed, number]).generate_state(1)
+        return TPESampler(seed=int(mixed[0]), n_startup_trials=self._startup_trials)
+
+
+def pruner_of(params: Params) -> BasePruner:
+    """What ends trials early, as the parameters ask."""
+    epochs = params.training.epochs
+    if params.tune.pruner == "median":
+        return MedianPruner(
+            n_startup_trials=_FEWEST_TRIALS, n_warmup_steps=round(_WARM_UP_SHARE * epochs)
+        )
+    if params.tune.pruner == "hyperband":
+        return HyperbandPruner(min_resource=max(1, epochs // 9), max_resource=epochs)
+    return NopPruner()

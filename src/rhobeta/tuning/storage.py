@@ -1,0 +1,160 @@
+"""The database that holds studies: where it is, that it answers, and its signs of life."""
+
+import logging
+import os
+import re
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rhobeta.errors import RhobetaError
+from rhobeta.paths import Paths
+from rhobeta.tracking.store import without_password
+
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
+
+STORAGE_VARIABLE = "RHOBETA_TUNE_STORAGE"
+
+_SILENT_BEATS = 3
+_MOST_RETRIES = 3
+_CONNECT_SECONDS = 10
+_LOCK_SECONDS = 60
+# Machines that meet a new database at once make its tables at once; all but one fail, and retry.
+_ATTEMPTS = 5
+
+
+def storage_url(paths: Paths, asked: str | None) -> str:
+    """`RHOBETA_TUNE_STORAGE` where it is set, else `tune.storage`, else sqlite below mlruns.
+
+    PostgreSQL addresses are given the driver that the project is tested with.
+    """
+    url = os.environ.get(STORAGE_VARIABLE) or asked or f"sqlite:///{paths.store / 'optuna.db'}"
+    return re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url)
+
+
+def open_storage(url: str, *, heartbeat: int) -> "RDBStorage":
+    """Reach the database and make its tables if it is new.
+
+    A trial that has shown no sign of life for three times `heartbeat` seconds is failed by whoever
+    looks next, and put back into the queue, at most three times. Raises `RhobetaError`, without
+    the password, where the database cannot be used.
+    """
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+    quieten()
+    try:
+        with _only_one_makes_tables(url):
+            return _connect(url, heartbeat)
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise RhobetaError(
+            f"tune.storage {without_password(url)} is no address of a database ({error}).\n"
+            "Expected such as postgresql://USER:PASSWORD@HOST:5432/DATABASE, or null for sqlite."
+        ) from None
+    except ImportError as error:
+        raise RhobetaError(
+            f"tune.storage {without_password(url)} needs a driver that is not installed"
+            f" ({error.__cause__ or error}).\n"
+            "For PostgreSQL: pip install 'psycopg[binary]'."
+        ) from None
+    except (SQLAlchemyError, StorageInternalError, RuntimeError, OSError) as error:
+        reason = without_password(" ".join(str(error).split()))[:300]
+        raise RhobetaError(
+            f"The studies' database {without_password(url)} cannot be used: {reason}\n"
+            f"Start its server, or correct tune.storage or {STORAGE_VARIABLE}; tune.storage null"
+            " means sqlite in mlruns/."
+        ) from None
+
+
+def quieten() -> None:
+    """Keep Optuna's log and its notes on what is experimental to itself."""
+    import optuna
+    from optuna.exceptions import ExperimentalWarning
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=ExperimentalWarning)
+    # `alive` below gives the signs of life that `Study.optimize` would.
+    warnings.filterwarnings("ignore", message="Heartbeat of storage")
+
+
+@contextmanager
+def alive(storage: "RDBStorage", trial_id: int) -> Iterator[None]:
+    """Show signs of life of a trial, at once and every heartbeat, as long as the body runs."""
+    end = threading.Event()
+    interval = storage.get_heartbeat_interval()
+    storage.record_heartbeat(trial_id)
+
+    def beat() -> None:
+        while not end.wait(interval):
+            # A database that is away for a moment may be back at the next beat.
+            try:
+                storage.record_heartbeat(trial_id)
+            except Exception:  # noqa: S112
+                continue
+        storage.remove_session()
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()
+
+
+def _connect(url: str, heartbeat: int) -> "RDBStorage":
+    from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+    from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+
+    for attempt in range(_ATTEMPTS):
+        try:
+            return RDBStorage(
+                url,
+                engine_kwargs=_engine_settings(url),
+                heartbeat_interval=heartbeat,
+                grace_period=_SILENT_BEATS * heartbeat,
+                heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(_MOST_RETRIES),
+            )
+        except (IntegrityError, ProgrammingError, OperationalError) as error:
+            met_another = "already exists" in str(error) or "duplicate" in str(error)
+            if not met_another or attempt == _ATTEMPTS - 1:
+                raise
+            time.sleep(0.2 * (attempt + 1))
+    raise RuntimeError("unreachable")
+
+
+def _engine_settings(url: str) -> dict[str, object]:
+    if url.startswith("sqlite"):
+        return {"connect_args": {"timeout": _LOCK_SECONDS}}
+    settings: dict[str, object] = {
+        # A worker's own thread and its heartbeat: a hundred workers must fit into one server.
+        "pool_size": 1,
+        "max_overflow": 1,
+        "pool_pre_ping": True,
+    }
+    if url.startswith("postgresql"):
+        settings["connect_args"] = {"connect_timeout": _CONNECT_SECONDS}
+    return settings
+
+
+def _only_one_makes_tables(url: str) -> AbstractContextManager[Any]:
+    if not url.startswith("sqlite:///"):
+        return nullcontext()
+    from filelock import FileLock
+    from sqlalchemy.engine import make_url
+
+    database = make_url(url).database
+    if not database or database == ":memory:":
+        raise RhobetaError(
+            "tune.storage names a database in memory, which workers cannot share.\nName a file:"
+            " sqlite:////absolute/path.db, or null for mlruns/optuna.db."
+        )
+    folder = Path(database).absolute().parent
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileLock(folder / ".optuna.lock")

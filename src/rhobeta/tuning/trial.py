@@ -1,0 +1,180 @@
+"""One trial: its parameters, its training, what it is measured by, its MLflow run."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import optuna
+import pytorch_lightning as pl
+
+from rhobeta.data.labelled import LabelledImages
+from rhobeta.data.splits import Manifest
+from rhobeta.params import Params, flatten
+from rhobeta.stages.train import architecture_of, objective_of, optimization_of
+from rhobeta.tracking.callback import TrackEpochs
+from rhobeta.tracking.provenance import Code
+from rhobeta.tracking.run import Run, StoppedOnPurpose, new_run
+from rhobeta.tracking.store import Store
+from rhobeta.training.callbacks import epoch_metrics
+from rhobeta.training.fit import Trained, fit
+from rhobeta.training.machine import Machine
+from rhobeta.tuning.measures import Probe, measures_of_epoch, require_measures
+from rhobeta.tuning.runs import PRUNED_TAG, end_lost_run, trial_name, trial_note, trial_tags
+from rhobeta.tuning.space import suggested, with_values
+from rhobeta.tuning.study import MEASURES, RUN
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a worker has loaded once and gives to all its trials."""
+
+    params: Params
+    distributions: "Mapping[str, BaseDistribution]"
+    manifest: Manifest
+    train: LabelledImages
+    validation: LabelledImages
+    probe: Probe | None
+    """Where an objective, a constraint or the rule asks for it."""
+    store: Store
+    code: Code
+    parent: str
+    """The MLflow run of the study."""
+    study: str
+    """The name of the study, or of the one that repeats its front."""
+    study_id: str
+    ending: threading.Event
+    """Set when the worker is asked to end."""
+
+
+def run_trial(trial: optuna.Trial, around: Surroundings) -> list[float]:
+    """Train and measure; the values of the objectives, in their order.
+
+    Raises `TrialPruned` where the pruner ends it, `SystemExit` where the worker is asked to end,
+    `RhobetaError` where the parameters do not fit
+    together or training diverges.
+    """
+    values = suggested(trial, around.distributions)
+    tags = trial_tags(
+        around.parent,
+        around.study,
+        around.study_id,
+        trial.number,
+        around.code,
+        around.manifest,
+    )
+    tags |= trial_note(around.store, around.parent, around.study, trial.number)
+    _end_lost_runs(trial, around)
+    try:
+        with new_run(around.store, name=trial_name(values, trial.number), tags=tags) as run:
+            trial.set_user_attr(RUN, run.run_id)
+            params = with_values(around.params, values)
+            run.log_params(_science(params, around.manifest))
+            measures = _measured(trial, params, around, run)
+    except StoppedOnPurpose as stop:
+        raise optuna.TrialPruned(str(stop)) from None
+    for bound in params.tune.bounds:
+        trial.set_constraint(str(bound), bound.excess(measures[bound.metric]))
+    trial.set_user_attr(MEASURES, measures)
+    return [measures[name] for name in params.tune.objectives]
+
+
+def train_once(
+    params: Params,
+    manifest: Manifest,
+    train: LabelledImages,
+    validation: LabelledImages,
+    callbacks: Sequence[pl.Callback],
+) -> Trained:
+    """A training of these parameters in this process, on one device, in silence.
+
+    A trial that is itself to use several devices would be started from here as a training process
+    of its own, told `params`: its ranks must not draw for themselves.
+    """
+    return fit(
+        architecture_of(params, manifest.image_shape),
+        objective_of(params),
+        optimization_of(params),
+        train,
+        validation,
+        seed=params.training.seed,
+        machine=Machine(params.runtime.accelerator),
+        callbacks=callbacks,
+        # Several workers share one terminal, and the parent says how far they are.
+        progress=False,
+    )
+
+
+class EndOnRequest(pl.Callback):
+    """Ends the training between two steps once the worker is asked to end."""
+
+    def __init__(self, ending: threading.Event) -> None:
+        self._ending = ending
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Raise `SystemExit` if the worker is to end."""
+        if self._ending.is_set():
+            raise SystemExit
+
+
+class ReportToPruner(pl.Callback):
+    """Reports the objective of every epoch, and ends the training where the pruner says so."""
+
+    def __init__(self, trial: optuna.Trial, objective: str, units: int) -> None:
+        self._trial, self._objective, self._units = trial, objective, units
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Report this epoch. Raises `StoppedOnPurpose` with the epoch where the trial is pruned."""
+        epoch = trainer.current_epoch + 1
+        measures = measures_of_epoch(epoch_metrics(pl_module), self._units)
+        self._trial.report(measures[self._objective], epoch)
+        if epoch < (trainer.max_epochs or 0) and self._trial.should_prune():
+            raise StoppedOnPurpose({PRUNED_TAG: str(epoch)})
+
+
+def _measured(
+    trial: optuna.Trial, params: Params, around: Surroundings, run: Run
+) -> dict[str, float]:
+    units = params.model.hidden_sizes[-1]
+    # The tracking callback first: a pruned epoch's metrics belong to the run too.
+    callbacks: list[pl.Callback] = [TrackEpochs(run), EndOnRequest(around.ending)]
+    if params.tune.pruner != "none":
+        callbacks.append(ReportToPruner(trial, next(iter(params.tune.objectives)), units))
+    trained = train_once(params, around.manifest, around.train, around.validation, callbacks)
+    measures = measures_of_epoch(trained.best_metrics, units)
+    if around.probe is not None:
+        measures["probe_accuracy"] = around.probe.accuracy(trained.model)
+    require_measures(measures, params.tune.metrics)
+    run.log_metrics({f"best/{name}": value for name, value in measures.items()})
+    run.set_tags(
+        {
+            "rhobeta.device": trained.device,
+            "rhobeta.world_size": str(trained.world_size),
+            "rhobeta.best_epoch": str(trained.best_epoch),
+        }
+    )
+    return measures
+
+
+def _science(params: Params, manifest: Manifest) -> dict[str, Any]:
+    science = dict(manifest.parameters)
+    for section in ("model", "penalty", "topk", "training"):
+        science |= flatten(getattr(params, section), f"{section}.")
+    return science
+
+
+def _end_lost_runs(trial: optuna.Trial, around: Surroundings) -> None:
+    # A trial that is run again has the attributes of the one that was lost.
+    lost = trial.user_attrs.get(RUN)
+    if lost is not None:
+        end_lost_run(around.store, lost, trial.number)

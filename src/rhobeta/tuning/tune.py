@@ -1,0 +1,216 @@
+"""`rhobeta tune`: check, make or join the study, run it, repeat its front, say what was found."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rhobeta.data.splits import Manifest, read_manifest
+from rhobeta.errors import RhobetaError
+from rhobeta.param_search import SEED
+from rhobeta.params import Params, flatten
+from rhobeta.paths import Paths
+from rhobeta.tracking.provenance import read_code
+from rhobeta.tracking.store import open_store, without_password
+from rhobeta.tuning.choice import rule_in_words
+from rhobeta.tuning.launch import run_workers, workers_and_threads
+from rhobeta.tuning.progress import best_so_far
+from rhobeta.tuning.results import Results, front_table, results_of
+from rhobeta.tuning.runs import parent_run, run_link
+from rhobeta.tuning.show import describe_results, write_results
+from rhobeta.tuning.space import stored_choice
+from rhobeta.tuning.storage import open_storage, storage_url
+from rhobeta.tuning.study import (
+    Identity,
+    code_digest,
+    counts_of,
+    fingerprint_of,
+    identity_of,
+    load_study,
+    make_or_join,
+    require_same_search,
+    seeds_study,
+)
+from rhobeta.tuning.worker import Job
+
+if TYPE_CHECKING:
+    from optuna.storages import RDBStorage
+    from optuna.study import Study
+
+
+def tune(
+    params: Params, paths: Paths, *, trials: int | None = None, workers: int | None = None
+) -> None:
+    """Run the study until it has the trials asked for, and show what it has found.
+
+    `trials` and `workers` go before `tune.trials` and `tune.workers`. Raises `RhobetaError` before
+    any trial where something does not fit; `KeyboardInterrupt` on Ctrl-C, with the study kept.
+    """
+    asked = params.tune.trials if trials is None else trials
+    code = read_code(paths.workspace)
+    manifest = _fitting_manifest(params, paths)
+    url = storage_url(paths, params.tune.storage)
+    storage = open_storage(url, heartbeat=params.tune.heartbeat)
+    store = open_store(paths, params.runtime.experiment)
+    digest = code_digest(paths.workspace / "extensions")
+    study, identity = make_or_join(
+        storage, params.tune.study, params, fingerprint_of(params, manifest.sha256), digest
+    )
+    if identity.code != digest:
+        print("note: the code that trains has changed since this study was begun")
+    run = parent_run(store, params, identity.id, code, manifest)
+    number, threads = workers_and_threads(params, workers)
+    job = Job(
+        params=params,
+        paths=paths,
+        url=url,
+        study=params.tune.study,
+        study_id=identity.id,
+        parent_run=run.run_id,
+        code=code,
+        asked=asked,
+        repeats=False,
+        threads=threads,
+    )
+    _say_what_is_begun(job, study, number)
+    status = "FAILED"
+    try:
+        _search(job, study, number)
+        seeds = _repeat_front(job, storage, study, identity, number)
+        results = results_of(study, seeds, params)
+        with_pictures = write_results(results, study, params, paths.tuning)
+        describe_results(run, results, params, with_pictures)
+        status = "FINISHED"
+    except SystemExit:
+        status = "KILLED"
+        raise
+    except KeyboardInterrupt:
+        status = "KILLED"
+        finished = counts_of(study).finished
+        print(
+            f"\nThe study {params.tune.study!r} keeps its {finished} of {asked} trials; the same"
+            " command continues it, and `rhobeta tune show` shows it as it is."
+        )
+        raise
+    finally:
+        store.client.set_terminated(run.run_id, status)
+    print_results(results, params)
+    print(f"pictures and table  {paths.tuning}")
+    print(f"MLflow              {run_link(store, run.run_id)} in {without_password(store.uri)}")
+
+
+def open_results(params: Params, paths: Paths) -> tuple["Study", Results]:
+    """What the study has found so far. Raises `RhobetaError` where there is none of this search."""
+    url = storage_url(paths, params.tune.storage)
+    name = params.tune.study
+    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).is_file():
+        raise RhobetaError(f"There is no study yet.\n`rhobeta tune` runs {name!r}.")
+    storage = open_storage(url, heartbeat=params.tune.heartbeat)
+    try:
+        study = load_study(storage, name, params)
+    except KeyError:
+        raise RhobetaError(
+            f"There is no study {name!r} in {without_password(url)}.\n`rhobeta tune` runs it."
+        ) from None
+    identity = identity_of(study)
+    if identity is not None:
+        data = identity.fingerprint.get("data (SHA-256)", "")
+        require_same_search(name, identity, fingerprint_of(params, data))
+    try:
+        seeds = load_study(storage, seeds_study(name), params)
+    except KeyError:
+        seeds = None
+    return study, results_of(study, seeds, params)
+
+
+def print_results(results: Results, params: Params) -> None:
+    """The front as a table, and the choice with its rule."""
+    if params.tune.mode == "pareto":
+        means = f", means of {results.seeds} further seeds ± 95 % interval" * bool(results.seeds)
+        print(f"\nthe front of {len(results.complete)} complete trials{means}:\n")
+    print(front_table(results))
+    print()
+    if results.chosen is None:
+        print(results.why_none)
+        return
+    values = results.row(results.chosen).values
+    words = ", ".join(f"{path} {value}" for path, value in values.items())
+    print(f"chosen: trial {results.chosen}, {words}")
+    if params.tune.mode == "pareto":
+        print(f"rule: {rule_in_words(params.tune.rule, params.tune.objectives)}")
+    print("`rhobeta tune apply` writes it into params.yaml; then `dvc repro`.\n")
+
+
+def _search(job: Job, study: "Study", number: int) -> None:
+    if counts_of(study).finished >= job.asked:
+        return
+    run_workers(
+        job,
+        study,
+        number,
+        what=f"study {job.study}",
+        best=lambda: best_so_far(results_of(study, None, job.params)),
+    )
+
+
+def _repeat_front(
+    job: Job, storage: "RDBStorage", study: "Study", identity: Identity, number: int
+) -> "Study | None":
+    """Train each trial on the front with further seeds, as far as that has not been done."""
+    params = job.params
+    if params.tune.seeds == 0:
+        return None
+    unpruned = params.model_copy(update={"tune": params.tune.model_copy(update={"pruner": "none"})})
+    name = seeds_study(params.tune.study)
+    seeds, _ = make_or_join(storage, name, unpruned, identity.fingerprint, identity.code)
+    first = params.training.seed + 1
+    for candidate in results_of(study, None, params).front:
+        stored = study.get_trials(deepcopy=False)[candidate.number].params
+        for seed in range(first, first + params.tune.seeds):
+            seeds.enqueue_trial(
+                {**{path: stored_choice(value) for path, value in stored.items()}, SEED: seed},
+                skip_if_exists=True,
+            )
+    counts = counts_of(seeds)
+    if counts.waiting or counts.running:
+        asked = counts.finished + counts.waiting + counts.running
+        run_workers(
+            replace(job, params=unpruned, study=name, asked=asked, repeats=True),
+            seeds,
+            number,
+            what="the front with further seeds",
+            best=lambda: "",
+        )
+    return seeds
+
+
+def _fitting_manifest(params: Params, paths: Paths) -> Manifest:
+    manifest = read_manifest(paths.splits)
+    asked = flatten(params.data, "data.")
+    differing = [name for name, value in asked.items() if manifest.parameters.get(name) != value]
+    if differing:
+        raise RhobetaError(
+            f"{paths.splits} was made with another {', '.join(differing)} than params.yaml has.\n"
+            "Run `dvc repro preprocess`, then the search."
+        )
+    if not manifest.splits["validation"]["images"]:
+        raise RhobetaError(
+            "There are no validation images (data.validation_fraction 0), and the search never"
+            " looks at test images.\nHold some out: data.validation_fraction 0.1."
+        )
+    return manifest
+
+
+def _say_what_is_begun(job: Job, study: "Study", number: int) -> None:
+    counts = counts_of(study)
+    objectives = ", ".join(f"{how} {name}" for name, how in job.params.tune.objectives.items())
+    print(f"study {job.study!r}: {objectives}, over {', '.join(job.params.tune.space)}")
+    if counts.finished >= job.asked:
+        print(f"it has {counts.finished} finished trials, {job.asked} are asked for: none is run")
+        return
+    begun = f"{counts.finished} finished before, " if counts.finished else ""
+    threads = f"{job.threads} thread{'s' if job.threads > 1 else ''}"
+    print(
+        f"{begun}{job.asked} finished trials asked for; {number} worker"
+        f"{'s' if number > 1 else ''} of {threads}; database {without_password(job.url)}",
+        flush=True,
+    )
