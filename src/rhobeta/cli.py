@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rhobeta import __version__
 from rhobeta.errors import RhobetaError
-from rhobeta.signals import EndedBySignal, end_on_signals, end_with_dvc
+from rhobeta.signals import end_on_signals, end_with_dvc
 
 _STAGES = {
     "download": "bring the data set's files into data/raw, verified",
@@ -60,9 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\nrhobeta {options.command}: interrupted.", file=sys.stderr)
         return 128 + signal.SIGINT
-    except EndedBySignal as end:
-        print(f"rhobeta {options.command}: ended by {end.signal.name}.", file=sys.stderr)
-        return 128 + end.signal
+    except SystemExit as end:
+        if not isinstance(end.code, int) or end.code <= 128:
+            raise
+        name = signal.Signals(end.code - 128).name
+        print(f"rhobeta {options.command}: ended by {name}.", file=sys.stderr)
+        return end.code
     return 1
 
 

@@ -8,26 +8,19 @@ from types import FrameType
 _PR_SET_PDEATHSIG = 1
 
 
-class EndedBySignal(SystemExit):
-    """An exit, which unwinds the stack, so that runs are marked and partial files removed."""
-
-    def __init__(self, number: int) -> None:
-        self.signal = signal.Signals(number)
-        super().__init__(128 + number)
-
-
 def end_on_signals() -> None:
-    """Raise `EndedBySignal` in the main thread on the first SIGTERM or SIGHUP.
+    """Exit with 128 + its number on the first SIGTERM or SIGHUP.
 
-    Later ones are ignored: an impatient second request must not cut short what the first one has
-    begun. A signal that is ignored already, as `nohup` sets SIGHUP, stays so.
+    An exit unwinds the stack, so that runs are marked and partial files removed. Later signals are
+    ignored: an impatient second request must not cut short what the first one has begun. A signal
+    that is ignored already, as `nohup` sets SIGHUP, stays so.
     """
     asked: list[int] = []
 
     def end(number: int, frame: FrameType | None) -> None:
         if not asked:
             asked.append(number)
-            raise EndedBySignal(number)
+            raise SystemExit(128 + number)
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:

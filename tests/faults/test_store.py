@@ -57,7 +57,7 @@ def test_a_store_that_becomes_read_only_in_training(
 ) -> None:
     with monkeypatch.context() as patch, ExitStack() as until:
         at_epoch(patch, 1, lambda: until.enter_context(read_only(untrained.store)))
-        refused(capsys, "train", "the MLflow store failed", "unable to open database file")
+        refused(capsys, "train", "is not accessible (Read-only file system)")
         assert not untrained.model.exists()
     succeeds("train")
     assert runs_of(untrained)[-1].info.status == "FINISHED"
