@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rhobeta import __version__
 from rhobeta.errors import RhobetaError
-from rhobeta.signals import end_on_signals, end_with_dvc
+from rhobeta.signals import EndedBySignal, end_on_signals, end_with_starter
 
 _STAGES = {
     "download": "bring the data set's files into data/raw, verified",
@@ -60,12 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"\nrhobeta {options.command}: interrupted.", file=sys.stderr)
         return 128 + signal.SIGINT
-    except SystemExit as end:
-        if not isinstance(end.code, int) or end.code <= 128:
-            raise
-        name = signal.Signals(end.code - 128).name
-        print(f"rhobeta {options.command}: ended by {name}.", file=sys.stderr)
-        return end.code
+    except EndedBySignal as end:
+        print(f"rhobeta {options.command}: ended by {end.signal.name}.", file=sys.stderr)
+        return 128 + end.signal
     return 1
 
 
@@ -114,7 +111,7 @@ def _dispatch(options: argparse.Namespace) -> int:
         serve_ui(paths, params.runtime.experiment, options.port)
     from rhobeta.exclusive import exclusive_workspace
 
-    end_with_dvc()
+    end_with_starter()
     with exclusive_workspace(paths.workspace, options.command):
         importlib.import_module(f"rhobeta.stages.{options.command}").run(params, paths)
     return 0

@@ -11,9 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rhobeta.errors import RhobetaError
-
-PARENT = "RHOBETA_PARENT"
-"""Names, in the environment, the process that started this one to share its work."""
+from rhobeta.signals import PARENT
 
 # Set by torchrun and SLURM for each process of one training.
 _RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK")

@@ -5,34 +5,49 @@ import signal
 import sys
 from types import FrameType
 
+PARENT = "RHOBETA_PARENT"
+"""Names, in the environment, the process that started this one to share its work."""
+
 _PR_SET_PDEATHSIG = 1
 
 
-def end_on_signals() -> None:
-    """Exit with 128 + its number on the first SIGTERM or SIGHUP.
+class EndedBySignal(SystemExit):
+    """An exit, which unwinds the stack, so that runs are marked and partial files removed."""
 
-    An exit unwinds the stack, so that runs are marked and partial files removed. Later signals are
-    ignored: an impatient second request must not cut short what the first one has begun. A signal
-    that is ignored already, as `nohup` sets SIGHUP, stays so.
+    def __init__(self, number: int) -> None:
+        self.signal = signal.Signals(number)
+        super().__init__(128 + number)
+
+
+def end_on_signals() -> None:
+    """Raise `EndedBySignal` in the main thread on the first SIGTERM or SIGHUP.
+
+    Later ones are ignored: an impatient second request must not cut short what the first one has
+    begun. A signal that is ignored already, as `nohup` sets SIGHUP, stays so.
     """
     asked: list[int] = []
 
     def end(number: int, frame: FrameType | None) -> None:
         if not asked:
             asked.append(number)
-            raise SystemExit(128 + number)
+            raise EndedBySignal(number)
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, end)
 
 
-def end_with_dvc() -> None:
-    """Ask the system to send SIGTERM when the `dvc` that started this stage ends (Linux).
+def end_with_starter() -> None:
+    """Ask the system to send SIGTERM when who started this process ends (Linux).
 
-    A `dvc` that is killed leaves its stage behind, which would work on for nobody.
+    That is a `dvc`, or the stage whose work this process shares. One that is killed leaves others
+    behind, which would work on for nobody.
     """
-    if sys.platform == "linux" and "DVC_STAGE" in os.environ:
-        import ctypes
+    if sys.platform != "linux" or not {"DVC_STAGE", PARENT} & os.environ.keys():
+        return
+    import ctypes
 
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
+    # It may be gone already.
+    if os.environ.get(PARENT, str(os.getppid())) != str(os.getppid()):
+        raise EndedBySignal(signal.SIGTERM)

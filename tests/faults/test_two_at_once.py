@@ -10,8 +10,9 @@ import pytest
 from faults.injected import outputs, refused, runs_of, started, wait_until
 from helpers import QUICK, STAGES, StartAfter, git, write_params
 from rhobeta.errors import RhobetaError
-from rhobeta.exclusive import PARENT, exclusive_workspace
+from rhobeta.exclusive import exclusive_workspace
 from rhobeta.paths import Paths
+from rhobeta.signals import PARENT
 
 ENDLESS = QUICK | {"training.epochs": 100_000}
 

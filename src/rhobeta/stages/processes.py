@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from rhobeta.errors import RhobetaError
-from rhobeta.exclusive import PARENT
+from rhobeta.signals import PARENT, EndedBySignal
 
 _GRACE_SECONDS = 5.0
 _LOOK_SECONDS = 0.1
@@ -48,19 +48,6 @@ def run_in_processes(command: Sequence[str], per_node: int, nodes: int) -> None:
     finally:
         _end(processes)
     _report(processes, [int(place["RANK"]) for place in places])
-
-
-def end_with_parent() -> None:
-    """Ask to be ended when the process that started this one is gone, however it went."""
-    parent = os.environ.get(PARENT)
-    if parent is None or not sys.platform.startswith("linux"):
-        return
-    import ctypes
-
-    set_parent_death_signal = 1
-    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
-    if os.getppid() != int(parent):
-        raise SystemExit(1)
 
 
 def _places(per_node: int, nodes: int) -> list[dict[str, str]]:
@@ -148,5 +135,7 @@ def _report(processes: Sequence[subprocess.Popen[bytes]], ranks: Sequence[int]) 
     worst = max(statuses)
     if worst == 128 + signal.SIGINT:
         raise KeyboardInterrupt
+    if worst > 128:
+        raise EndedBySignal(worst - 128)
     if worst:
         raise SystemExit(worst)

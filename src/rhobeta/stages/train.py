@@ -13,7 +13,7 @@ from rhobeta.model.weights import ModelDescription, model_to_bytes
 from rhobeta.params import Params, flatten
 from rhobeta.paths import Paths
 from rhobeta.registry import CODE_ACTIVATIONS, PENALTIES
-from rhobeta.stages.processes import end_with_parent, run_in_processes
+from rhobeta.stages.processes import run_in_processes
 from rhobeta.stages.threads import use_threads
 from rhobeta.stages.unfinished import Unfinished, unfinished_training
 from rhobeta.tracking.callback import TrackEpochs
@@ -42,7 +42,6 @@ def run(params: Params, paths: Paths) -> None:
     if place is None and machine.nodes * machine.processes_here() > 1:
         run_in_processes(["train"], machine.processes_here(), machine.nodes)
         return
-    end_with_parent()
     if place is None or place.rank == 0:
         _train_and_record(params, paths)
     else:

@@ -18,6 +18,7 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins import CheckpointIO
 
+from rhobeta.signals import EndedBySignal
 from rhobeta.training.group import Group
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -150,4 +151,4 @@ class KeepState(pl.Callback):
 def _end(number: int) -> NoReturn:
     if number == signal.SIGINT:
         raise KeyboardInterrupt
-    raise SystemExit(128 + number)
+    raise EndedBySignal(number)
