@@ -183,9 +183,9 @@ def test_a_data_stage_that_is_ended_leaves_nothing_half_and_is_mended(
 @pytest.mark.parametrize("cut", STAGES[2:], indirect=True)
 def test_a_stage_that_is_killed_leaves_nothing_half_and_is_mended(cut: CutShort) -> None:
     _cut_at(1, cut, signal.SIGKILL)
+    # The run of a killed training is taken up by the next one.
     statuses = [run.info.status for run in runs_of(cut.paths)]
-    trained = ["FINISHED", "RUNNING", "FINISHED"]
-    assert statuses == (trained if cut.stage == "train" else ["FINISHED"])
+    assert statuses == ["FINISHED"] * (2 if cut.stage == "train" else 1)
 
 
 def test_training_ends_at_a_signal_marks_its_run_and_leaves_no_model(
@@ -225,6 +225,5 @@ def test_a_stage_ended_at_any_moment_leaves_nothing_half_and_is_mended(
 ) -> None:
     _cut_at(3 if cut.stage in STAGES[2:] else 12, cut, by)
     _cut_again_at(3 if cut.stage in STAGES[2:] else 12, cut, by)
-    if cut.stage == "train":
-        statuses = {run.info.status for run in runs_of(cut.paths)}
-        assert statuses == {"FINISHED", "RUNNING" if by == signal.SIGKILL else "KILLED"}
+    if cut.stage in STAGES[2:]:
+        assert {run.info.status for run in runs_of(cut.paths)} == {"FINISHED"}

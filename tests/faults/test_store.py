@@ -57,7 +57,7 @@ def test_a_store_that_becomes_read_only_in_training(
 ) -> None:
     with monkeypatch.context() as patch, ExitStack() as until:
         at_epoch(patch, 1, lambda: until.enter_context(read_only(untrained.store)))
-        refused(capsys, "train", "the MLflow store failed", "unable to open database file")
+        refused(capsys, "train", "is not accessible (Read-only file system)")
         assert not untrained.model.exists()
     succeeds("train")
     assert runs_of(untrained)[-1].info.status == "FINISHED"
@@ -208,7 +208,7 @@ def test_bytes_that_flip_anywhere_in_the_store_end_in_an_error_or_a_run(
     start_after("train")
     whole = (paths.store / "mlflow.db").read_bytes()
     outcomes = []
-    for seed in range(40):
+    for seed in range(20):
         chance = random.Random(seed)
         damaged = bytearray(whole)
         at = chance.randrange(len(whole) - 64)
