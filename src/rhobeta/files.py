@@ -67,13 +67,16 @@ def whole_folder(path: Path) -> Iterator[Path]:
             return
         # Removed after it was renamed: a process killed while it removes leaves no half of it.
         displaced = partial.with_suffix(f".old{_PART}")
-        path.replace(displaced)
         try:
+            path.replace(displaced)
             partial.replace(path)
+            _remove(displaced)
         except BaseException:
-            displaced.replace(path)
+            # A signal may have come between any two of these.
+            if not path.exists():
+                displaced.replace(path)
+            _remove(displaced)
             raise
-        _remove(displaced)
 
 
 @contextmanager
@@ -82,14 +85,15 @@ def _partial(path: Path, *, folder: bool) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(path)
     prefix = f".{path.name}."
+    partial, handle = None, -1
     try:
         while True:
             if folder:
                 partial = Path(tempfile.mkdtemp(_PART, prefix, path.parent))
             else:
                 new, name = tempfile.mkstemp(_PART, prefix, path.parent)
-                os.close(new)
                 partial = Path(name)
+                os.close(new)
             try:
                 handle = os.open(partial, os.O_RDONLY)
             except FileNotFoundError:
@@ -98,15 +102,17 @@ def _partial(path: Path, *, folder: bool) -> Iterator[Path]:
             if partial.exists():
                 break
             os.close(handle)  # Removed as stale before it was locked.
-        try:
-            yield partial
-        finally:
-            _remove(partial)
-            os.close(handle)
+            handle = -1
+        yield partial
     except OSError as error:
         # A write that fails does not know its file; whoever reads the message should.
         error.filename = error.filename or str(path)
         raise
+    finally:
+        if partial is not None:
+            _remove(partial)
+        if handle >= 0:
+            os.close(handle)
 
 
 def _remove_stale(path: Path) -> None:

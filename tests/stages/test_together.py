@@ -1,11 +1,12 @@
 """`rhobeta train` in several processes: one run, one set of files, and an end in every case."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -134,8 +135,6 @@ def test_two_nodes_find_each_other_and_only_the_first_writes(
     prepared: Paths, snapshots: Path, tmp_path: Path, losses_alone: list[float]
 ) -> None:
     """Two workspaces stand for two hosts, of two processes each."""
-    import shutil
-
     other = Paths(workspace=tmp_path / "other", store_root=tmp_path / "other")
     shutil.copytree(snapshots / "preprocess", other.workspace)
     before = sorted(other.workspace.rglob("*"))
@@ -157,12 +156,62 @@ def test_two_nodes_find_each_other_and_only_the_first_writes(
     assert sorted(other.workspace.rglob("*")) == before
 
 
+@pytest.fixture
+def two_hosts() -> Iterator[list[tuple[list[str], dict[str, str]]]]:
+    """Two hosts of one network, as namespaces: how to run something there, and its variables."""
+    names = [f"rhobeta{os.getpid()}{letter}" for letter in "ab"]
+    links = [f"rb{os.getpid()}{letter}" for letter in "ab"]
+
+    def ip(*words: str) -> int:
+        return subprocess.run(["ip", *words], capture_output=True, check=False).returncode
+
+    if shutil.which("ip") is None or ip("netns", "add", names[0]) != 0:
+        pytest.skip("network namespaces cannot be made here (this needs root and iproute2)")
+    try:
+        assert ip("netns", "add", names[1]) == 0
+        assert ip("link", "add", links[0], "type", "veth", "peer", "name", links[1]) == 0
+        for number, (name, link) in enumerate(zip(names, links, strict=True)):
+            assert ip("link", "set", link, "netns", name) == 0
+            assert ip("-n", name, "addr", "add", f"10.77.0.{number + 1}/24", "dev", link) == 0
+            assert ip("-n", name, "link", "set", link, "up") == 0
+            assert ip("-n", name, "link", "set", "lo", "up") == 0
+        yield [
+            (
+                ["ip", "netns", "exec", name],
+                {"MASTER_ADDR": "10.77.0.1", "NODE_RANK": str(number), "GLOO_SOCKET_IFNAME": link},
+            )
+            for number, (name, link) in enumerate(zip(names, links, strict=True))
+        ]
+    finally:
+        for name in names:
+            ip("netns", "del", name)
+
+
+@pytest.mark.slow
+def test_two_hosts_train_together_over_their_network(
+    prepared: Paths,
+    snapshots: Path,
+    tmp_path: Path,
+    losses_alone: list[float],
+    two_hosts: list[tuple[list[str], dict[str, str]]],
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(snapshots / "preprocess", other)
+    nodes = []
+    for folder, (prefix, environment) in zip((prepared.workspace, other), two_hosts, strict=True):
+        write_params(folder, QUICK | {"runtime.nodes": 2})
+        command = [*prefix, "rhobeta", "train"]
+        nodes.append(start(folder, environment | {"MASTER_PORT": "29500"}, command))
+    finished(nodes)
+    require_one_whole_result(prepared, 2)
+    assert losses(prepared) == pytest.approx(losses_alone, rel=1e-5)
+    assert not (other / "models").exists()
+
+
 @pytest.mark.slow
 def test_processes_with_other_parameters_are_refused(
     prepared: Paths, snapshots: Path, tmp_path: Path
 ) -> None:
-    import shutil
-
     other = tmp_path / "other"
     shutil.copytree(snapshots / "preprocess", other)
     write_params(prepared.workspace, QUICK)

@@ -26,8 +26,9 @@ def run_in_processes(command: Sequence[str], per_node: int, nodes: int) -> None:
     """Run `rhobeta COMMAND` in `per_node` processes on this node, and wait for all.
 
     On several nodes the environment tells each its NODE_RANK, and all the MASTER_ADDR and
-    MASTER_PORT of the first. Signals are passed on. When one process ends with a fault, the others
-    are given five seconds to end by themselves, then asked, then killed: none is left behind.
+    MASTER_PORT of the first. A first signal is passed on, a second one kills. When one process ends
+    with a fault, the others are given five seconds to end by themselves, then asked, then killed:
+    none is left behind.
 
     Raises `RhobetaError` where a process was killed, `SystemExit` with its status where one ended
     with a fault that it has told itself, `KeyboardInterrupt` on Ctrl-C.
@@ -90,9 +91,12 @@ def _free_port() -> str:
 
 @contextmanager
 def _signals_passed_on(processes: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
+    asked: list[int] = []
+
     def pass_on(number: int, frame: FrameType | None) -> None:
         for process in processes:
-            process.send_signal(number)
+            process.send_signal(signal.SIGKILL if asked else number)
+        asked.append(number)
 
     before = {number: signal.signal(number, pass_on) for number in _SIGNALS}
     try:

@@ -159,7 +159,9 @@ def _lost(error: Exception) -> str:
     return (
         "Another process of this training has ended, or has not answered for"
         f" {ANSWER_SECONDS} seconds ({reason}).\nNo model was written. See what it said, then train"
-        " again: training goes on from where its state was last kept."
+        " again: training goes on from where its state was last kept.\nIf nodes never find each"
+        " other: each has to name its network interface in GLOO_SOCKET_IFNAME (on GPUs"
+        " NCCL_SOCKET_IFNAME), and MASTER_PORT must be open."
     )
 
 
