@@ -56,6 +56,7 @@ print(json.dumps({"before": known, "after": [*CODE_ACTIVATIONS, *PENALTIES]}))
 """
 
 
+@pytest.mark.slow
 def test_a_penalty_and_an_activation_of_ones_own_go_the_whole_way(
     extended: Paths, tmp_path: Path, rhobeta
 ) -> None:

@@ -53,12 +53,16 @@ def test_commands_that_are_shown_exist(capsys: pytest.CaptureFixture[str]) -> No
 def test_the_recipes_are_well_formed() -> None:
     blocks = re.findall(r"(?:^    .*\n|^\n(?=    ))+", SCALING, re.MULTILINE)
     plain = [re.sub(r"^    ", "", block, flags=re.MULTILINE).strip("\n") for block in blocks]
-    (job,) = [block for block in plain if block.startswith("apiVersion")]
-    spec = YAML(typ="safe").load(job)
-    (container,) = spec["spec"]["template"]["spec"]["containers"]
+    jobs = [block for block in plain if block.startswith("apiVersion")]
+    containers = []
+    for job in jobs:
+        spec = YAML(typ="safe").load(job)
+        containers += spec["spec"]["template"]["spec"]["containers"]
+    training, container = containers
+    assert training["command"][-1].endswith("exec rhobeta train")
     assert container["command"] == ["rhobeta", "tune", "--workers", "1"]
     assert STORAGE_VARIABLE in {variable["name"] for variable in container["env"]}
-    shell = [block for block in plain if "rhobeta tune" in block and block != job]
-    assert len(shell) == 3
+    shell = [block for block in plain if "rhobeta t" in block and block not in jobs]
+    assert len(shell) == 7
     for block in shell:
         subprocess.run(["bash", "-n"], input=block, text=True, check=True)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 from typing_extensions import TypedDict
 
-from rhobeta.param_sections import Section, Seed
+from rhobeta.param_sections import Section, Seed, Text
 
 METRICS = {
     "loss": "loss",
@@ -83,7 +83,7 @@ class Rule:
 class TuneParams(Section):
     """The search for parameters; no stage depends on it."""
 
-    study: Annotated[str, Field(min_length=1, max_length=100)] = Field(
+    study: Annotated[Text, Field(min_length=1, max_length=100)] = Field(
         description="Name of the study; another name begins another study."
     )
     mode: Literal["pareto", "single"] = Field(
@@ -92,13 +92,13 @@ class TuneParams(Section):
     objectives: dict[str, Literal["minimize", "maximize"]] = Field(
         description="Metrics of the validation split and what is to be done with each."
     )
-    constraints: Annotated[list[str], Field(max_length=10)] = Field(
+    constraints: Annotated[list[Text], Field(max_length=10)] = Field(
         description="What a chosen trial must keep, such as `dead_share <= 0.05`."
     )
     space: dict[str, Dimension] = Field(
         description="Searched parameters by path, each with low, high and log, or with choices."
     )
-    choose: str = Field(
+    choose: Text = Field(
         description="How one trial of the front is chosen: `knee`, or `best METRIC where BOUND`."
     )
     trials: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
@@ -122,7 +122,7 @@ class TuneParams(Section):
         description="Processes that run trials; auto: one for as many cores as runtime.threads "
         "says (one, where that is auto), or one a GPU."
     )
-    storage: str | None = Field(
+    storage: Text | None = Field(
         description="URL of the database that holds the study; null: sqlite below mlruns."
     )
     heartbeat: Annotated[int, Field(ge=1, le=3600)] = Field(

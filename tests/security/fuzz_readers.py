@@ -8,7 +8,7 @@ import random
 import struct
 import tarfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -187,12 +187,22 @@ shipped_values_once = cache(shipped_values)
 def _check_values(values: Any, found: dict[str, Any]) -> None:
     expected = {f"{s}.{k}": v for s, section in values.items() for k, v in section.items()}
     assert found == expected
-    for value in (
-        v for leaf in found.values() for v in (leaf if isinstance(leaf, list) else [leaf])
-    ):
+    for value in _leaves(found):
         assert value is None or type(value) in (bool, int, float, str)
         assert not isinstance(value, int | float) or math.isfinite(value)
         assert not isinstance(value, str) or (value.isprintable() and "${" not in value)
+
+
+def _leaves(node: Any) -> Iterator[Any]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield key
+            yield from _leaves(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _leaves(value)
+    else:
+        yield node
 
 
 def _params_input(chance: random.Random) -> bytes:

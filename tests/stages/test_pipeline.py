@@ -126,6 +126,7 @@ def test_an_experiment_leaves_a_second_run_and_dvc_compares_the_two(clone: Clone
     assert "validation_mse" in page
 
 
+@pytest.mark.slow
 def test_a_preset_runs_as_an_experiment_of_its_name_and_leaves_its_run(clone: Clone) -> None:
     before = {run.info.run_id for run in clone.runs()}
     words = ("rhobeta", "run", "--preset", "blog-plain-deep")

@@ -195,6 +195,7 @@ def moments(seed: int) -> Iterator[float]:
         yield drawn.choice([0.0, drawn.uniform(0, 1)])
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_to_the_same_bytes_in_the_same_run(
     prepared: Paths, uninterrupted: tuple[str, str]
 ) -> None:
