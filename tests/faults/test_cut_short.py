@@ -180,7 +180,8 @@ def test_a_data_stage_that_is_ended_leaves_nothing_half_and_is_mended(
     _cut_at(3, cut, by)
 
 
-@pytest.mark.parametrize("cut", STAGES[2:], indirect=True)
+# The other stages, and more moments, are among the slow tests.
+@pytest.mark.parametrize("cut", ["train"], indirect=True)
 def test_a_stage_that_is_killed_leaves_nothing_half_and_is_mended(cut: CutShort) -> None:
     _cut_at(1, cut, signal.SIGKILL)
     # The run of a killed training is taken up by the next one.
@@ -188,6 +189,7 @@ def test_a_stage_that_is_killed_leaves_nothing_half_and_is_mended(cut: CutShort)
     assert statuses == ["FINISHED"] * (2 if cut.stage == "train" else 1)
 
 
+@pytest.mark.slow
 def test_training_ends_at_a_signal_marks_its_run_and_leaves_no_model(
     paths: Paths, start_after: StartAfter
 ) -> None:

@@ -322,9 +322,18 @@ def test_uncommitted_code_is_recorded_with_the_run(paths: Paths) -> None:
     "changes",
     [
         {"model.code_activation": "tanh", "model.hidden_sizes": [32, 8]},
-        {"model.code_activation": "relu", "penalty.kind": "none"},
+        pytest.param(
+            {"model.code_activation": "relu", "penalty.kind": "none"}, marks=pytest.mark.slow
+        ),
         {"data.classes": [3, 7]},
-        {"model.code_activation": "relu", "penalty.kind": "l1_code", "training.pixel_loss": "bce"},
+        pytest.param(
+            {
+                "model.code_activation": "relu",
+                "penalty.kind": "l1_code",
+                "training.pixel_loss": "bce",
+            },
+            marks=pytest.mark.slow,
+        ),
         {
             "model.code_activation": "topk",
             "model.tied_weights": True,

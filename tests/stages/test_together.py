@@ -256,7 +256,8 @@ def require_all_gone(ranks: Sequence[psutil.Process]) -> None:
     assert alive == []
 
 
-@pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
 def test_a_killed_process_ends_the_others_with_a_message(prepared: Paths, victim: int) -> None:
     process, ranks = training_together(prepared)
     killed = time.monotonic()

@@ -239,6 +239,7 @@ def test_kills_before_the_first_step_change_nothing(
     assert results(prepared) == uninterrupted
 
 
+@pytest.mark.slow
 def test_sigterm_keeps_the_state_and_the_next_try_goes_on(
     prepared: Paths, uninterrupted: tuple[str, str]
 ) -> None:
