@@ -24,12 +24,12 @@ from ruamel.yaml import YAML
 from rhobeta.data.splits import read_manifest
 from rhobeta.params import load_params
 from rhobeta.paths import Paths, find_paths
-from rhobeta.tracking.provenance import read_code
+from rhobeta.tracking.provenance import read_code, training_code_digest
 from rhobeta.tracking.store import open_store
 from rhobeta.tuning.runs import parent_run
 from rhobeta.tuning.space import with_values
 from rhobeta.tuning.storage import open_storage, storage_url
-from rhobeta.tuning.study import code_digest, fingerprint_of, make_or_join
+from rhobeta.tuning.study import fingerprint_of, make_or_join
 from rhobeta.tuning.trial import train_once
 from rhobeta.tuning.worker import Job, run_and_tell, surroundings_of
 
@@ -87,7 +87,7 @@ def trial_and_training(paths: Paths) -> tuple[float, float]:
             params.tune.study,
             params,
             fingerprint_of(params, manifest.sha256),
-            code_digest(place.workspace / "extensions"),
+            training_code_digest(),
         )
         store = open_store(place, params.runtime.experiment)
         run = parent_run(store, params, identity.id, code, manifest)

@@ -2,17 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from rhobeta.data.splits import read_manifest
 from rhobeta.params import Params
 from rhobeta.paths import Paths
-from rhobeta.tracking.provenance import read_code
+from rhobeta.tracking.provenance import read_code, training_code_digest
 from rhobeta.tracking.store import open_store
 from rhobeta.tuning.runs import parent_run
 from rhobeta.tuning.storage import open_storage, storage_url
-from rhobeta.tuning.study import code_digest, fingerprint_of, make_or_join
+from rhobeta.tuning.study import fingerprint_of, make_or_join
 from rhobeta.tuning.worker import Job
 
 # The fixture's few images leave no unit dead, and a trial takes a fraction of a second.
@@ -42,7 +41,7 @@ def begun(paths: Paths, params: Params) -> tuple[Any, Job]:
         params.tune.study,
         params,
         fingerprint_of(params, manifest.sha256),
-        code_digest(Path("extensions")),
+        training_code_digest(),
     )
     store = open_store(paths, params.runtime.experiment)
     run = parent_run(store, params, identity.id, code, manifest)

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from types import FrameType
+from typing import NoReturn
 
 PARENT = "RHOBETA_PARENT"
 """Names, in the environment, the process that started this one to share its work."""
@@ -17,6 +18,13 @@ class EndedBySignal(SystemExit):
     def __init__(self, number: int) -> None:
         self.signal = signal.Signals(number)
         super().__init__(128 + number)
+
+
+def end_as_asked(number: int) -> NoReturn:
+    """Raise what stands for the signal: `KeyboardInterrupt` for SIGINT, else `EndedBySignal`."""
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise EndedBySignal(number)
 
 
 def end_on_signals() -> None:

@@ -364,8 +364,10 @@ def _write_splits(folder: Path) -> None:
 
 def _manifest_input(folder: Path) -> Callable[[random.Random], bytes]:
     _write_splits(folder)
-    original = (folder / "manifest.json").read_bytes()
+    return _changed_json((folder / "manifest.json").read_bytes())
 
+
+def _changed_json(original: bytes) -> Callable[[random.Random], bytes]:
     def make(chance: random.Random) -> bytes:
         if chance.random() < 0.3:
             return _or_damaged(original, chance)
@@ -475,16 +477,6 @@ def _raw(folder: Path) -> bytes:
     return (folder / "dataset.json").read_bytes()
 
 
-def _raw_input(original: bytes) -> Callable[[random.Random], bytes]:
-    def make(chance: random.Random) -> bytes:
-        if chance.random() < 0.3:
-            return _or_damaged(original, chance)
-        tree = changed(json.loads(original), chance)
-        return as_json(tree, chance).encode("utf-8", "surrogatepass")
-
-    return make
-
-
 def _raw_read(folder: Path) -> Callable[[bytes], Any]:
     def read(content: bytes) -> Any:
         (folder / "dataset.json").write_bytes(content)
@@ -551,6 +543,6 @@ def readers(folder: Path) -> dict[str, Callable[[], Reader]]:
         "evaluation": lambda: Reader(
             _sealed(_record_input), lambda c: TestRecord.from_bytes(c, name="it"), _check_record
         ),
-        "raw": lambda: Reader(_sealed(_raw_input(_raw(here))), _raw_read(here), _check_raw),
+        "raw": lambda: Reader(_sealed(_changed_json(_raw(here))), _raw_read(here), _check_raw),
         "package": lambda: Reader(_package_input, _package_read, _check_package),
     }

@@ -251,8 +251,8 @@ def training_together(paths: Paths) -> tuple["subprocess.Popen[str]", list[psuti
     return process, ranks
 
 
-def require_all_gone(ranks: Sequence[psutil.Process]) -> None:
-    _, alive = psutil.wait_procs(ranks, timeout=5)
+def require_all_gone(ranks: Sequence[psutil.Process], seconds: float = 5) -> None:
+    _, alive = psutil.wait_procs(ranks, timeout=seconds)
     assert alive == []
 
 
@@ -294,8 +294,7 @@ def test_processes_end_when_the_one_that_started_them_is_killed(prepared: Paths)
     process, ranks = training_together(prepared)
     process.kill()
     process.communicate(timeout=60)
-    _, alive = psutil.wait_procs(ranks, timeout=60)
-    assert alive == []
+    require_all_gone(ranks, seconds=60)
     assert [run.info.status for run in runs(prepared)] == ["KILLED"]
 
 
@@ -316,7 +315,9 @@ def test_a_signal_ends_all_and_the_next_try_goes_on(
     assert again.stdout is not None
     assert "goes on after" in again.stdout.readline()
     again.terminate()
-    again.communicate(timeout=60)
+    output, errors = again.communicate(timeout=60)
+    assert again.returncode == 143, errors
+    assert "Traceback" not in errors
     assert [run.info.status for run in runs(prepared)] == ["KILLED"]
 
 

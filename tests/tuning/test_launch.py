@@ -6,6 +6,7 @@ import pytest
 
 from helpers import with_changes
 from rhobeta.params import Params, check_params
+from rhobeta.training.machine import Machine
 from rhobeta.tuning import launch
 from rhobeta.tuning.progress import in_words
 from rhobeta.tuning.worker import environment_of_worker
@@ -38,7 +39,7 @@ def test_gpus_have_a_worker_each(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     assert launch.workers_and_threads(machine(runtime__accelerator="auto"), None) == (4, 1)
-    assert launch.gpus_of(machine()) == 0
+    assert Machine(machine().runtime.accelerator).gpus() == 0
 
 
 def test_a_worker_s_environment_holds_its_threads_and_its_gpu(

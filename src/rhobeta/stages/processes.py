@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from rhobeta.errors import RhobetaError
-from rhobeta.signals import PARENT, EndedBySignal
+from rhobeta.signals import PARENT, end_as_asked
 
 _GRACE_SECONDS = 5.0
 _LOOK_SECONDS = 0.1
@@ -44,11 +44,11 @@ def run_in_processes(command: Sequence[str], per_node: int, nodes: int) -> None:
         for place in places
     ]
     try:
-        with _signals_passed_on(processes):
+        with _signals_passed_on(processes) as asked:
             _wait(processes)
     finally:
         _end(processes)
-    _report(processes, [int(place["RANK"]) for place in places])
+    _report(processes, [int(place["RANK"]) for place in places], asked)
 
 
 def _places(per_node: int, nodes: int) -> list[dict[str, str]]:
@@ -90,7 +90,7 @@ def _free_port() -> str:
 
 
 @contextmanager
-def _signals_passed_on(processes: Sequence[subprocess.Popen[bytes]]) -> Iterator[None]:
+def _signals_passed_on(processes: Sequence[subprocess.Popen[bytes]]) -> Iterator[list[int]]:
     asked: list[int] = []
 
     def pass_on(number: int, frame: FrameType | None) -> None:
@@ -100,7 +100,7 @@ def _signals_passed_on(processes: Sequence[subprocess.Popen[bytes]]) -> Iterator
 
     before = {number: signal.signal(number, pass_on) for number in _SIGNALS}
     try:
-        yield
+        yield asked
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -125,8 +125,13 @@ def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
             time.sleep(_LOOK_SECONDS)
 
 
-def _report(processes: Sequence[subprocess.Popen[bytes]], ranks: Sequence[int]) -> None:
+def _report(
+    processes: Sequence[subprocess.Popen[bytes]], ranks: Sequence[int], asked: Sequence[int]
+) -> None:
     statuses = [process.returncode for process in processes]
+    if asked and any(statuses):
+        # However each took it: one that has only begun is ended by the signal itself.
+        end_as_asked(asked[0])
     killed = [(rank, -code) for rank, code in zip(ranks, statuses, strict=True) if code < 0]
     if killed:
         rank, number = killed[0]
@@ -137,9 +142,7 @@ def _report(processes: Sequence[subprocess.Popen[bytes]], ranks: Sequence[int]) 
             " its state was last kept."
         )
     worst = max(statuses)
-    if worst == 128 + signal.SIGINT:
-        raise KeyboardInterrupt
     if worst > 128:
-        raise EndedBySignal(worst - 128)
+        end_as_asked(worst - 128)
     if worst:
         raise SystemExit(worst)

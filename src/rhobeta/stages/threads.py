@@ -1,6 +1,5 @@
 """How many CPU threads torch may use in a stage."""
 
-import os
 from typing import Literal
 
 
@@ -15,4 +14,11 @@ def use_threads(threads: int | Literal["auto"], processes: int = 1) -> None:
     if threads != "auto":
         torch.set_num_threads(threads)
     elif processes > 1:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
+        torch.set_num_threads(max(1, cores() // processes))
+
+
+def cores() -> int:
+    """Cores that this process may use, as the container and the scheduler allow."""
+    from joblib import cpu_count
+
+    return int(cpu_count())

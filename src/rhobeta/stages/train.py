@@ -1,7 +1,7 @@
 """Stage 3: train the sparse autoencoder and record the run in MLflow."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.labelled import LabelledImages
@@ -10,6 +10,7 @@ from rhobeta.files import sha256_of_bytes, write_bytes, write_text
 from rhobeta.model.autoencoder import Architecture
 from rhobeta.model.objective import Objective
 from rhobeta.model.weights import ModelDescription, model_to_bytes
+from rhobeta.param_search import SEARCHED
 from rhobeta.params import Params, flatten
 from rhobeta.paths import Paths
 from rhobeta.registry import CODE_ACTIVATIONS, PENALTIES
@@ -21,7 +22,7 @@ from rhobeta.tracking.package import log_model
 from rhobeta.tracking.provenance import read_code
 from rhobeta.tracking.run import MODEL_TAG, Run
 from rhobeta.tracking.store import open_store
-from rhobeta.tracking.training_run import training_run
+from rhobeta.tracking.training_run import outcome_tags, training_run
 from rhobeta.training.fit import Trained, fit
 from rhobeta.training.machine import Machine, place_among_processes
 from rhobeta.training.module import ENOUGH_ACTIVE_IMAGES, DivergedError
@@ -39,8 +40,9 @@ def run(params: Params, paths: Paths) -> None:
     logs. A training that was cut off goes on from its last state, into the same run.
     """
     machine, place = machine_of(params), place_among_processes()
-    if place is None and machine.nodes * machine.processes_here() > 1:
-        run_in_processes(["train"], machine.processes_here(), machine.nodes)
+    per_node = machine.processes_here()
+    if place is None and machine.nodes * per_node > 1:
+        run_in_processes(["train"], per_node, machine.nodes)
         return
     if place is None or place.rank == 0:
         _train_and_record(params, paths)
@@ -54,9 +56,7 @@ def _train_and_record(params: Params, paths: Paths) -> None:
     store = open_store(paths, params.runtime.experiment)
     manifest, train, validation = _read(params, paths)
     _require_fitting_batch(params, len(train.labels))
-    science = manifest.parameters
-    for name in ("model", "penalty", "topk", "training"):
-        science = science | flatten(getattr(params, name), f"{name}.")
+    science = science_of(params, manifest)
     with (
         unfinished_training(paths, science, manifest.sha256) as unfinished,
         training_run(store, unfinished.run_id, science, code, manifest) as tracked,
@@ -134,6 +134,14 @@ def _fit(
     )
 
 
+def science_of(params: Params, manifest: Manifest) -> dict[str, Any]:
+    """All parameters that a model depends on, by dotted path; those of data as they were drawn."""
+    science = dict(manifest.parameters)
+    for section in SEARCHED:
+        science |= flatten(getattr(params, section), f"{section}.")
+    return science
+
+
 def machine_of(params: Params) -> Machine:
     """The devices that the parameters ask for."""
     runtime = params.runtime
@@ -188,9 +196,7 @@ def _log_result(tracked: Run, trained: Trained, content: bytes, train: LabelledI
     tracked.set_tags(
         {
             MODEL_TAG: sha256_of_bytes(content),
-            "rhobeta.device": trained.device,
-            "rhobeta.world_size": str(trained.world_size),
-            "rhobeta.best_epoch": str(trained.best_epoch),
+            **outcome_tags(trained),
         }
     )
     tracked.log_metrics(

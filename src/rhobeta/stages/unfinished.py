@@ -4,7 +4,6 @@ The folder's name is a digest of all that decides the outcome: parameters, data 
 the same training, started again, finds it, wherever it is started from.
 """
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -14,13 +13,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import rhobeta
-from rhobeta.files import read_json, sha256_of_bytes, write_bytes, write_json
+from rhobeta.errors import RhobetaError
+from rhobeta.files import sha256_of_bytes, write_bytes
 from rhobeta.paths import Paths
-from rhobeta.registry import EXTENSIONS
-
-_PACKAGES = ("data", "metrics", "model", "training")
-_DIGEST_LENGTH = 64
+from rhobeta.seal import UNSEALED, require_seal, seal
+from rhobeta.tracking.provenance import training_code_digest
 
 
 class Unfinished:
@@ -32,30 +29,35 @@ class Unfinished:
     @property
     def run_id(self) -> str | None:
         """The MLflow run of the earlier try; None where there was none."""
-        place = self._folder / "run.json"
-        if not place.is_file():
-            return None
-        found = read_json(place, made_by="rhobeta train").get("run_id")
-        return found if isinstance(found, str) else None
+        found = self._kept("run", "training records into a new run")
+        return None if found is None else found.decode()
 
     def note_run(self, run_id: str) -> None:
         """Write down which run this training records into."""
-        write_json(self._folder / "run.json", {"run_id": run_id})
+        self._keep("run", run_id.encode())
 
     def state(self) -> bytes | None:
         """The last state; None where there is none, or a damaged one, which is said."""
-        place = self._folder / "state"
-        if not place.is_file():
-            return None
-        digest, state = _divided(place.read_bytes())
-        if sha256_of_bytes(state) == digest:
-            return state
-        print(f"note: {place} is damaged; training begins anew")
-        return None
+        return self._kept("state", "training begins anew")
 
     def keep(self, state: bytes) -> None:
         """Put `state` in the place of the last one, whole or not at all."""
-        write_bytes(self._folder / "state", sha256_of_bytes(state).encode() + state)
+        self._keep("state", state)
+
+    def _keep(self, name: str, content: bytes) -> None:
+        write_bytes(self._folder / name, seal(UNSEALED.encode() + content))
+
+    def _kept(self, name: str, instead: str) -> bytes | None:
+        place = self._folder / name
+        if not place.is_file():
+            return None
+        content = place.read_bytes()
+        try:
+            require_seal(content)
+        except RhobetaError:
+            print(f"note: {place} is damaged; {instead}")
+            return None
+        return content[len(UNSEALED) :]
 
     def remove(self) -> None:
         """Forget all of it: the training has come to its end."""
@@ -93,22 +95,8 @@ def unfinished_training(
 def training_digest(parameters: Mapping[str, Any], data_sha256: str) -> str:
     """SHA-256 of what decides a training's outcome.
 
-    The parameters by dotted path, the data's digest, the sources of all that computes in it with
-    those of extensions, and the version of torch.
+    The parameters by dotted path, the data's digest, the code with that of extensions, and the
+    version of torch.
     """
-    package = Path(rhobeta.__file__).parent
-    sources = [*(file for name in _PACKAGES for file in sorted((package / name).glob("*.py")))]
-    sources.append(package / "stages" / "train.py")
-    found = hashlib.sha256(json.dumps(dict(parameters), sort_keys=True).encode())
-    for word in (data_sha256, version("torch")):
-        found.update(word.encode())
-    for name, source in sorted(EXTENSIONS.items()):
-        found.update(name.encode() + source)
-    for file in sources:
-        found.update(file.name.encode() + file.read_bytes())
-    return found.hexdigest()
-
-
-def _divided(content: bytes) -> tuple[str, bytes]:
-    digest, state = content[:_DIGEST_LENGTH], content[_DIGEST_LENGTH:]
-    return digest.decode("ascii", errors="replace"), state
+    decisive = [dict(parameters), data_sha256, training_code_digest(), version("torch")]
+    return sha256_of_bytes(json.dumps(decisive, sort_keys=True).encode())

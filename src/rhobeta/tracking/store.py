@@ -4,7 +4,7 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +95,7 @@ def _open(uri: str, experiment: str, artifacts: Path | None) -> Store:
             if known is not None
             else client.create_experiment(experiment, location, tags=_EXPERIMENT_TAGS)
         )
-        with _environment_kept():
+        with environment_kept(_CURRENT):
             # MLflow packages models into the store and the experiment that are current.
             mlflow.set_tracking_uri(uri)
             mlflow.set_experiment(experiment_id=number)
@@ -122,9 +122,9 @@ def _hand_over_credentials(uri: str) -> str:
 
 
 @contextmanager
-def _environment_kept() -> Iterator[None]:
-    # MLflow notes what is current in the environment too, where it would pass for the user's word.
-    before = {name: os.environ.get(name) for name in _CURRENT}
+def environment_kept(names: Iterable[str]) -> Iterator[None]:
+    """Put these variables back afterwards, whatever the body has made of them."""
+    before = {name: os.environ.get(name) for name in names}
     try:
         yield
     finally:

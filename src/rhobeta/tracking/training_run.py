@@ -4,13 +4,16 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rhobeta.data.splits import Manifest, SplitName
 from rhobeta.registry import CODE_ACTIVATIONS, PENALTIES
 from rhobeta.tracking.provenance import Code, experiment_tags, user_name
 from rhobeta.tracking.run import DATA_TAG, Run, find_unfinished_run, new_run, reopened_run
 from rhobeta.tracking.store import Store
+
+if TYPE_CHECKING:
+    from rhobeta.training.fit import Trained
 
 _INPUTS: tuple[tuple[SplitName, str], ...] = (("train", "training"), ("validation", "validation"))
 
@@ -50,6 +53,15 @@ def training_tags(code: Code, manifest: Manifest) -> dict[str, str]:
         DATA_TAG: manifest.sha256,
         **code.tags,
         **experiment_tags(),
+    }
+
+
+def outcome_tags(trained: "Trained") -> dict[str, str]:
+    """Where a model was trained, and of which epoch it is."""
+    return {
+        "rhobeta.device": trained.device,
+        "rhobeta.world_size": str(trained.world_size),
+        "rhobeta.best_epoch": str(trained.best_epoch),
     }
 
 

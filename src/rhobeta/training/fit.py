@@ -89,10 +89,11 @@ def fit(
         train.images, validation.images, batch_size=optimization.batch_size, seed=seed
     )
     state = None if resumption is None else StateAsBytes(resumption)
+    keeper = None if resumption is None else KeepState(resumption.seconds)
     trainer = make_trainer(
         machine or Machine(),
         optimization.epochs,
-        [kept, history, *callbacks, *([KeepState(resumption.seconds)] if resumption else [])],
+        [kept, history, *callbacks, *([keeper] if keeper else [])],
         precision=optimization.precision,
         state=state,
         progress=progress,
@@ -110,6 +111,11 @@ def fit(
             # Lightning turns Ctrl-C into an exit; give the interrupt back to the caller.
             if trainer.interrupted and end.code == 1:
                 raise KeyboardInterrupt from None
+            raise
+        except Exception:
+            # Who waits for a process that has ended as it was asked was asked as well.
+            if keeper is not None:
+                keeper.end_if_asked()
             raise
     model = Autoencoder(architecture).to(module.dtype)
     model.load_state_dict(kept.state)

@@ -33,13 +33,15 @@ class Machine:
 
     def processes_here(self) -> int:
         """How many processes `devices` asks for on this node."""
-        if self.devices != "auto":
-            return self.devices
+        return max(1, self.gpus()) if self.devices == "auto" else self.devices
+
+    def gpus(self) -> int:
+        """How many CUDA devices there are for this accelerator; 0 where it is another."""
         if self.accelerator not in ("auto", "cuda"):
-            return 1
+            return 0
         import torch
 
-        return max(1, torch.cuda.device_count())
+        return torch.cuda.device_count()
 
     def here(self) -> "Machine":
         """This machine as whoever started the processes has laid it out; else as it is."""

@@ -1,6 +1,7 @@
 """The Lightning module: the training step, and what is measured every epoch."""
 
 import math
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -128,13 +129,14 @@ class SparseAutoencoderModule(pl.LightningModule):
         silent = None if self._silent is None else self._silent.mask
         if silent is not None and not bool(silent.any()):
             silent = None
+        kernels = self.autoencoder.kernels()
         measured, shares = [], []
         batches = torch.split(chunk.images, list(chunk.rows))
         for images, size in zip(batches, chunk.sizes, strict=True):
             share = share_of(size, self._group.rank, self._group.size)
             x = to_unit_interval(images, self._exact)
             output = self.autoencoder(self._corrupted(x, noise, share, size), k=self._k())
-            terms, loss = self._losses(output, x, silent, len(share) / size)
+            terms, loss = self._losses(output, x, kernels, silent, len(share) / size)
             self._set_learning_rate(optimizer)
             optimizer.zero_grad()
             self.manual_backward(loss)
@@ -156,15 +158,18 @@ class SparseAutoencoderModule(pl.LightningModule):
             self._complete_epoch({})
 
     def _losses(
-        self, output: Output, x: Tensor, silent: Tensor | None, weight: float
+        self,
+        output: Output,
+        x: Tensor,
+        kernels: Sequence[Tensor],
+        silent: Tensor | None,
+        weight: float,
     ) -> tuple[Terms, Tensor]:
         # `weight` is the part of the mini-batch that is this process's. Gradients are averaged
         # over the processes, so a loss times weight * processes gives the mini-batch's gradient.
         with torch.autocast(self.device.type, enabled=False):
             output = Output(*(values.to(self._exact) for values in output))
-            terms = self.objective(
-                output, x, self.autoencoder.kernels(), self._means(output, weight)
-            )
+            terms = self.objective(output, x, kernels, self._means(output, weight))
             loss = terms.loss
             if silent is not None:
                 loss = loss + self._revival(output, x, silent)
@@ -192,8 +197,7 @@ class SparseAutoencoderModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Complete the epoch's record with the statistics of the whole split."""
-        if self._group.size > 1:
-            self._split = self._group.joined(self._split.on_cpu(), SplitMeasurement.add)
+        self._split = self._group.joined(self._split.on_cpu(), SplitMeasurement.add)
         if (largest := self._split.largest_mean) is not None:
             self._note_largest(torch.as_tensor(largest))
         self._complete_epoch(self._split.metrics(self.autoencoder))

@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins import CheckpointIO
 
-from rhobeta.signals import EndedBySignal
+from rhobeta.signals import end_as_asked
 from rhobeta.training.group import Group
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -119,6 +119,11 @@ class KeepState(pl.Callback):
         if trainer.current_epoch + 1 < (trainer.max_epochs or 0):
             self._take_if_due(trainer)
 
+    def end_if_asked(self) -> None:
+        """Raise `KeyboardInterrupt` or `EndedBySignal` where a signal has come."""
+        if self._signal:
+            end_as_asked(self._signal)
+
     def state_dict(self) -> dict[str, Any]:
         """Torch's random state, for extensions that draw from it."""
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
@@ -135,20 +140,13 @@ class KeepState(pl.Callback):
         due = trainer.is_global_zero and time.monotonic() - self._taken >= self._seconds
         word = torch.tensor([int(due), self._signal], device=trainer.strategy.root_device)
         group = Group(trainer.global_rank, trainer.world_size)
-        taking, number = group.largest(word).tolist() if group.size > 1 else (due, self._signal)
+        taking, number = group.largest(word).tolist()
         if taking or number:
             trainer.save_checkpoint("state")
             self._taken = time.monotonic()
         if number:
-            _end(number)
+            end_as_asked(number)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self._signal:
-            _end(number)
+        self.end_if_asked()
         self._signal = number
-
-
-def _end(number: int) -> NoReturn:
-    if number == signal.SIGINT:
-        raise KeyboardInterrupt
-    raise EndedBySignal(number)

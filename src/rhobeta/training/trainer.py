@@ -67,7 +67,7 @@ def make_trainer(
 
 
 def _require_available(machine: Machine, precision: str) -> None:
-    cuda, asked = torch.cuda.device_count(), machine.accelerator
+    cuda, asked = machine.gpus(), machine.accelerator
     if asked == "cuda" and not cuda:
         raise RhobetaError(
             "runtime.accelerator is cuda, but torch finds no CUDA device here.\nSet it to auto or"
@@ -77,13 +77,12 @@ def _require_available(machine: Machine, precision: str) -> None:
         raise RhobetaError(
             "runtime.accelerator is mps, but this is no Apple GPU.\nSet it to auto or cpu."
         )
-    on_cuda = asked == "cuda" or (asked == "auto" and cuda > 0)
-    if on_cuda and machine.devices != "auto" and machine.devices > cuda:
+    if cuda and machine.devices != "auto" and machine.devices > cuda:
         raise RhobetaError(
             f"runtime.devices is {machine.devices}, but this machine has {cuda} CUDA"
             f" device{'s' if cuda > 1 else ''}.\nLower it, or set runtime.accelerator to cpu."
         )
-    if precision == "fp16" and not on_cuda:
+    if precision == "fp16" and not cuda:
         raise RhobetaError(
             "training.precision is fp16, which needs a CUDA device, and none is used here.\n"
             "Set it to float32 or bf16."

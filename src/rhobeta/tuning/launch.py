@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 
 from rhobeta.errors import RhobetaError
 from rhobeta.params import Params
+from rhobeta.stages.threads import cores
+from rhobeta.tracking.store import environment_kept
+from rhobeta.training.machine import Machine
 from rhobeta.tuning.progress import Progress
 from rhobeta.tuning.study import ERROR, Counts, counts_of
 from rhobeta.tuning.worker import Job, environment_of_worker, work
@@ -34,24 +37,8 @@ def workers_and_threads(params: Params, asked: int | None) -> tuple[int, int]:
         return asked, threads
     if params.tune.workers != "auto":
         return params.tune.workers, threads
-    gpus = gpus_of(params)
+    gpus = Machine(params.runtime.accelerator).gpus()
     return gpus or max(1, cores() // threads), threads
-
-
-def gpus_of(params: Params) -> int:
-    """How many GPUs trials may use; 0 where they run on the CPU."""
-    if params.runtime.accelerator not in ("auto", "cuda"):
-        return 0
-    import torch
-
-    return torch.cuda.device_count()
-
-
-def cores() -> int:
-    """Cores that this process may use, as the container and the scheduler allow."""
-    from joblib import cpu_count
-
-    return int(cpu_count())
 
 
 def run_workers(
@@ -106,11 +93,13 @@ def run_workers(
 def _start(job: Job, number: int) -> list[SpawnProcess]:
     # A forked torch hangs in its thread pools; a spawned one starts clean.
     context = multiprocessing.get_context("spawn")
-    gpus = gpus_of(job.params)
+    gpus = Machine(job.params.runtime.accelerator).gpus()
     workers = []
     for index in range(number):
         worker = context.Process(target=work, args=(job,), name=f"worker {index}")
-        with _environment(environment_of_worker(index, job.threads, gpus)), _no_interrupts():
+        environment = environment_of_worker(index, job.threads, gpus)
+        with environment_kept(environment), _no_interrupts():
+            os.environ.update(environment)
             worker.start()
         workers.append(worker)
     return workers
@@ -127,20 +116,6 @@ def _end(workers: list[SpawnProcess]) -> None:
             if worker.is_alive():
                 worker.kill()
                 worker.join()
-
-
-@contextmanager
-def _environment(changes: dict[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in changes}
-    os.environ.update(changes)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 @contextmanager

@@ -4,11 +4,9 @@ import time
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rhobeta.errors import RhobetaError
-from rhobeta.files import sha256_of_bytes
 from rhobeta.param_search import SEARCHED
 from rhobeta.params import Params, flatten
 from rhobeta.tuning.sampler import NumberedTPE, pruner_of
@@ -29,7 +27,6 @@ RUN = "mlflow_run_id"
 
 _IDENTITY = "rhobeta"
 _BEING_MADE_SECONDS = 30
-_CODE = ("data", "metrics", "model", "training")
 
 
 @dataclass(frozen=True)
@@ -91,14 +88,6 @@ def fingerprint_of(params: Params, data_sha256: str) -> dict[str, Any]:
         fingerprint["evaluate.probe_penalty"] = params.evaluate.probe_penalty
         fingerprint["evaluate.probe_iterations"] = params.evaluate.probe_iterations
     return fingerprint
-
-
-def code_digest(extensions: Path) -> str:
-    """SHA-256 over the sources that training and measuring depend on, and the user's extensions."""
-    package = Path(__file__).parents[1]
-    files = [path for folder in _CODE for path in sorted((package / folder).rglob("*.py"))]
-    files += [package / "registry.py", *sorted(extensions.glob("*.py"))]
-    return sha256_of_bytes(b"\0".join(path.name.encode() + path.read_bytes() for path in files))
 
 
 def make_or_join(

@@ -10,12 +10,13 @@ import pytorch_lightning as pl
 
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.data.splits import Manifest
-from rhobeta.params import Params, flatten
-from rhobeta.stages.train import architecture_of, objective_of, optimization_of
+from rhobeta.params import Params
+from rhobeta.stages.train import architecture_of, objective_of, optimization_of, science_of
 from rhobeta.tracking.callback import TrackEpochs
 from rhobeta.tracking.provenance import Code
 from rhobeta.tracking.run import Run, StoppedOnPurpose, new_run
 from rhobeta.tracking.store import Store
+from rhobeta.tracking.training_run import outcome_tags
 from rhobeta.training.callbacks import epoch_metrics
 from rhobeta.training.fit import Trained, fit
 from rhobeta.training.machine import Machine
@@ -72,7 +73,7 @@ def run_trial(trial: optuna.Trial, around: Surroundings) -> list[float]:
         with new_run(around.store, name=trial_name(values, trial.number), tags=tags) as run:
             trial.set_user_attr(RUN, run.run_id)
             params = with_values(around.params, values)
-            run.log_params(_science(params, around.manifest))
+            run.log_params(science_of(params, around.manifest))
             measures = _measured(trial, params, around, run)
     except StoppedOnPurpose as stop:
         raise optuna.TrialPruned(str(stop)) from None
@@ -156,21 +157,8 @@ def _measured(
         measures["probe_accuracy"] = around.probe.accuracy(trained.model)
     require_measures(measures, params.tune.metrics)
     run.log_metrics({f"best/{name}": value for name, value in measures.items()})
-    run.set_tags(
-        {
-            "rhobeta.device": trained.device,
-            "rhobeta.world_size": str(trained.world_size),
-            "rhobeta.best_epoch": str(trained.best_epoch),
-        }
-    )
+    run.set_tags(outcome_tags(trained))
     return measures
-
-
-def _science(params: Params, manifest: Manifest) -> dict[str, Any]:
-    science = dict(manifest.parameters)
-    for section in ("model", "penalty", "topk", "training"):
-        science |= flatten(getattr(params, section), f"{section}.")
-    return science
 
 
 def _end_lost_runs(trial: optuna.Trial, around: Surroundings) -> None:

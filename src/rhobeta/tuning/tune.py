@@ -9,7 +9,7 @@ from rhobeta.errors import RhobetaError
 from rhobeta.param_search import SEED
 from rhobeta.params import Params, flatten
 from rhobeta.paths import Paths
-from rhobeta.tracking.provenance import read_code
+from rhobeta.tracking.provenance import read_code, training_code_digest
 from rhobeta.tracking.store import open_store, without_password
 from rhobeta.tuning.choice import rule_in_words
 from rhobeta.tuning.launch import run_workers, workers_and_threads
@@ -21,7 +21,6 @@ from rhobeta.tuning.space import stored_choice
 from rhobeta.tuning.storage import open_storage, storage_url
 from rhobeta.tuning.study import (
     Identity,
-    code_digest,
     counts_of,
     fingerprint_of,
     identity_of,
@@ -51,7 +50,7 @@ def tune(
     url = storage_url(paths, params.tune.storage)
     storage = open_storage(url, heartbeat=params.tune.heartbeat)
     store = open_store(paths, params.runtime.experiment)
-    digest = code_digest(paths.workspace / "extensions")
+    digest = training_code_digest()
     study, identity = make_or_join(
         storage, params.tune.study, params, fingerprint_of(params, manifest.sha256), digest
     )
