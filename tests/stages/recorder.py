@@ -13,7 +13,8 @@ from pathlib import Path
 
 # What starts a stage, ends it and keeps others out meanwhile; no result depends on it.
 _LAUNCHER = {"rhobeta"} | {
-    f"rhobeta.{name}" for name in ("__main__", "cli", "exclusive", "signals")
+    f"rhobeta.{name}"
+    for name in ("__main__", "cli", "cli.commands", "cli.parser", "exclusive", "signals")
 }
 
 

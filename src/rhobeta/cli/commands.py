@@ -1,0 +1,118 @@
+"""What each subcommand does, by its name."""
+
+import argparse
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rhobeta.cli.parser import STAGES
+from rhobeta.errors import RhobetaError
+
+if TYPE_CHECKING:
+    from rhobeta.params import Params
+    from rhobeta.paths import Paths
+
+    Command = Callable[[argparse.Namespace, Params, Paths], int | None]
+
+
+def run_command(options: argparse.Namespace) -> int:
+    """Check the parameters, then do what was asked; returns the exit status."""
+    if options.command == "params" and options.schema:
+        _print_schema()
+        return 0
+    from rhobeta.params import load_params
+    from rhobeta.paths import find_paths
+
+    paths = find_paths()
+    params = load_params(paths.params)
+    command = _stage if options.command in STAGES else _COMMANDS[options.command]
+    return command(options, params, paths) or 0
+
+
+def _stage(options: argparse.Namespace, params: "Params", paths: "Paths") -> None:
+    from rhobeta.exclusive import exclusive_workspace
+    from rhobeta.signals import end_with_starter
+
+    end_with_starter()
+    with exclusive_workspace(paths.workspace, options.command):
+        importlib.import_module(f"rhobeta.stages.{options.command}").run(params, paths)
+
+
+def _run(options: argparse.Namespace, params: "Params", paths: "Paths") -> int:
+    from rhobeta.presets import run_preset
+
+    return run_preset(paths.params, paths.presets, options.preset, options.dvc_arguments)
+
+
+def _params(options: argparse.Namespace, params: "Params", paths: "Paths") -> None:
+    from rhobeta.params import flatten
+
+    for name, value in flatten(params).items():
+        print(f"{name}: {value}")
+
+
+def _presets(options: argparse.Namespace, params: "Params", paths: "Paths") -> None:
+    from rhobeta.presets import preset_names, preset_title
+
+    for name in preset_names(paths.presets):
+        print(f"{name:20}  {preset_title(paths.presets, name)}")
+
+
+def _summary(options: argparse.Namespace, params: "Params", paths: "Paths") -> None:
+    from rhobeta.summary import print_summary
+
+    print_summary(params, paths)
+
+
+def _tune(options: argparse.Namespace, params: "Params", paths: "Paths") -> None:
+    from rhobeta.tuning import tune
+
+    if options.action is not None and (options.trials or options.workers):
+        raise RhobetaError(
+            f"--trials and --workers are for the search; `rhobeta tune {options.action}` runs none."
+        )
+    if options.action is None:
+        tune.tune(params, paths, trials=options.trials, workers=options.workers)
+        return
+    study, results = tune.open_results(params, paths)
+    tune.print_results(results, params)
+    if options.action == "apply":
+        from rhobeta.tuning.apply import apply_choice
+
+        apply_choice(results, params, paths.params)
+        return
+    from rhobeta.tuning.show import write_results
+
+    for path in write_results(results, study, params, paths.tuning):
+        print(path)
+
+
+def _ui(options: argparse.Namespace, params: "Params", paths: "Paths") -> None:
+    from rhobeta.tracking.ui import serve_ui
+
+    serve_ui(paths, params.runtime.experiment, options.port)
+
+
+def _print_schema() -> None:
+    import json
+
+    from rhobeta.params import Params
+    from rhobeta.registry import load_extensions
+
+    # Of the project that this is run in, if it is run in one.
+    for folder in (Path.cwd(), *Path.cwd().parents):
+        if (folder / "dvc.yaml").is_file():
+            load_extensions(folder / "extensions")
+            break
+    print(json.dumps(Params.model_json_schema(), indent=2))
+
+
+_COMMANDS: dict[str, "Command"] = {
+    "params": _params,
+    "presets": _presets,
+    "run": _run,
+    "summary": _summary,
+    "tune": _tune,
+    "ui": _ui,
+}
