@@ -21,17 +21,12 @@ from typing import Any
 import optuna
 from ruamel.yaml import YAML
 
-from rhobeta.data.splits import read_manifest
 from rhobeta.params import load_params
 from rhobeta.paths import Paths, find_paths
-from rhobeta.tracking.provenance import read_code, training_code_digest
-from rhobeta.tracking.store import open_store
-from rhobeta.tuning.runs import parent_run
 from rhobeta.tuning.space import with_values
-from rhobeta.tuning.storage import open_storage, storage_url
-from rhobeta.tuning.study import fingerprint_of, make_or_join
 from rhobeta.tuning.trial import train_once
-from rhobeta.tuning.worker import Job, run_and_tell, surroundings_of
+from rhobeta.tuning.tune import begin
+from rhobeta.tuning.worker import run_and_tell, surroundings_of
 
 # Turns of bare training and trial, at the epochs that params.yaml has.
 TURNS = 4
@@ -78,32 +73,9 @@ def trial_and_training(paths: Paths) -> tuple[float, float]:
     bare, whole = [], []
     with project(paths, {"tune.startup_trials": 1, "tune.constraints": []}) as place:
         params = load_params(place.params)
-        manifest = read_manifest(place.splits)
-        code = read_code(place.workspace)
-        url = storage_url(place, None)
-        storage = open_storage(url, heartbeat=params.tune.heartbeat)
-        study, identity = make_or_join(
-            storage,
-            params.tune.study,
-            params,
-            fingerprint_of(params, manifest.sha256),
-            training_code_digest(),
-        )
-        store = open_store(place, params.runtime.experiment)
-        run = parent_run(store, params, identity.id, code, manifest)
-        job = Job(
-            params=params,
-            paths=place,
-            url=url,
-            study=params.tune.study,
-            study_id=identity.id,
-            parent_run=run.run_id,
-            code=code,
-            asked=TURNS,
-            repeats=False,
-            threads=1,
-        )
-        around = surroundings_of(job, threading.Event())
+        begun = begin(params, place, asked=TURNS, threads=1)
+        around = surroundings_of(begun.job, threading.Event())
+        manifest = around.manifest
         short = with_values(params, {"training.epochs": 1})
         train_once(short, manifest, around.train, around.validation, [])
         for turn in range(TURNS):
@@ -111,9 +83,9 @@ def trial_and_training(paths: Paths) -> tuple[float, float]:
             started = time.perf_counter()
             train_once(with_values(params, values), manifest, around.train, around.validation, [])
             between = time.perf_counter()
-            study.enqueue_trial(values)
-            trial = study.ask()
-            run_and_tell(study, storage, trial, around)
+            begun.study.enqueue_trial(values)
+            trial = begun.study.ask()
+            run_and_tell(begun.study, begun.storage, trial, around)
             bare.append(between - started)
             whole.append(time.perf_counter() - between)
     return statistics.median(bare), statistics.median(whole)

@@ -4,14 +4,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from rhobeta.data.splits import read_manifest
 from rhobeta.params import Params
 from rhobeta.paths import Paths
-from rhobeta.tracking.provenance import read_code, training_code_digest
-from rhobeta.tracking.store import open_store
-from rhobeta.tuning.runs import parent_run
-from rhobeta.tuning.storage import open_storage, storage_url
-from rhobeta.tuning.study import fingerprint_of, make_or_join
+from rhobeta.tuning.tune import begin
 from rhobeta.tuning.worker import Job
 
 # The fixture's few images leave no unit dead, and a trial takes a fraction of a second.
@@ -32,32 +27,8 @@ RunWorker = Callable[..., tuple[Any, Params, Job]]
 
 def begun(paths: Paths, params: Params) -> tuple[Any, Job]:
     """The study of the parameters, made or joined, and the job of its workers."""
-    manifest = read_manifest(paths.splits)
-    code = read_code(paths.workspace)
-    url = storage_url(paths, params.tune.storage)
-    storage = open_storage(url, heartbeat=params.tune.heartbeat)
-    study, identity = make_or_join(
-        storage,
-        params.tune.study,
-        params,
-        fingerprint_of(params, manifest.sha256),
-        training_code_digest(),
-    )
-    store = open_store(paths, params.runtime.experiment)
-    run = parent_run(store, params, identity.id, code, manifest)
-    job = Job(
-        params=params,
-        paths=paths,
-        url=url,
-        study=params.tune.study,
-        study_id=identity.id,
-        parent_run=run.run_id,
-        code=code,
-        asked=params.tune.trials,
-        repeats=False,
-        threads=1,
-    )
-    return study, job
+    found = begin(params, paths, asked=params.tune.trials, threads=1)
+    return found.study, found.job
 
 
 def asking(job: Job, trials: int) -> Job:

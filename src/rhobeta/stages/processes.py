@@ -22,8 +22,10 @@ _LOOK_SECONDS = 0.1
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-def run_in_processes(command: Sequence[str], per_node: int, nodes: int) -> None:
-    """Run `rhobeta COMMAND` in `per_node` processes on this node, and wait for all.
+def run_in_processes(
+    command: Sequence[str], per_node: int, nodes: int, *, module: str = "rhobeta"
+) -> None:
+    """Run `python -m MODULE COMMAND` in `per_node` processes on this node, and wait for all.
 
     On several nodes the environment tells each its NODE_RANK, and all the MASTER_ADDR and
     MASTER_PORT of the first. A first signal is passed on, a second one kills. When one process ends
@@ -37,7 +39,7 @@ def run_in_processes(command: Sequence[str], per_node: int, nodes: int) -> None:
     # In sessions of their own, so that a Ctrl-C reaches each once: from here.
     processes = [
         subprocess.Popen(
-            [sys.executable, "-m", "rhobeta", *command],
+            [sys.executable, "-m", module, *command],
             env=os.environ | place | {PARENT: str(os.getpid())},
             start_new_session=True,
         )
@@ -98,7 +100,9 @@ def _signals_passed_on(processes: Sequence[subprocess.Popen[bytes]]) -> Iterator
             process.send_signal(signal.SIGKILL if asked else number)
         asked.append(number)
 
-    before = {number: signal.signal(number, pass_on) for number in _SIGNALS}
+    # One that is ignored here is for somebody else to act on.
+    heard = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, pass_on) for number in heard}
     try:
         yield asked
     finally:

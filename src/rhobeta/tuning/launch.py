@@ -15,6 +15,7 @@ from rhobeta.stages.threads import cores
 from rhobeta.tracking.store import environment_kept
 from rhobeta.training.machine import Machine
 from rhobeta.tuning.progress import Progress
+from rhobeta.tuning.ranks import devices_of
 from rhobeta.tuning.study import ERROR, Counts, counts_of
 from rhobeta.tuning.worker import Job, environment_of_worker, work
 
@@ -30,15 +31,15 @@ def workers_and_threads(params: Params, asked: int | None) -> tuple[int, int]:
 
     `asked` is the command's own word, before `tune.workers`. By default one a GPU, else as many as
     the cores hold of `runtime.threads`; `threads: auto` is one each, so that the numbers do not
-    depend on how many workers there are.
+    depend on how many workers there are. Trials of several devices take as many times more.
     """
     threads = 1 if params.runtime.threads == "auto" else params.runtime.threads
     if asked is not None:
         return asked, threads
     if params.tune.workers != "auto":
         return params.tune.workers, threads
-    gpus = Machine(params.runtime.accelerator).gpus()
-    return gpus or max(1, cores() // threads), threads
+    room = Machine(params.runtime.accelerator).gpus() or cores() // threads
+    return max(1, room // devices_of(params)), threads
 
 
 def run_workers(
@@ -97,7 +98,7 @@ def _start(job: Job, number: int) -> list[SpawnProcess]:
     workers = []
     for index in range(number):
         worker = context.Process(target=work, args=(job,), name=f"worker {index}")
-        environment = environment_of_worker(index, job.threads, gpus)
+        environment = environment_of_worker(index, job.threads, gpus, devices_of(job.params))
         with environment_kept(environment), _no_interrupts():
             os.environ.update(environment)
             worker.start()

@@ -5,6 +5,7 @@ from typing import Any
 
 from rhobeta.data.splits import Manifest
 from rhobeta.params import Params, flatten
+from rhobeta.stages.train import science_of
 from rhobeta.tracking.provenance import Code, user_name
 from rhobeta.tracking.run import DATA_TAG, Run
 from rhobeta.tracking.store import Store, without_password
@@ -45,9 +46,7 @@ def parent_run(store: Store, params: Params, study_id: str, code: Code, manifest
         store.client.delete_run(mine)
         return Run(store, first)
     run = Run(store, mine)
-    science = manifest.parameters
-    for section in ("model", "penalty", "topk", "training"):
-        science = science | flatten(getattr(params, section), f"{section}.")
+    science = science_of(params, manifest)
     held = {path: value for path, value in science.items() if path not in params.tune.space}
     search = flatten(params.tune, "tune.")
     if params.tune.storage is not None:

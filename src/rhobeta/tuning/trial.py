@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import optuna
 import pytorch_lightning as pl
+import torch
 
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.data.splits import Manifest
@@ -19,14 +20,18 @@ from rhobeta.tracking.store import Store
 from rhobeta.tracking.training_run import outcome_tags
 from rhobeta.training.callbacks import epoch_metrics
 from rhobeta.training.fit import Trained, fit
+from rhobeta.training.group import Group
 from rhobeta.training.machine import Machine
 from rhobeta.tuning.measures import Probe, measures_of_epoch, require_measures
+from rhobeta.tuning.ranks import devices_of, told, train_in_processes
 from rhobeta.tuning.runs import PRUNED_TAG, end_lost_run, trial_name, trial_note, trial_tags
 from rhobeta.tuning.space import suggested, with_values
 from rhobeta.tuning.study import MEASURES, RUN
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
+
+    from rhobeta.tuning.worker import Job
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class Surroundings:
     study: str
     """The name of the study, or of the one that repeats its front."""
     study_id: str
+    job: "Job"
     ending: threading.Event
     """Set when the worker is asked to end."""
 
@@ -89,12 +95,10 @@ def train_once(
     train: LabelledImages,
     validation: LabelledImages,
     callbacks: Sequence[pl.Callback],
+    *,
+    devices: int = 1,
 ) -> Trained:
-    """A training of these parameters in this process, on one device, in silence.
-
-    A trial that is itself to use several devices would be started from here as a training process
-    of its own, told `params`: its ranks must not draw for themselves.
-    """
+    """A training of these parameters in silence: in this process, or as one of `devices`."""
     return fit(
         architecture_of(params, manifest.image_shape),
         objective_of(params),
@@ -102,7 +106,7 @@ def train_once(
         train,
         validation,
         seed=params.training.seed,
-        machine=Machine(params.runtime.accelerator),
+        machine=Machine(params.runtime.accelerator, devices),
         callbacks=callbacks,
         # Several workers share one terminal, and the parent says how far they are.
         progress=False,
@@ -129,17 +133,25 @@ class EndOnRequest(pl.Callback):
 
 
 class ReportToPruner(pl.Callback):
-    """Reports the objective of every epoch, and ends the training where the pruner says so."""
+    """Reports the objective of every epoch, and ends the training where the pruner says so.
 
-    def __init__(self, trial: optuna.Trial, objective: str, units: int) -> None:
+    Of several processes the one that has the trial asks; the others, which have None, end with it.
+    """
+
+    def __init__(self, trial: optuna.Trial | None, objective: str, units: int) -> None:
         self._trial, self._objective, self._units = trial, objective, units
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Report this epoch. Raises `StoppedOnPurpose` with the epoch where the trial is pruned."""
         epoch = trainer.current_epoch + 1
-        measures = measures_of_epoch(epoch_metrics(pl_module), self._units)
-        self._trial.report(measures[self._objective], epoch)
-        if epoch < (trainer.max_epochs or 0) and self._trial.should_prune():
+        pruned = False
+        if self._trial is not None:
+            measures = measures_of_epoch(epoch_metrics(pl_module), self._units)
+            self._trial.report(measures[self._objective], epoch)
+            pruned = epoch < (trainer.max_epochs or 0) and self._trial.should_prune()
+        group = Group(trainer.global_rank, trainer.world_size)
+        word = torch.tensor([pruned], device=trainer.strategy.root_device)
+        if bool(group.any(word)):
             raise StoppedOnPurpose({PRUNED_TAG: str(epoch)})
 
 
@@ -147,11 +159,11 @@ def _measured(
     trial: optuna.Trial, params: Params, around: Surroundings, run: Run
 ) -> dict[str, float]:
     units = params.model.hidden_sizes[-1]
-    # The tracking callback first: a pruned epoch's metrics belong to the run too.
-    callbacks: list[pl.Callback] = [TrackEpochs(run), EndOnRequest(around.ending)]
-    if params.tune.pruner != "none":
-        callbacks.append(ReportToPruner(trial, next(iter(params.tune.objectives)), units))
-    trained = train_once(params, around.manifest, around.train, around.validation, callbacks)
+    trained = (
+        _trained_here(trial, params, around, run)
+        if devices_of(params) == 1
+        else _trained_by_several(trial, params, around, run)
+    )
     measures = measures_of_epoch(trained.best_metrics, units)
     if around.probe is not None:
         measures["probe_accuracy"] = around.probe.accuracy(trained.model)
@@ -159,6 +171,30 @@ def _measured(
     run.log_metrics({f"best/{name}": value for name, value in measures.items()})
     run.set_tags(outcome_tags(trained))
     return measures
+
+
+def _trained_here(trial: optuna.Trial, params: Params, around: Surroundings, run: Run) -> Trained:
+    # The tracking callback first: a pruned epoch's metrics belong to the run too.
+    callbacks: list[pl.Callback] = [TrackEpochs(run), EndOnRequest(around.ending)]
+    if params.tune.pruner != "none":
+        units = params.model.hidden_sizes[-1]
+        callbacks.append(ReportToPruner(trial, next(iter(params.tune.objectives)), units))
+    return train_once(params, around.manifest, around.train, around.validation, callbacks)
+
+
+def _trained_by_several(
+    trial: optuna.Trial, params: Params, around: Surroundings, run: Run
+) -> Trained:
+    job = around.job
+    words = told(
+        params,
+        job.paths,
+        run_id=run.run_id,
+        study=around.study,
+        trial_id=trial._trial_id,
+        threads=job.threads,
+    )
+    return train_in_processes(words, devices_of(params), job.url)
 
 
 def _end_lost_runs(trial: optuna.Trial, around: Surroundings) -> None:

@@ -1,6 +1,6 @@
 """`rhobeta tune`: check, make or join the study, run it, repeat its front, say what was found."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,9 @@ from rhobeta.param_search import SEED
 from rhobeta.params import Params, flatten
 from rhobeta.paths import Paths
 from rhobeta.tracking.provenance import read_code, training_code_digest
-from rhobeta.tracking.store import open_store, without_password
+from rhobeta.tracking.run import Run
+from rhobeta.tracking.store import Store, open_store, without_password
+from rhobeta.training.machine import place_among_processes
 from rhobeta.tuning.choice import rule_in_words
 from rhobeta.tuning.launch import run_workers, workers_and_threads
 from rhobeta.tuning.progress import best_so_far
@@ -45,36 +47,18 @@ def tune(
     any trial where something does not fit; `KeyboardInterrupt` on Ctrl-C, with the study kept.
     """
     asked = params.tune.trials if trials is None else trials
-    code = read_code(paths.workspace)
-    manifest = _fitting_manifest(params, paths)
-    url = storage_url(paths, params.tune.storage)
-    storage = open_storage(url, heartbeat=params.tune.heartbeat)
-    store = open_store(paths, params.runtime.experiment)
-    digest = training_code_digest()
-    study, identity = make_or_join(
-        storage, params.tune.study, params, fingerprint_of(params, manifest.sha256), digest
-    )
-    if identity.code != digest:
-        print("note: the code that trains has changed since this study was begun")
-    run = parent_run(store, params, identity.id, code, manifest)
+    _require_one_machine(params)
     number, threads = workers_and_threads(params, workers)
-    job = Job(
-        params=params,
-        paths=paths,
-        url=url,
-        study=params.tune.study,
-        study_id=identity.id,
-        parent_run=run.run_id,
-        code=code,
-        asked=asked,
-        repeats=False,
-        threads=threads,
-    )
+    begun = begin(params, paths, asked=asked, threads=threads)
+    job, study, store = begun.job, begun.study, begun.store
+    if begun.identity.code != training_code_digest():
+        print("note: the code that trains has changed since this study was begun")
+    run = Run(store, job.parent_run)
     _say_what_is_begun(job, study, number)
     status = "FAILED"
     try:
         _search(job, study, number)
-        seeds = _repeat_front(job, storage, study, identity, number)
+        seeds = _repeat_front(begun, number)
         results = results_of(study, seeds, params)
         with_pictures = write_results(results, study, params, paths.tuning)
         describe_results(run, results, params, with_pictures)
@@ -95,6 +79,46 @@ def tune(
     print_results(results, params)
     print(f"pictures and table  {paths.tuning}")
     print(f"MLflow              {run_link(store, run.run_id)} in {without_password(store.uri)}")
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A study that workers can be given, and where it lies."""
+
+    study: "Study"
+    identity: Identity
+    job: Job
+    """What its workers are told."""
+    storage: "RDBStorage"
+    store: Store
+
+
+def begin(params: Params, paths: Paths, *, asked: int, threads: int) -> Begun:
+    """Make or join the study and its MLflow run.
+
+    `asked` is the number of finished trials that it is to have, `threads` those of each worker.
+    Raises `RhobetaError` where data, database, store or an earlier study do not fit.
+    """
+    code = read_code(paths.workspace)
+    manifest = _fitting_manifest(params, paths)
+    url = storage_url(paths, params.tune.storage)
+    storage = open_storage(url, heartbeat=params.tune.heartbeat)
+    store = open_store(paths, params.runtime.experiment)
+    name, fingerprint = params.tune.study, fingerprint_of(params, manifest.sha256)
+    study, identity = make_or_join(storage, name, params, fingerprint, training_code_digest())
+    job = Job(
+        params=params,
+        paths=paths,
+        url=url,
+        study=name,
+        study_id=identity.id,
+        parent_run=parent_run(store, params, identity.id, code, manifest).run_id,
+        code=code,
+        asked=asked,
+        repeats=False,
+        threads=threads,
+    )
+    return Begun(study, identity, job, storage, store)
 
 
 def open_results(params: Params, paths: Paths) -> tuple["Study", Results]:
@@ -151,16 +175,15 @@ def _search(job: Job, study: "Study", number: int) -> None:
     )
 
 
-def _repeat_front(
-    job: Job, storage: "RDBStorage", study: "Study", identity: Identity, number: int
-) -> "Study | None":
+def _repeat_front(begun: Begun, number: int) -> "Study | None":
     """Train each trial on the front with further seeds, as far as that has not been done."""
+    study, job, identity = begun.study, begun.job, begun.identity
     params = job.params
     if params.tune.seeds == 0:
         return None
     unpruned = params.model_copy(update={"tune": params.tune.model_copy(update={"pruner": "none"})})
     name = seeds_study(params.tune.study)
-    seeds, _ = make_or_join(storage, name, unpruned, identity.fingerprint, identity.code)
+    seeds, _ = make_or_join(begun.storage, name, unpruned, identity.fingerprint, identity.code)
     first = params.training.seed + 1
     for candidate in results_of(study, None, params).front:
         stored = study.get_trials(deepcopy=False)[candidate.number].params
@@ -180,6 +203,22 @@ def _repeat_front(
             best=lambda: "",
         )
     return seeds
+
+
+def _require_one_machine(params: Params) -> None:
+    place = place_among_processes()
+    if place is not None and place.world_size > 1:
+        raise RhobetaError(
+            f"{place.starter} has started this as one of {place.world_size} processes, but the"
+            " search starts its own.\nStart one `rhobeta tune` on each machine, with the database"
+            " of tune.storage in common (docs/scaling.md)."
+        )
+    if params.runtime.nodes > 1:
+        raise RhobetaError(
+            f"runtime.nodes is {params.runtime.nodes}, but a trial runs on one machine; expected"
+            " 1.\nSeveral machines share a study: start `rhobeta tune` on each, with the database"
+            " of tune.storage in common (docs/scaling.md)."
+        )
 
 
 def _fitting_manifest(params: Params, paths: Paths) -> Manifest:

@@ -193,6 +193,7 @@ def surroundings_of(job: Job, ending: threading.Event) -> "Surroundings":
         parent=job.parent_run,
         study=job.study,
         study_id=job.study_id,
+        job=job,
         ending=ending,
     )
 
@@ -250,8 +251,8 @@ def _tell_error(trial: "optuna.Trial", error: Exception, key: str) -> None:
         return
 
 
-def environment_of_worker(index: int, threads: int, gpus: int) -> dict[str, str]:
-    """What a worker's process is started with: its threads, and its one GPU where there are any.
+def environment_of_worker(index: int, threads: int, gpus: int, devices: int = 1) -> dict[str, str]:
+    """What a worker's process is started with: its threads, and the GPUs that its trials use.
 
     These are read when torch and numpy are imported, so they must be there before.
     """
@@ -260,5 +261,6 @@ def environment_of_worker(index: int, threads: int, gpus: int) -> dict[str, str]
     if gpus > 1:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         names = visible.split(",") if visible else [str(number) for number in range(gpus)]
-        environment["CUDA_VISIBLE_DEVICES"] = names[index % len(names)]
+        mine = range(index * devices, (index + 1) * devices)
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(names[i % len(names)] for i in mine)
     return environment

@@ -1,0 +1,110 @@
+"""Trials that use several devices: each a training of several processes, told its parameters."""
+
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from optuna.trial import TrialState
+
+from helpers import QUICK, write_params
+from rhobeta.cli import main
+from rhobeta.errors import RhobetaError
+from rhobeta.paths import Paths
+from rhobeta.tuning.ranks import told, train_in_processes
+from rhobeta.tuning.space import with_values
+from rhobeta.tuning.study import MEASURES
+from searching import SEARCH, RunWorker
+
+SINGLE = {"tune__mode": "single", "tune__objectives": {"fvu": "minimize"}}
+
+
+def runs(paths: Paths) -> list[Any]:
+    client = MlflowClient(f"sqlite:///{paths.store}/mlflow.db")
+    found = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    return [run for run in found if "rhobeta.trial" in run.data.tags]
+
+
+@pytest.mark.slow
+def test_a_trial_in_two_processes_is_the_trial_in_one(
+    project: Paths, run_worker: RunWorker
+) -> None:
+    alone, _, _ = run_worker(tune__trials=2)
+    together, _, _ = run_worker(tune__trials=2, tune__study="together", runtime__devices=2)
+    for one, two in zip(alone.trials, together.trials, strict=True):
+        assert two.state == TrialState.COMPLETE
+        assert two.params == one.params
+        assert two.values == pytest.approx(one.values, rel=1e-5)
+        assert two.user_attrs[MEASURES] == pytest.approx(one.user_attrs[MEASURES], rel=1e-4)
+    client = MlflowClient(f"sqlite:///{project.store}/mlflow.db")
+    sizes = {}
+    for run in runs(project):
+        assert run.info.status == "FINISHED"
+        curve = client.get_metric_history(run.info.run_id, "validation/mse")
+        assert [point.step for point in curve] == [1, 2]
+        sizes.setdefault(run.data.tags["rhobeta.study"], []).append(
+            run.data.tags["rhobeta.world_size"]
+        )
+    assert sizes == {"rho-beta": ["1", "1"], "together": ["2", "2"]}
+
+
+@pytest.mark.slow
+def test_two_processes_are_pruned_as_one(project: Paths, run_worker: RunWorker) -> None:
+    study, _, _ = run_worker(
+        **SINGLE,
+        tune__trials=4,
+        tune__pruner="median",
+        tune__startup_trials=2,
+        tune__seed=1,
+        training__epochs=3,
+        runtime__devices=2,
+    )
+    states = [trial.state for trial in study.trials]
+    assert TrialState.PRUNED in states
+    assert set(states) <= {TrialState.COMPLETE, TrialState.PRUNED}
+    killed = [run for run in runs(project) if run.info.status == "KILLED"]
+    assert len(killed) == states.count(TrialState.PRUNED)
+    for run in killed:
+        trial = study.trials[int(run.data.tags["rhobeta.trial"])]
+        assert int(run.data.tags["rhobeta.pruned_epoch"]) == max(trial.intermediate_values)
+
+
+@pytest.mark.slow
+def test_a_training_that_fails_gives_its_error_to_the_worker(
+    project: Paths, run_worker: RunWorker
+) -> None:
+    _, params, job = run_worker(tune__trials=1, training__epochs=1)
+    (run,) = runs(project)
+    changes = {
+        "model.hidden_sizes": [64] * 12,
+        "model.code_activation": "relu",
+        "model.output_activation": "identity",
+        "penalty.kind": "none",
+        "training.epochs": 60,
+        "training.learning_rate": 1.0,
+        "training.schedule": "constant",
+        "runtime.devices": 2,
+    }
+    words = told(
+        with_values(params, changes),
+        project,
+        run_id=run.info.run_id,
+        study=job.study,
+        trial_id=1,
+        threads=1,
+    )
+    with pytest.raises(RhobetaError, match="diverged"):
+        train_in_processes(words, 2, job.url)
+
+
+def test_a_search_over_nodes_or_by_a_starter_of_processes_is_refused(
+    project: Paths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_params(project.workspace, QUICK | SEARCH | {"runtime.nodes": 2})
+    assert main(["tune"]) == 1
+    assert "a trial runs on one machine" in capsys.readouterr().err
+    write_params(project.workspace, QUICK | SEARCH)
+    slurm = {"PROCID": "1", "LOCALID": "1", "NTASKS": "4", "NNODES": "2"}
+    for name, value in slurm.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    assert main(["tune"]) == 1
+    assert "slurm has started this as one of 4 processes" in capsys.readouterr().err
