@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import optuna
 import pytest
 from mlflow import MlflowClient
 from optuna.trial import TrialState
@@ -9,13 +10,16 @@ from optuna.trial import TrialState
 from helpers import QUICK, write_params
 from rhobeta.cli import main
 from rhobeta.errors import RhobetaError
+from rhobeta.params import load_params
 from rhobeta.paths import Paths
 from rhobeta.tuning.ranks import told, train_in_processes
-from rhobeta.tuning.space import with_values
+from rhobeta.tuning.space import distributions_of, with_values
 from rhobeta.tuning.study import MEASURES
-from searching import SEARCH, RunWorker
+from rhobeta.tuning.worker import run_until_enough
+from searching import SEARCH, RunWorker, begun
 
-SINGLE = {"tune__mode": "single", "tune__objectives": {"fvu": "minimize"}}
+# Trials that a pruner compares with; it prunes none before it knows some.
+BETTER = 10
 
 
 def runs(paths: Paths) -> list[Any]:
@@ -48,24 +52,35 @@ def test_a_trial_in_two_processes_is_the_trial_in_one(
 
 
 @pytest.mark.slow
-def test_two_processes_are_pruned_as_one(project: Paths, run_worker: RunWorker) -> None:
-    study, _, _ = run_worker(
-        **SINGLE,
-        tune__trials=4,
-        tune__pruner="median",
-        tune__startup_trials=2,
-        tune__seed=1,
-        training__epochs=3,
-        runtime__devices=2,
-    )
-    states = [trial.state for trial in study.trials]
-    assert TrialState.PRUNED in states
-    assert set(states) <= {TrialState.COMPLETE, TrialState.PRUNED}
-    killed = [run for run in runs(project) if run.info.status == "KILLED"]
-    assert len(killed) == states.count(TrialState.PRUNED)
-    for run in killed:
-        trial = study.trials[int(run.data.tags["rhobeta.trial"])]
-        assert int(run.data.tags["rhobeta.pruned_epoch"]) == max(trial.intermediate_values)
+def test_two_processes_are_pruned_as_one(project: Paths) -> None:
+    changes = {
+        "tune.mode": "single",
+        "tune.objectives": {"fvu": "minimize"},
+        "tune.pruner": "median",
+        "training.epochs": 4,
+        "runtime.devices": 2,
+        "tune.trials": BETTER + 1,
+    }
+    write_params(project.workspace, QUICK | SEARCH | changes)
+    study, job = begun(project, load_params(project.params))
+    distributions = distributions_of(job.params)
+    for _ in range(BETTER):
+        study.add_trial(
+            optuna.trial.create_trial(
+                params={"penalty.rho": 0.1, "penalty.beta": 0.001},
+                distributions=distributions,
+                value=0.0,
+                intermediate_values=dict.fromkeys(range(1, 5), 0.0),
+            )
+        )
+    run_until_enough(job)
+    pruned = study.get_trials()[-1]
+    assert pruned.state == TrialState.PRUNED
+    (run,) = runs(project)
+    assert run.info.status == "KILLED"
+    (epoch,) = set(pruned.intermediate_values)
+    assert run.data.tags["rhobeta.pruned_epoch"] == str(epoch)
+    assert run.data.metrics["validation/fvu"] == pruned.intermediate_values[epoch]
 
 
 @pytest.mark.slow
