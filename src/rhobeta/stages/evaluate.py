@@ -28,14 +28,13 @@ from rhobeta.stages.measured import digests_of_measured
 from rhobeta.stages.model_file import read_model, require_same_data
 from rhobeta.stages.threads import use_threads
 from rhobeta.stages.use_settings import require_scorable, use_settings
-from rhobeta.tracking.model_run import run_of_model
+from rhobeta.tracking.model_run import open_store_of_model, run_of_model
 from rhobeta.tracking.results import log_evaluation
-from rhobeta.tracking.store import open_store
 
 
 def run(params: Params, paths: Paths) -> None:
     """Write the metrics, the tables that DVC draws, and what visualize needs; log the metrics."""
-    store = open_store(paths, params.runtime.experiment)
+    store = open_store_of_model(paths, params.runtime.experiment)
     saved = read_model(paths.model)
     manifest = read_manifest(paths.splits)
     require_same_data(saved, manifest, paths.model)

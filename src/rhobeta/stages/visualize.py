@@ -15,9 +15,8 @@ from rhobeta.plots.style import save, style
 from rhobeta.plots.uses import draw_uses
 from rhobeta.stages.measured import read_record
 from rhobeta.stages.model_file import read_model
-from rhobeta.tracking.model_run import run_of_model
+from rhobeta.tracking.model_run import open_store_of_model, run_of_model
 from rhobeta.tracking.results import log_visualization
-from rhobeta.tracking.store import open_store
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 def run(params: Params, paths: Paths) -> None:
     """Draw what evaluate measured; log the figures and the report into the model's run."""
-    store = open_store(paths, params.runtime.experiment)
+    store = open_store_of_model(paths, params.runtime.experiment)
     saved = read_model(paths.model)
     metrics = read_json(paths.metrics, made_by="rhobeta evaluate")
     record = read_record(saved, paths)

@@ -7,13 +7,47 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from rhobeta.files import sha256_of_file
 from rhobeta.model.weights import ModelDescription, SavedModel
+from rhobeta.paths import Paths
+from rhobeta.tracking.outbox import outbox_of, run_waiting_for_model
 from rhobeta.tracking.package import log_model
 from rhobeta.tracking.run import DATA_TAG, MODEL_TAG, Run, find_run_of_model, new_run
-from rhobeta.tracking.store import Store
+from rhobeta.tracking.store import (
+    Store,
+    StoreAwayError,
+    open_store,
+    store_that_is_away,
+    store_uri,
+    without_password,
+)
 from rhobeta.tracking.training_run import run_name
 
 RESTORED_TAG = "rhobeta.restored"
+
+
+def open_store_of_model(paths: Paths, experiment: str) -> Store:
+    """Open the store; where it is away, go on if something of the model's run waits for it already.
+
+    That is so after a training whose end could not be delivered. Without such a run the model's
+    could not be found, and `RhobetaError` is raised as by `open_store`.
+    """
+    try:
+        return open_store(paths, experiment)
+    except StoreAwayError:
+        if not paths.model.is_file():
+            raise
+        digest = sha256_of_file(paths.model)
+        waiting = run_waiting_for_model(outbox_of(paths), store_uri(paths), digest)
+        if waiting is None:
+            raise
+    print(
+        f"note: the MLflow server {without_password(store_uri(paths))} does not answer; run"
+        f" {waiting.run_id} of this model waits for it in {waiting.folder}, and what is measured"
+        " now waits with it",
+        flush=True,
+    )
+    return store_that_is_away(paths, waiting.experiment_id)
 
 
 def run_of_model(

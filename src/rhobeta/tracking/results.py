@@ -20,6 +20,7 @@ def log_evaluation(
     run.log_metrics(_flat(metrics))
     run.set_tags({"mlflow.note.content": describe(metrics)})
     run.log_file(file)
+    run.settle()
 
 
 def log_visualization(
@@ -30,6 +31,7 @@ def log_visualization(
     run.log_files(figures, "figures")
     for page in pages:
         run.log_file(page)
+    run.settle()
 
 
 def describe(metrics: Metrics) -> str:

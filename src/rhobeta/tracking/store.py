@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
+from rhobeta.tracking.away import is_away
 from rhobeta.tracking.database import prepare_database
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 _SERVER_SECONDS = 10
 
-_CURRENT = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID")
+CURRENT = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID")
+"""Variables that MLflow sets for itself when a store or an experiment becomes the current one."""
 
 # What holds a secret, by the names of environment variables and of an address's parameters.
 _NAMES_OF_SECRETS = r"PASSW|PASSPHRASE|[_?&;]PWD|SECRET|TOKEN|CREDENTIAL|(?:ACCESS|API)_?KEY"
@@ -34,6 +36,10 @@ _EXPERIMENT_TAGS = {
 }
 
 
+class StoreAwayError(RhobetaError):
+    """The store is a server, and does not answer."""
+
+
 @dataclass(frozen=True)
 class Store:
     """An MLflow store that has answered, and the experiment that runs go into."""
@@ -41,6 +47,10 @@ class Store:
     uri: str
     client: "MlflowClient"
     experiment_id: str
+    outbox: Path | None = None
+    """Where what cannot be logged waits, should the server go away; None for a file."""
+    away: bool = False
+    """Whether it has not answered, and only what waits for it can be added to."""
 
 
 def store_uri(paths: Paths) -> str:
@@ -58,14 +68,9 @@ def open_store(paths: Paths, experiment: str) -> Store:
     Several processes may do so at once. Raises `RhobetaError` where the store cannot be reached
     or written: stages open it first, before they spend work.
     """
-    uri = store_uri(paths)
-    _quieten()
-    if uri.startswith(("http://", "https://")):
-        uri = _hand_over_credentials(uri)
-        # A server that does not answer should cost seconds, not MLflow's default of minutes.
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(_SERVER_SECONDS))
-        return _open(uri, experiment, artifacts=None)
+    uri = _prepared_uri(paths)
+    if _is_server(uri):
+        return _open(uri, experiment, artifacts=None, outbox=paths.store / "outbox")
 
     from filelock import FileLock
 
@@ -75,10 +80,36 @@ def open_store(paths: Paths, experiment: str) -> Store:
     with FileLock(paths.store / ".lock"):
         if uri == _uri_of(database := paths.store / "mlflow.db"):
             prepare_database(database, artifacts)
-        return _open(uri, experiment, artifacts)
+        outbox = None if uri.startswith("sqlite") else paths.store / "outbox"
+        return _open(uri, experiment, artifacts, outbox)
 
 
-def _open(uri: str, experiment: str, artifacts: Path | None) -> Store:
+def store_that_is_away(paths: Paths, experiment_id: str) -> Store:
+    """The store, which has not answered, with the experiment of a run that waits for it."""
+    import mlflow
+    from mlflow import MlflowClient
+
+    uri = _prepared_uri(paths)
+    mlflow.set_tracking_uri(uri)
+    return Store(uri, MlflowClient(uri), experiment_id, paths.store / "outbox", away=True)
+
+
+def _prepared_uri(paths: Paths) -> str:
+    uri = store_uri(paths)
+    _quieten()
+    if not _is_server(uri):
+        return uri
+    # A server that does not answer should cost seconds, not MLflow's default of minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(_SERVER_SECONDS))
+    return _hand_over_credentials(uri)
+
+
+def _is_server(uri: str) -> bool:
+    return uri.startswith(("http://", "https://"))
+
+
+def _open(uri: str, experiment: str, artifacts: Path | None, outbox: Path | None) -> Store:
     import mlflow
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
@@ -95,13 +126,14 @@ def _open(uri: str, experiment: str, artifacts: Path | None) -> Store:
             if known is not None
             else client.create_experiment(experiment, location, tags=_EXPERIMENT_TAGS)
         )
-        with environment_kept(_CURRENT):
+        with environment_kept(CURRENT):
             # MLflow packages models into the store and the experiment that are current.
             mlflow.set_tracking_uri(uri)
             mlflow.set_experiment(experiment_id=number)
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise RhobetaError(_unreachable(uri, error)) from None
-    return Store(uri, client, number)
+        fault = StoreAwayError if outbox is not None and is_away(error) else RhobetaError
+        raise fault(_unreachable(uri, error)) from None
+    return Store(uri, client, number, outbox)
 
 
 def _hand_over_credentials(uri: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 from rhobeta.data.splits import Manifest
 from rhobeta.params import Params, flatten
 from rhobeta.stages.train import science_of
+from rhobeta.tracking.actions import ERROR_TAG, ending
 from rhobeta.tracking.provenance import Code, user_name
 from rhobeta.tracking.run import DATA_TAG, Run
 from rhobeta.tracking.store import Store, without_password
@@ -102,14 +103,17 @@ def end_lost_run(store: Store, run_id: str, again: int) -> None:
         return
     if status == "RUNNING":
         reason = f"its worker was lost; trial {again} runs it again"
-        Run(store, run_id).set_tags({"rhobeta.error": reason})
-        store.client.set_terminated(run_id, "KILLED")
+        _kill(Run(store, run_id), reason)
 
 
 def disown_run(store: Store, run_id: str) -> None:
     """Mark the run of a trial that was taken for lost while it was only slow."""
-    Run(store, run_id).set_tags({"rhobeta.error": "taken for lost; it ran again, and counts there"})
-    store.client.set_terminated(run_id, "KILLED")
+    _kill(Run(store, run_id), "taken for lost; it ran again, and counts there")
+
+
+def _kill(run: Run, reason: str) -> None:
+    run.set_tags({ERROR_TAG: reason})
+    run.do(ending("KILLED"))
 
 
 def _parents(store: Store, study_id: str) -> list[str]:

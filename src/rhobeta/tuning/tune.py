@@ -9,6 +9,7 @@ from rhobeta.errors import RhobetaError
 from rhobeta.param_search import SEED
 from rhobeta.params import Params, flatten
 from rhobeta.paths import Paths
+from rhobeta.tracking.actions import ending
 from rhobeta.tracking.provenance import read_code, training_code_digest
 from rhobeta.tracking.run import Run
 from rhobeta.tracking.store import Store, open_store, without_password
@@ -75,7 +76,8 @@ def tune(
         )
         raise
     finally:
-        store.client.set_terminated(run.run_id, status)
+        run.do(ending(status))
+        run.settle()
     print_results(results, params)
     print(f"pictures and table  {paths.tuning}")
     print(f"MLflow              {run_link(store, run.run_id)} in {without_password(store.uri)}")
