@@ -2,18 +2,33 @@
 
 The package holds the safetensors file, the extensions that were loaded when it was made, and this
 program's source, and no pickle: loading it builds the network from the description in the file.
+Its parameter `output` says what is asked for.
 """
 
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rhobeta.registry import EXTENSIONS, load_extensions
 from rhobeta.tracking.run import Run
+
+if TYPE_CHECKING:
+    from mlflow.models import ModelSignature
+
+OUTPUTS = {
+    "all": "code and reconstruction of images",
+    "encode": "code of images",
+    "reconstruct": "reconstruction of images",
+    "decode": "reconstruction of codes",
+}
+"""What the parameter `output` may ask for; `all` where it is not given."""
+
+PACKAGED_FILE = "data/model/autoencoder.safetensors"
+"""The model's own file in the package."""
 
 _MODEL_FILE = "autoencoder.safetensors"
 _EXTENSIONS = "extensions"
@@ -26,18 +41,59 @@ class PackagedModel:
     def __init__(self, model_file: Path) -> None:
         from rhobeta.model.weights import model_from_bytes
 
-        self._model = model_from_bytes(model_file.read_bytes(), name=str(model_file)).model
+        saved = model_from_bytes(model_file.read_bytes(), name=str(model_file))
+        self.architecture = saved.model.architecture
+        self.sha256 = saved.sha256
+        self._model = saved.model
 
     def predict(
         self, model_input: NDArray[np.float32], params: dict[str, Any] | None = None
     ) -> dict[str, NDArray[np.float32]]:
-        """Codes and reconstructions of images ([images, pixels] in [0, 1])."""
+        """What the parameter `output` asks for, by name.
+
+        - `all`, the default: `code` and `reconstruction` of images ([images, pixels] in [0, 1]).
+        - `encode`: `code` (shape: [images, units]) of images.
+        - `reconstruct`: `reconstruction` (shape: [images, pixels]) of images.
+        - `decode`: `reconstruction` of codes ([images, units]).
+
+        Raises `MlflowException`, which a server answers with as status 400, for another name,
+        rows of another width, and values that are not finite.
+        """
         import torch
 
-        images = torch.as_tensor(np.asarray(model_input, dtype=np.float32))
+        output = (params or {}).get("output", "all")
+        rows = torch.as_tensor(self._checked(np.asarray(model_input, dtype=np.float32), output))
         with torch.inference_mode():
-            output = self._model(images)
-        return {"code": output.code.numpy(), "reconstruction": output.reconstruction.numpy()}
+            if output == "encode":
+                return {"code": self._model.encode(rows).numpy()}
+            if output == "decode":
+                return {"reconstruction": self._model.decode(rows).numpy()}
+            found = self._model(rows)
+        answer = {"code": found.code.numpy(), "reconstruction": found.reconstruction.numpy()}
+        return answer if output == "all" else {"reconstruction": answer["reconstruction"]}
+
+    def _checked(self, rows: NDArray[np.float32], output: str) -> NDArray[np.float32]:
+        from mlflow.exceptions import MlflowException
+
+        if output not in OUTPUTS:
+            known = ", ".join(f"{name} ({words})" for name, words in OUTPUTS.items())
+            raise MlflowException.invalid_parameter_value(
+                f"found the parameter output {output!r}; allowed: {known}"
+            )
+        height, width = self.architecture.image_shape
+        what, expected = f"images of {height} x {width} pixels", self.architecture.pixels
+        if output == "decode":
+            what, expected = "codes", self.architecture.units
+        if rows.ndim != 2 or rows.shape[1] != expected:
+            raise MlflowException.invalid_parameter_value(
+                f"found an input of shape {rows.shape}; output {output} takes {what}, one a row:"
+                f" shape (any number, {expected})"
+            )
+        if not np.isfinite(rows).all():
+            raise MlflowException.invalid_parameter_value(
+                "found NaN or infinity in the input; expected finite numbers"
+            )
+        return rows
 
 
 def _load_pyfunc(path: str) -> PackagedModel:
@@ -54,7 +110,7 @@ def log_model(run: Run, content: bytes, *, example: NDArray[np.float32]) -> None
     a few images ([images, pixels] in [0, 1]); the signature is had from it.
     """
     import mlflow.pyfunc
-    from mlflow.models import Model, infer_signature
+    from mlflow.models import Model
 
     import rhobeta
 
@@ -64,7 +120,7 @@ def log_model(run: Run, content: bytes, *, example: NDArray[np.float32]) -> None
         for name, source in EXTENSIONS.items():
             (folder / _EXTENSIONS / name).write_bytes(source)
         (folder / _MODEL_FILE).write_bytes(content)
-        predictions = PackagedModel(folder / _MODEL_FILE).predict(example)
+        packaged = PackagedModel(folder / _MODEL_FILE)
         Model.log(
             artifact_path=None,
             name="model",
@@ -73,7 +129,23 @@ def log_model(run: Run, content: bytes, *, example: NDArray[np.float32]) -> None
             loader_module=__name__,
             data_path=str(folder),
             code_paths=[str(Path(rhobeta.__file__).parent)],
-            signature=infer_signature(example, predictions),
+            signature=_signature(packaged, example),
             input_example=example,
+            metadata={
+                "model_sha256": packaged.sha256,
+                "image_shape": list(packaged.architecture.image_shape),
+                "units": packaged.architecture.units,
+            },
             pip_requirements=[f"{name}=={version(name).split('+')[0]}" for name in _REQUIREMENTS],
         )
+
+
+def _signature(packaged: PackagedModel, example: NDArray[np.float32]) -> "ModelSignature":
+    from mlflow.models import ModelSignature, infer_signature
+    from mlflow.types import Schema, TensorSpec
+
+    found = infer_signature(example, packaged.predict(example), params={"output": "all"})
+    # MLflow holds every input against one schema, but codes are not as wide as images: any width
+    # is let through, and `predict` checks it by what is asked for.
+    inputs = Schema([TensorSpec(np.dtype(np.float32), (-1, -1))])
+    return ModelSignature(inputs=inputs, outputs=found.outputs, params=found.params)
