@@ -46,7 +46,7 @@ class Packaged:
 @pytest.fixture(scope="module")
 def packaged(
     tmp_path_factory: pytest.TempPathFactory, test_digits: LabelledImages
-) -> Iterator[Packaged]:
+) -> Packaged:
     root = tmp_path_factory.mktemp("packaged")
     architecture = Architecture((28, 28), (32, UNITS), "sigmoid", "relu", "sigmoid")
     described = ModelDescription(architecture, {"penalty.kind": "none"}, "ab" * 32, 1, 0.1)
@@ -62,7 +62,7 @@ def packaged(
     folder = Path(location.removeprefix("file://"))
     assert (folder / PACKAGED_FILE).read_bytes() == content
     encoded = encode_images(model_from_bytes(content, name="it").model, pixels)
-    yield Packaged(folder, pixels, encoded.code, encoded.reconstruction)
+    return Packaged(folder, pixels, encoded.code, encoded.reconstruction)
 
 
 @pytest.fixture(scope="module")
