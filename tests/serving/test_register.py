@@ -352,11 +352,17 @@ def test_the_command_registers_the_workspace_s_model_and_mlflow_loads_the_champi
         expected = library.encode(torch.from_numpy(pixels)).numpy()
     found = champion.predict(pixels, params={"output": "encode"})["code"]
     np.testing.assert_array_equal(found, expected)
-    paths.model.write_bytes(paths.model.read_bytes()[:-1])
+    paths.model.unlink()
     assert main(["register"]) == 1
-    assert "is damaged" in capsys.readouterr().err
+    assert "autoencoder.safetensors is missing" in capsys.readouterr().err
     assert main(["register", "--run", "nothing"]) == 1
     assert "There is no run 'nothing'" in capsys.readouterr().err
+    # What the run has packaged does as well.
+    run_id = champion.metadata.run_id
+    np.save("images.npy", test_digits.images[:5])
+    assert main(["encode", "images.npy", "--model", run_id]) == 0
+    with np.load("codes.npz", allow_pickle=False) as archive:
+        np.testing.assert_array_equal(archive["code"], expected)
 
 
 def test_a_model_that_was_not_measured_is_not_registered(
