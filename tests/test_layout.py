@@ -18,6 +18,7 @@ LAYERS = (
     {"param_faults", "registry"},
     {"param_sections"},
     {"param_tune"},
+    {"param_registry"},
     {"param_search"},
     {"params", "paths"},
     {"presets"},
@@ -29,6 +30,7 @@ LAYERS = (
     {"plots"},
     {"stages"},
     {"tuning"},
+    {"serving"},
     {"summary"},
     {"cli"},
 )

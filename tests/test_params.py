@@ -106,7 +106,7 @@ def test_the_json_schema_describes_every_parameter():
         (
             "zzz",
             "zzz: unknown key, allowed here: data, model, penalty, topk, training, evaluate,"
-            " visualize, runtime, tune",
+            " visualize, runtime, tune, registry",
         ),
     ],
 )
@@ -576,5 +576,5 @@ def test_a_file_without_sections_is_refused(tmp_path, content, found):
         load_params(file)
     assert str(caught.value) == (
         f"params.yaml is refused:\n  the file: found {found}, allowed: a section with data, model,"
-        " penalty, topk, training, evaluate, visualize, runtime, tune"
+        " penalty, topk, training, evaluate, visualize, runtime, tune, registry"
     )

@@ -205,14 +205,20 @@ class TuneParams(Section):
 
 
 def parse_bound(text: str, key: str) -> Bound:
+    """A bound of a metric that a trial has. Raises `ValueError` that begins with `key`."""
+    bound = read_bound(text, key, such_as="dead_share <= 0.05")
+    _require_metric(bound.metric, key)
+    return bound
+
+
+def read_bound(text: str, key: str, *, such_as: str) -> Bound:
     """Read `METRIC <= NUMBER` or `METRIC >= NUMBER`. Raises `ValueError` that begins with `key`."""
     match = _BOUND.fullmatch(text.strip())
     if match is None:
         raise ValueError(
             f"{key}: found {text!r}, allowed: METRIC <= NUMBER or METRIC >= NUMBER, such as"
-            " dead_share <= 0.05"
+            f" {such_as}"
         )
-    _require_metric(match[1], key)
     try:
         limit = float(match[3])
     except ValueError:

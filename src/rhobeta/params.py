@@ -11,6 +11,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ValidationError, model_validator
 
 from rhobeta.errors import RhobetaError
+from rhobeta.param_registry import RegistryParams
 from rhobeta.param_search import fault_of_search
 from rhobeta.param_sections import (
     DataParams,
@@ -100,6 +101,7 @@ class Params(Pipeline):
     """All of `params.yaml`."""
 
     tune: TuneParams
+    registry: RegistryParams
 
     @model_validator(mode="after")
     def _search_fits(self) -> Self:

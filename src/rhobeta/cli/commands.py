@@ -88,6 +88,25 @@ def _tune(options: argparse.Namespace, params: "Params", paths: "Paths") -> None
         print(path)
 
 
+def _register(options: argparse.Namespace, params: "Params", paths: "Paths") -> None:
+    from rhobeta.serving.register import register
+
+    register(params, paths, run_id=options.run, new_data=options.new_data)
+
+
+def _export(options: argparse.Namespace, params: "Params", paths: "Paths") -> None:
+    from rhobeta.serving.export import export_onnx
+
+    file = Path(options.onnx) if options.onnx else paths.model.with_suffix(".onnx")
+    export_onnx(params, paths, model=options.model, file=file)
+
+
+def _encode(options: argparse.Namespace, params: "Params", paths: "Paths") -> None:
+    from rhobeta.serving.encode import encode
+
+    encode(params, paths, Path(options.images), model=options.model, out=Path(options.out))
+
+
 def _ui(options: argparse.Namespace, params: "Params", paths: "Paths") -> None:
     from rhobeta.tracking.ui import serve_ui
 
@@ -109,8 +128,11 @@ def _print_schema() -> None:
 
 
 _COMMANDS: dict[str, "Command"] = {
+    "encode": _encode,
+    "export": _export,
     "params": _params,
     "presets": _presets,
+    "register": _register,
     "run": _run,
     "summary": _summary,
     "tune": _tune,

@@ -54,8 +54,45 @@ def make_parser() -> argparse.ArgumentParser:
         "--trials", type=_at_least_one, metavar="N", help="finished trials in all (tune.trials)"
     )
     tune.add_argument("--workers", type=_at_least_one, metavar="N", help="processes (tune.workers)")
+    _add_serving(commands)
     ui = commands.add_parser("ui", help="show the runs in MLflow's UI on this machine")
     ui.add_argument("--port", type=int, default=5000, help="default: %(default)s")
     params = commands.add_parser("params", help="check params.yaml and print every value")
     params.add_argument("--schema", action="store_true", help="print its JSON schema instead")
     return parser
+
+
+def _add_serving(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    which = "a model file or the id of a run (default: models/autoencoder.safetensors)"
+    register = commands.add_parser(
+        "register",
+        help="put the model into MLflow's registry; @champion moves only if it passes",
+        description="Put the workspace's model into MLflow's model registry. It becomes @champion"
+        " if it keeps the rules of params.yaml's section registry; else the command says which it"
+        " breaks and ends with status 1.",
+    )
+    register.add_argument("--run", metavar="ID", help="the model of this run instead")
+    register.add_argument(
+        "--new-data",
+        action="store_true",
+        help="let the thresholds alone decide where the champion is of another data set",
+    )
+    export = commands.add_parser("export", help="write the model as ONNX, checked against torch")
+    export.add_argument(
+        "--onnx",
+        nargs="?",
+        required=True,
+        const="",
+        metavar="FILE",
+        help="the file to write (default: models/autoencoder.onnx)",
+    )
+    export.add_argument("--model", metavar="FILE_OR_RUN", help=which)
+    encode = commands.add_parser(
+        "encode",
+        help="write the codes of your own images",
+        description="Write the codes of images: of a .npy, of the array `images` of a .npz, of a"
+        " picture, or of a folder of pictures in the order of their names.",
+    )
+    encode.add_argument("images", metavar="FILE_OR_FOLDER")
+    encode.add_argument("--model", metavar="FILE_OR_RUN", help=which)
+    encode.add_argument("--out", default="codes.npz", metavar="FILE", help="default: %(default)s")

@@ -2,12 +2,13 @@
 
 The package holds the safetensors file, the extensions that were loaded when it was made, and this
 program's source, and no pickle: loading it builds the network from the description in the file.
+Its parameter `output` says what is asked for.
 """
 
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,20 @@ from rhobeta.registry import EXTENSIONS, load_extensions
 from rhobeta.tracking.actions import Action
 from rhobeta.tracking.run import Run
 from rhobeta.tracking.store import CURRENT, Store, environment_kept
+
+if TYPE_CHECKING:
+    from mlflow.models import ModelSignature
+
+OUTPUTS = {
+    "all": "code and reconstruction of images",
+    "encode": "code of images",
+    "reconstruct": "reconstruction of images",
+    "decode": "reconstruction of codes",
+}
+"""What the parameter `output` may ask for; `all` where it is not given."""
+
+PACKAGED_FILE = "data/model/autoencoder.safetensors"
+"""The model's own file in the package."""
 
 _MODEL_FILE = "autoencoder.safetensors"
 _EXTENSIONS = "extensions"
@@ -31,18 +46,59 @@ class PackagedModel:
     def __init__(self, model_file: Path) -> None:
         from rhobeta.model.weights import model_from_bytes
 
-        self._model = model_from_bytes(model_file.read_bytes(), name=str(model_file)).model
+        saved = model_from_bytes(model_file.read_bytes(), name=str(model_file))
+        self.architecture = saved.model.architecture
+        self.sha256 = saved.sha256
+        self._model = saved.model
 
     def predict(
         self, model_input: NDArray[np.float32], params: dict[str, Any] | None = None
     ) -> dict[str, NDArray[np.float32]]:
-        """Codes and reconstructions of images ([images, pixels] in [0, 1])."""
+        """What the parameter `output` asks for, by name.
+
+        - `all`, the default: `code` and `reconstruction` of images ([images, pixels] in [0, 1]).
+        - `encode`: `code` (shape: [images, units]) of images.
+        - `reconstruct`: `reconstruction` (shape: [images, pixels]) of images.
+        - `decode`: `reconstruction` of codes ([images, units]).
+
+        Raises `MlflowException`, which a server answers with as status 400, for another name,
+        rows of another width, and values that are not finite.
+        """
         import torch
 
-        images = torch.as_tensor(np.asarray(model_input, dtype=np.float32))
+        output = (params or {}).get("output", "all")
+        rows = torch.as_tensor(self._checked(np.asarray(model_input, dtype=np.float32), output))
         with torch.inference_mode():
-            output = self._model(images)
-        return {"code": output.code.numpy(), "reconstruction": output.reconstruction.numpy()}
+            if output == "encode":
+                return {"code": self._model.encode(rows).numpy()}
+            if output == "decode":
+                return {"reconstruction": self._model.decode(rows).numpy()}
+            found = self._model(rows)
+        answer = {"code": found.code.numpy(), "reconstruction": found.reconstruction.numpy()}
+        return answer if output == "all" else {"reconstruction": answer["reconstruction"]}
+
+    def _checked(self, rows: NDArray[np.float32], output: str) -> NDArray[np.float32]:
+        from mlflow.exceptions import MlflowException
+
+        if output not in OUTPUTS:
+            known = ", ".join(f"{name} ({words})" for name, words in OUTPUTS.items())
+            raise MlflowException.invalid_parameter_value(
+                f"found the parameter output {output!r}; allowed: {known}"
+            )
+        height, width = self.architecture.image_shape
+        what, expected = f"images of {height} x {width} pixels", self.architecture.pixels
+        if output == "decode":
+            what, expected = "codes", self.architecture.units
+        if rows.ndim != 2 or rows.shape[1] != expected:
+            raise MlflowException.invalid_parameter_value(
+                f"found an input of shape {rows.shape}; output {output} takes {what}, one a row:"
+                f" shape (any number, {expected})"
+            )
+        if not np.isfinite(rows).all():
+            raise MlflowException.invalid_parameter_value(
+                "found NaN or infinity in the input; expected finite numbers"
+            )
+        return rows
 
 
 def _load_pyfunc(path: str) -> PackagedModel:
@@ -58,8 +114,6 @@ def log_model(run: Run, content: bytes, *, example: NDArray[np.float32]) -> None
     With it go the extensions that this process has loaded, whose names it may hold. `example` is
     a few images ([images, pixels] in [0, 1]); the signature is had from it.
     """
-    from mlflow.models import infer_signature
-
     import rhobeta
 
     with tempfile.TemporaryDirectory() as temporary:
@@ -69,9 +123,14 @@ def log_model(run: Run, content: bytes, *, example: NDArray[np.float32]) -> None
             (folder / _EXTENSIONS / name).write_bytes(source)
         (folder / _MODEL_FILE).write_bytes(content)
         np.save(Path(temporary) / _EXAMPLE, example, allow_pickle=False)
-        predictions = PackagedModel(folder / _MODEL_FILE).predict(example)
+        packaged = PackagedModel(folder / _MODEL_FILE)
         data = {
-            "signature": infer_signature(example, predictions).to_dict(),
+            "signature": _signature(packaged, example).to_dict(),
+            "metadata": {
+                "model_sha256": packaged.sha256,
+                "image_shape": list(packaged.architecture.image_shape),
+                "units": packaged.architecture.units,
+            },
             "requirements": [f"{name}=={version(name).split('+')[0]}" for name in _REQUIREMENTS],
         }
         files = {
@@ -108,6 +167,7 @@ def upload_model(store: Store, run_id: str, action: Action, *, again: bool) -> N
         code_paths=[str(action.files[_CODE])],
         signature=ModelSignature.from_dict(action.data["signature"]),
         input_example=np.load(action.files[_EXAMPLE], allow_pickle=False),
+        metadata=action.data["metadata"],
         pip_requirements=action.data["requirements"],
     )
 
@@ -123,3 +183,14 @@ def _is_there(store: Store, run_id: str, experiment: str) -> bool:
         if model not in whole:
             store.client.delete_logged_model(model.model_id)
     return bool(whole)
+
+
+def _signature(packaged: PackagedModel, example: NDArray[np.float32]) -> "ModelSignature":
+    from mlflow.models import ModelSignature, infer_signature
+    from mlflow.types import Schema, TensorSpec
+
+    found = infer_signature(example, packaged.predict(example), params={"output": "all"})
+    # MLflow holds every input against one schema, but codes are not as wide as images: any width
+    # is let through, and `predict` checks it by what is asked for.
+    inputs = Schema([TensorSpec(np.dtype(np.float32), (-1, -1))])
+    return ModelSignature(inputs=inputs, outputs=found.outputs, params=found.params)

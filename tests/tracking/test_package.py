@@ -1,0 +1,266 @@
+"""The packaged model: what it answers, in this process, in a clean environment, and over HTTP."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from rhobeta.data.batches import pixels_of
+from rhobeta.data.labelled import LabelledImages
+from rhobeta.metrics.encoding import encode_images
+from rhobeta.model.autoencoder import Architecture, Autoencoder
+from rhobeta.model.weights import ModelDescription, model_from_bytes, model_to_bytes
+from rhobeta.paths import Paths
+from rhobeta.tracking.package import OUTPUTS, PACKAGED_FILE, log_model
+from rhobeta.tracking.run import new_run
+from rhobeta.tracking.store import open_store
+
+UNITS = 16
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """A model in a store: its folder there, images, and what the library makes of them."""
+
+    folder: Path
+    pixels: NDArray[np.float32]
+    code: NDArray[np.float32]
+    reconstruction: NDArray[np.float32]
+
+
+@pytest.fixture(scope="module")
+def packaged(tmp_path_factory: pytest.TempPathFactory, test_digits: LabelledImages) -> Packaged:
+    root = tmp_path_factory.mktemp("packaged")
+    architecture = Architecture((28, 28), (32, UNITS), "sigmoid", "relu", "sigmoid")
+    described = ModelDescription(architecture, {"penalty.kind": "none"}, "ab" * 32, 1, 0.1)
+    content = model_to_bytes(Autoencoder(architecture, seed=3), described)
+    pixels = pixels_of(test_digits.images[:7])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        store = open_store(Paths(root, root), "tests")
+        with new_run(store, name="packaged", tags={}) as run:
+            log_model(run, content, example=pixels[:2])
+    (logged,) = store.client.get_run(run.run_id).outputs.model_outputs
+    location = store.client.get_logged_model(logged.model_id).artifact_location
+    folder = Path(location.removeprefix("file://"))
+    assert (folder / PACKAGED_FILE).read_bytes() == content
+    encoded = encode_images(model_from_bytes(content, name="it").model, pixels)
+    return Packaged(folder, pixels, encoded.code, encoded.reconstruction)
+
+
+@pytest.fixture(scope="module")
+def loaded(packaged: Packaged) -> Any:
+    import mlflow.pyfunc
+
+    return mlflow.pyfunc.load_model(str(packaged.folder))
+
+
+def test_every_output_is_the_library_s_bit_for_bit(packaged: Packaged, loaded: Any) -> None:
+    expected = {"code": packaged.code, "reconstruction": packaged.reconstruction}
+    asked = {
+        None: ("code", "reconstruction"),
+        "all": ("code", "reconstruction"),
+        "encode": ("code",),
+        "reconstruct": ("reconstruction",),
+    }
+    for output, names in asked.items():
+        params = None if output is None else {"output": output}
+        found = loaded.predict(packaged.pixels, params=params)
+        assert tuple(found) == names
+        for name in names:
+            np.testing.assert_array_equal(found[name], expected[name])
+    decoded = loaded.predict(packaged.code, params={"output": "decode"})
+    assert tuple(decoded) == ("reconstruction",)
+    np.testing.assert_array_equal(decoded["reconstruction"], packaged.reconstruction)
+    assert {*asked, "decode"} - {None} == set(OUTPUTS)
+
+
+def test_the_signature_names_outputs_and_their_widths_and_the_parameter(
+    packaged: Packaged, loaded: Any
+) -> None:
+    signature = loaded.metadata.signature
+    outputs = {spec.name: spec.shape for spec in signature.outputs.inputs}
+    assert outputs == {"code": (-1, UNITS), "reconstruction": (-1, 784)}
+    (parameter,) = signature.params.params
+    assert (parameter.name, parameter.default) == ("output", "all")
+    # Codes are inputs as well as images.
+    assert signature.inputs.inputs[0].shape == (-1, -1)
+    assert loaded.metadata.metadata["image_shape"] == [28, 28]
+    assert loaded.metadata.metadata["units"] == UNITS
+    np.testing.assert_array_equal(
+        np.array(loaded.input_example, dtype=np.float32), packaged.pixels[:2]
+    )
+
+
+@pytest.mark.parametrize(
+    ("shape", "output", "reason"),
+    [
+        ((2, 784), "encoded", r"output 'encoded'; allowed: all .*, encode .*, decode"),
+        ((2, UNITS), "all", r"shape \(2, 16\); output all takes images of 28 x 28 pixels.*784\)"),
+        ((2, 783), "encode", r"\(2, 783\).*any number, 784\)"),
+        ((2, 784), "decode", r"shape \(2, 784\); output decode takes codes.*any number, 16\)"),
+    ],
+)
+def test_an_input_that_does_not_fit_is_refused_with_what_does(
+    loaded: Any, shape: tuple[int, int], output: str, reason: str
+) -> None:
+    from mlflow.exceptions import MlflowException
+
+    with pytest.raises(MlflowException, match=reason):
+        loaded.predict(np.zeros(shape, np.float32), params={"output": output})
+
+
+def test_values_that_are_no_numbers_are_refused(packaged: Packaged, loaded: Any) -> None:
+    from mlflow.exceptions import MlflowException
+
+    pixels = packaged.pixels.copy()
+    pixels[1, 5] = np.nan
+    with pytest.raises(MlflowException, match="found NaN or infinity"):
+        loaded.predict(pixels)
+
+
+def _closure(requirements: list[str]) -> set[str]:
+    """The distributions that these need, by name, as installed here."""
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    found: set[str] = set()
+    waiting = [(Requirement(text), "") for text in requirements]
+    while waiting:
+        requirement, extra = waiting.pop()
+        if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
+            continue
+        name = canonicalize_name(requirement.name)
+        for wanted in ("", *requirement.extras):
+            if f"{name}[{wanted}]" in found:
+                continue
+            found.add(f"{name}[{wanted}]")
+            needed = distribution(name).requires or []
+            waiting += [(Requirement(text), wanted) for text in needed]
+    return {name.partition("[")[0] for name in found}
+
+
+# With nothing on the path but the standard library and the given folder.
+LOAD = """
+import json, sys
+sys.path.append(sys.argv[1])
+import mlflow.pyfunc, numpy as np
+model = mlflow.pyfunc.load_model(sys.argv[2])
+code = model.predict(np.load(sys.argv[3]), params={"output": "encode"})["code"]
+np.save(sys.argv[4], code)
+import rhobeta
+print(json.dumps(rhobeta.__file__))
+"""
+
+
+@pytest.mark.slow
+def test_it_loads_with_its_own_requirements_and_its_own_code_alone(
+    packaged: Packaged, tmp_path: Path
+) -> None:
+    requirements = (packaged.folder / "requirements.txt").read_text().split()
+    site = tmp_path / "site"
+    site.mkdir()
+    for name in _closure(requirements):
+        installed = distribution(name)
+        for top in {Path(file).parts[0] for file in installed.files or []} - {"..", "__pycache__"}:
+            source = Path(str(installed.locate_file(top)))
+            if source.exists() and not (site / top).exists():
+                (site / top).symlink_to(source)
+    assert not (site / "pytorch_lightning").exists()
+    np.save(tmp_path / "pixels.npy", packaged.pixels)
+    files = [packaged.folder, tmp_path / "pixels.npy", tmp_path / "code.npy"]
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", LOAD, site, *files],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert Path(json.loads(done.stdout.splitlines()[-1])).is_relative_to(packaged.folder)
+    np.testing.assert_array_equal(np.load(tmp_path / "code.npy"), packaged.code)
+
+
+@pytest.fixture
+def server(packaged: Packaged, tmp_path: Path) -> Iterator[str]:
+    """The address of a real `mlflow models serve` of the package."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    command = ["mlflow", "models", "serve", "--env-manager", "local", "--host", "127.0.0.1"]
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(
+            [*command, "--port", port, "--model-uri", str(packaged.folder)],
+            cwd=tmp_path,
+            env=environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        until = time.monotonic() + 90
+        while True:
+            try:
+                with urllib.request.urlopen(f"{address}/health", timeout=5):
+                    break
+            except OSError:
+                assert process.poll() is None, (tmp_path / "log").read_text()
+                assert time.monotonic() < until, (tmp_path / "log").read_text()
+                time.sleep(0.2)
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=30)
+
+
+def _ask(address: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    request = urllib.request.Request(
+        f"{address}/invocations",
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as refusal:
+        return refusal.code, json.load(refusal)
+
+
+@pytest.mark.slow
+def test_a_server_answers_with_the_library_s_codes_bit_for_bit(
+    packaged: Packaged, server: str
+) -> None:
+    images = packaged.pixels.tolist()
+    status, answer = _ask(server, {"inputs": images, "params": {"output": "encode"}})
+    assert status == 200
+    code = np.array(answer["predictions"]["code"], dtype=np.float32)
+    np.testing.assert_array_equal(code, packaged.code)
+    status, answer = _ask(server, {"inputs": code.tolist(), "params": {"output": "decode"}})
+    assert status == 200
+    np.testing.assert_array_equal(
+        np.array(answer["predictions"]["reconstruction"], dtype=np.float32),
+        packaged.reconstruction,
+    )
+    status, answer = _ask(server, {"inputs": images})
+    assert (status, set(answer["predictions"])) == (200, {"code", "reconstruction"})
+    status, answer = _ask(server, {"inputs": images, "params": {"output": "decode"}})
+    assert status == 400
+    assert re.search(r"shape \(7, 784\); output decode takes codes", answer["message"])
