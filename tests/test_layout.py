@@ -29,6 +29,7 @@ LAYERS = (
     {"plots"},
     {"stages"},
     {"tuning"},
+    {"story"},
     {"summary"},
     {"cli"},
 )
