@@ -15,14 +15,8 @@ from rhobeta.files import md5_of_bytes
 from rhobeta.paths import Paths
 from rhobeta.stages.measured import read_record
 from rhobeta.story.ends import ModelFile
-from rhobeta.story.repository import (
-    METRICS,
-    MODEL,
-    Repository,
-    digest_of_dependency,
-    digest_of_output,
-    parameters_of,
-)
+from rhobeta.story.lock import METRICS, MODEL, Lock
+from rhobeta.story.repository import Repository
 from rhobeta.tracking.training_run import history_of_model
 
 _REPORT = "reports/report.html"
@@ -56,11 +50,11 @@ def belongings_of(model: ModelFile, paths: Paths) -> Belongings:
         history=history_of_model(paths.history, epoch, loss) is not None,
         manifest=_manifest(model, paths),
         metrics=paths.metrics if measured or _is_recorded(model, paths) else None,
-        evaluate=_flat(parameters_of(lock, "evaluate")) if measured else {},
+        evaluate=lock.parameters("evaluate") if measured else {},
         report=paths.report if _names(paths.report, model) and paths.figures.is_dir() else None,
         pages=[paths.atlas] if atlas else [],
         figures=paths.figures,
-        visualize=_flat(parameters_of(lock, "visualize")) if drawn else {},
+        visualize=lock.parameters("visualize") if drawn else {},
     )
 
 
@@ -80,22 +74,14 @@ def _is_recorded(model: ModelFile, paths: Paths) -> bool:
     return True
 
 
-def _is_locked(lock: dict[str, Any], stage: str, name: str, path: Path, model: ModelFile) -> bool:
+def _is_locked(lock: Lock, stage: str, name: str, path: Path, model: ModelFile) -> bool:
     """Whether dvc.lock says that `stage` made this very file of this very model."""
     return (
         path.is_file()
-        and digest_of_dependency(lock, stage, MODEL) == model.md5
-        and digest_of_output(lock, stage, name) == md5_of_bytes(path.read_bytes())
+        and lock.read(stage, MODEL) == model.md5
+        and lock.written(stage, name) == md5_of_bytes(path.read_bytes())
     )
 
 
 def _names(report: Path, model: ModelFile) -> bool:
     return report.is_file() and model.sha256.encode() in report.read_bytes()
-
-
-def _flat(sections: dict[str, Any]) -> dict[str, Any]:
-    return {
-        f"{section}.{name}": value
-        for section, values in sections.items()
-        for name, value in values.items()
-    }

@@ -10,13 +10,12 @@ from rhobeta.data.registry import DATA_SETS
 from rhobeta.files import md5_of_bytes, sha256_of_bytes
 from rhobeta.paths import Paths
 from rhobeta.story.ends import End, ModelFile, read_model_file
+from rhobeta.story.lock import METRICS
 from rhobeta.story.records import Record, Records
 from rhobeta.story.repository import (
-    METRICS,
     Commit,
     Experiment,
     Repository,
-    digest_of_output,
     manifest_from,
 )
 from rhobeta.tracking.results import flat_metrics
@@ -109,7 +108,7 @@ class Chain:
         if end.file is not None:
             story.md5 = end.file.md5
         elif end.commit is not None:
-            story.md5 = digest_of_output(self._lock_of(end))
+            story.md5 = self._repository.lock(end.commit).model
             # A commit whose lock has no model: what was trained from its code is meant.
             records = (
                 self._records.of_commit(end.commit)
@@ -168,7 +167,7 @@ class Chain:
         names = {run.dvc_experiment for run in story.runs}
         held = [e.commit for e in self._repository.experiments if e.name in names]
         for commit in (None, *held):
-            md5 = digest_of_output(self._repository.lock(commit))
+            md5 = self._repository.lock(commit).model
             cached = None if md5 is None else self._repository.cached(md5)
             if cached is not None and sha256_of_bytes(cached.read_bytes()) == story.sha256:
                 return md5
@@ -284,9 +283,6 @@ class Chain:
                 return
         best = next((run.metrics for run in story.runs if run.metrics), {})
         story.metrics = dict(best)
-
-    def _lock_of(self, end: End) -> dict[str, Any]:
-        return {} if end.commit is None else self._repository.lock(end.commit)
 
 
 def _is_evaluated(metrics: Mapping[str, float]) -> bool:

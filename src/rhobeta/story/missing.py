@@ -130,16 +130,9 @@ def _holders(story: Story, repository: Repository) -> Iterator[Missing]:
         yield Missing(
             "a commit or DVC experiment that holds it: no dvc.lock in git names it",
             "commit dvc.lock"
-            if digest_in_workspace(story, repository)
+            if repository.lock().model == story.md5
             else "train it with `dvc repro` or `dvc exp run`, and commit dvc.lock",
         )
-
-
-def digest_in_workspace(story: Story, repository: Repository) -> bool:
-    """Whether the dvc.lock of the workspace names the story's model."""
-    from rhobeta.story.repository import digest_of_output
-
-    return digest_of_output(repository.lock()) == story.md5
 
 
 def _rest(story: Story) -> Iterator[Missing]:

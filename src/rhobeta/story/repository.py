@@ -14,10 +14,7 @@ from typing import Any
 
 from rhobeta.errors import RhobetaError
 from rhobeta.seal import require_seal
-
-MODEL = "models/autoencoder.safetensors"
-MANIFEST = "data/processed/manifest.json"
-METRICS = "reports/metrics.json"
+from rhobeta.story.lock import MANIFEST, Lock
 
 _EXPERIMENT = re.compile(r"refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/(.+)")
 
@@ -79,14 +76,14 @@ class Repository:
         listed = self._git("for-each-ref", "--format=%(refname:short)", "refs/heads", "refs/tags")
         return (listed or "").split()
 
-    def lock(self, commit: str | None = None) -> dict[str, Any]:
-        """The stages in the `dvc.lock` of a commit, or of the workspace; empty without one."""
+    def lock(self, commit: str | None = None) -> Lock:
+        """The `dvc.lock` of a commit, or of the workspace."""
         if commit is None:
             path = self._workspace / "dvc.lock"
-            text = path.read_bytes() if path.is_file() else None
+            content = path.read_bytes() if path.is_file() else None
         else:
-            text = self.file(commit, "dvc.lock")
-        return {} if text is None else _stages_of(text)
+            content = self.file(commit, "dvc.lock")
+        return Lock("" if content is None else content.decode(errors="replace"))
 
     def file(self, commit: str, path: str) -> bytes | None:
         """The content of a file of the project in a commit."""
@@ -99,7 +96,7 @@ class Repository:
         """
         touched = self._git("log", "--all", "--format=%H", f"-S{model_md5}", "--", "dvc.lock") or ""
         candidates = dict.fromkeys([*touched.split(), *filter(None, [self.commit("HEAD")])])
-        return [commit for commit in candidates if digest_of_output(self.lock(commit)) == model_md5]
+        return [commit for commit in candidates if self.lock(commit).model == model_md5]
 
     def cached(self, md5: str) -> Path | None:
         """The file with this MD5 in DVC's cache, if it is there."""
@@ -108,9 +105,9 @@ class Repository:
         path = self._cache / "files" / "md5" / md5[:2] / md5[2:]
         return path if path.is_file() else None
 
-    def manifest_in_cache(self, lock: dict[str, Any]) -> dict[str, Any] | None:
+    def manifest_in_cache(self, lock: Lock) -> dict[str, Any] | None:
         """The description of the splits that a lock's training took, from DVC's cache."""
-        md5 = digest_of_dependency(lock, "train", MANIFEST)
+        md5 = lock.read("train", MANIFEST)
         path = None if md5 is None else self.cached(md5)
         return None if path is None else manifest_from(path.read_bytes())
 
@@ -145,24 +142,6 @@ class Repository:
         return done.stdout if done.returncode == 0 else None
 
 
-def digest_of_output(lock: dict[str, Any], stage: str = "train", path: str = MODEL) -> str | None:
-    """MD5 of what a stage wrote, by its lock."""
-    return _digest(lock, stage, "outs", path)
-
-
-def digest_of_dependency(lock: dict[str, Any], stage: str, path: str) -> str | None:
-    """MD5 of what a stage read, by its lock."""
-    return _digest(lock, stage, "deps", path)
-
-
-def parameters_of(lock: dict[str, Any], stage: str) -> dict[str, Any]:
-    """The sections of params.yaml that a stage was run with, by its lock."""
-    try:
-        return dict(lock[stage]["params"]["params.yaml"])
-    except (KeyError, TypeError, ValueError):
-        return {}
-
-
 def manifest_from(content: bytes) -> dict[str, Any] | None:
     """The description of the splits in a manifest's bytes; None where they are damaged."""
     try:
@@ -171,21 +150,3 @@ def manifest_from(content: bytes) -> dict[str, Any] | None:
     except (RhobetaError, ValueError):
         return None
     return found if isinstance(found, dict) else None
-
-
-def _digest(lock: dict[str, Any], stage: str, side: str, path: str) -> str | None:
-    try:
-        return next(str(entry["md5"]) for entry in lock[stage][side] if entry["path"] == path)
-    except (KeyError, TypeError, StopIteration):
-        return None
-
-
-def _stages_of(text: bytes) -> dict[str, Any]:
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        stages = YAML(typ="safe").load(text)["stages"]
-    except (YAMLError, KeyError, TypeError, UnicodeDecodeError):
-        return {}
-    return stages if isinstance(stages, dict) else {}
