@@ -58,6 +58,14 @@ def log_history(run: Run, path: Path, description: ModelDescription) -> None:
     if found is None:
         return
     text, rows = found
+    best = next(row for row in rows if row["epoch"] == description.best_epoch)
+    run.log_metrics(
+        {
+            f"best/{column.removeprefix('validation_')}": value
+            for column, value in best.items()
+            if column.startswith("validation_")
+        }
+    )
     for row in rows:
         step = int(row.pop("epoch"))
         run.buffer_metrics({_metric(column): value for column, value in row.items()}, step=step)
