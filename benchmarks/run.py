@@ -1,6 +1,6 @@
 """Print the table of speed and size. Run on a quiet machine: `make bench`."""
 
-from benchmarks import commands, epoch, probe, states, tuning
+from benchmarks import commands, epoch, probe, states, story, tuning
 from rhobeta.paths import find_paths
 
 
@@ -13,6 +13,7 @@ def main() -> None:
         *epoch.rows(paths),
         *probe.rows(paths),
         *states.rows(paths),
+        *story.rows(paths),
         *tuning.rows(paths),
     ]
     width = max(len(row[0]) for row in rows)

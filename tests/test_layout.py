@@ -31,6 +31,7 @@ LAYERS = (
     {"stages"},
     {"tuning"},
     {"serving"},
+    {"story"},
     {"summary"},
     {"cli"},
 )

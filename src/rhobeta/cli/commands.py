@@ -65,6 +65,21 @@ def _summary(options: argparse.Namespace, params: "Params", paths: "Paths") -> N
     print_summary(params, paths)
 
 
+def _sync(options: argparse.Namespace, params: "Params", paths: "Paths") -> None:
+    from rhobeta.exclusive import exclusive_workspace
+    from rhobeta.story.sync import sync
+
+    with exclusive_workspace(paths.workspace, options.command):
+        sync(params, paths, quiet=options.quiet)
+
+
+def _trace(options: argparse.Namespace, params: "Params", paths: "Paths") -> None:
+    from rhobeta.story.trace import trace
+
+    what = " ".join(options.what)
+    trace(what, params, paths, everything=options.all, as_json=options.json)
+
+
 def _tune(options: argparse.Namespace, params: "Params", paths: "Paths") -> None:
     from rhobeta.tuning import tune
 
@@ -135,6 +150,8 @@ _COMMANDS: dict[str, "Command"] = {
     "register": _register,
     "run": _run,
     "summary": _summary,
+    "sync": _sync,
+    "trace": _trace,
     "tune": _tune,
     "ui": _ui,
 }

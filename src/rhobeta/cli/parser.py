@@ -41,6 +41,27 @@ def make_parser() -> argparse.ArgumentParser:
     run.add_argument("--preset", required=True, metavar="NAME", help="a file in presets/")
     commands.add_parser("presets", help="list the presets")
     commands.add_parser("summary", help="print the results and where they are")
+    sync = commands.add_parser(
+        "sync",
+        help="give the model in the workspace its MLflow run, where DVC brought it from a cache",
+        description="After `dvc repro`, `exp run`, `exp apply`, `checkout` or `pull`: find the"
+        " MLflow run of the model in the workspace, add what it lacks, or restore it.",
+    )
+    sync.add_argument("--quiet", action="store_true", help="print nothing where all is well")
+    trace = commands.add_parser(
+        "trace",
+        help="print which data, code, parameters, experiment, run and trial belong together",
+        description="From a model file, an MLflow run, a DVC experiment, a git commit or a trial to"
+        " all the others, and which links are missing.",
+    )
+    trace.add_argument(
+        "what",
+        nargs="+",
+        metavar="WHAT",
+        help="file, run id (6 digits or more) or name, experiment, revision, STUDY/NUMBER, trial N",
+    )
+    trace.add_argument("--all", action="store_true", help="all parameters and metrics")
+    trace.add_argument("--json", action="store_true", help="print data instead")
     tune = commands.add_parser(
         "tune",
         help="search for rho and beta, or other parameters, as params.yaml's tune: section says",

@@ -6,7 +6,6 @@ a bit that flipped on a disk is an error, and never another model.
 
 import dataclasses
 import json
-import struct
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -16,21 +15,9 @@ import torch
 from rhobeta.errors import RhobetaError
 from rhobeta.files import sha256_of_bytes
 from rhobeta.model.autoencoder import Architecture, Autoencoder
+from rhobeta.model.header import FORMAT, MALFORMED, described_in
 from rhobeta.registry import PENALTIES
 from rhobeta.seal import UNSEALED, require_seal, seal
-
-_FORMAT = "rhobeta-autoencoder-3"
-
-# What reading a header raises that is not what it should be.
-_MALFORMED = (
-    ValueError,
-    LookupError,
-    TypeError,
-    ArithmeticError,
-    AttributeError,
-    RecursionError,
-    struct.error,
-)
 
 
 @dataclass(frozen=True)
@@ -80,7 +67,7 @@ def model_to_bytes(model: Autoencoder, description: ModelDescription) -> bytes:
     }
     # One entry only: safetensors does not keep the order of several.
     # Its name sorts the seal before all text that could look like one.
-    described = {"_seal": UNSEALED, "format": _FORMAT, **dataclasses.asdict(description)}
+    described = {"_seal": UNSEALED, "format": FORMAT, **dataclasses.asdict(description)}
     return seal(save(tensors, metadata={"rhobeta": json.dumps(described, sort_keys=True)}))
 
 
@@ -97,7 +84,7 @@ def model_from_bytes(content: bytes, *, name: str) -> SavedModel:
         require_seal(content)
         tensors = load(content)
         description = _description(content)
-    except (SafetensorError, RhobetaError, *_MALFORMED) as error:
+    except (SafetensorError, RhobetaError, *MALFORMED) as error:
         raise RhobetaError(
             f"{name} is not a model of rhobeta, or is damaged ({error}).\n"
             "`dvc checkout` brings back the one that dvc.lock names; `dvc repro` trains anew."
@@ -115,12 +102,7 @@ def model_from_bytes(content: bytes, *, name: str) -> SavedModel:
 
 
 def _description(content: bytes) -> ModelDescription:
-    (header_length,) = struct.unpack("<Q", content[:8])
-    header = json.loads(content[8 : 8 + header_length])
-    described = json.loads(header["__metadata__"]["rhobeta"])
-    if described.pop("format") != _FORMAT:
-        raise ValueError(f"its format is not {_FORMAT}")
-    del described["_seal"]
+    described = described_in(content)
     described["architecture"] = Architecture.from_dict(described["architecture"])
     kinds = {"parameters": dict, "data_sha256": str, "best_epoch": int}
     for name, kind in (kinds | {"best_loss": float}).items():

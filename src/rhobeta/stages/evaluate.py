@@ -133,7 +133,7 @@ def run(params: Params, paths: Paths) -> None:
         top_images=exciting_images(
             encoded.activity[:, top_units], test.images, threshold=settings.l0_thresholds[0]
         ),
-        belongs_to=digests_of_measured(saved, paths),
+        belongs_to=digests_of_measured(saved.sha256, paths),
     )
     write_text(paths.unit_activity, _unit_table(statistics, saved.rho))
     write_text(paths.l0_distribution, _l0_table(record))

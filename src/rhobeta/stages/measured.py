@@ -3,20 +3,19 @@
 from rhobeta.errors import RhobetaError
 from rhobeta.files import require_file, sha256_of_file
 from rhobeta.metrics.evaluation import TestRecord
-from rhobeta.model.weights import SavedModel
 from rhobeta.paths import Paths
 
 _MADE_BY = "rhobeta evaluate"
 
 
-def digests_of_measured(saved: SavedModel, paths: Paths) -> dict[str, str]:
+def digests_of_measured(model_sha256: str, paths: Paths) -> dict[str, str]:
     """SHA-256 of the model and of the tables that go with an evaluation of it, by file name."""
     tables = (paths.metrics, paths.rate_distortion)
     digests = {path.name: sha256_of_file(require_file(path, made_by=_MADE_BY)) for path in tables}
-    return {paths.model.name: saved.sha256, **digests}
+    return {paths.model.name: model_sha256, **digests}
 
 
-def read_record(saved: SavedModel, paths: Paths) -> TestRecord:
+def read_record(model_sha256: str, paths: Paths) -> TestRecord:
     """Read the record of the test split.
 
     Raises `RhobetaError` where it is missing or damaged, where it was made with another model,
@@ -24,7 +23,7 @@ def read_record(saved: SavedModel, paths: Paths) -> TestRecord:
     """
     content = require_file(paths.evaluation, made_by=_MADE_BY).read_bytes()
     record = TestRecord.from_bytes(content, name=str(paths.evaluation))
-    for name, found in digests_of_measured(saved, paths).items():
+    for name, found in digests_of_measured(model_sha256, paths).items():
         expected = record.belongs_to.get(name, "none")
         if found != expected:
             raise RhobetaError(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.data.splits import Manifest, read_manifest, read_split
-from rhobeta.files import sha256_of_bytes, write_bytes, write_text
+from rhobeta.files import write_bytes, write_text
 from rhobeta.model.autoencoder import Architecture
 from rhobeta.model.objective import Objective
 from rhobeta.model.weights import ModelDescription, model_to_bytes
@@ -20,9 +20,9 @@ from rhobeta.stages.unfinished import Unfinished, unfinished_training
 from rhobeta.tracking.callback import TrackEpochs
 from rhobeta.tracking.package import log_model
 from rhobeta.tracking.provenance import read_code
-from rhobeta.tracking.run import MODEL_TAG, Run
+from rhobeta.tracking.run import Run
 from rhobeta.tracking.store import open_store
-from rhobeta.tracking.training_run import outcome_tags, training_run
+from rhobeta.tracking.training_run import model_tags, outcome_tags, training_run
 from rhobeta.training.fit import Trained, fit
 from rhobeta.training.machine import Machine, place_among_processes
 from rhobeta.training.module import ENOUGH_ACTIVE_IMAGES, DivergedError
@@ -195,7 +195,7 @@ def optimization_of(params: Params) -> Optimization:
 def _log_result(tracked: Run, trained: Trained, content: bytes, train: LabelledImages) -> None:
     tracked.set_tags(
         {
-            MODEL_TAG: sha256_of_bytes(content),
+            **model_tags(content),
             **outcome_tags(trained),
         }
     )

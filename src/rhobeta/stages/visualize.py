@@ -27,7 +27,7 @@ def run(params: Params, paths: Paths) -> None:
     store = open_store_of_model(paths, params.runtime.experiment)
     saved = read_model(paths.model)
     metrics = read_json(paths.metrics, made_by="rhobeta evaluate")
-    record = read_record(saved, paths)
+    record = read_record(saved.sha256, paths)
     text = require_file(paths.history, made_by="rhobeta train").read_text(encoding="utf-8")
     history = curves.read_history(text, name=str(paths.history))
     example = record.examples[:2].reshape(2, -1)
@@ -66,8 +66,9 @@ def run(params: Params, paths: Paths) -> None:
         report = render_report(saved, metrics, {name: folder / f"{name}.png" for name in figures})
     write_text(paths.report, report)
     write_text(paths.atlas, render_atlas(saved, record, count=settings.filters))
-    pages = (paths.report, paths.atlas)
-    log_visualization(tracked, flatten(settings, "visualize."), paths.figures, pages)
+    log_visualization(
+        tracked, flatten(settings, "visualize."), paths.figures, paths.report, [paths.atlas]
+    )
     print(f"wrote {len(figures)} figures to {paths.figures} and the report to {paths.report}")
 
 

@@ -1,9 +1,12 @@
 """The sqlite file of the MLflow store: made whole, and sound before any work is spent on it."""
 
+import re
 import shutil
 import sqlite3
 import tempfile
 from contextlib import closing
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 from rhobeta.errors import RhobetaError
@@ -16,11 +19,13 @@ def prepare_database(database: Path, artifacts: Path) -> None:
     """Make the database where there is none; check the one that is there.
 
     `artifacts` is the folder for the files of its default experiment. Raises `RhobetaError` where
-    another program has locked the database for 20 seconds, and where it is damaged. sqlite keeps
-    no checksums: what is checked is that tables and indexes hang together.
+    another program has locked the database for 20 seconds, where it is damaged, and where it is of
+    another version. sqlite keeps no checksums: what is checked is that tables and indexes hang
+    together.
     """
     if database.exists() and database.stat().st_size:
         _require_sound(database)
+        require_known_version(database)
     else:
         _create(database, artifacts)
 
@@ -35,6 +40,50 @@ def _create(database: Path, artifacts: Path) -> None:
         SqlAlchemyStore(f"sqlite:///{made}", artifacts.as_uri()).engine.dispose()
         with whole_file(database) as partial:
             shutil.copyfile(made, partial)
+
+
+def require_known_version(database: Path) -> None:
+    """Raise `RhobetaError` where the database is of another version than the installed MLflow.
+
+    MLflow would change the one of an older version, or fail on the one of a newer, at its first
+    look. It is read here without MLflow.
+    """
+    try:
+        with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+            found = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    except sqlite3.DatabaseError:
+        # No database of MLflow, or a damaged one: told elsewhere.
+        return
+    known = _known_versions()
+    if found is None or not known or found[0] == known[-1]:
+        return
+    here = f"the installed MLflow {version('mlflow')}"
+    if found[0] in known:
+        raise RhobetaError(
+            f"The MLflow store {database} is of an older version ({found[0]}) than {here} works"
+            f" with ({known[-1]}).\nKeep a copy of the file, then run `mlflow db upgrade"
+            f" sqlite:///{database}`; nothing was changed."
+        )
+    raise RhobetaError(
+        f"The MLflow store {database} was made by a newer MLflow: {here} does not know its version"
+        f" {found[0]}.\nInstall the MLflow that made it (pip install --upgrade mlflow), or point"
+        " MLFLOW_TRACKING_URI at another store; nothing was changed."
+    )
+
+
+def _known_versions() -> list[str]:
+    """The versions of the database that the installed MLflow knows, the present one last."""
+    package = find_spec("mlflow")
+    if package is None or package.origin is None:
+        return []
+    folder = Path(package.origin).parent / "store" / "db_migrations" / "versions"
+    steps = {}
+    for path in folder.glob("*.py"):
+        names = dict(re.findall(r'^(revision|down_revision) = "(\w+)"', path.read_text(), re.M))
+        if "revision" in names:
+            steps[names["revision"]] = names.get("down_revision")
+    heads = [name for name in steps if name not in steps.values()]
+    return [*(name for name in steps if name not in heads), *heads]
 
 
 def _require_sound(database: Path) -> None:

@@ -1,7 +1,5 @@
 """The run of a model that exists already: found by its digest, or restored."""
 
-import csv
-import io
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +10,7 @@ from rhobeta.model.weights import ModelDescription, SavedModel
 from rhobeta.paths import Paths
 from rhobeta.tracking.outbox import outbox_of, run_waiting_for_model
 from rhobeta.tracking.package import log_model
-from rhobeta.tracking.run import DATA_TAG, MODEL_TAG, Run, find_run_of_model, new_run
+from rhobeta.tracking.run import DATA_TAG, Run, find_run_of_model, new_run
 from rhobeta.tracking.store import (
     Store,
     StoreAwayError,
@@ -21,9 +19,7 @@ from rhobeta.tracking.store import (
     store_uri,
     without_password,
 )
-from rhobeta.tracking.training_run import run_name
-
-RESTORED_TAG = "rhobeta.restored"
+from rhobeta.tracking.training_run import RESTORED_TAG, history_of_model, model_tags, run_name
 
 
 def open_store_of_model(paths: Paths, experiment: str) -> Store:
@@ -53,46 +49,57 @@ def open_store_of_model(paths: Paths, experiment: str) -> Store:
 def run_of_model(
     store: Store, saved: SavedModel, *, history: Path, example: NDArray[np.float32]
 ) -> Run:
-    """The run that made this model; where the store has none, one restored from its file.
+    """The run that made this model; where the store has none, one that is restored, which is said.
+
+    `history` and `example` are as `restored_run` takes them.
+    """
+    found = find_run_of_model(store, saved.sha256)
+    if found is not None:
+        return found
+    run = restored_run(store, saved, history=history, example=example)
+    print(f"this model has no MLflow run in the store; restored one from its file: {run.run_id}")
+    return run
+
+
+def restored_run(
+    store: Store, saved: SavedModel, *, history: Path, example: NDArray[np.float32]
+) -> Run:
+    """A run made anew of a model whose own run the store does not have.
 
     That happens when DVC brings a model from its cache or a remote: the training never ran here.
     A restored run has the parameters, the history and the model, is marked by the tag
     `rhobeta.restored`, and claims no code: which commit trained the model is not known here.
     `example` is a few images for the packaged model ([images, pixels] in [0, 1]).
     """
-    found = find_run_of_model(store, saved.sha256)
-    if found is not None:
-        return found
     description = saved.description
     tags = {
         "rhobeta.stage": "restored",
         RESTORED_TAG: "true",
         DATA_TAG: description.data_sha256,
-        MODEL_TAG: saved.sha256,
+        **model_tags(saved.content),
         "rhobeta.best_epoch": str(description.best_epoch),
     }
     with new_run(store, name=run_name(description.parameters), tags=tags) as run:
         run.log_params(description.parameters)
-        _log_history(run, history, description)
+        log_history(run, history, description)
         log_model(run, saved.content, example=example)
-    print(f"this model has no MLflow run in the store; restored one from its file: {run.run_id}")
     return run
 
 
-def _log_history(run: Run, path: Path, description: ModelDescription) -> None:
-    # The file is DVC's too, but may be absent or another model's: its best epoch must be ours.
-    if not path.is_file():
+def log_history(run: Run, path: Path, description: ModelDescription) -> None:
+    """Log the metrics of every epoch from the file, where it is this model's."""
+    found = history_of_model(path, description.best_epoch, description.best_loss)
+    if found is None:
         return
-    text = path.read_text(encoding="utf-8")
-    table = csv.DictReader(io.StringIO(text))
-    rows = [{k: float(v) for k, v in row.items() if v != ""} for row in table]
-    best = [row for row in rows if row["epoch"] == description.best_epoch]
-    loss = description.best_loss
-    if not best:
-        return
-    found = best[0].get("validation_loss", best[0]["train_loss"])
-    if abs(found - loss) > 1e-6 * abs(loss):
-        return
+    text, rows = found
+    best = next(row for row in rows if row["epoch"] == description.best_epoch)
+    run.log_metrics(
+        {
+            f"best/{column.removeprefix('validation_')}": value
+            for column, value in best.items()
+            if column.startswith("validation_")
+        }
+    )
     for row in rows:
         step = int(row.pop("epoch"))
         run.buffer_metrics({_metric(column): value for column, value in row.items()}, step=step)

@@ -5,32 +5,44 @@ from pathlib import Path
 from typing import Any
 
 from rhobeta.data.splits import Manifest
+from rhobeta.files import sha256_of_file
 from rhobeta.tracking.run import Run
 from rhobeta.tracking.training_run import log_split
+
+EVALUATION_TAG = "rhobeta.metrics_sha256"
+"""The metrics.json that a run has the metrics of."""
+REPORT_TAG = "rhobeta.report_sha256"
+"""The report that a run has, with its figures."""
 
 Metrics = Mapping[str, Mapping[str, Any]]
 
 
 def log_evaluation(
-    run: Run, metrics: Metrics, params: Mapping[str, Any], manifest: Manifest, file: Path
+    run: Run, metrics: Metrics, params: Mapping[str, Any], manifest: Manifest | None, file: Path
 ) -> None:
-    """Log the metrics (`test/mse`, `denoising/code@0.1`, ...), the test split, a description."""
+    """Log the metrics (`test/mse`, `denoising/code@0.1`, ...), the test split, a description.
+
+    `file` is the one that holds the metrics; its digest says later that the run has them. Without
+    a `manifest` the split is left out.
+    """
     run.log_params(params)
-    log_split(run, manifest, "test", "evaluation")
-    run.log_metrics(_flat(metrics))
-    run.set_tags({"mlflow.note.content": describe(metrics)})
+    if manifest is not None:
+        log_split(run, manifest, "test", "evaluation")
+    run.log_metrics(flat_metrics(metrics))
     run.log_file(file)
+    run.set_tags({"mlflow.note.content": describe(metrics), EVALUATION_TAG: sha256_of_file(file)})
     run.settle()
 
 
 def log_visualization(
-    run: Run, params: Mapping[str, Any], figures: Path, pages: Iterable[Path]
+    run: Run, params: Mapping[str, Any], figures: Path, report: Path, pages: Iterable[Path] = ()
 ) -> None:
-    """Log the figures and the HTML pages."""
+    """Log the figures, the report and other pages; the report's digest says that the run has it."""
     run.log_params(params)
     run.log_files(figures, "figures")
-    for page in pages:
+    for page in (report, *pages):
         run.log_file(page)
+    run.set_tags({REPORT_TAG: sha256_of_file(report)})
     run.settle()
 
 
@@ -71,7 +83,8 @@ _PREFIXES = {
 }
 
 
-def _flat(metrics: Metrics) -> dict[str, float]:
+def flat_metrics(metrics: Metrics) -> dict[str, float]:
+    """The numbers of `metrics.json` by the names that a run has them under."""
     return {
         f"{prefix}/{name}": float(value)
         for section, prefix in _PREFIXES.items()

@@ -14,12 +14,13 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
 from rhobeta.tracking.away import is_away
-from rhobeta.tracking.database import prepare_database
+from rhobeta.tracking.database import prepare_database, require_known_version
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _SERVER_SECONDS = 10
+_SQLITE = "sqlite:///"
 
 CURRENT = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID")
 """Variables that MLflow sets for itself when a store or an experiment becomes the current one."""
@@ -59,7 +60,7 @@ def store_uri(paths: Paths) -> str:
 
 
 def _uri_of(database: Path) -> str:
-    return f"sqlite:///{database}"
+    return f"{_SQLITE}{database}"
 
 
 def open_store(paths: Paths, experiment: str) -> Store:
@@ -70,7 +71,7 @@ def open_store(paths: Paths, experiment: str) -> Store:
     """
     uri = _prepared_uri(paths)
     if _is_server(uri):
-        return _open(uri, experiment, artifacts=None, outbox=paths.store / "outbox")
+        return _open(uri, experiment, artifacts=None, outbox=_outbox_of(uri, paths))
 
     from filelock import FileLock
 
@@ -80,8 +81,7 @@ def open_store(paths: Paths, experiment: str) -> Store:
     with FileLock(paths.store / ".lock"):
         if uri == _uri_of(database := paths.store / "mlflow.db"):
             prepare_database(database, artifacts)
-        outbox = None if uri.startswith("sqlite") else paths.store / "outbox"
-        return _open(uri, experiment, artifacts, outbox)
+        return _open(uri, experiment, artifacts, _outbox_of(uri, paths))
 
 
 def store_that_is_away(paths: Paths, experiment_id: str) -> Store:
@@ -103,6 +103,48 @@ def _prepared_uri(paths: Paths) -> str:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(_SERVER_SECONDS))
     return _hand_over_credentials(uri)
+
+
+def open_store_to_read(paths: Paths) -> Store:
+    """Reach a store that there is already, and change nothing in it.
+
+    Its `experiment_id` is empty. Raises `RhobetaError` where there is no store, or it does not
+    answer.
+    """
+    uri = _prepared_uri(paths)
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    if uri.startswith(_SQLITE):
+        # MLflow would make a database where there is none.
+        database = Path(uri.removeprefix(_SQLITE))
+        if not (database.is_file() and database.stat().st_size):
+            raise RhobetaError(
+                f"There are no runs yet: {database} does not exist.\n`dvc repro` trains a model and"
+                " records its run; MLFLOW_TRACKING_URI names another store."
+            )
+        require_known_version(database)
+    try:
+        client = MlflowClient(uri)
+        client.search_experiments(max_results=1)
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        raise RhobetaError(_unreachable(uri, error)) from None
+    return Store(uri, client, "", _outbox_of(uri, paths))
+
+
+def find_store(paths: Paths) -> Store | None:
+    """As `open_store_to_read`, but None where there is no store."""
+    uri = store_uri(paths)
+    if uri.startswith(_SQLITE):
+        database = Path(uri.removeprefix(_SQLITE))
+        if not (database.is_file() and database.stat().st_size):
+            return None
+    return open_store_to_read(paths)
+
+
+def _outbox_of(uri: str, paths: Paths) -> Path | None:
+    return None if uri.startswith("sqlite") else paths.store / "outbox"
 
 
 def _is_server(uri: str) -> bool:

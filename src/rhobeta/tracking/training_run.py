@@ -1,19 +1,35 @@
 """What the run of a training is called, tagged and fed with."""
 
+import csv
+import io
 import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rhobeta.data.splits import Manifest, SplitName
+from rhobeta.files import md5_of_bytes, sha256_of_bytes
 from rhobeta.registry import CODE_ACTIVATIONS, PENALTIES
 from rhobeta.tracking.provenance import Code, experiment_tags, user_name
-from rhobeta.tracking.run import DATA_TAG, Run, find_unfinished_run, new_run, reopened_run
+from rhobeta.tracking.run import (
+    DATA_TAG,
+    MODEL_TAG,
+    Run,
+    find_unfinished_run,
+    new_run,
+    reopened_run,
+)
 from rhobeta.tracking.store import Store
 
 if TYPE_CHECKING:
     from rhobeta.training.fit import Trained
+
+RESTORED_TAG = "rhobeta.restored"
+"""Marks the run of a model that came out of a cache; see `rhobeta.tracking.model_run`."""
+MODEL_MD5_TAG = "rhobeta.model_md5"
+"""MD5 of the model's file, by which DVC knows it."""
 
 _INPUTS: tuple[tuple[SplitName, str], ...] = (("train", "training"), ("validation", "validation"))
 
@@ -56,6 +72,11 @@ def training_tags(code: Code, manifest: Manifest) -> dict[str, str]:
     }
 
 
+def model_tags(content: bytes) -> dict[str, str]:
+    """What names the model with these bytes: our digest, and the one that DVC's lock has."""
+    return {MODEL_TAG: sha256_of_bytes(content), MODEL_MD5_TAG: md5_of_bytes(content)}
+
+
 def outcome_tags(trained: "Trained") -> dict[str, str]:
     """Where a model was trained, and of which epoch it is."""
     return {
@@ -86,6 +107,26 @@ def training_run(
         if code.diff:
             run.log_text(code.diff, "code/uncommitted.diff")
         yield run
+
+
+def history_of_model(
+    path: Path, best_epoch: int, best_loss: float
+) -> tuple[str, list[dict[str, float]]] | None:
+    """The text and the rows of `history.csv`, where it is that of this model.
+
+    The file may be absent, or another model's: its loss at the best epoch must be the model's.
+    """
+    if not path.is_file():
+        return None
+    text = path.read_text(encoding="utf-8")
+    table = csv.DictReader(io.StringIO(text))
+    try:
+        rows = [{k: float(v) for k, v in row.items() if v != ""} for row in table]
+        best = next(row for row in rows if row["epoch"] == best_epoch)
+        found = best.get("validation_loss", best["train_loss"])
+    except (ValueError, TypeError, KeyError, StopIteration):
+        return None
+    return (text, rows) if abs(found - best_loss) <= 1e-6 * abs(best_loss) else None
 
 
 def log_training_data(run: Run, manifest: Manifest) -> None:
