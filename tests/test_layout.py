@@ -12,7 +12,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Each layer may import those before it, and itself.
 LAYERS = (
-    {"errors"},
+    {"errors", "intervals"},
     {"files", "exclusive", "signals"},
     {"seal"},
     {"param_faults", "registry"},
@@ -29,7 +29,7 @@ LAYERS = (
     {"plots"},
     {"stages"},
     {"tuning"},
-    {"summary"},
+    {"summary", "comparison"},
     {"cli"},
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

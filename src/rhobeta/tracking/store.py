@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _SERVER_SECONDS = 10
+_SQLITE = "sqlite:///"
 
 _CURRENT = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID")
 
@@ -49,7 +50,7 @@ def store_uri(paths: Paths) -> str:
 
 
 def _uri_of(database: Path) -> str:
-    return f"sqlite:///{database}"
+    return f"{_SQLITE}{database}"
 
 
 def open_store(paths: Paths, experiment: str) -> Store:
@@ -60,12 +61,8 @@ def open_store(paths: Paths, experiment: str) -> Store:
     """
     uri = store_uri(paths)
     _quieten()
-    if uri.startswith(("http://", "https://")):
-        uri = _hand_over_credentials(uri)
-        # A server that does not answer should cost seconds, not MLflow's default of minutes.
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(_SERVER_SECONDS))
-        return _open(uri, experiment, artifacts=None)
+    if _is_server(uri):
+        return _open(_prepared_for_server(uri), experiment, artifacts=None)
 
     from filelock import FileLock
 
@@ -76,6 +73,47 @@ def open_store(paths: Paths, experiment: str) -> Store:
         if uri == _uri_of(database := paths.store / "mlflow.db"):
             prepare_database(database, artifacts)
         return _open(uri, experiment, artifacts)
+
+
+def open_store_to_read(paths: Paths) -> Store:
+    """Reach a store that there is already, and change nothing in it.
+
+    Its `experiment_id` is empty. Raises `RhobetaError` where there is no store, or it does not
+    answer.
+    """
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    uri = store_uri(paths)
+    _quieten()
+    if _is_server(uri):
+        uri = _prepared_for_server(uri)
+    elif uri.startswith(_SQLITE):
+        # MLflow would make a database where there is none.
+        database = Path(uri.removeprefix(_SQLITE))
+        if not (database.is_file() and database.stat().st_size):
+            raise RhobetaError(
+                f"There are no runs yet: {database} does not exist.\n`dvc repro` trains a model and"
+                " records its run; MLFLOW_TRACKING_URI names another store."
+            )
+    try:
+        client = MlflowClient(uri)
+        client.search_experiments(max_results=1)
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        raise RhobetaError(_unreachable(uri, error)) from None
+    return Store(uri, client, "")
+
+
+def _is_server(uri: str) -> bool:
+    return uri.startswith(("http://", "https://"))
+
+
+def _prepared_for_server(uri: str) -> str:
+    # A server that does not answer should cost seconds, not MLflow's default of minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(_SERVER_SECONDS))
+    return _hand_over_credentials(uri)
 
 
 def _open(uri: str, experiment: str, artifacts: Path | None) -> Store:
@@ -203,6 +241,7 @@ def _quieten() -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     # MLflow would print the address of every run; `rhobeta summary` tells where a run is.
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     # Read when mlflow is imported. Migrations and hints are no news to who trains a model, and
     # errors are raised as well: the command explains them without MLflow's traceback.
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")
