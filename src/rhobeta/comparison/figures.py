@@ -48,10 +48,7 @@ def draw_curves(curves: Mapping[str, "Sequence[Curves]"]) -> "Figure | None":
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
     handles = [
         *(Line2D([], [], color=c, label=letter) for c, letter in zip(colours, curves, strict=True)),
-        *(
-            Line2D([], [], color=INK, linestyle=line, label=split)
-            for split, line in _LINES.values()
-        ),
+        *(Line2D([], [], color=INK, linestyle=line, label=split) for split, line in _LINES.items()),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 14))
     return figure
