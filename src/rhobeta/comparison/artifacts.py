@@ -1,5 +1,6 @@
 """What the page draws, from the artifacts of runs: the history of training, and the model."""
 
+import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,7 +9,7 @@ from rhobeta.comparison.subject import Subject
 from rhobeta.errors import RhobetaError
 from rhobeta.files import sha256_of_bytes
 from rhobeta.model.weights import SavedModel, model_from_bytes
-from rhobeta.tracking.store import Store
+from rhobeta.tracking.store import Store, environment_kept
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +24,7 @@ CURVES = tuple(
 )
 
 _DATA = "data"
+_PROGRESS_BAR = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
 _SUFFIX = ".safetensors"
 
 
@@ -67,7 +69,8 @@ def _logged_model(store: Store, subject: Subject) -> bytes:
     try:
         model = store.client.get_logged_model(outputs.model_outputs[-1].model_id)
         artifacts = get_artifact_repository(model.artifact_location, tracking_uri=store.uri)
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, environment_kept([_PROGRESS_BAR]):
+            os.environ[_PROGRESS_BAR] = "false"
             artifacts.download_artifacts(_DATA, folder)
             files = sorted(Path(folder).rglob(f"*{_SUFFIX}"))
             if not files:

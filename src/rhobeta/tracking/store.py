@@ -4,7 +4,7 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
 from rhobeta.tracking.database import prepare_database
+from rhobeta.tracking.view import VIEW_TAG, experiment_tags_of_view
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,13 +27,6 @@ _CURRENT = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID")
 # What holds a secret, by the names of environment variables and of an address's parameters.
 _NAMES_OF_SECRETS = r"PASSW|PASSPHRASE|[_?&;]PWD|SECRET|TOKEN|CREDENTIAL|(?:ACCESS|API)_?KEY"
 _SHORTEST_SECRET = 6
-
-_EXPERIMENT_TAGS = {
-    # Opens the UI on the table of training runs, not on traces of language models.
-    "mlflow.experimentKind": "custom_model_development",
-    "mlflow.note.content": "Sparse autoencoders with a KL penalty, one run a training. Compare"
-    " `penalty.rho` and `penalty.beta` with `test/mse`, `test/gini` and `probe/code_accuracy`.",
-}
 
 
 @dataclass(frozen=True)
@@ -131,8 +125,9 @@ def _open(uri: str, experiment: str, artifacts: Path | None) -> Store:
         number = (
             known.experiment_id
             if known is not None
-            else client.create_experiment(experiment, location, tags=_EXPERIMENT_TAGS)
+            else client.create_experiment(experiment, location)
         )
+        _describe(client, number, {} if known is None else known.tags)
         with environment_kept(_CURRENT):
             # MLflow packages models into the store and the experiment that are current.
             mlflow.set_tracking_uri(uri)
@@ -140,6 +135,13 @@ def _open(uri: str, experiment: str, artifacts: Path | None) -> Store:
     except (MlflowException, SQLAlchemyError, OSError) as error:
         raise RhobetaError(_unreachable(uri, error)) from None
     return Store(uri, client, number)
+
+
+def _describe(client: "MlflowClient", number: str, tags: Mapping[str, str]) -> None:
+    for tag, value in experiment_tags_of_view(number).items():
+        # The user may have written another description; the view is the program's.
+        if tag not in tags or (tag == VIEW_TAG and tags[tag] != value):
+            client.set_experiment_tag(number, tag, value)
 
 
 def _hand_over_credentials(uri: str) -> str:
@@ -241,7 +243,6 @@ def _quieten() -> None:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     # MLflow would print the address of every run; `rhobeta summary` tells where a run is.
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     # Read when mlflow is imported. Migrations and hints are no news to who trains a model, and
     # errors are raised as well: the command explains them without MLflow's traceback.
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")
