@@ -27,6 +27,7 @@ $(VENV)/.ready: requirements.lock pyproject.toml tools/setup.sh
 
 repro: setup
 	@dvc repro
+	@rhobeta sync
 	@rhobeta summary
 
 test: setup lint

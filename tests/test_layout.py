@@ -12,7 +12,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # Each layer may import those before it, and itself.
 LAYERS = (
-    {"errors"},
+    {"errors", "intervals"},
     {"files", "exclusive", "signals"},
     {"seal"},
     {"param_faults", "registry"},
@@ -30,6 +30,7 @@ LAYERS = (
     {"plots"},
     {"stages"},
     {"tuning"},
+    {"comparison"},
     {"serving"},
     {"story"},
     {"summary"},

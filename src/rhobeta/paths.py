@@ -103,6 +103,11 @@ class Paths:
         return self.workspace / "reports" / "atlas.html"
 
     @property
+    def comparison(self) -> Path:
+        """The self-contained HTML page of the last comparison, written by `rhobeta compare`."""
+        return self.workspace / "reports" / "compare.html"
+
+    @property
     def tuning(self) -> Path:
         """Table and pictures of the search, written by `rhobeta tune` and `rhobeta tune show`."""
         return self.workspace / "reports" / "tuning"

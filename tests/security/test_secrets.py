@@ -81,6 +81,7 @@ class Tracking(http.server.BaseHTTPRequestHandler):
         answers = {
             "experiments/get-by-name": {"experiment": experiment},
             "experiments/get": {"experiment": experiment},
+            "experiments/set-experiment-tag": {},
             "runs/create": {"run": run},
             "runs/get": {"run": run},
         }

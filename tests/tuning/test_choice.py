@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from rhobeta.errors import RhobetaError
+from rhobeta.intervals import interval_of
 from rhobeta.param_tune import Bound, Rule
 from rhobeta.tuning.choice import Candidate, choose, front_of, rule_in_words
-from rhobeta.tuning.results import interval_of
 
 OBJECTIVES = {"fvu": "minimize", "gini": "maximize"}
 KNEE = Rule(None)

@@ -11,12 +11,13 @@ from matplotlib import image as mpl_image
 from matplotlib import pyplot as plt
 
 from helpers import with_changes
+from rhobeta.intervals import Interval
 from rhobeta.param_tune import TuneParams
 from rhobeta.params import check_params
 from rhobeta.plots.style import save, style
 from rhobeta.tuning.choice import Candidate, front_of
 from rhobeta.tuning.pictures import draw_front, draw_history, draw_importance
-from rhobeta.tuning.results import Interval, Results, Row, as_csv, front_table
+from rhobeta.tuning.results import Results, Row, as_csv, front_table
 from rhobeta.tuning.surface import draw_surface
 
 TWO = {"fvu": "minimize", "gini": "maximize"}

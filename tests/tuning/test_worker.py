@@ -77,7 +77,9 @@ def test_each_trial_is_a_run_below_the_study_s_with_all_that_it_was_measured_by(
         assert run.data.tags["mlflow.parentRunId"] == job.parent_run
         assert run.data.tags["rhobeta.study"] == "rho-beta"
         assert run.data.tags["rhobeta.trial"] == str(trial.number)
-        assert job.parent_run in run.data.tags["mlflow.note.content"]
+        note = run.data.tags["mlflow.note.content"]
+        assert job.parent_run in note
+        assert note.startswith(f"**fvu {trial.values[0]:.4g}, probe_accuracy {trial.values[1]:.4g}")
         assert float(run.data.params["penalty.rho"]) == pytest.approx(
             trial.params["penalty.rho"], rel=1e-3
         )

@@ -59,6 +59,12 @@ def _presets(options: argparse.Namespace, params: "Params", paths: "Paths") -> N
         print(f"{name:20}  {preset_title(paths.presets, name)}")
 
 
+def _compare(options: argparse.Namespace, params: "Params", paths: "Paths") -> None:
+    from rhobeta.comparison.compare import compare
+
+    compare(options.what, paths, everything=options.all, page=not options.no_page)
+
+
 def _summary(options: argparse.Namespace, params: "Params", paths: "Paths") -> None:
     from rhobeta.summary import print_summary
 
@@ -143,6 +149,7 @@ def _print_schema() -> None:
 
 
 _COMMANDS: dict[str, "Command"] = {
+    "compare": _compare,
     "encode": _encode,
     "export": _export,
     "params": _params,

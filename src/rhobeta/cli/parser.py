@@ -40,6 +40,24 @@ def make_parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--preset", required=True, metavar="NAME", help="a file in presets/")
     commands.add_parser("presets", help="list the presets")
+    compare = commands.add_parser(
+        "compare",
+        help="compare runs: the parameters that differ, every metric, curves and filters",
+        description="Print the parameters in which trainings differ, and their metrics; write them"
+        " with learning curves and decoder filters to reports/compare.html. Trainings that differ"
+        " in their seed alone are one column, with the 95 %% interval of the mean.",
+    )
+    compare.add_argument(
+        "what",
+        nargs="+",
+        metavar="WHAT",
+        help="run id, run name, DVC experiment, git commit, model file, `presets` (all their"
+        " runs) or `workspace` (its model)",
+    )
+    compare.add_argument(
+        "--all", action="store_true", help="also what is the same in all, and the last epoch"
+    )
+    compare.add_argument("--no-page", action="store_true", help="write no page")
     commands.add_parser("summary", help="print the results and where they are")
     sync = commands.add_parser(
         "sync",

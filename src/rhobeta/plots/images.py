@@ -43,7 +43,11 @@ def draw_reconstructions(
     return figure
 
 
-def draw_filters(filters: NDArray[np.float32], order: NDArray[np.int64]) -> "Figure":
+def draw_filters(
+    filters: NDArray[np.float32],
+    order: NDArray[np.int64],
+    title: str = "Decoder filters, most active unit first",
+) -> "Figure":
     """Decoder filters ([units, height, width]) in `order`, each on a scale of its own."""
     chosen = filters[order]
     largest = np.abs(chosen).reshape(len(chosen), -1).max(1)
@@ -54,7 +58,7 @@ def draw_filters(filters: NDArray[np.float32], order: NDArray[np.int64]) -> "Fig
         figsize=(max(4.0, 0.62 * columns + 0.9), max(1.8, 0.62 * rows + 0.5))
     )
     image = axis.imshow(tiled(scaled, columns=columns, gap=np.nan), cmap=DIVERGING, vmin=-1, vmax=1)
-    axis.set_title("Decoder filters, most active unit first")
+    axis.set_title(title)
     axis.set_axis_off()
     bar = figure.colorbar(image, ax=axis, shrink=0.6, ticks=[-1, 0, 1], pad=0.01)
     bar.ax.set_yticklabels(["removes ink", "0", "adds ink"])

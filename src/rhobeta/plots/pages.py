@@ -7,9 +7,20 @@ from rhobeta.model.weights import SavedModel
 
 
 def render_page(template: str, saved: SavedModel, **values: Any) -> str:
-    """A page about a model from a template beside this file; what is undefined is an error.
+    """A page about a model, whose template knows its parameters and layers as well."""
+    layers = [str(size) for size in saved.model.architecture.layer_sizes]
+    return render_template(
+        template,
+        parameters=saved.description.parameters,
+        layers="-".join([*layers, *layers[-2::-1]]),
+        **values,
+    )
 
-    Values are escaped. The template knows the model's parameters and layers as well.
+
+def render_template(template: str, **values: Any) -> str:
+    """A page from a template beside this file; what is undefined is an error.
+
+    Values are escaped.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -20,12 +31,7 @@ def render_page(template: str, saved: SavedModel, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    layers = [str(size) for size in saved.model.architecture.layer_sizes]
-    return environment.get_template(template).render(
-        parameters=saved.description.parameters,
-        layers="-".join([*layers, *layers[-2::-1]]),
-        **values,
-    )
+    return environment.get_template(template).render(**values)
 
 
 def png_source(content: bytes) -> str:

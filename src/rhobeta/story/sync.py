@@ -1,4 +1,4 @@
-"""`rhobeta sync`: the model in the workspace gets its MLflow run, whole.
+"""`rhobeta sync`: what waits for the server is delivered; the workspace's model gets its run.
 
 DVC may bring a model from its cache, another commit or a remote; no stage runs then, and nothing
 is logged. What the run lacks is added from the files beside the model, of which only those are
@@ -12,15 +12,16 @@ from rhobeta.story.belongings import belongings_of
 from rhobeta.story.ends import read_model_file
 from rhobeta.story.gaps import gaps_of
 from rhobeta.story.records import Record, Records
-from rhobeta.tracking.store import find_store, open_store
+from rhobeta.tracking.outbox import deliver, outbox_of
+from rhobeta.tracking.store import Store, find_store, open_store
 
 _DIGITS_SHOWN = 12
 
 
 def sync(params: Params, paths: Paths, *, quiet: bool = False) -> None:
-    """Find or restore the run of the model in the workspace, and add what it lacks.
+    """Deliver what waited; find or restore the run of the workspace's model; add what it lacks.
 
-    Prints one line; `quiet` leaves it out where nothing was lacking. Raises `RhobetaError` where
+    Prints one line of the model; `quiet` leaves it out where nothing was lacking. Raises `RhobetaError` where
     there is no model, and where the store cannot be used.
     """
     if not paths.model.is_file():
@@ -28,10 +29,13 @@ def sync(params: Params, paths: Paths, *, quiet: bool = False) -> None:
             f"There is no model in the workspace: {paths.model} is missing.\n"
             "`dvc repro` trains one; `dvc checkout` or `dvc pull` brings that of dvc.lock."
         )
+    store_there = find_store(paths)
+    if store_there is not None:
+        _deliver(store_there, paths)
     model = read_model_file(paths.model)
     name = f"model {model.sha256[:_DIGITS_SHOWN]}"
     belongings = belongings_of(model, paths)
-    found = Records(find_store(paths)).of_model(model.sha256)
+    found = Records(store_there).of_model(model.sha256)
     gaps = gaps_of(found[0], belongings) if found else []
     if found and not gaps:
         if not quiet:
@@ -46,6 +50,15 @@ def sync(params: Params, paths: Paths, *, quiet: bool = False) -> None:
         print(f"{name}: added {added} to its run {run_id}{_other_claims(found)}")
     else:
         print(f"{name} had no run in the store; restored {run_id}")
+
+
+def _deliver(store: Store, paths: Paths) -> None:
+    delivery = deliver(store, paths)
+    if delivery.delivered:
+        print(f"delivered {delivery.delivered} records that had waited for the MLflow server")
+    if delivery.left:
+        why = f" ({delivery.reason})" if delivery.reason else ""
+        print(f"{delivery.left} records still wait in {outbox_of(paths)}{why}")
 
 
 def _other_claims(found: list[Record]) -> str:

@@ -4,7 +4,7 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
 from rhobeta.tracking.away import is_away
 from rhobeta.tracking.database import prepare_database, require_known_version
+from rhobeta.tracking.view import VIEW_TAG, experiment_tags_of_view
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,13 +29,6 @@ CURRENT = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID")
 # What holds a secret, by the names of environment variables and of an address's parameters.
 _NAMES_OF_SECRETS = r"PASSW|PASSPHRASE|[_?&;]PWD|SECRET|TOKEN|CREDENTIAL|(?:ACCESS|API)_?KEY"
 _SHORTEST_SECRET = 6
-
-_EXPERIMENT_TAGS = {
-    # Opens the UI on the table of training runs, not on traces of language models.
-    "mlflow.experimentKind": "custom_model_development",
-    "mlflow.note.content": "Sparse autoencoders with a KL penalty, one run a training. Compare"
-    " `penalty.rho` and `penalty.beta` with `test/mse`, `test/gini` and `probe/code_accuracy`.",
-}
 
 
 class StoreAwayError(RhobetaError):
@@ -166,8 +160,9 @@ def _open(uri: str, experiment: str, artifacts: Path | None, outbox: Path | None
         number = (
             known.experiment_id
             if known is not None
-            else client.create_experiment(experiment, location, tags=_EXPERIMENT_TAGS)
+            else client.create_experiment(experiment, location)
         )
+        _describe(client, number, {} if known is None else known.tags)
         with environment_kept(CURRENT):
             # MLflow packages models into the store and the experiment that are current.
             mlflow.set_tracking_uri(uri)
@@ -176,6 +171,13 @@ def _open(uri: str, experiment: str, artifacts: Path | None, outbox: Path | None
         fault = StoreAwayError if outbox is not None and is_away(error) else RhobetaError
         raise fault(_unreachable(uri, error)) from None
     return Store(uri, client, number, outbox)
+
+
+def _describe(client: "MlflowClient", number: str, tags: Mapping[str, str]) -> None:
+    for tag, value in experiment_tags_of_view(number).items():
+        # The user may have written another description; the view is the program's.
+        if tag not in tags or (tag == VIEW_TAG and tags[tag] != value):
+            client.set_experiment_tag(number, tag, value)
 
 
 def _hand_over_credentials(uri: str) -> str:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
 from rhobeta.tracking.store import open_store, store_uri, without_password
+from rhobeta.tracking.view import view_link
 
 _HOST = "127.0.0.1"
 
@@ -44,9 +45,9 @@ def serve_ui(paths: Paths, experiment: str, port: int) -> NoReturn:
                 f"Port {port} cannot be used ({error}).\nChoose another: make ui PORT=5001"
             ) from None
     store = open_store(paths, experiment)
-    print(
-        f"runs of {paths.workspace.name}: http://{_HOST}:{port}/#/experiments/{store.experiment_id}/runs"
-    )
+    address = f"http://{_HOST}:{port}/"
+    print(f"runs of {paths.workspace.name}: {address}{view_link(store.experiment_id)}")
+    print(f"curves and charts: {address}{view_link(store.experiment_id, charts=True)}")
     print("Ctrl-C ends it.", flush=True)
     command = [sys.executable, "-m", "mlflow", "server", "--host", _HOST, "--port", str(port)]
     command += ["--workers", "1", "--default-artifact-root", (paths.store / "artifacts").as_uri()]

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from rhobeta.errors import RhobetaError
+from rhobeta.intervals import Interval, interval_of
 from rhobeta.param_search import SEED
 from rhobeta.params import Params
 from rhobeta.tuning.choice import Candidate, choose, front_of
@@ -19,8 +18,6 @@ from rhobeta.tuning.study import ERROR, MEASURES, RUN, WITHDRAWN, has_failed, re
 if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import FrozenTrial
-
-_CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -37,15 +34,6 @@ class Row:
     run_id: str
     note: str
     """The error of one that failed, the epoch of one that was pruned."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean over seeds and half of its 95 % confidence interval (Student's t)."""
-
-    mean: float
-    half: float
-    seeds: int
 
 
 @dataclass(frozen=True)
@@ -99,18 +87,6 @@ def results_of(study: "Study", seeds: "Study | None", params: Params) -> Results
     except RhobetaError as error:
         why_none = str(error)
     return Results(objectives, rows, front, repeated, chosen, why_none)
-
-
-def interval_of(values: list[float]) -> Interval:
-    """Mean and 95 % interval of the mean, t_(n-1) s / sqrt n; infinite for a single value."""
-    from scipy import stats
-
-    sample = np.asarray(values, dtype=np.float64)
-    if len(sample) < 2:
-        return Interval(float(sample.mean()), float("inf"), len(sample))
-    factor = stats.t.ppf((1 + _CONFIDENCE) / 2, len(sample) - 1)
-    half = factor * sample.std(ddof=1) / np.sqrt(len(sample))
-    return Interval(float(sample.mean()), float(half), len(sample))
 
 
 def as_csv(results: Results) -> str:

@@ -71,9 +71,18 @@ def trial_tags(
     }
 
 
-def trial_note(store: Store, parent: str, study: str, trial: int) -> dict[str, str]:
-    """The description of a trial's run: which trial it is, with a link to the study's run."""
-    return {_NOTE: f"Trial {trial} of the study [{study}]({run_link(store, parent)})."}
+def trial_note(
+    store: Store, parent: str, study: str, trial: int, reached: Mapping[str, float] | None = None
+) -> dict[str, str]:
+    """The description of a trial's run: which trial it is, with a link to the study's run.
+
+    Once it is measured, the objectives that it `reached` stand before that.
+    """
+    of = f"Trial {trial} of the study [{study}]({run_link(store, parent)})."
+    if reached is None:
+        return {_NOTE: of}
+    numbers = ", ".join(f"{name} {value:.4g}" for name, value in reached.items())
+    return {_NOTE: f"**{numbers}** on the validation images.\n\n{of}"}
 
 
 def describe_study(run: Run, text: str) -> None:

@@ -169,7 +169,9 @@ def _measured(
         measures["probe_accuracy"] = around.probe.accuracy(trained.model)
     require_measures(measures, params.tune.metrics)
     run.log_metrics({f"best/{name}": value for name, value in measures.items()})
-    run.set_tags(outcome_tags(trained))
+    reached = {name: measures[name] for name in params.tune.objectives}
+    note = trial_note(around.store, around.parent, around.study, trial.number, reached)
+    run.set_tags(outcome_tags(trained) | note)
     return measures
 
 
