@@ -21,17 +21,17 @@ _DIGITS_SHOWN = 12
 def sync(params: Params, paths: Paths, *, quiet: bool = False) -> None:
     """Deliver what waited; find or restore the run of the workspace's model; add what it lacks.
 
-    Prints one line of the model; `quiet` leaves it out where nothing was lacking. Raises `RhobetaError` where
-    there is no model, and where the store cannot be used.
+    Prints one line of the model; `quiet` leaves it out where nothing was lacking. Raises
+    `RhobetaError` where there is no model, and where the store cannot be used.
     """
+    store_there = find_store(paths)
+    if store_there is not None:
+        _deliver(store_there, paths)
     if not paths.model.is_file():
         raise RhobetaError(
             f"There is no model in the workspace: {paths.model} is missing.\n"
             "`dvc repro` trains one; `dvc checkout` or `dvc pull` brings that of dvc.lock."
         )
-    store_there = find_store(paths)
-    if store_there is not None:
-        _deliver(store_there, paths)
     model = read_model_file(paths.model)
     name = f"model {model.sha256[:_DIGITS_SHOWN]}"
     belongings = belongings_of(model, paths)
