@@ -79,6 +79,8 @@ def test_dvc_yaml_lists_exactly_what_a_stage_imports_and_reads(clone: Clone, sta
 
 def test_package_files_that_no_stage_lists_hold_no_code() -> None:
     for file in (REPOSITORY / "src" / "rhobeta").glob("*/__init__.py"):
+        if file.parent.name == "cli":  # It starts stages, and no result depends on it.
+            continue
         assert file.read_text().count('"""') == 2, f"{file} holds more than a docstring"
         assert file.read_text().strip().endswith('"""')
 
