@@ -1,6 +1,8 @@
 """The model in the workspace gets its run: found, completed, or restored, from what is its own."""
 
 import shutil
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,16 @@ from rhobeta.tracking.store import open_store
 from rhobeta.tracking.training_run import MODEL_MD5_TAG
 
 MODEL = "models/autoencoder.safetensors"
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Makes another store, which is empty, the present one."""
+
+    def change() -> None:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'elsewhere.db'}")
+
+    return change
 
 
 def _runs(paths: Paths) -> list[Any]:
@@ -69,11 +81,14 @@ def test_a_run_that_has_everything_is_left_as_it_is(
 
 
 def test_in_an_empty_store_one_run_is_restored_from_what_belongs_to_the_model(
-    start_after: StartAfter, paths: Paths, capsys: pytest.CaptureFixture[str]
+    start_after: StartAfter,
+    paths: Paths,
+    elsewhere: Callable[[], None],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     start_after("visualize")
     (original,) = _runs(paths)
-    shutil.rmtree(paths.store)
+    elsewhere()
     _write_lock(paths, iterations=17)
     assert main(["sync"]) == 0
     (restored,) = _runs(paths)
@@ -95,14 +110,17 @@ def test_in_an_empty_store_one_run_is_restored_from_what_belongs_to_the_model(
 
 
 def test_what_a_run_lacks_is_added_and_nothing_else(
-    start_after: StartAfter, paths: Paths, capsys: pytest.CaptureFixture[str]
+    start_after: StartAfter,
+    paths: Paths,
+    elsewhere: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     start_after("train")
     (trained,) = _runs(paths)
-    store = paths.store.rename(paths.workspace / "kept")
+    elsewhere()
     assert main(["evaluate"]) == 0
-    shutil.rmtree(paths.store)
-    store.rename(paths.store)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
     capsys.readouterr()
     assert main(["sync"]) == 0
     assert "added the evaluation to its run" in capsys.readouterr().out
@@ -116,7 +134,7 @@ def test_what_a_run_lacks_is_added_and_nothing_else(
 
 
 def test_reports_and_history_of_another_model_are_not_taken(
-    start_after: StartAfter, paths: Paths
+    start_after: StartAfter, paths: Paths, elsewhere: Callable[[], None]
 ) -> None:
     start_after("visualize")
     shutil.copytree(paths.workspace / "reports", paths.workspace / "other")
@@ -126,7 +144,7 @@ def test_reports_and_history_of_another_model_are_not_taken(
     assert main(["train"]) == 0
     assert paths.model.read_bytes() != before
     shutil.copytree(paths.workspace / "other", paths.workspace / "reports", dirs_exist_ok=True)
-    shutil.rmtree(paths.store)
+    elsewhere()
     assert main(["sync"]) == 0
     (restored,) = _runs(paths)
     assert restored.data.params["penalty.rho"] == "0.25"
