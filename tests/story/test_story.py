@@ -121,29 +121,35 @@ def test_each_step_leaves_exactly_its_runs_and_a_chain_from_every_end_to_every_o
     assert _ids(told(MODEL)["runs"]) == {softer.info.run_id}
     git(clone.folder, "commit", "--quiet", "--all", "--message=softer")
 
-    # The same where the store has never seen it.
-    store = clone.folder / "mlruns"
-    store.rename(tmp_path / "kept")
-    assert told(MODEL)["missing"][0]["link"].startswith("an MLflow store")
-    assert not (store / "mlflow.db").exists()
-    assert "restored" in clone.run("rhobeta", "sync").stdout
-    (restored,) = clone.runs()
-    _require_as_good_as(restored, softer)
-    assert restored.info.run_id in clone.run("rhobeta", "sync").stdout
-    (story,) = told("main")["runs"]
-    assert (story["id"], story["restored"]) == (restored.info.run_id, True)
-
     # A checkout of an older commit.
     git(clone.folder, "checkout", "--quiet", "HEAD~1")
     clone.run("dvc", "checkout", "--quiet")
-    clone.run("rhobeta", "sync")
-    assert [run.data.tags["rhobeta.model_sha256"] for run in clone.runs()] == [softer_model, model]
-    _require_as_good_as(clone.runs()[1], first)
-    shutil.rmtree(store)
-    (tmp_path / "kept").rename(store)
     assert first.info.run_id in clone.run("rhobeta", "sync").stdout
     assert len(clone.runs()) == 6
     _require_one_chain(told, [MODEL, "HEAD"], model=model, run=first.info.run_id, holder=head)
+    git(clone.folder, "checkout", "--quiet", "main")
+    clone.run("dvc", "checkout", "--quiet")
+
+    # Both again, where the store has seen neither.
+    fresh = Clone(tmp_path / "fresh", clone.record)
+    shutil.copytree(clone.folder, fresh.folder, ignore=shutil.ignore_patterns("mlruns", "tmp"))
+    monkeypatch.chdir(fresh.folder)
+    told_there = Told(fresh, capsys)
+    assert told_there(MODEL)["missing"][0]["link"].startswith("an MLflow store")
+    assert not (fresh.folder / "mlruns").exists()
+    assert "restored" in fresh.run("rhobeta", "sync").stdout
+    (restored,) = fresh.runs()
+    _require_as_good_as(restored, softer)
+    assert restored.info.run_id in fresh.run("rhobeta", "sync").stdout
+    (story,) = told_there("main")["runs"]
+    assert (story["id"], story["restored"]) == (restored.info.run_id, True)
+    git(fresh.folder, "checkout", "--quiet", "HEAD~1")
+    fresh.run("dvc", "checkout", "--quiet")
+    fresh.run("rhobeta", "sync")
+    made = [run.data.tags["rhobeta.model_sha256"] for run in fresh.runs()]
+    assert made == [softer_model, model]
+    _require_as_good_as(fresh.runs()[1], first)
+    monkeypatch.chdir(clone.folder)
 
     # Trials, one or both of them with the parameters of these models.
     space = {"penalty.rho": {"choices": [0.2, 0.3]}}

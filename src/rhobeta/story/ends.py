@@ -11,6 +11,7 @@ from rhobeta.errors import RhobetaError
 from rhobeta.files import md5_of_bytes, sha256_of_bytes
 from rhobeta.model.header import MALFORMED, described_in
 from rhobeta.seal import require_seal
+from rhobeta.story.lock import MODEL
 from rhobeta.story.records import Record, Records
 from rhobeta.story.repository import Experiment, Repository
 from rhobeta.story.studies import Studies
@@ -95,7 +96,7 @@ class Finder:
         Raises `RhobetaError` where nothing has that name, with the nearest that is known, and
         where several things have it.
         """
-        if Path(what).is_file():
+        if _is_file(what):
             file = read_model_file(Path(what))
             return End("model file", what, file.sha256, file=file, sha256=file.sha256)
         found = {end.identity: end for search in self._searches() for end in search(what)}
@@ -189,14 +190,14 @@ class Finder:
         known += [record.study for record in newest if record.study]
         known += [experiment.name for experiment in self._repository.experiments]
         known += self._repository.names
-        known += ["models/autoencoder.safetensors"]
+        known += [MODEL] if _is_file(MODEL) else []
         near = difflib.get_close_matches(what, dict.fromkeys(known), n=1)
         # A name's beginning says what a run is, however much stands behind it.
         near = near or [name for name in known if what and name.startswith(what)][:1]
         meant = f" Did you mean {near[0]!r}?" if near else ""
-        missing = (
-            "" if self._records.has_store else "\nThere is no MLflow store, so no run is known."
-        )
+        missing = "" if self._records.has_store else "\nThere is no MLflow store, and so no run."
+        if Path(what).suffix == Path(MODEL).suffix:
+            missing += "\nThere is no such file: `dvc checkout` or `dvc pull` brings the model."
         return (
             f"nothing is known by the name {what!r}.{meant}{missing}\n"
             f"Tried: {'; '.join(KINDS)}.\n"
@@ -208,6 +209,14 @@ def _run_end(record: Record) -> End:
     kind = {"trial": "trial", "tune": "study"}.get(record.stage, "run")
     name = f"{record.id} ({record.name})"
     return End(kind, name, record.id, records=(record,), sha256=record.model_sha256)
+
+
+def _is_file(what: str) -> bool:
+    try:
+        return Path(what).is_file()
+    except OSError:
+        # Such as a name that is longer than any file's.
+        return False
 
 
 def _is_digits(what: str, most: int) -> bool:

@@ -34,15 +34,14 @@ class Lock:
 
     def parameters(self, stage: str) -> dict[str, Any]:
         """The parameters that a stage was run with, by dotted path."""
-        sections = _part(self._text, stage, "params")
+        found: dict[str, Any] = {}
         try:
-            return {
-                f"{section}.{name}": value
-                for section, values in sections["params.yaml"].items()
-                for name, value in values.items()
-            }
+            for name, value in _part(self._text, stage, "params")["params.yaml"].items():
+                # A whole section, or one parameter by its path.
+                found |= _below(name, value) if isinstance(value, dict) else {name: value}
         except (KeyError, TypeError, AttributeError):
             return {}
+        return found
 
     def _digest(self, stage: str, side: str, path: str) -> str | None:
         try:
@@ -50,6 +49,10 @@ class Lock:
             return next(str(entry["md5"]) for entry in entries if entry["path"] == path)
         except (KeyError, TypeError, StopIteration):
             return None
+
+
+def _below(section: str, values: dict[str, Any]) -> dict[str, Any]:
+    return {f"{section}.{name}": value for name, value in values.items()}
 
 
 @cache

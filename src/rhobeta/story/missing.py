@@ -17,7 +17,12 @@ class Missing:
 
 def missing_links(story: Story, repository: Repository) -> list[Missing]:
     """What the chain lacks, in the order in which it is told."""
-    found = [*_model(story), *_runs(story), *_code(story, repository), *_holders(story, repository)]
+    found = [
+        *_model(story, repository),
+        *_runs(story),
+        *_code(story, repository),
+        *_holders(story, repository),
+    ]
     return [*found, *_rest(story)]
 
 
@@ -45,8 +50,8 @@ def notes(story: Story) -> list[str]:
     return found
 
 
-def _model(story: Story) -> Iterator[Missing]:
-    if story.end.commit is not None and story.md5 is None:
+def _model(story: Story, repository: Repository) -> Iterator[Missing]:
+    if story.end.commit is not None and repository.lock(story.end.commit).model is None:
         yield Missing(
             "the dvc.lock of this commit names no model"
             + ("; the runs are those that were started from its code" if story.runs else ""),

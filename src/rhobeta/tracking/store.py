@@ -132,9 +132,25 @@ def find_store(paths: Paths) -> Store | None:
     uri = store_uri(paths)
     if uri.startswith(_SQLITE):
         database = Path(uri.removeprefix(_SQLITE))
-        if not (database.is_file() and database.stat().st_size):
-            return None
-    return open_store_to_read(paths)
+        is_there = database.is_file() and database.stat().st_size > 0
+    else:
+        is_there = _is_server(uri) or _has_tables(uri)
+    return open_store_to_read(paths) if is_there else None
+
+
+def _has_tables(uri: str) -> bool:
+    """Whether MLflow has made its tables in a database: it would make them at its first look."""
+    from sqlalchemy import create_engine, inspect
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        engine = create_engine(uri)
+        try:
+            return inspect(engine).has_table("alembic_version")
+        finally:
+            engine.dispose()
+    except (SQLAlchemyError, ImportError) as error:
+        raise RhobetaError(_unreachable(uri, error)) from None
 
 
 def _outbox_of(uri: str, paths: Paths) -> Path | None:
