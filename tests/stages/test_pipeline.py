@@ -85,13 +85,14 @@ def test_package_files_that_no_stage_lists_hold_no_code() -> None:
         assert file.read_text().strip().endswith('"""')
 
 
-def test_changing_machine_or_search_runs_nothing_and_changing_figures_runs_visualize(
+def test_changing_machine_search_or_gate_runs_nothing_and_changing_figures_runs_visualize(
     clone: Clone,
 ) -> None:
     clone.change(runtime__threads=2)
     assert clone.stages_run_by("dvc", "repro") == []
     searched = {"penalty.rho": {"low": 0.1, "high": 0.2}}
-    clone.change(tune__trials=7, tune__choose="best fvu", tune__space=searched)
+    gate = {"registry__name": "other", "registry__thresholds": ["test/mse <= 0.1"]}
+    clone.change(tune__trials=7, tune__choose="best fvu", tune__space=searched, **gate)
     assert clone.stages_run_by("dvc", "repro") == []
     clone.change(visualize__dpi=60)
     assert clone.stages_run_by("dvc", "repro") == ["visualize"]

@@ -1,6 +1,7 @@
 """The model that a command is to use: a file, or what the run of the store has packaged."""
 
 import difflib
+import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,14 @@ from rhobeta.paths import Paths
 from rhobeta.stages.model_file import read_model
 from rhobeta.tracking.package import PACKAGED_FILE
 from rhobeta.tracking.run import MODEL_TAG
-from rhobeta.tracking.store import Store, open_store, without_password
+from rhobeta.tracking.store import Store, environment_kept, open_store, without_password
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as RunEntity
 
 _RUNS_LOOKED_AT = 1000
+# MLflow's bar for each file that it fetches.
+_BAR = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,8 @@ def read_package(store: Store, run: "RunEntity") -> Package:
     model_id = packages[-1].model_id
     try:
         location = store.client.get_logged_model(model_id).artifact_location
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, environment_kept((_BAR,)):
+            os.environ[_BAR] = "false"
             file = mlflow.artifacts.download_artifacts(
                 artifact_uri=f"{location}/{PACKAGED_FILE}", dst_path=folder, tracking_uri=store.uri
             )
