@@ -30,6 +30,7 @@ LAYERS = (
     {"stages"},
     {"tuning"},
     {"summary"},
+    {"doctor"},
     {"cli"},
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

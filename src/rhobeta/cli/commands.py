@@ -65,6 +65,14 @@ def _summary(options: argparse.Namespace, params: "Params", paths: "Paths") -> N
     print_summary(params, paths)
 
 
+def _doctor(options: argparse.Namespace, params: "Params", paths: "Paths") -> int:
+    from rhobeta.doctor.report import examine, has_fault, print_findings
+
+    findings = examine(paths)
+    print_findings(findings, as_json=options.json)
+    return 1 if has_fault(findings) else 0
+
+
 def _tune(options: argparse.Namespace, params: "Params", paths: "Paths") -> None:
     from rhobeta.tuning import tune
 
@@ -109,6 +117,7 @@ def _print_schema() -> None:
 
 
 _COMMANDS: dict[str, "Command"] = {
+    "doctor": _doctor,
     "params": _params,
     "presets": _presets,
     "run": _run,
