@@ -27,9 +27,9 @@ def _requirements(workspace: Path) -> tuple[str, list[Requirement]]:
         return project.get("requires-python", ""), [
             Requirement(text) for text in project.get("dependencies", [])
         ]
-    of_package = metadata.metadata("rhobeta").get("Requires-Python") or ""
+    of_package = metadata.metadata("rhobeta").json.get("requires_python", "")
     every = [Requirement(text) for text in metadata.requires("rhobeta") or []]
-    return of_package, [one for one in every if one.marker is None or one.marker.evaluate()]
+    return str(of_package), [one for one in every if one.marker is None or one.marker.evaluate()]
 
 
 def _python(workspace: Path) -> list[Finding]:
