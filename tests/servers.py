@@ -37,7 +37,7 @@ class Server:
                 start_new_session=True,
             )
 
-    def wait(self, seconds: float = 120) -> None:
+    def wait(self, seconds: float = 240) -> None:
         """Until it answers, whatever the answer."""
         end = time.monotonic() + seconds
         while not self.answers():

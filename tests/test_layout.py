@@ -34,6 +34,7 @@ LAYERS = (
     {"serving"},
     {"story"},
     {"summary"},
+    {"doctor"},
     {"cli"},
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

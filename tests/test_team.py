@@ -47,7 +47,8 @@ def s3_server(folder: Path) -> Server:
     port = free_port()
     address = f"127.0.0.1:{port}"
     command = [str(program), "serve", "s3", "--addr", address, "--config", os.devnull]
-    environment = {"RCLONE_AUTH_KEY": f"{KEY},{SECRET}"}
+    # A list in which a comma divides, so that the pair is quoted.
+    environment = {"RCLONE_AUTH_KEY": f'"{KEY},{SECRET}"'}
     return Server(
         [*command, str(folder / "buckets")], f"http://{address}", folder / "log", environment
     )
@@ -126,7 +127,8 @@ def test_a_team_shares_runs_data_and_models(
             ["bash", "-euo", "pipefail", "-c", f"exec {block('tracking server')}"],
             f"http://127.0.0.1:{port}",
             tmp_path / "tracking.log",
-            {**outside, **of_server},
+            # One process is enough here, and is there sooner than four.
+            {**outside, **of_server, "MLFLOW_WORKERS": "1"},
         )
         until.callback(tracking.kill)
         tracking.start()

@@ -48,7 +48,7 @@ class Pace:
         self.folder = folder
 
     def reached(self, epoch: int) -> None:
-        wait_until(lambda: (self.folder / f"at-{epoch}").exists(), seconds=120)
+        wait_until(lambda: (self.folder / f"at-{epoch}").exists(), seconds=300)
 
     def go_on(self, epoch: int) -> None:
         (self.folder / f"go-{epoch}").touch()
@@ -146,7 +146,7 @@ def test_what_a_killed_server_missed_is_there_in_the_end(
         server.start()
         server.wait()
         pace.go_on(BACK)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert out.count("does not answer") == 1
     assert out.count("that had waited are delivered") == 1
@@ -162,7 +162,7 @@ def test_what_a_killed_server_missed_is_there_in_the_end(
         server.kill()
         for epoch in (KILLED, BACK):
             pace.go_on(epoch)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert out.count("does not answer") == 1
     assert "`rhobeta sync` delivers them" in out

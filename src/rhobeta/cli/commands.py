@@ -86,6 +86,14 @@ def _trace(options: argparse.Namespace, params: "Params", paths: "Paths") -> Non
     trace(what, params, paths, everything=options.all, as_json=options.json)
 
 
+def _doctor(options: argparse.Namespace, params: "Params", paths: "Paths") -> int:
+    from rhobeta.doctor.report import examine, has_fault, print_findings
+
+    findings = examine(paths)
+    print_findings(findings, as_json=options.json)
+    return 1 if has_fault(findings) else 0
+
+
 def _tune(options: argparse.Namespace, params: "Params", paths: "Paths") -> None:
     from rhobeta.tuning import tune
 
@@ -150,6 +158,7 @@ def _print_schema() -> None:
 
 _COMMANDS: dict[str, "Command"] = {
     "compare": _compare,
+    "doctor": _doctor,
     "encode": _encode,
     "export": _export,
     "params": _params,

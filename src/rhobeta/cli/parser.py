@@ -94,6 +94,12 @@ def make_parser() -> argparse.ArgumentParser:
     )
     tune.add_argument("--workers", type=_at_least_one, metavar="N", help="processes (tune.workers)")
     _add_serving(commands)
+    doctor = commands.add_parser(
+        "doctor",
+        help="look for what is wrong with environment, project and stores, and what to do",
+        description="Check environment, project and stores. Changes nothing. Status 1 on a fault.",
+    )
+    doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
     ui = commands.add_parser("ui", help="show the runs in MLflow's UI on this machine")
     ui.add_argument("--port", type=int, default=5000, help="default: %(default)s")
     params = commands.add_parser("params", help="check params.yaml and print every value")

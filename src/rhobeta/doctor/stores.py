@@ -1,0 +1,233 @@
+"""The stores: MLflow's database, runs that nobody works on, unfinished trainings, the outbox."""
+
+import fcntl
+import importlib.util
+import re
+import sqlite3
+import time
+import urllib.error
+import urllib.request
+from contextlib import closing
+from pathlib import Path
+
+from rhobeta.doctor.finding import Finding, fault, note, ok
+from rhobeta.errors import RhobetaError
+from rhobeta.paths import Paths
+from rhobeta.stages.unfinished import Unfinished
+from rhobeta.tracking.outbox import outbox_of, waiting_runs
+from rhobeta.tracking.run import MODEL_TAG
+from rhobeta.tracking.store import store_uri, without_password
+
+_SERVER_SECONDS = 3
+_DAY = 86_400
+_SHOWN = 3
+
+
+def check_stores(paths: Paths) -> list[Finding]:
+    """The store that is in use, and all that lies in `mlruns/`."""
+    uri = store_uri(paths)
+    found = [_file_store(paths)]
+    if uri.startswith(("http://", "https://")):
+        found.append(_server(uri))
+    elif uri.startswith("sqlite:///"):
+        found += _database(Path(uri.removeprefix("sqlite:///")), paths)
+    return [*found, *_unfinished(paths), *_outbox(paths)]
+
+
+def _file_store(paths: Paths) -> Finding:
+    old = sorted(paths.store.glob("[0-9]*/meta.yaml"))
+    if not old:
+        return ok("file store", "none")
+    return fault(
+        "file store",
+        f"{old[0].parent} is of the file store that MLflow refuses since 3.13",
+        "Its runs are not shown. `mlflow migrate-filestore --help` tells how to bring them into a"
+        " database; or move the numbered folders out of mlruns/.",
+    )
+
+
+def _server(uri: str) -> Finding:
+    place = without_password(uri)
+    try:
+        with urllib.request.urlopen(f"{place.rstrip('/')}/health", timeout=_SERVER_SECONDS):  # noqa: S310
+            return ok("MLflow server", place)
+    except urllib.error.HTTPError as error:
+        return note("MLflow server", f"{place} answers with status {error.code}", "See its log.")
+    except (OSError, ValueError) as error:
+        return fault(
+            "MLflow server",
+            f"{place} does not answer ({getattr(error, 'reason', error)})",
+            "Start it, or unset MLFLOW_TRACKING_URI to record into mlruns/.",
+        )
+
+
+def _database(file: Path, paths: Paths) -> list[Finding]:
+    if not file.is_file():
+        return [ok("MLflow database", "none yet; the first training makes it")]
+    try:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=5)) as opened:
+            (sound,) = opened.execute("PRAGMA quick_check(1)").fetchone()
+            if sound != "ok":
+                return [_damaged(file, sound)]
+            version = _schema(opened)
+            if version is not None:
+                return [version]
+            return [
+                ok("MLflow database", f"{file}, sound"),
+                *_left_running(opened, paths),
+                *_claims(opened),
+            ]
+    except sqlite3.DatabaseError as error:
+        return [_damaged(file, str(error))]
+
+
+def _damaged(file: Path, reason: str) -> Finding:
+    return fault(
+        "MLflow database",
+        f"{file} is damaged, locked or half-written: {' '.join(reason.split())}",
+        "End what else holds it; bring it back from a backup; or move it away: the next training"
+        " makes a new one.",
+    )
+
+
+def _schema(database: sqlite3.Connection) -> Finding | None:
+    tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
+    if not {"alembic_version", "runs", "tags", "experiments"} <= tables:
+        return _damaged(Path(_file_of(database)), "tables are missing")
+    versions = [version for (version,) in database.execute("SELECT * FROM alembic_version")]
+    known, newest = _revisions()
+    if versions == [newest]:
+        return None
+    if len(versions) == 1 and versions[0] in known:
+        return fault(
+            "MLflow database",
+            f"of an older MLflow (schema {versions[0]}, wanted {newest})",
+            f"Copy the file, then `mlflow db upgrade sqlite:///{_file_of(database)}`.",
+        )
+    return fault(
+        "MLflow database",
+        f"of a newer MLflow than is installed, or half upgraded (schema {versions})",
+        "Install the MLflow that wrote it (`make setup` for that of requirements.lock), or bring"
+        " the file back from a backup.",
+    )
+
+
+def _file_of(database: sqlite3.Connection) -> str:
+    return str(database.execute("PRAGMA database_list").fetchone()[2])
+
+
+def _revisions() -> tuple[set[str], str]:
+    """All versions of the schema that the installed MLflow knows, and the newest of them."""
+    found = importlib.util.find_spec("mlflow")
+    if found is None or found.origin is None:
+        raise RhobetaError("MLflow is not installed.\nRun `make setup`.")
+    folder = Path(found.origin).parent / "store" / "db_migrations" / "versions"
+    texts = [path.read_text(encoding="utf-8") for path in folder.glob("*.py")]
+    of = re.compile(r"^revision = ['\"](\w+)", re.MULTILINE)
+    before = re.compile(r"^down_revision = (.*)$", re.MULTILINE)
+    known = {match[1] for text in texts for match in of.finditer(text)}
+    followed = {
+        name
+        for text in texts
+        for match in before.finditer(text)
+        for name in re.findall(r"['\"](\w+)['\"]", match[1])
+    }
+    (newest,) = known - followed
+    return known, newest
+
+
+def _left_running(database: sqlite3.Connection, paths: Paths) -> list[Finding]:
+    running = database.execute(
+        "SELECT r.run_uuid FROM runs r JOIN tags t ON t.run_uuid = r.run_uuid"
+        " WHERE r.status = 'RUNNING' AND r.lifecycle_stage = 'active'"
+        " AND t.key = 'rhobeta.stage' AND t.value IN ('train', 'restored') ORDER BY r.start_time"
+    ).fetchall()
+    at_work = {run for run, alive in _trainings(paths).values() if alive}
+    waiting = {run.run_id for run in waiting_runs(outbox_of(paths))}
+    left = [run for (run,) in running if run not in at_work | waiting]
+    if not left:
+        return [ok("runs", f"{len(running)} running, none left behind")]
+    more = f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""
+    return [
+        fault(
+            "runs",
+            f"RUNNING, but their process is dead: {', '.join(left[:_SHOWN])}{more}",
+            "Start the same training again, and it goes on in the same run; or end it: python -c"
+            f" \"import mlflow; mlflow.MlflowClient().set_terminated('{left[0]}', 'KILLED')\""
+            f" with MLFLOW_TRACKING_URI=sqlite:///{_file_of(database)}",
+        )
+    ]
+
+
+def _claims(database: sqlite3.Connection) -> list[Finding]:
+    claims = database.execute(
+        "SELECT t.value, group_concat(r.run_uuid, ', ') FROM tags t"
+        " JOIN runs r ON r.run_uuid = t.run_uuid"
+        " WHERE t.key = ? AND r.lifecycle_stage = 'active' GROUP BY t.value HAVING count(*) > 1"
+        " ORDER BY t.value",
+        (MODEL_TAG,),
+    ).fetchall()
+    if not claims:
+        return [ok("models", "no two runs claim the same one")]
+    model, runs = claims[0]
+    return [
+        note(
+            "models",
+            f"{len(claims)} with several runs: {model[:12]} has {runs}",
+            "The same training ran more than once. The newest run counts; delete the others in the"
+            " UI if they are in the way.",
+        )
+    ]
+
+
+def _trainings(paths: Paths) -> dict[Path, tuple[str | None, bool]]:
+    """Folders of trainings that have not come to their end: their run, and whether one works."""
+    folders = sorted(p for p in paths.unfinished.glob("*") if p.is_dir() and p.name[0] != ".")
+    return {p: (Unfinished(p).run_id, _is_held(p.with_suffix(".lock"))) for p in folders}
+
+
+def _is_held(lock: Path) -> bool:
+    try:
+        with lock.open("rb") as opened:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _unfinished(paths: Paths) -> list[Finding]:
+    left = [folder for folder, (_, alive) in _trainings(paths).items() if not alive]
+    if not left:
+        return [ok("unfinished", "none left behind")]
+    size = sum(f.stat().st_size for folder in left for f in folder.rglob("*") if f.is_file())
+    age = (time.time() - min(folder.stat().st_mtime for folder in left)) / _DAY
+    return [
+        note(
+            "unfinished",
+            f"{len(left)} trainings that nobody goes on with, {size / 1e6:.1f} MB, the oldest"
+            f" {age:.0f} days old, in {paths.unfinished}",
+            "With the same parameters, data and code a training goes on from there. What is not"
+            " wanted any more can be deleted.",
+        )
+    ]
+
+
+def _outbox(paths: Paths) -> list[Finding]:
+    try:
+        waiting = waiting_runs(outbox_of(paths))
+    except RhobetaError as error:
+        found, _, advice = str(error).partition("\n")
+        return [fault("outbox", found, advice)]
+    if not waiting:
+        return [ok("outbox", "all is delivered")]
+    stores = ", ".join(sorted({run.store for run in waiting}))
+    return [
+        note(
+            "outbox",
+            f"{sum(run.actions for run in waiting)} records of {len(waiting)} runs wait for"
+            f" {stores}",
+            "`rhobeta sync`, with MLFLOW_TRACKING_URI at that server, delivers them.",
+        )
+    ]
