@@ -91,7 +91,7 @@ def test_a_team_shares_runs_data_and_models(
             capture_output=True,
             text=True,
             check=False,
-            timeout=300,
+            timeout=600,
         )
         said.extend([done.stdout, done.stderr])
         assert done.returncode == 0, f"{name}\n{done.stdout}\n{done.stderr}"

@@ -19,14 +19,15 @@ _LAUNCHER = {"rhobeta"} | {
 
 
 def _record() -> None:
-    from rhobeta import param_search, param_sections, param_tune, params
+    from rhobeta import param_registry, param_search, param_sections, param_tune, params
 
     prefixes = {
         field.annotation: name
         for name, field in params.Params.model_fields.items()
         if name != "runtime"
     }
-    checks = {module.__file__ for module in (params, param_sections, param_tune, param_search)}
+    modules = (params, param_registry, param_sections, param_tune, param_search)
+    checks = {module.__file__ for module in modules}
     read: set[str] = set()
     plain = param_sections.Section.__getattribute__
 
@@ -41,12 +42,12 @@ def _record() -> None:
     param_sections.Section.__getattribute__ = noted  # type: ignore[assignment]
 
     def write() -> None:
-        modules = sorted(
+        loaded = sorted(
             name
             for name in sys.modules
             if name.partition(".")[0] == "rhobeta" and name not in _LAUNCHER
         )
-        record = {"modules": modules, "parameters": sorted(read)}
+        record = {"modules": loaded, "parameters": sorted(read)}
         path = Path(os.environ["RHOBETA_RECORD"]) / f"{sys.argv[1]}.json"
         path.write_text(json.dumps(record))
 
