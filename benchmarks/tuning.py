@@ -33,7 +33,7 @@ TURNS = 4
 # Trials of a worker, and their epochs, where rates are compared.
 TRIALS, EPOCHS = 12, 10
 # Of the studies with and without pruning; the sampler's seeds give the noise of the best value.
-PRUNED_TRIALS, PRUNED_EPOCHS, SEEDS = 40, 27, (0, 1, 2)
+PRUNED_TRIALS, PRUNED_EPOCHS, SEEDS = 30, 27, (0, 1, 2)
 SINGLE = {"tune.mode": "single", "tune.objectives": {"fvu": "minimize"}, "tune.constraints": []}
 
 
