@@ -61,10 +61,11 @@ def full_project(paths: Paths) -> Iterator[tuple[Paths, str]]:
 
 def fill_store(place: Paths, count: int) -> str:
     """Add runs as trainings leave them, each of a model of its own; returns the id of the last."""
-    from mlflow.entities import Metric, Param, RunTag
-
     params = load_params(place.params)
     store = open_store(place, params.runtime.experiment)
+
+    from mlflow.entities import Metric, Param, RunTag
+
     texts = [Param(name, str(value)) for name, value in flatten(params).items()]
     data = sha256_of_file(place.params)
     for number in range(count):

@@ -166,7 +166,8 @@ def test_a_team_shares_runs_data_and_models(
         path: path.read_bytes()
         for place in ("project", "fresh", "home", "s3/log", "s3/buckets", "tracking.log")
         for path in [tmp_path / place, *(tmp_path / place).rglob("*")]
-        if path.is_file()
+        # The clone has the tests too, and in them the word that the database is given.
+        if path.is_file() and path.name != "postgresql.py"
     }
     assert tmp_path / "tracking.log" in written
     assert project / ".dvc" / "config" in written

@@ -190,7 +190,7 @@ def test_what_a_killed_server_missed_is_there_in_the_end(
     assert trained["metrics"] == {
         name: curve
         for name, curve in undisturbed["metrics"].items()
-        if name.startswith(("train/", "validation/", "best/"))
+        if len(curve) > 1 or name.startswith("best/")
     }
     assert trained["files"].keys() == undisturbed["files"].keys() - {"artifacts/metrics.json"}
     assert trained["status"] == undisturbed["status"]
