@@ -100,3 +100,11 @@ def test_a_server_that_is_lost_in_the_work_is_a_message(
     error = capsys.readouterr().err
     assert "the MLflow store failed in the middle of the work" in error
     assert "geheim-99" not in error
+
+
+def test_output_that_nobody_reads_any_more_is_no_fault(workspace: Path) -> None:
+    command = "set -o pipefail; rhobeta params --schema | true"
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=workspace, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (141, "")

@@ -20,7 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status.
 
     0 on success, 1 for a fault that the message explains, 2 for wrong usage, 130 on Ctrl-C, 143 on
-    a request to end (SIGTERM), 129 when the terminal is closed (SIGHUP).
+    a request to end (SIGTERM), 129 when the terminal is closed (SIGHUP), 141 when nobody reads its
+    output any more.
     """
     _run_the_workspace_code()
     parser = make_parser()
@@ -30,7 +31,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.dvc_arguments = more
     end_on_signals()
     try:
-        return run_command(options)
+        status = run_command(options)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # Who reads has had enough, as `head` has. Python would flush, and complain, at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except RhobetaError as error:
         print(f"rhobeta {options.command}: {error}", file=sys.stderr)
     except Exception as error:
