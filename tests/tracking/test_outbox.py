@@ -231,7 +231,8 @@ def test_a_model_whose_upload_was_cut_off_is_there_once(
     from rhobeta.tracking.package import log_model
 
     architecture = Architecture((2, 2), (3,), "sigmoid", "relu", "sigmoid", tied_weights=False)
-    description = ModelDescription(architecture, {}, "d" * 64, best_epoch=1, best_loss=1.0)
+    parameters = {"penalty.kind": "kl", "penalty.rho": 0.1}
+    description = ModelDescription(architecture, parameters, "d" * 64, best_epoch=1, best_loss=1.0)
     model = model_to_bytes(Autoencoder(architecture), description)
     with new_run(store, name="it", tags={}) as run, monkeypatch.context() as patch:
         patch.setattr(MlflowClient, "log_model_artifacts", cut_off)
