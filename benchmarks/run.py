@@ -1,13 +1,15 @@
 """Print the table of speed and size. Run on a quiet machine: `make bench`."""
 
-from benchmarks import commands, compare, epoch, probe, states, story, tuning
+from benchmarks import commands, compare, epoch, probe, states, story, tracking, tuning
 from rhobeta.paths import find_paths
 
 
 def main() -> None:
     """Measure everything and print one table."""
     paths = find_paths()
-    print("measuring; this takes about half an hour on a quiet machine ...", flush=True)
+    print(
+        "measuring; this takes about three quarters of an hour on a quiet machine ...", flush=True
+    )
     rows = [
         *commands.rows(paths),
         *compare.rows(paths),
@@ -15,6 +17,7 @@ def main() -> None:
         *probe.rows(paths),
         *states.rows(paths),
         *story.rows(paths),
+        *tracking.rows(paths),
         *tuning.rows(paths),
     ]
     width = max(len(row[0]) for row in rows)
