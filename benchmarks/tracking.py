@@ -9,6 +9,7 @@ import contextlib
 import os
 import statistics
 import time
+from pathlib import Path
 
 from benchmarks.tuning import project
 from rhobeta.data.splits import read_manifest, read_split
@@ -60,7 +61,7 @@ def _seconds_off(params: Params, place: Paths) -> float:
 
 def _seconds_on(params: Params, place: Paths) -> float:
     started = time.perf_counter()
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
         train.run(params, place)
     return time.perf_counter() - started
 
