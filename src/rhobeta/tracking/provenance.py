@@ -84,7 +84,8 @@ def user_name() -> str:
 
 def _git(workspace: Path, *arguments: str) -> str:
     done = subprocess.run(
-        ["git", *arguments],
+        # Asking refreshes no index: others may be at work on it, and `rhobeta doctor` changes nothing.
+        ["git", "--no-optional-locks", *arguments],
         cwd=workspace,
         capture_output=True,
         text=True,
