@@ -84,7 +84,7 @@ def user_name() -> str:
 
 def _git(workspace: Path, *arguments: str) -> str:
     done = subprocess.run(
-        # Asking refreshes no index: others may be at work on it, and `rhobeta doctor` changes nothing.
+        # To ask changes nothing, not even the index, which others may be at work on.
         ["git", "--no-optional-locks", *arguments],
         cwd=workspace,
         capture_output=True,
