@@ -31,6 +31,10 @@ def unreachable() -> MlflowException:
     return error
 
 
+def cut_off(*_: object) -> None:
+    raise unreachable()
+
+
 class Client:
     """A client whose server can go away, or whose answers can get lost."""
 
@@ -214,6 +218,35 @@ def test_metrics_that_wait_count_as_logged_when_a_run_is_gone_on_with(store: Sto
     run.log_metrics({"train/mse": 0.5, "other": 1.0}, step=2)
     store.client.mode = "there"
     assert Run(store, run.run_id).last_steps() == {"train/mse": 2, "other": 2}
+
+
+def test_a_model_whose_upload_was_cut_off_is_there_once(
+    store: Store, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import numpy as np
+    from mlflow import MlflowClient
+
+    from rhobeta.model.autoencoder import Architecture, Autoencoder
+    from rhobeta.model.weights import ModelDescription, model_to_bytes
+    from rhobeta.tracking.package import log_model
+
+    architecture = Architecture((2, 2), (3,), "sigmoid", "relu", "sigmoid", tied_weights=False)
+    parameters = {"penalty.kind": "kl", "penalty.rho": 0.1}
+    description = ModelDescription(architecture, parameters, "d" * 64, best_epoch=1, best_loss=1.0)
+    model = model_to_bytes(Autoencoder(architecture), description)
+    with new_run(store, name="it", tags={}) as run, monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_model_artifacts", cut_off)
+        log_model(run, model, example=np.zeros((2, 4), dtype=np.float32))
+        assert [w.run_id for w in waiting_runs(outbox_of(paths))] == [run.run_id]
+        assert deliver(store, paths).away
+    assert deliver(store, paths).left == 0
+    client = store.client._client
+    (found,) = client.search_logged_models([store.experiment_id])
+    assert found.status == "READY"
+    (place,) = paths.store.glob(f"artifacts/models/{found.model_id}/artifacts")
+    assert (place / "data" / "model" / "autoencoder.safetensors").read_bytes() == model
+    assert (place / "code" / "rhobeta" / "registry.py").is_file()
+    assert not list(place.rglob("__pycache__"))
 
 
 def _add(folder: Path, many: int) -> None:

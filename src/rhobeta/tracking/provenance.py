@@ -84,7 +84,8 @@ def user_name() -> str:
 
 def _git(workspace: Path, *arguments: str) -> str:
     done = subprocess.run(
-        ["git", *arguments],
+        # To ask changes nothing, not even the index, which others may be at work on.
+        ["git", "--no-optional-locks", *arguments],
         cwd=workspace,
         capture_output=True,
         text=True,
