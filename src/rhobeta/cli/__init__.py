@@ -33,7 +33,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status = run_command(options)
         sys.stdout.flush()
-        return status
     except BrokenPipeError:
         # Who reads has had enough, as `head` has. Python would flush, and complain, at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -66,6 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except EndedBySignal as end:
         print(f"rhobeta {options.command}: ended by {end.signal.name}.", file=sys.stderr)
         return 128 + end.signal
+    else:
+        return status
     return 1
 
 
