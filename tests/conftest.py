@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +22,19 @@ from rhobeta.cli import main
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.paths import Paths
 from rhobeta.registry import CODE_ACTIVATIONS, EXTENSIONS, PENALTIES
+
+
+def pytest_configure() -> None:
+    """Hear Ctrl-C and the end of the terminal, though `nohup` or a shell's `&` has shut them out.
+
+    The commands that tests start and interrupt would inherit that.
+    """
+    for number, handler in (
+        (signal.SIGINT, signal.default_int_handler),
+        (signal.SIGHUP, signal.SIG_DFL),
+    ):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

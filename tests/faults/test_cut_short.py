@@ -225,7 +225,7 @@ def test_training_ends_at_a_signal_marks_its_run_and_leaves_no_model(
 def test_a_stage_ended_at_any_moment_leaves_nothing_half_and_is_mended(
     cut: CutShort, by: int
 ) -> None:
-    _cut_at(3 if cut.stage in STAGES[2:] else 12, cut, by)
-    _cut_again_at(3 if cut.stage in STAGES[2:] else 12, cut, by)
+    _cut_at(2 if cut.stage in STAGES[2:] else 12, cut, by)
+    _cut_again_at(2 if cut.stage in STAGES[2:] else 12, cut, by)
     if cut.stage in STAGES[2:]:
         assert {run.info.status for run in runs_of(cut.paths)} == {"FINISHED"}

@@ -202,6 +202,10 @@ def test_a_damaged_store_is_refused_and_a_new_one_takes_its_place(
     assert [run.info.status for run in runs_of(paths)] == ["FINISHED"]
 
 
+# What is said of a file that hangs together, but holds other words where MLflow looks for its own.
+EXPLAINED = ("is damaged", "cannot be used", "newer MLflow", "older version")
+
+
 def test_bytes_that_flip_anywhere_in_the_store_end_in_an_error_or_a_run(
     paths: Paths, start_after: StartAfter
 ) -> None:
@@ -220,10 +224,11 @@ def test_bytes_that_flip_anywhere_in_the_store_end_in_an_error_or_a_run(
             with new_run(open_store(Paths(root, root), "rhobeta"), name="it", tags={}) as run:
                 run.log_metrics({"one": 1.0})
         except RhobetaError as error:
-            outcomes.append(str(error).partition(":")[0].rpartition(" ")[2])
+            (said,) = [words for words in EXPLAINED if words in str(error)]
+            outcomes.append(said)
         else:
             outcomes.append("recorded")
-    assert set(outcomes) == {"damaged", "recorded"}
+    assert {"is damaged", "recorded"} <= set(outcomes)
 
 
 CREATE = """
