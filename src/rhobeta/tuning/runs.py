@@ -5,7 +5,6 @@ from typing import Any
 
 from rhobeta.data.splits import Manifest
 from rhobeta.params import Params, flatten
-from rhobeta.stages.train import science_of
 from rhobeta.tracking.actions import ERROR_TAG, ending
 from rhobeta.tracking.provenance import Code, user_name
 from rhobeta.tracking.run import DATA_TAG, Run
@@ -46,6 +45,9 @@ def parent_run(store: Store, params: Params, study_id: str, code: Code, manifest
     if first != mine:
         store.client.delete_run(mine)
         return Run(store, first)
+    # With it come torch and Lightning, which who only reads a study's runs does not need.
+    from rhobeta.stages.train import science_of
+
     run = Run(store, mine)
     science = science_of(params, manifest)
     held = {path: value for path, value in science.items() if path not in params.tune.space}
