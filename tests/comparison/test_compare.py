@@ -1,7 +1,6 @@
 """The command on a real store, with runs that are logged here by hand."""
 
 import hashlib
-import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -31,6 +30,16 @@ from rhobeta.tracking.store import Store, open_store
 
 HOSTILE = "<script>alert('x')</script> & more"
 UNTRACKED = "untracked.safetensors"
+EXPERIMENTS = f"refs/exps/ab/{'c' * 38}"
+LOCK = """\
+schema: '2.0'
+stages:
+  train:
+    cmd: python -m rhobeta.stages.train
+    outs:
+    - path: models/autoencoder.safetensors
+      md5: {md5}
+"""
 
 
 def model_bytes(seed: int) -> bytes:
@@ -96,11 +105,10 @@ def record_experiment(folder: Path, name: str, model: bytes) -> None:
     cached = folder / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
     cached.parent.mkdir(parents=True)
     cached.write_bytes(model)
-    outs = [{"path": "models/autoencoder.safetensors", "md5": md5}]
-    (folder / "dvc.lock").write_text(json.dumps({"stages": {"train": {"outs": outs}}}))
+    (folder / "dvc.lock").write_text(LOCK.format(md5=md5))
     git(folder, "add", "dvc.lock")
     git(folder, "commit", "--quiet", "--message=experiment")
-    git(folder, "update-ref", f"refs/exps/ab/cdef/{name}", "HEAD")
+    git(folder, "update-ref", f"{EXPERIMENTS}/{name}", "HEAD")
     git(folder, "reset", "--quiet", "--hard", "HEAD^")
 
 
@@ -178,7 +186,7 @@ def named(project: Project, word: str, capsys: pytest.CaptureFixture[str]) -> se
         ("presets", {"preset"}),
         ("k-sparse", {"preset"}),
         ("cached", {"seed 0"}),
-        ("refs/exps/ab/cdef/cached", {"seed 0"}),
+        (f"{EXPERIMENTS}/cached", {"seed 0"}),
     ],
 )
 def test_each_way_to_name_a_training(

@@ -15,7 +15,7 @@ from helpers import git
 from rhobeta.cli import main
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.data.splits import write_splits
-from rhobeta.doctor import project, stores
+from rhobeta.doctor import project
 from rhobeta.doctor.environment import check_environment
 from rhobeta.doctor.finding import Finding
 from rhobeta.doctor.project import check_project
@@ -25,7 +25,7 @@ from rhobeta.paths import Paths
 from rhobeta.stages.unfinished import Unfinished
 from rhobeta.tracking import queued
 from rhobeta.tracking.actions import Action
-from rhobeta.tracking.database import prepare_database
+from rhobeta.tracking.database import known_versions, prepare_database
 from rhobeta.tracking.outbox import outbox_of
 from rhobeta.tracking.run import MODEL_TAG
 from rhobeta.tracking.store import Store, open_store
@@ -205,8 +205,7 @@ def test_a_database_of_another_version_or_half_written(paths: Paths) -> None:
     paths.store.mkdir()
     prepare_database(file, paths.store / "artifacts")
     whole = file.read_bytes()
-    known, newest = stores._revisions()
-    older = min(known - {newest})
+    older = known_versions()[0]
     for version, found in ((older, "of an older MLflow"), ("f" * 12, "of a newer MLflow")):
         with changed(paths) as database:
             database.execute("UPDATE alembic_version SET version_num = ?", (version,))

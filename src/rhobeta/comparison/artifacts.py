@@ -9,7 +9,8 @@ from rhobeta.comparison.subject import Subject
 from rhobeta.errors import RhobetaError
 from rhobeta.files import sha256_of_bytes
 from rhobeta.model.weights import SavedModel, model_from_bytes
-from rhobeta.tracking.store import Store, environment_kept
+from rhobeta.tracking.environment import environment_kept
+from rhobeta.tracking.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,17 +1,17 @@
 """From what the user names to the trainings that are compared."""
 
 import difflib
-import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rhobeta.comparison.subject import Subject
 from rhobeta.errors import RhobetaError
-from rhobeta.files import require_file, sha256_of_bytes
+from rhobeta.files import require_file, sha256_of_bytes, sha256_of_file
 from rhobeta.params import flatten, read_yaml
 from rhobeta.paths import Paths
 from rhobeta.presets import overlaid, preset_names, read_preset
+from rhobeta.story.repository import Repository
 from rhobeta.tracking.run import DATA_TAG, MODEL_TAG
 from rhobeta.tracking.store import Store
 
@@ -68,6 +68,7 @@ class _Search:
 
     def __init__(self, store: Store, paths: Paths) -> None:
         self._client, self._paths = store.client, paths
+        self._repository = Repository(paths.workspace)
         self._experiments = [e.experiment_id for e in store.client.search_experiments()]
 
     def subjects(self, word: str) -> list[Subject]:
@@ -123,7 +124,7 @@ class _Search:
         return runs
 
     def _by_commit(self, word: str) -> "list[Run]":
-        commit = self._commit(word)
+        commit = self._repository.commit(word)
         tag = f"tags.`{_COMMIT_TAG}`"
         if commit:
             return _trainings(self._by(tag, commit)) or self._by_model(self._recorded(commit))
@@ -142,18 +143,9 @@ class _Search:
 
     def _recorded(self, commit: str) -> str:
         # The digest of the model that the commit's dvc.lock names, if DVC's cache has it.
-        from ruamel.yaml import YAML
-        from ruamel.yaml.error import YAMLError
-
-        name = self._paths.model.relative_to(self._paths.workspace).as_posix()
-        try:
-            lock = YAML(typ="safe").load(self._git("show", f"{commit}:./dvc.lock"))
-            outs = lock["stages"]["train"]["outs"]
-            md5 = next(str(out["md5"]) for out in outs if out["path"] == name)
-            cache = self._paths.store_root / ".dvc" / "cache" / "files" / "md5"
-            return sha256_of_bytes((cache / md5[:2] / md5[2:]).read_bytes())
-        except (YAMLError, LookupError, TypeError, StopIteration, OSError):
-            return ""
+        md5 = self._repository.lock(commit).model
+        file = None if md5 is None else self._repository.cached(md5)
+        return "" if file is None else sha256_of_file(file)
 
     def _by_preset(self, word: str) -> "list[Run]":
         if word not in preset_names(self._paths.presets):
@@ -183,23 +175,9 @@ class _Search:
         found = self._by_model(sha256_of_bytes(content))
         return _subject(found[0]) if found else _subject_of_file(content, str(path))
 
-    def _commit(self, word: str) -> str:
-        return self._git("rev-parse", "--verify", "--quiet", f"{word}^{{commit}}")
-
-    def _experiment(self, word: str) -> str:
-        listed = self._git("for-each-ref", "--format=%(objectname)", f"refs/exps/*/*/{word}")
-        return listed.partition("\n")[0]
-
-    def _git(self, *arguments: str) -> str:
-        done = subprocess.run(
-            ["git", *arguments],
-            cwd=self._paths.workspace,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
-        return done.stdout.strip() if done.returncode == 0 else ""
+    def _experiment(self, word: str) -> str | None:
+        found = (e.commit for e in self._repository.experiments if e.name == word)
+        return next(found, None)
 
     def _unknown(self, word: str) -> str:
         tags = ("mlflow.runName", _EXPERIMENT_TAG)
@@ -218,7 +196,7 @@ class _Search:
                 "DVC has an experiment of this name, whose training has no run in this store;"
                 f" `dvc exp apply {word}` and `dvc repro` give its model one."
             )
-        elif self._commit(word):
+        elif self._repository.commit(word):
             advice = (
                 "git has this commit, but no run in this store was trained at it, nor is the model"
                 f" of its dvc.lock here; `git checkout {word}` and `dvc repro` make one."

@@ -1,8 +1,6 @@
 """The stores: MLflow's database, runs that nobody works on, unfinished trainings, the outbox."""
 
 import fcntl
-import importlib.util
-import re
 import sqlite3
 import time
 import urllib.error
@@ -14,6 +12,7 @@ from rhobeta.doctor.finding import Finding, fault, note, ok
 from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
 from rhobeta.stages.unfinished import Unfinished
+from rhobeta.tracking.database import known_versions
 from rhobeta.tracking.outbox import outbox_of, waiting_runs
 from rhobeta.tracking.run import MODEL_TAG
 from rhobeta.tracking.store import store_uri, without_password
@@ -95,7 +94,10 @@ def _schema(database: sqlite3.Connection) -> Finding | None:
     if not {"alembic_version", "runs", "tags", "experiments"} <= tables:
         return _damaged(Path(_file_of(database)), "tables are missing")
     versions = [version for (version,) in database.execute("SELECT * FROM alembic_version")]
-    known, newest = _revisions()
+    known = known_versions()
+    if not known:
+        raise RhobetaError("MLflow is not installed.\nRun `make setup`.")
+    newest = known[-1]
     if versions == [newest]:
         return None
     if len(versions) == 1 and versions[0] in known:
@@ -114,26 +116,6 @@ def _schema(database: sqlite3.Connection) -> Finding | None:
 
 def _file_of(database: sqlite3.Connection) -> str:
     return str(database.execute("PRAGMA database_list").fetchone()[2])
-
-
-def _revisions() -> tuple[set[str], str]:
-    """All versions of the schema that the installed MLflow knows, and the newest of them."""
-    found = importlib.util.find_spec("mlflow")
-    if found is None or found.origin is None:
-        raise RhobetaError("MLflow is not installed.\nRun `make setup`.")
-    folder = Path(found.origin).parent / "store" / "db_migrations" / "versions"
-    texts = [path.read_text(encoding="utf-8") for path in folder.glob("*.py")]
-    of = re.compile(r"^revision = ['\"](\w+)", re.MULTILINE)
-    before = re.compile(r"^down_revision = (.*)$", re.MULTILINE)
-    known = {match[1] for text in texts for match in of.finditer(text)}
-    followed = {
-        name
-        for text in texts
-        for match in before.finditer(text)
-        for name in re.findall(r"['\"](\w+)['\"]", match[1])
-    }
-    (newest,) = known - followed
-    return known, newest
 
 
 def _left_running(database: sqlite3.Connection, paths: Paths) -> list[Finding]:

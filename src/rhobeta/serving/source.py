@@ -13,9 +13,10 @@ from rhobeta.model.weights import SavedModel, model_from_bytes
 from rhobeta.params import Params
 from rhobeta.paths import Paths
 from rhobeta.stages.model_file import read_model
+from rhobeta.tracking.environment import environment_kept
 from rhobeta.tracking.package import PACKAGED_FILE
 from rhobeta.tracking.run import MODEL_TAG
-from rhobeta.tracking.store import Store, environment_kept, open_store, without_password
+from rhobeta.tracking.store import Store, open_store, without_password
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as RunEntity

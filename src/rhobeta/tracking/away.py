@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from rhobeta.tracking.environment import environment_kept
+
 _MOMENT_SECONDS = 3
 
 
@@ -56,13 +58,6 @@ def for_a_moment() -> Iterator[None]:
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": str(_MOMENT_SECONDS),
     }
-    before = {name: os.environ.get(name) for name in patience}
-    os.environ.update(patience)
-    try:
+    with environment_kept(patience):
+        os.environ.update(patience)
         yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

@@ -13,6 +13,8 @@ from rhobeta.errors import RhobetaError
 from rhobeta.files import whole_file
 
 _BUSY_SECONDS = 20.0
+_REVISION = re.compile(r"^revision = ['\"](\w+)", re.MULTILINE)
+_FOLLOWS = re.compile(r"^down_revision = (.*)$", re.MULTILINE)
 
 
 def prepare_database(database: Path, artifacts: Path) -> None:
@@ -54,7 +56,7 @@ def require_known_version(database: Path) -> None:
     except sqlite3.DatabaseError:
         # No database of MLflow, or a damaged one: told elsewhere.
         return
-    known = _known_versions()
+    known = known_versions()
     if found is None or not known or found[0] == known[-1]:
         return
     here = f"the installed MLflow {version('mlflow')}"
@@ -71,19 +73,21 @@ def require_known_version(database: Path) -> None:
     )
 
 
-def _known_versions() -> list[str]:
-    """The versions of the database that the installed MLflow knows, the present one last."""
+def known_versions() -> list[str]:
+    """The versions of the database that the installed MLflow knows, the present one last.
+
+    Empty where MLflow is not installed. It is not imported.
+    """
     package = find_spec("mlflow")
     if package is None or package.origin is None:
         return []
     folder = Path(package.origin).parent / "store" / "db_migrations" / "versions"
-    steps = {}
-    for path in folder.glob("*.py"):
-        names = dict(re.findall(r'^(revision|down_revision) = "(\w+)"', path.read_text(), re.M))
-        if "revision" in names:
-            steps[names["revision"]] = names.get("down_revision")
-    heads = [name for name in steps if name not in steps.values()]
-    return [*(name for name in steps if name not in heads), *heads]
+    texts = [path.read_text(encoding="utf-8") for path in folder.glob("*.py")]
+    names = [match[1] for text in texts if (match := _REVISION.search(text))]
+    # A version may follow several, which were made apart.
+    lines = [match[1] for text in texts if (match := _FOLLOWS.search(text))]
+    followed = {name for line in lines for name in re.findall(r"['\"](\w+)['\"]", line)}
+    return sorted(names, key=lambda name: name not in followed)
 
 
 def _require_sound(database: Path) -> None:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from rhobeta.registry import EXTENSIONS, load_extensions
 from rhobeta.tracking.actions import Action
+from rhobeta.tracking.environment import environment_kept
 from rhobeta.tracking.run import Run
-from rhobeta.tracking.store import CURRENT, Store, environment_kept
+from rhobeta.tracking.store import CURRENT, Store
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature

@@ -4,8 +4,7 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
 from rhobeta.tracking.away import is_away
 from rhobeta.tracking.database import prepare_database, require_known_version
+from rhobeta.tracking.environment import environment_kept
 from rhobeta.tracking.view import VIEW_TAG, experiment_tags_of_view
 
 if TYPE_CHECKING:
@@ -105,37 +105,37 @@ def open_store_to_read(paths: Paths) -> Store:
     Its `experiment_id` is empty. Raises `RhobetaError` where there is no store, or it does not
     answer.
     """
-    uri = _prepared_uri(paths)
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
+    found = find_store(paths)
+    if found is None:
+        place = without_password(store_uri(paths)).removeprefix(_SQLITE)
+        raise RhobetaError(
+            f"There are no runs yet: {place} does not exist.\n`dvc repro` trains a model and"
+            " records its run; MLFLOW_TRACKING_URI names another store."
+        )
+    return found
 
+
+def find_store(paths: Paths) -> Store | None:
+    """As `open_store_to_read`, but None where there is no store."""
+    uri = _prepared_uri(paths)
     if uri.startswith(_SQLITE):
         # MLflow would make a database where there is none.
         database = Path(uri.removeprefix(_SQLITE))
         if not (database.is_file() and database.stat().st_size):
-            raise RhobetaError(
-                f"There are no runs yet: {database} does not exist.\n`dvc repro` trains a model and"
-                " records its run; MLFLOW_TRACKING_URI names another store."
-            )
+            return None
         require_known_version(database)
+    elif not (_is_server(uri) or _has_tables(uri)):
+        return None
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
     try:
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
     except (MlflowException, SQLAlchemyError, OSError) as error:
         raise RhobetaError(_unreachable(uri, error)) from None
     return Store(uri, client, "", _outbox_of(uri, paths))
-
-
-def find_store(paths: Paths) -> Store | None:
-    """As `open_store_to_read`, but None where there is no store."""
-    uri = store_uri(paths)
-    if uri.startswith(_SQLITE):
-        database = Path(uri.removeprefix(_SQLITE))
-        is_there = database.is_file() and database.stat().st_size > 0
-    else:
-        is_there = _is_server(uri) or _has_tables(uri)
-    return open_store_to_read(paths) if is_there else None
 
 
 def _has_tables(uri: str) -> bool:
@@ -211,20 +211,6 @@ def _hand_over_credentials(uri: str) -> str:
     os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(user)
     os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(password or "")
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-
-
-@contextmanager
-def environment_kept(names: Iterable[str]) -> Iterator[None]:
-    """Put these variables back afterwards, whatever the body has made of them."""
-    before = {name: os.environ.get(name) for name in names}
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def _require_writable(folder: Path) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rhobeta.errors import RhobetaError
 from rhobeta.params import Params
 from rhobeta.stages.threads import cores
-from rhobeta.tracking.store import environment_kept
+from rhobeta.tracking.environment import environment_kept
 from rhobeta.training.machine import Machine
 from rhobeta.tuning.progress import Progress
 from rhobeta.tuning.ranks import devices_of

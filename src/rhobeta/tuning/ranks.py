@@ -16,8 +16,8 @@ from rhobeta.files import read_json, write_bytes, write_json
 from rhobeta.params import Params, check_params
 from rhobeta.paths import Paths
 from rhobeta.stages.processes import run_in_processes
+from rhobeta.tracking.environment import environment_kept
 from rhobeta.tracking.run import StoppedOnPurpose
-from rhobeta.tracking.store import environment_kept
 from rhobeta.tuning.storage import STORAGE_VARIABLE
 
 if TYPE_CHECKING:
@@ -137,15 +137,13 @@ def _fit(
     from rhobeta.tracking.callback import TrackEpochs
     from rhobeta.tracking.run import Run
     from rhobeta.tracking.store import open_store
-    from rhobeta.tuning.trial import ReportToPruner, train_once
+    from rhobeta.tuning.trial import reports_to_pruner, train_once
 
     torch.set_num_threads(told.threads)
     run = Run(open_store(paths, params.runtime.experiment), told.run_id) if first else None
     callbacks: list[Any] = [TrackEpochs(run)] if run is not None else []
-    if params.tune.pruner != "none":
-        trial = _trial(told, params, paths) if first else None
-        units = params.model.hidden_sizes[-1]
-        callbacks.append(ReportToPruner(trial, next(iter(params.tune.objectives)), units))
+    trial = _trial(told, params, paths) if first and params.tune.pruner != "none" else None
+    callbacks += reports_to_pruner(trial, params)
     try:
         return train_once(
             params,

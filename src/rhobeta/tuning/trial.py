@@ -155,6 +155,14 @@ class ReportToPruner(pl.Callback):
             raise StoppedOnPurpose({PRUNED_TAG: str(epoch)})
 
 
+def reports_to_pruner(trial: optuna.Trial | None, params: Params) -> list[pl.Callback]:
+    """The callback that reports to the pruner, where the parameters ask for one."""
+    if params.tune.pruner == "none":
+        return []
+    units = params.model.hidden_sizes[-1]
+    return [ReportToPruner(trial, next(iter(params.tune.objectives)), units)]
+
+
 def _measured(
     trial: optuna.Trial, params: Params, around: Surroundings, run: Run
 ) -> dict[str, float]:
@@ -177,10 +185,7 @@ def _measured(
 
 def _trained_here(trial: optuna.Trial, params: Params, around: Surroundings, run: Run) -> Trained:
     # The tracking callback first: a pruned epoch's metrics belong to the run too.
-    callbacks: list[pl.Callback] = [TrackEpochs(run), EndOnRequest(around.ending)]
-    if params.tune.pruner != "none":
-        units = params.model.hidden_sizes[-1]
-        callbacks.append(ReportToPruner(trial, next(iter(params.tune.objectives)), units))
+    callbacks = [TrackEpochs(run), EndOnRequest(around.ending), *reports_to_pruner(trial, params)]
     return train_once(params, around.manifest, around.train, around.validation, callbacks)
 
 
