@@ -1,6 +1,6 @@
 """Print the table of speed and size. Run on a quiet machine: `make bench`."""
 
-from benchmarks import commands, compare, epoch, probe, states, story, tracking, tuning
+from benchmarks import commands, epoch, probe, states, story, tracking, tuning
 from rhobeta.paths import find_paths
 
 
@@ -10,7 +10,6 @@ def main() -> None:
     print("measuring; this takes some 45 minutes on a quiet machine ...", flush=True)
     rows = [
         *commands.rows(paths),
-        *compare.rows(paths),
         *epoch.rows(paths),
         *probe.rows(paths),
         *states.rows(paths),

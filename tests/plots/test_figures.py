@@ -15,6 +15,7 @@ import torch
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_rgba
 from numpy.typing import NDArray
+from torchvision.utils import make_grid
 
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.labelled import LabelledImages
@@ -418,6 +419,13 @@ def test_tiles_stand_side_by_side_with_gaps_between() -> None:
         [0, 0, 0, 0, 0, 0, 0],
     ]
     np.testing.assert_array_equal(tiled(images, columns=2, gap=0.0), expected)
+
+
+@pytest.mark.parametrize(("count", "columns"), [(2, 1), (5, 3), (6, 3), (3, 8)])
+def test_tiles_make_the_grid_of_torchvision(count: int, columns: int) -> None:
+    images = np.random.default_rng(0).random((count, 3, 5), dtype=np.float32)
+    grid = make_grid(torch.from_numpy(images)[:, None], nrow=columns, padding=1, pad_value=np.nan)
+    np.testing.assert_array_equal(tiled(images, columns=columns, gap=np.nan), grid[0].numpy())
 
 
 def test_filters_are_drawn_in_the_given_order_each_on_its_own_scale() -> None:
