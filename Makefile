@@ -15,7 +15,8 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
 
 # One thread a worker, lest they fight; a file's tests stay on one worker, the longest file first.
-PYTEST := OMP_NUM_THREADS=1 pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+# What is skipped is said with its reason.
+PYTEST := OMP_NUM_THREADS=1 pytest -q -rs -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: setup repro test test-all lint ui bench lock clean-env
 

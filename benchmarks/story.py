@@ -18,8 +18,8 @@ from pathlib import Path
 from benchmarks.tuning import project
 from rhobeta.params import flatten, load_params
 from rhobeta.paths import Paths, find_paths
-from rhobeta.tracking.run import DATA_TAG, MODEL_TAG
 from rhobeta.tracking.store import open_store
+from rhobeta.tracking.tags import COMMIT_TAG, DATA_TAG, MODEL_TAG, STAGE_TAG
 
 RUNS, TIMES, TARGET = 1000, 5, 3.0
 _METRICS, _RUNS_OF_A_COMMIT = 110, 7
@@ -79,8 +79,8 @@ def fill_store(place: Paths, count: int) -> list[str]:
         tags = {
             MODEL_TAG: f"{number:064x}",
             DATA_TAG: "0" * 64,
-            "rhobeta.stage": "train",
-            "mlflow.source.git.commit": _commit(number // _RUNS_OF_A_COMMIT),
+            STAGE_TAG: "train",
+            COMMIT_TAG: _commit(number // _RUNS_OF_A_COMMIT),
         }
         run = store.client.create_run(store.experiment_id, run_name=f"run {number}", tags=tags)
         own = texts | {"penalty.rho": str(0.01 + number / count / 2)}

@@ -2,8 +2,8 @@
 
 All on the project's processed data and parameters, each in a project of its own in a temporary
 folder, with sqlite for both stores. Rates are those of finished trials after the first one, so
-that imports and reading the data, which a worker does once, are left out. Takes about a quarter
-of an hour; `python -m benchmarks.tuning` runs it alone.
+that imports and reading the data, which a worker does once, are left out. Takes some forty
+minutes; `python -m benchmarks.tuning` runs it alone.
 """
 
 import statistics
@@ -33,7 +33,7 @@ TURNS = 4
 # Trials of a worker, and their epochs, where rates are compared.
 TRIALS, EPOCHS = 12, 10
 # Of the studies with and without pruning; the sampler's seeds give the noise of the best value.
-PRUNED_TRIALS, PRUNED_EPOCHS, SEEDS = 30, 27, (0, 1, 2)
+PRUNED_TRIALS, PRUNED_EPOCHS, SEEDS = 40, 27, (0, 1)
 SINGLE = {"tune.mode": "single", "tune.objectives": {"fvu": "minimize"}, "tune.constraints": []}
 
 
@@ -112,7 +112,7 @@ def search(paths: Paths, changes: dict[str, Any], *, workers: int) -> Search:
 
 
 def _pruning_rows(paths: Paths) -> list[tuple[str, str, str, bool]]:
-    found: dict[str, list[Search]] = {"none": [], "hyperband": []}
+    found: dict[str, list[Search]] = {"none": [], "halving": []}
     for seed in SEEDS:
         for pruner, searches in found.items():
             changes = {
@@ -126,17 +126,17 @@ def _pruning_rows(paths: Paths) -> list[tuple[str, str, str, bool]]:
     rate = {pruner: statistics.median(s.per_minute for s in f) for pruner, f in found.items()}
     best = {pruner: statistics.mean(s.best for s in f) for pruner, f in found.items()}
     noise = max(statistics.stdev(s.best for s in searches) for searches in found.values())
-    faster, worse = rate["hyperband"] / rate["none"], best["hyperband"] - best["none"]
+    faster, worse = rate["halving"] / rate["none"], best["halving"] - best["none"]
     return [
         (
-            f"trials per minute, hyperband / no pruning (median of {len(SEEDS)} studies each)",
-            f"{faster:.2f} ({rate['hyperband']:.1f} and {rate['none']:.1f})",
+            f"trials per minute, halving / no pruning (median of {len(SEEDS)} studies each)",
+            f"{faster:.2f} ({rate['halving']:.1f} and {rate['none']:.1f})",
             "at least 2",
             faster >= 2,
         ),
         (
-            "best FVU, hyperband less no pruning (mean of the same studies)",
-            f"{worse:+.5f} ({best['hyperband']:.5f}; spread over seeds {noise:.5f})",
+            "best FVU, halving less no pruning (mean of the same studies)",
+            f"{worse:+.5f} ({best['halving']:.5f}; spread over seeds {noise:.5f})",
             "within 2 spreads",
             worse <= 2 * noise,
         ),

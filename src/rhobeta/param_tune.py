@@ -112,7 +112,7 @@ class TuneParams(Section):
         description="Further seeds that each trial on the front is trained with, from "
         "training.seed + 1 on; the choice is then by their means. 0 for none, else two or more."
     )
-    pruner: Literal["none", "median", "hyperband"] = Field(
+    pruner: Literal["none", "median", "halving", "hyperband"] = Field(
         description="What ends trials early that will not be the best; for mode single."
     )
     probe_images: Annotated[int, Field(ge=10, le=10_000_000)] = Field(

@@ -1,6 +1,5 @@
 """The command on a real store, with runs that are logged here by hand."""
 
-import hashlib
 import re
 import shutil
 from collections.abc import Iterator
@@ -20,13 +19,14 @@ from mlflow.entities import (
 
 from helpers import OUTSIDE, REPOSITORY, git, make_project
 from rhobeta.cli import main
-from rhobeta.files import sha256_of_bytes, sha256_of_file
+from rhobeta.files import md5_of_bytes, sha256_of_bytes, sha256_of_file
 from rhobeta.model.autoencoder import Architecture, Autoencoder
 from rhobeta.model.weights import ModelDescription, model_to_bytes
 from rhobeta.params import flatten, load_params, read_yaml
 from rhobeta.paths import Paths
 from rhobeta.presets import overlaid, read_preset
 from rhobeta.tracking.store import Store, open_store
+from rhobeta.tracking.tags import COMMIT_TAG, MODEL_MD5_TAG, MODEL_TAG
 
 HOSTILE = "<script>alert('x')</script> & more"
 UNTRACKED = "untracked.safetensors"
@@ -55,6 +55,15 @@ def model_bytes(seed: int) -> bytes:
     return model_to_bytes(Autoencoder(architecture, seed=seed), description)
 
 
+def commit_model(folder: Path, model: bytes) -> str:
+    """Commit a dvc.lock that names a model, which no cache has."""
+    md5 = md5_of_bytes(model)
+    (folder / "dvc.lock").write_text(LOCK.format(md5=md5))
+    git(folder, "add", "dvc.lock")
+    git(folder, "commit", "--quiet", "--message=reproduced")
+    return git(folder, "rev-parse", "HEAD")
+
+
 @dataclass(frozen=True)
 class Project:
     """A committed project, and the ids of its runs by what tells them apart."""
@@ -77,7 +86,7 @@ def log_run(
     client = store.client
     all_tags = {"rhobeta.data_sha256": "d0", "rhobeta.stage": "train", **tags}
     if model is not None:
-        all_tags["rhobeta.model_sha256"] = sha256_of_bytes(model)
+        all_tags |= {MODEL_TAG: sha256_of_bytes(model), MODEL_MD5_TAG: md5_of_bytes(model)}
     run = client.create_run(store.experiment_id, run_name=name, tags=all_tags).info.run_id
     client.log_batch(
         run,
@@ -94,6 +103,7 @@ def log_run(
         folder = Path(logged.artifact_location.removeprefix("file://")) / "data"
         folder.mkdir(parents=True)
         (folder / "autoencoder.safetensors").write_bytes(model)
+        client.finalize_logged_model(logged.model_id, "READY")
         client.log_outputs(run, [LoggedModelOutput(logged.model_id, 0)])
     client.set_terminated(run, "FINISHED")
     return run
@@ -101,7 +111,7 @@ def log_run(
 
 def record_experiment(folder: Path, name: str, model: bytes) -> None:
     """An experiment as DVC keeps it: a commit that no branch has, and a model in the cache."""
-    md5 = hashlib.md5(model, usedforsecurity=False).hexdigest()
+    md5 = md5_of_bytes(model)
     cached = folder / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
     cached.parent.mkdir(parents=True)
     cached.write_bytes(model)
@@ -193,6 +203,42 @@ def test_each_way_to_name_a_training(
     project: Project, word: str, names: set[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert named(project, word, capsys) == names
+
+
+def test_a_commit_stands_for_the_model_of_its_lock_not_for_what_was_trained_from_it(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = project.paths.workspace
+    before = git(folder, "rev-parse", "HEAD")
+    first = commit_model(folder, model_bytes(9))
+    # The next model was trained from the code of the first one's commit.
+    store = open_store(project.paths, "rhobeta")
+    started_from = store.client.get_run(project.runs["preset"]).data.tags[COMMIT_TAG]
+    store.client.set_tag(project.runs["preset"], COMMIT_TAG, first)
+    second = commit_model(folder, model_bytes(10))
+    try:
+        assert named(project, first, capsys) == {"other"}
+        assert named(project, second, capsys) == {"preset"}
+        assert main(["compare", first, second, "--no-page"]) == 0
+    finally:
+        git(folder, "reset", "--quiet", "--hard", before)
+        store.client.set_tag(project.runs["preset"], COMMIT_TAG, started_from)
+
+
+def test_what_was_evaluated_again_has_the_last_parameters(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = open_store(project.paths, "rhobeta")
+    run = project.runs["seed 2"]
+    store.client.set_tag(run, "evaluate.dead_threshold", "0.2")
+    try:
+        assert main(["compare", project.runs["seed 0"], run, "--no-page"]) == 0
+        said = capsys.readouterr().out
+    finally:
+        store.client.delete_tag(run, "evaluate.dead_threshold")
+    (line,) = [line for line in said.splitlines() if "evaluate.dead_threshold" in line]
+    assert line.split()[-2:] == ["0.1", "0.2"]
+    assert "±" not in said
 
 
 def test_ids_and_commits_may_be_cut_down(

@@ -15,7 +15,7 @@ from helpers import git
 from rhobeta.cli import main
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.data.splits import write_splits
-from rhobeta.doctor import project
+from rhobeta.doctor import project, shared_store, stores
 from rhobeta.doctor.environment import check_environment
 from rhobeta.doctor.finding import Finding
 from rhobeta.doctor.project import check_project
@@ -27,8 +27,8 @@ from rhobeta.tracking import queued
 from rhobeta.tracking.actions import Action
 from rhobeta.tracking.database import known_versions, prepare_database
 from rhobeta.tracking.outbox import outbox_of
-from rhobeta.tracking.run import MODEL_TAG
 from rhobeta.tracking.store import Store, open_store
+from rhobeta.tracking.tags import MODEL_TAG, STAGE_TAG
 
 
 def of(findings: list[Finding], check: str) -> Finding:
@@ -239,6 +239,46 @@ def test_runs_that_dead_processes_left_running(paths: Paths, store: Store) -> No
     assert (unfinished.level, unfinished.found[:11]) == ("note", "1 trainings")
 
 
+def test_runs_of_a_search_that_are_running_are_noted(paths: Paths, store: Store) -> None:
+    for stage in ("tune", "trial", "trial"):
+        store.client.create_run(store.experiment_id, tags={STAGE_TAG: stage})
+    found = of(check_stores(paths), "searches")
+    assert (found.level, found.found) == ("note", "1 studies and 2 trials are RUNNING")
+    assert "start it again" in found.advice
+
+
+def test_a_shared_store_is_looked_into(
+    paths: Paths, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Any store that is no file of sqlite's is asked through MLflow.
+    monkeypatch.setattr(shared_store, "find_store", lambda _: store)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:secret-word@there/mlflow")
+    findings = check_stores(paths)
+    assert of(findings, "MLflow store").found == "postgresql://there/mlflow answers"
+    assert of(findings, "runs").level == "ok"
+    run = store.client.create_run(store.experiment_id, start_time=86_400_000).info.run_id
+    running = of(check_stores(paths), "runs")
+    assert running.level == "note"
+    assert f"1 are RUNNING, the oldest {run} since 1970-01-02" in running.found
+
+
+def test_a_database_that_is_down_is_a_fault(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:secret-word@127.0.0.1:9/mlflow")
+    found = of(check_stores(paths), "MLflow store")
+    assert found.level == "FAULT"
+    assert "cannot be used" in found.found
+    assert "secret-word" not in str(found)
+
+
+def test_a_database_without_mlflow_is_one_finding_among_others(
+    paths: Paths, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stores, "known_versions", list)
+    findings = check_stores(paths)
+    assert "MLflow is not installed" in of(findings, "MLflow database").found
+    assert of(findings, "outbox").level == "ok"
+
+
 def test_two_runs_that_claim_one_model(paths: Paths, store: Store) -> None:
     claims = [{MODEL_TAG: "a" * 64}, {MODEL_TAG: "a" * 64}, {MODEL_TAG: "b" * 64}]
     ids = [store.client.create_run(store.experiment_id, tags=tags).info.run_id for tags in claims]
@@ -260,7 +300,7 @@ def test_what_waits_and_a_server_that_does_not_answer(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret-word@127.0.0.1:9")
     findings = check_stores(paths)
     assert of(findings, "outbox").found == "2 records of 2 runs wait for http://127.0.0.1:9"
-    server = of(findings, "MLflow server")
+    server = of(findings, "MLflow store")
     assert server.level == "FAULT"
     assert "127.0.0.1:9 does not answer" in server.found
     assert not any("secret-word" in str(finding) for finding in findings)

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import fuzz_images
 import numpy as np
 from fuzz_mutations import HUGE, as_json, changed, damaged
 from numpy.typing import NDArray
@@ -545,4 +546,16 @@ def readers(folder: Path) -> dict[str, Callable[[], Reader]]:
         ),
         "raw": lambda: Reader(_sealed(_changed_json(_raw(here))), _raw_read(here), _check_raw),
         "package": lambda: Reader(_package_input, _package_read, _check_package),
+        "images.npy": lambda: Reader(
+            fuzz_images.npy_input, fuzz_images.batches_of(own, ".npy"), fuzz_images.check_npy
+        ),
+        "images.npz": lambda: Reader(
+            fuzz_images.npz_input, fuzz_images.batches_of(own, ".npz"), fuzz_images.check_npz
+        ),
+        # The name says nothing of the format: Pillow looks at the content.
+        "picture": lambda: Reader(
+            fuzz_images.picture_input,
+            fuzz_images.batches_of(own, ".png"),
+            fuzz_images.check_picture,
+        ),
     }

@@ -24,6 +24,9 @@ INPUTS = {
     "evaluation": 3000,
     "raw": 3000,
     "package": 3000,
+    "images.npy": 3000,
+    "images.npz": 3000,
+    "picture": 3000,
 }
 
 

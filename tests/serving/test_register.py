@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,8 +26,9 @@ from rhobeta.serving.register import GATE_TAG, REASONS_TAG, register
 from rhobeta.serving.registry import Registry
 from rhobeta.serving.source import Package, find_run, read_package
 from rhobeta.tracking.package import PACKAGED_FILE, log_model
-from rhobeta.tracking.run import DATA_TAG, MODEL_TAG, new_run
+from rhobeta.tracking.run import new_run
 from rhobeta.tracking.store import Store, open_store
+from rhobeta.tracking.tags import DATA_TAG, MODEL_TAG
 
 RULES = {
     "registry.thresholds": ["probe/code_accuracy >= 0.9", "test/dead_units <= 3"],
@@ -302,23 +304,50 @@ def test_a_run_that_is_not_there_is_answered_with_the_nearest(shelf: Shelf) -> N
     assert "Did you mean" not in str(caught.value)
 
 
-def test_a_package_is_read_and_held_against_the_run(shelf: Shelf) -> None:
+def test_a_package_is_read_and_held_against_the_run(
+    shelf: Shelf, test_digits: LabelledImages
+) -> None:
     base = find_run(shelf.store, shelf.runs["base"])
     package = read_package(shelf.store, base)
     assert sha256_of_bytes(package.content) == base.data.tags[MODEL_TAG]
+    with new_run(shelf.store, name="damaged", tags={MODEL_TAG: "f" * 64}) as run:
+        log_model(run, package.content, example=pixels_of(test_digits.images[:2]))
     with pytest.raises(RhobetaError, match="is not the one that the run made"):
+        read_package(shelf.store, find_run(shelf.store, run.run_id))
+    # It leads to the model of another run, and made none itself.
+    with pytest.raises(RhobetaError, match="has no model"):
         read_package(shelf.store, find_run(shelf.store, shelf.runs["better"]))
     with new_run(shelf.store, name="cut off", tags={}) as run:
         pass
     with pytest.raises(RhobetaError, match=r"\(FINISHED\) has no model"):
         read_package(shelf.store, find_run(shelf.store, run.run_id))
-    (file,) = shelf.paths.store.rglob(PACKAGED_FILE)
+    (file,) = shelf.paths.store.rglob(f"{package.model_id}/artifacts/{PACKAGED_FILE}")
     hidden = file.rename(file.with_name("hidden"))
     try:
         with pytest.raises(RhobetaError, match=r"cannot be read: .*\nIts files"):
             read_package(shelf.store, base)
     finally:
         hidden.rename(file)
+
+
+def test_runs_of_one_model_that_were_measured_differently_are_not_chosen_from(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = shelf.store.client.get_run(shelf.runs["base"])
+    monkeypatch.setattr(command, "read_model", lambda _: SimpleNamespace(sha256="9" * 64))
+    params = check_params(with_changes(RULES | {"registry.name": "claimed"}), where="it")
+    runs = []
+    for accuracy in (0.95, 0.95, 0.96):
+        with new_run(shelf.store, name="claim", tags={MODEL_TAG: "9" * 64}) as run:
+            run.log_metrics(base.data.metrics | {"probe/code_accuracy": accuracy})
+        runs.append(run.run_id)
+        # Measured alike, it does not matter which; the newest it is, which has no package here.
+        said = "3 runs claim this model" if len(runs) == 3 else f"The run {run.run_id} .*no model"
+        with pytest.raises(RhobetaError, match=said) as caught:
+            register(params, shelf.paths, run_id=None, new_data=False)
+    assert all(f"{run_id}: " in str(caught.value) for run_id in runs)
+    assert "probe/code_accuracy 0.96" in str(caught.value)
+    assert not [v for v in shelf.store.client.search_model_versions() if v.name == "claimed"]
 
 
 @pytest.mark.slow

@@ -1,7 +1,6 @@
 """One story across DVC, MLflow and Optuna, with all of them for real."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -111,13 +110,26 @@ def test_each_step_leaves_exactly_its_runs_and_a_chain_from_every_end_to_every_o
             holder=commit,
         )
 
+    # One in a temporary folder of its own.
+    changed = ("-S", "penalty.rho=0.15")
+    clone.run("dvc", "exp", "run", "--temp", "--name", "aside", *changed)
+    *_, aside = clone.runs()
+    assert (len(clone.runs()), aside.data.tags["dvc.exp_name"]) == (7, "aside")
+    _require_one_chain(
+        told,
+        ["aside", aside.info.run_id],
+        model=aside.data.tags["rhobeta.model_sha256"],
+        run=aside.info.run_id,
+        holder=_experiments(clone)["aside"],
+    )
+
     # A cache hit: the same parameters again, whose results DVC has.
     git(clone.folder, "checkout", "--quiet", "--force", "main")
     clone.run("dvc", "checkout", "--quiet")
     clone.run("dvc", "exp", "apply", "softer")
     assert clone.stages_run_by("dvc", "repro") == []
     assert softer.info.run_id in clone.run("rhobeta", "sync").stdout
-    assert len(clone.runs()) == 6
+    assert len(clone.runs()) == 7
     assert _ids(told(MODEL)["runs"]) == {softer.info.run_id}
     git(clone.folder, "commit", "--quiet", "--all", "--message=softer")
 
@@ -125,18 +137,22 @@ def test_each_step_leaves_exactly_its_runs_and_a_chain_from_every_end_to_every_o
     git(clone.folder, "checkout", "--quiet", "HEAD~1")
     clone.run("dvc", "checkout", "--quiet")
     assert first.info.run_id in clone.run("rhobeta", "sync").stdout
-    assert len(clone.runs()) == 6
+    assert len(clone.runs()) == 7
     _require_one_chain(told, [MODEL, "HEAD"], model=model, run=first.info.run_id, holder=head)
     git(clone.folder, "checkout", "--quiet", "main")
     clone.run("dvc", "checkout", "--quiet")
 
-    # The same where the store has not seen it.
+    # The same in another clone, whose store has not seen it.
+    clone.run("dvc", "remote", "add", "--quiet", "--default", "shelf", str(tmp_path / "remote"))
+    git(clone.folder, "commit", "--quiet", "--all", "--message=remote")
+    clone.run("dvc", "push", "--quiet")
     fresh = Clone(tmp_path / "fresh", clone.record)
-    shutil.copytree(clone.folder, fresh.folder, ignore=shutil.ignore_patterns("mlruns", "tmp"))
+    git(tmp_path, "clone", "--quiet", str(clone.folder), str(fresh.folder))
+    fresh.run("dvc", "pull", "--quiet")
     monkeypatch.chdir(fresh.folder)
     told_there = Told(fresh, capsys)
     assert told_there(MODEL)["missing"][0]["link"].startswith("an MLflow store")
-    assert not (fresh.folder / "mlruns").exists()
+    assert not (fresh.folder / "mlruns" / "mlflow.db").exists()
     assert "restored" in fresh.run("rhobeta", "sync").stdout
     (restored,) = fresh.runs()
     _require_as_good_as(restored, softer)

@@ -15,10 +15,12 @@ from helpers import REPOSITORY, StartAfter, git
 from rhobeta.cli import main
 from rhobeta.files import md5_of_bytes, sha256_of_file
 from rhobeta.paths import Paths
+from rhobeta.story import records
 from rhobeta.story.lock import MODEL, Lock
-from rhobeta.tracking.run import MODEL_TAG
+from rhobeta.tracking.results import EVALUATION_TAG
+from rhobeta.tracking.run import Run
 from rhobeta.tracking.store import Store, open_store
-from rhobeta.tracking.training_run import MODEL_MD5_TAG
+from rhobeta.tracking.tags import COMMIT_TAG, MODEL_MD5_TAG, MODEL_TAG, STAGE_TAG
 
 Told = Callable[[str], dict[str, Any]]
 
@@ -50,9 +52,14 @@ def _run(store: Store) -> Any:
     return run
 
 
-def _commit_lock(paths: Paths, md5: str, subject: str = "reproduced") -> str:
-    outs = [{"path": MODEL, "hash": "md5", "md5": md5, "size": 1}]
-    lock = {"schema": "2.0", "stages": {"train": {"cmd": "rhobeta train", "outs": outs}}}
+def _commit_lock(
+    paths: Paths, md5: str, subject: str = "reproduced", *, evaluated: bool = False
+) -> str:
+    model = [{"path": MODEL, "hash": "md5", "md5": md5, "size": 1}]
+    stages: dict[str, Any] = {"train": {"cmd": "rhobeta train", "outs": model}}
+    if evaluated:
+        stages["evaluate"] = {"cmd": "rhobeta evaluate", "deps": [dict(model[0])]}
+    lock = {"schema": "2.0", "stages": stages}
     yaml = YAML()
     yaml.default_flow_style = False
     with (paths.workspace / "dvc.lock").open("w") as file:
@@ -182,6 +189,33 @@ def test_a_commit_without_a_lock_leads_to_the_runs_of_its_code(
     story = told("HEAD")
     assert [record["id"] for record in story["runs"]] == [_run(store).info.run_id]
     assert "names no model" in story["missing"][0]["link"]
+
+
+def test_a_search_at_the_same_commit_hides_no_training(
+    trained: Paths, store: Store, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head, run = git(trained.workspace, "rev-parse", "HEAD"), _run(store).info.run_id
+    for _ in range(3):
+        store.client.create_run(store.experiment_id, tags={COMMIT_TAG: head, STAGE_TAG: "trial"})
+    monkeypatch.setattr(records, "_MOST", 2)
+    assert [record["id"] for record in told("HEAD")["runs"]] == [run]
+
+
+def test_a_commit_has_the_metrics_of_its_own_evaluation(
+    trained: Paths, store: Store, told: Told
+) -> None:
+    md5 = md5_of_bytes(trained.model.read_bytes())
+    (trained.workspace / ".gitignore").write_text("mlruns/\nmodels/\ndata/\n")
+    git(trained.workspace, "add", "reports/metrics.json", ".gitignore")
+    commit = _commit_lock(trained, md5, evaluated=True)
+    mine = told("HEAD")["metrics"]["test/mse"]
+    assert mine == _run(store).data.metrics["test/mse"]
+    # The same model was evaluated again since, in other ways.
+    run = Run(store, _run(store).info.run_id)
+    run.log_metrics({"test/mse": 0.5})
+    run.set_tags({EVALUATION_TAG: "e" * 64})
+    assert told(commit)["metrics"]["test/mse"] == mine
+    assert told(str(trained.model))["metrics"]["test/mse"] == 0.5
 
 
 def test_several_runs_of_one_model_are_listed_newest_first_and_said(

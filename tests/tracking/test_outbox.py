@@ -18,8 +18,9 @@ from rhobeta.tracking import outbox, queued
 from rhobeta.tracking.actions import KINDS, Action
 from rhobeta.tracking.away import is_away
 from rhobeta.tracking.outbox import deliver, outbox_of, reason_of, waiting_runs
-from rhobeta.tracking.run import MODEL_TAG, Run, find_run_of_model, new_run
+from rhobeta.tracking.run import Run, find_run_of_model, new_run, reopened_run
 from rhobeta.tracking.store import Store, open_store
+from rhobeta.tracking.tags import MODEL_TAG
 
 MODEL = "a" * 64
 
@@ -194,6 +195,26 @@ def test_what_the_server_refuses_later_stays_and_is_told(store: Store, paths: Pa
     assert deliver(other, paths).left == 0
 
 
+def test_of_several_runs_of_a_model_one_that_came_to_its_end_is_found(store: Store) -> None:
+    with new_run(store, name="whole", tags={MODEL_TAG: MODEL}) as whole:
+        pass
+    with pytest.raises(KeyboardInterrupt), new_run(store, name="cut", tags={MODEL_TAG: MODEL}):
+        raise KeyboardInterrupt
+    found = find_run_of_model(store, MODEL)
+    assert found is not None
+    assert found.run_id == whole.run_id
+
+
+def test_a_restored_run_that_waits_is_known_by_its_model(store: Store, paths: Paths) -> None:
+    with new_run(store, name="it", tags={MODEL_TAG: MODEL}) as run:
+        store.client.mode = "away"
+        run.log_params({"a": 1})
+    (waiting,) = waiting_runs(outbox_of(paths))
+    assert waiting.model_sha256 == MODEL
+    assert waiting.is_for(f"{store.uri}/")
+    assert not waiting.is_for(f"{store.uri}x")
+
+
 def test_the_run_of_a_model_is_found_while_it_waits(store: Store, paths: Paths) -> None:
     with new_run(store, name="it", tags={}) as run:
         store.client.mode = "away"
@@ -211,13 +232,43 @@ def test_the_run_of_a_model_is_found_while_it_waits(store: Store, paths: Paths) 
     assert store.client.get_run(run.run_id).data.tags["measured"] == "yes"
 
 
-def test_metrics_that_wait_count_as_logged_when_a_run_is_gone_on_with(store: Store) -> None:
+def test_metrics_that_wait_count_as_logged_when_a_run_is_gone_on_with(
+    store: Store, paths: Paths
+) -> None:
     run = Run(store, store.client.create_run(store.experiment_id).info.run_id)
     run.log_metrics({"train/mse": 1.0}, step=1)
     store.client.mode = "away"
     run.log_metrics({"train/mse": 0.5, "other": 1.0}, step=2)
     store.client.mode = "there"
-    assert Run(store, run.run_id).last_steps() == {"train/mse": 2, "other": 2}
+    # Another process delivers in this moment: what is kept counts too.
+    with (
+        queued.held(outbox_of(paths) / run.run_id) as held,
+        reopened_run(Run(store, run.run_id), tags={}) as again,
+    ):
+        assert held
+        assert again.last_steps == {"train/mse": 2, "other": 2}
+
+
+def test_a_server_that_goes_away_as_training_begins_does_not_end_it(store: Store) -> None:
+    with new_run(store, name="it", tags={}) as run:
+        store.client.mode = "away"
+        run.log_params({"a": 1})
+        assert run.last_steps == {}
+        run.log_metrics({"train/mse": 1.0}, step=1)
+        store.client.mode = "there"
+    assert store.client.get_run(run.run_id).data.metrics == {"train/mse": 1.0}
+    assert store.client.get_run(run.run_id).info.status == "FINISHED"
+
+
+def test_a_training_that_cannot_be_gone_on_with_is_left_as_it_was(store: Store) -> None:
+    with pytest.raises(KeyboardInterrupt), new_run(store, name="it", tags={}) as run:
+        raise KeyboardInterrupt
+    store.client.mode = "away"
+    with pytest.raises(MlflowException), reopened_run(Run(store, run.run_id), tags={"a": "b"}):
+        pytest.fail("opened")
+    store.client.mode = "there"
+    found = store.client.get_run(run.run_id)
+    assert (found.info.status, "a" in found.data.tags) == ("KILLED", False)
 
 
 def test_a_model_whose_upload_was_cut_off_is_there_once(
@@ -228,7 +279,7 @@ def test_a_model_whose_upload_was_cut_off_is_there_once(
 
     from rhobeta.model.autoencoder import Architecture, Autoencoder
     from rhobeta.model.weights import ModelDescription, model_to_bytes
-    from rhobeta.tracking.package import log_model
+    from rhobeta.tracking.package import log_model, logged_model
 
     architecture = Architecture((2, 2), (3,), "sigmoid", "relu", "sigmoid", tied_weights=False)
     parameters = {"penalty.kind": "kl", "penalty.rho": 0.1}
@@ -243,6 +294,11 @@ def test_a_model_whose_upload_was_cut_off_is_there_once(
     client = store.client._client
     (found,) = client.search_logged_models([store.experiment_id])
     assert found.status == "READY"
+    # The run leads to what was cut off as well, in whatever order.
+    whole = logged_model(store, run.run_id, store.experiment_id)
+    assert whole is not None
+    assert whole.model_id == found.model_id
+    assert len(client.get_run(run.run_id).outputs.model_outputs) > 1
     (place,) = paths.store.glob(f"artifacts/models/{found.model_id}/artifacts")
     assert (place / "data" / "model" / "autoencoder.safetensors").read_bytes() == model
     assert (place / "code" / "rhobeta" / "registry.py").is_file()

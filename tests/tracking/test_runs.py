@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from rhobeta.paths import Paths
-from rhobeta.tracking.run import MODEL_TAG, find_run_of_model, metric_name, new_run
+from rhobeta.tracking.run import find_run_of_model, metric_name, new_run
 from rhobeta.tracking.store import Store, open_store
+from rhobeta.tracking.tags import MODEL_TAG
 
 
 @pytest.fixture

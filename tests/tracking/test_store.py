@@ -45,6 +45,11 @@ def test_the_store_is_sqlite_below_the_root_unless_the_environment_says_otherwis
     assert store_uri(paths) == f"sqlite:///{tmp_path}/mlruns/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server:5000")
     assert store_uri(paths) == "http://server:5000"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:////somewhere/else.db")
+    assert store_uri(paths) == "sqlite:////somewhere/else.db"
+    # One that is relative is the same file in a temporary workspace, which is deleted.
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mine.db")
+    assert store_uri(paths) == f"sqlite:///{tmp_path}/mine.db"
 
 
 def test_artifacts_lie_beside_the_database(tmp_path: Path) -> None:

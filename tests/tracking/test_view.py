@@ -4,7 +4,8 @@ import json
 
 from rhobeta.paths import Paths
 from rhobeta.tracking.store import open_store
-from rhobeta.tracking.view import NOTE_TAG, VIEW_TAG, view_link
+from rhobeta.tracking.tags import NOTE_TAG
+from rhobeta.tracking.view import VIEW_TAG, view_link
 
 
 def test_an_experiment_is_given_a_description_and_a_view_that_its_links_name(paths: Paths) -> None:

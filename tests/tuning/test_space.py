@@ -80,6 +80,7 @@ def test_the_parameters_of_a_trial_are_the_others_and_its_own() -> None:
     [
         ("none", optuna.pruners.NopPruner),
         ("median", optuna.pruners.MedianPruner),
+        ("halving", optuna.pruners.SuccessiveHalvingPruner),
         ("hyperband", optuna.pruners.HyperbandPruner),
     ],
 )

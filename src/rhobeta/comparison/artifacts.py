@@ -10,6 +10,7 @@ from rhobeta.errors import RhobetaError
 from rhobeta.files import sha256_of_bytes
 from rhobeta.model.weights import SavedModel, model_from_bytes
 from rhobeta.tracking.environment import environment_kept
+from rhobeta.tracking.package import logged_model
 from rhobeta.tracking.store import Store
 
 if TYPE_CHECKING:
@@ -64,11 +65,11 @@ def _logged_model(store: Store, subject: Subject) -> bytes:
     from mlflow.exceptions import MlflowException
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    outputs = store.client.get_run(subject.run_id).outputs
-    if outputs is None or not outputs.model_outputs:
+    experiment = store.client.get_run(subject.run_id).info.experiment_id
+    model = logged_model(store, subject.run_id, experiment)
+    if model is None:
         raise RhobetaError("the run has no logged model")
     try:
-        model = store.client.get_logged_model(outputs.model_outputs[-1].model_id)
         artifacts = get_artifact_repository(model.artifact_location, tracking_uri=store.uri)
         with tempfile.TemporaryDirectory() as folder, environment_kept([_PROGRESS_BAR]):
             os.environ[_PROGRESS_BAR] = "false"

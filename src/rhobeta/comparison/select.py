@@ -12,18 +12,23 @@ from rhobeta.params import flatten, read_yaml
 from rhobeta.paths import Paths
 from rhobeta.presets import overlaid, preset_names, read_preset
 from rhobeta.story.repository import Repository
-from rhobeta.tracking.run import DATA_TAG, MODEL_TAG
+from rhobeta.tracking.run import latest_parameters
 from rhobeta.tracking.store import Store
+from rhobeta.tracking.tags import (
+    COMMIT_TAG,
+    DATA_TAG,
+    DIRTY_TAG,
+    EXPERIMENT_TAG,
+    MODEL_MD5_TAG,
+    MODEL_TAG,
+    STAGE_TAG,
+)
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
 PRESETS, WORKSPACE = "presets", "workspace"
 
-_STAGE_TAG = "rhobeta.stage"
-_EXPERIMENT_TAG = "dvc.exp_name"
-_COMMIT_TAG = "mlflow.source.git.commit"
-_DIRTY_TAG = "mlflow.source.git.dirty"
 _NOT_TRAININGS = ("tune", "trial")
 _SHORTEST_PREFIX = 6
 _LONGEST_ID = 40
@@ -81,7 +86,7 @@ class _Search:
             return [self._of_file(Path(word))]
         found = [
             *self._by_id(word),
-            *self._by(f"tags.`{_EXPERIMENT_TAG}`", word),
+            *self._by(f"tags.`{EXPERIMENT_TAG}`", word),
             *self._by("attributes.run_name", word),
         ]
         at_commit = self._by_commit(word)
@@ -125,9 +130,10 @@ class _Search:
 
     def _by_commit(self, word: str) -> "list[Run]":
         commit = self._repository.commit(word)
-        tag = f"tags.`{_COMMIT_TAG}`"
+        tag = f"tags.`{COMMIT_TAG}`"
         if commit:
-            return _trainings(self._by(tag, commit)) or self._by_model(self._recorded(commit))
+            # What was trained from its code is as a rule the model of a later commit.
+            return self._recorded(commit) or _trainings(self._by(tag, commit))
         if not _is_hexadecimal(word):
             return []
         # It may be one that this clone does not have.
@@ -136,16 +142,19 @@ class _Search:
     def _by_experiment(self, word: str) -> "list[Run]":
         # One that DVC had from its cache: no run bears its name, but its model may have one.
         commit = self._experiment(word)
-        return self._by_model(self._recorded(commit)) if commit else []
+        return self._recorded(commit) if commit else []
 
     def _by_model(self, sha256: str) -> "list[Run]":
-        return self._by(f"tags.`{MODEL_TAG}`", sha256)[:1] if sha256 else []
+        return _best_of(self._by(f"tags.`{MODEL_TAG}`", sha256))
 
-    def _recorded(self, commit: str) -> str:
-        # The digest of the model that the commit's dvc.lock names, if DVC's cache has it.
+    def _recorded(self, commit: str) -> "list[Run]":
+        # The run of the model that the commit's dvc.lock names.
         md5 = self._repository.lock(commit).model
-        file = None if md5 is None else self._repository.cached(md5)
-        return "" if file is None else sha256_of_file(file)
+        if md5 is None:
+            return []
+        file = self._repository.cached(md5)
+        tagged = _best_of(self._by(f"tags.`{MODEL_MD5_TAG}`", md5))
+        return tagged or ([] if file is None else self._by_model(sha256_of_file(file)))
 
     def _by_preset(self, word: str) -> "list[Run]":
         if word not in preset_names(self._paths.presets):
@@ -158,7 +167,7 @@ class _Search:
             run
             for run in self._where(" and ".join(conditions))
             if run.data.tags.get(MODEL_TAG)
-            and all(run.data.params.get(path, value) == value for path, value in wanted.items())
+            and all(latest_parameters(run).get(p, value) == value for p, value in wanted.items())
         ]
 
     def _of_presets(self) -> list[Subject]:
@@ -180,7 +189,7 @@ class _Search:
         return next(found, None)
 
     def _unknown(self, word: str) -> str:
-        tags = ("mlflow.runName", _EXPERIMENT_TAG)
+        tags = ("mlflow.runName", EXPERIMENT_TAG)
         known = {
             run.data.tags[tag] for run in self._where("") for tag in tags if tag in run.data.tags
         }
@@ -211,7 +220,12 @@ def _is_hexadecimal(word: str) -> bool:
 
 def _trainings(runs: "Iterable[Run]") -> "list[Run]":
     # A search may make hundreds of trials at one commit; they are compared by `rhobeta tune show`.
-    return [run for run in runs if run.data.tags.get(_STAGE_TAG) not in _NOT_TRAININGS]
+    return [run for run in runs if run.data.tags.get(STAGE_TAG) not in _NOT_TRAININGS]
+
+
+def _best_of(runs: "list[Run]") -> "list[Run]":
+    # Of the same model: the newest that came to its end, if one did.
+    return ([run for run in runs if run.info.status == "FINISHED"] or runs)[:1]
 
 
 def _one_a_model(runs: "Iterable[Run]") -> "list[Run]":
@@ -225,13 +239,13 @@ def _subject(run: "Run") -> Subject:
     tags = run.data.tags
     return Subject(
         name=run.info.run_name or run.info.run_id,
-        parameters=run.data.params,
+        parameters=latest_parameters(run),
         metrics=run.data.metrics,
         run_id=run.info.run_id,
         status=run.info.status,
-        experiment=tags.get(_EXPERIMENT_TAG, ""),
-        commit=tags.get(_COMMIT_TAG, ""),
-        dirty=tags.get(_DIRTY_TAG) == "true",
+        experiment=tags.get(EXPERIMENT_TAG, ""),
+        commit=tags.get(COMMIT_TAG, ""),
+        dirty=tags.get(DIRTY_TAG) == "true",
         data_sha256=tags.get(DATA_TAG, ""),
         test_sha256=_test_digest(run),
         model_sha256=tags.get(MODEL_TAG, ""),

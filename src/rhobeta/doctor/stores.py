@@ -3,21 +3,19 @@
 import fcntl
 import sqlite3
 import time
-import urllib.error
-import urllib.request
 from contextlib import closing
 from pathlib import Path
 
 from rhobeta.doctor.finding import Finding, fault, note, ok
+from rhobeta.doctor.shared_store import check_shared_store
 from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
 from rhobeta.stages.unfinished import Unfinished
 from rhobeta.tracking.database import known_versions
 from rhobeta.tracking.outbox import outbox_of, waiting_runs
-from rhobeta.tracking.run import MODEL_TAG
-from rhobeta.tracking.store import store_uri, without_password
+from rhobeta.tracking.store import store_uri
+from rhobeta.tracking.tags import MODEL_TAG, STAGE_TAG
 
-_SERVER_SECONDS = 3
 _DAY = 86_400
 _SHOWN = 3
 
@@ -26,10 +24,10 @@ def check_stores(paths: Paths) -> list[Finding]:
     """The store that is in use, and all that lies in `mlruns/`."""
     uri = store_uri(paths)
     found = [_file_store(paths)]
-    if uri.startswith(("http://", "https://")):
-        found.append(_server(uri))
-    elif uri.startswith("sqlite:///"):
+    if uri.startswith("sqlite:///"):
         found += _database(Path(uri.removeprefix("sqlite:///")), paths)
+    else:
+        found += check_shared_store(paths)
     return [*found, *_unfinished(paths), *_outbox(paths)]
 
 
@@ -43,21 +41,6 @@ def _file_store(paths: Paths) -> Finding:
         "Its runs are not shown. `mlflow migrate-filestore --help` tells how to bring them into a"
         " database; or move the numbered folders out of mlruns/.",
     )
-
-
-def _server(uri: str) -> Finding:
-    place = without_password(uri)
-    try:
-        with urllib.request.urlopen(f"{place.rstrip('/')}/health", timeout=_SERVER_SECONDS):  # noqa: S310
-            return ok("MLflow server", place)
-    except urllib.error.HTTPError as error:
-        return note("MLflow server", f"{place} answers with status {error.code}", "See its log.")
-    except (OSError, ValueError) as error:
-        return fault(
-            "MLflow server",
-            f"{place} does not answer ({getattr(error, 'reason', error)})",
-            "Start it, or unset MLFLOW_TRACKING_URI to record into mlruns/.",
-        )
 
 
 def _database(file: Path, paths: Paths) -> list[Finding]:
@@ -74,6 +57,7 @@ def _database(file: Path, paths: Paths) -> list[Finding]:
             return [
                 ok("MLflow database", f"{file}, sound"),
                 *_left_running(opened, paths),
+                *_searches(opened),
                 *_claims(opened),
             ]
     except sqlite3.DatabaseError as error:
@@ -96,7 +80,7 @@ def _schema(database: sqlite3.Connection) -> Finding | None:
     versions = [version for (version,) in database.execute("SELECT * FROM alembic_version")]
     known = known_versions()
     if not known:
-        raise RhobetaError("MLflow is not installed.\nRun `make setup`.")
+        return fault("MLflow database", "cannot be judged: MLflow is not installed", "`make setup`")
     newest = known[-1]
     if versions == [newest]:
         return None
@@ -122,7 +106,8 @@ def _left_running(database: sqlite3.Connection, paths: Paths) -> list[Finding]:
     running = database.execute(
         "SELECT r.run_uuid FROM runs r JOIN tags t ON t.run_uuid = r.run_uuid"
         " WHERE r.status = 'RUNNING' AND r.lifecycle_stage = 'active'"
-        " AND t.key = 'rhobeta.stage' AND t.value IN ('train', 'restored') ORDER BY r.start_time"
+        " AND t.key = ? AND t.value IN ('train', 'restored') ORDER BY r.start_time",
+        (STAGE_TAG,),
     ).fetchall()
     at_work = {run for run, alive in _trainings(paths).values() if alive}
     waiting = {run.run_id for run in waiting_runs(outbox_of(paths))}
@@ -137,6 +122,25 @@ def _left_running(database: sqlite3.Connection, paths: Paths) -> list[Finding]:
             "Start the same training again, and it goes on in the same run; or end it: python -c"
             f" \"import mlflow; mlflow.MlflowClient().set_terminated('{left[0]}', 'KILLED')\""
             f" with MLFLOW_TRACKING_URI=sqlite:///{_file_of(database)}",
+        )
+    ]
+
+
+def _searches(database: sqlite3.Connection) -> list[Finding]:
+    running = database.execute(
+        "SELECT t.value, count(*) FROM runs r JOIN tags t ON t.run_uuid = r.run_uuid"
+        " WHERE r.status = 'RUNNING' AND r.lifecycle_stage = 'active'"
+        " AND t.key = ? AND t.value IN ('tune', 'trial') GROUP BY t.value",
+        (STAGE_TAG,),
+    ).fetchall()
+    if not running:
+        return []
+    count = dict(running)
+    return [
+        note(
+            "searches",
+            f"{count.get('tune', 0)} studies and {count.get('trial', 0)} trials are RUNNING",
+            "If no `rhobeta tune` is at work, start it again: it ends lost trials, and goes on.",
         )
     ]
 

@@ -108,7 +108,7 @@ def _array(path: Path, shape: tuple[int, int], opened: Any) -> Images:
             f" {shape[1]} pixels: shape (images, {shape[0]}, {shape[1]}) or (images, {pixels})."
             f"{_hint(found, shape)}"
         )
-    if found[0] == 0:
+    if found[0] < 1:
         raise RhobetaError(f"{path} holds no image: its array has the shape {found}.")
     if dtype.kind not in "uif":
         raise RhobetaError(
@@ -144,6 +144,8 @@ def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     shape, fortran, dtype = read(stream)
     if fortran and len(shape) > 1:
         raise ValueError("its array is stored by columns; np.ascontiguousarray turns it round")
+    if any(type(size) is not int for size in shape):
+        raise ValueError(f"its header declares the shape {shape}")
     if dtype.hasobject:
         raise ValueError("it holds Python objects, which are not loaded")
     return shape, dtype

@@ -14,8 +14,14 @@ from rhobeta.serving.gate import Check, Verdict, against_champion, against_thres
 from rhobeta.serving.registry import CHAMPION, Registry
 from rhobeta.serving.source import find_run, read_package
 from rhobeta.stages.model_file import read_model
-from rhobeta.tracking.run import DATA_TAG, MODEL_TAG, find_run_of_model, metric_name
+from rhobeta.tracking.run import (
+    find_run_of_model,
+    latest_parameters,
+    metric_name,
+    runs_of_model,
+)
 from rhobeta.tracking.store import Store, open_store
+from rhobeta.tracking.tags import DATA_TAG, MODEL_TAG, NOTE_TAG
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as RunEntity
@@ -54,7 +60,7 @@ def register(params: Params, paths: Paths, *, run_id: str | None, new_data: bool
     """
     store = open_store(paths, params.runtime.experiment)
     rules = params.registry
-    candidate = _candidate(store, paths, run_id)
+    candidate = _candidate(store, paths, run_id, rules)
     _require_measured(candidate, rules)
     registry = Registry(store, rules.name)
     with _one_at_a_time(paths):
@@ -78,24 +84,48 @@ def register(params: Params, paths: Paths, *, run_id: str | None, new_data: bool
     _tell(rules.name, version, champion, verdict, moved=moved)
 
 
-def _candidate(store: Store, paths: Paths, run_id: str | None) -> Candidate:
+def _candidate(store: Store, paths: Paths, run_id: str | None, rules: RegistryParams) -> Candidate:
     if run_id is None:
-        saved = read_model(paths.model)
-        found = find_run_of_model(store, saved.sha256)
-        if found is None:
-            raise RhobetaError(
-                f"{paths.model} has no run in the store, and so no package and no metrics.\n"
-                "`rhobeta evaluate` makes one from the model's file, and measures it."
-            )
-        run_id = found.run_id
+        run_id = _run_of_workspace_model(store, paths, rules)
     run = find_run(store, run_id)
     return Candidate(run, read_package(store, run).model_id)
 
 
+def _run_of_workspace_model(store: Store, paths: Paths, rules: RegistryParams) -> str:
+    saved = read_model(paths.model)
+    found = find_run_of_model(store, saved.sha256)
+    if found is None:
+        raise RhobetaError(
+            f"{paths.model} has no run in the store, and so no package and no metrics.\n"
+            "`rhobeta evaluate` makes one from the model's file, and measures it."
+        )
+    asked = _asked(rules)
+    claims = {
+        run.info.run_id: [run.data.metrics.get(name) for name in asked]
+        for run in runs_of_model(store, saved.sha256)
+        if run.info.status == "FINISHED"
+    }
+    if len({tuple(measured) for measured in claims.values() if None not in measured}) > 1:
+        listed = "".join(
+            f"\n  {run_id}: {', '.join(f'{n} {v}' for n, v in zip(asked, measured, strict=True))}"
+            for run_id, measured in claims.items()
+        )
+        raise RhobetaError(
+            f"{len(claims)} runs claim this model, and were measured differently:{listed}\n"
+            "Name one of them: `rhobeta register --run ID`; nothing was registered."
+        )
+    return found.run_id
+
+
+def _asked(rules: RegistryParams) -> list[str]:
+    """The metrics that the gate looks at, as MLflow names them."""
+    bounds = (*_named(rules.bounds), *_named(rules.margins))
+    return list(dict.fromkeys(bound.metric for bound in bounds))
+
+
 def _require_measured(candidate: Candidate, rules: RegistryParams) -> None:
     known = candidate.run.data.metrics
-    asked = [bound.metric for bound in (*_named(rules.bounds), *_named(rules.margins))]
-    missing = [name for name in dict.fromkeys(asked) if name not in known]
+    missing = [name for name in _asked(rules) if name not in known]
     if not missing:
         return
     run_id = candidate.run.info.run_id
@@ -122,7 +152,7 @@ def _version_of(registry: Registry, candidate: Candidate) -> "ModelVersion":
         model_id=candidate.model_id,
         run_id=candidate.run.info.run_id,
         tags={MODEL_TAG: candidate.sha256, DATA_TAG: candidate.data_sha256},
-        description=candidate.run.data.tags.get("mlflow.note.content", ""),
+        description=candidate.run.data.tags.get(NOTE_TAG, ""),
     )
     first = registry.versions_of(candidate.sha256)[0]
     if first.version != made.version:
@@ -180,9 +210,7 @@ def _other_measures(mine: "RunEntity", theirs: "RunEntity | None") -> list[str]:
 
 
 def _evaluate_parameters(run: "RunEntity") -> dict[str, str]:
-    # A parameter that changed in a later evaluation is a tag.
-    given = {k: v for k, v in run.data.params.items() if k.startswith("evaluate.")}
-    return given | {k: v for k, v in run.data.tags.items() if k.startswith("evaluate.")}
+    return {k: v for k, v in latest_parameters(run).items() if k.startswith("evaluate.")}
 
 
 def _outcome(verdict: Verdict) -> dict[str, str]:

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rhobeta.errors import RhobetaError
-from rhobeta.tracking.run import MODEL_TAG
 from rhobeta.tracking.store import Store, without_password
+from rhobeta.tracking.tags import MODEL_TAG
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel

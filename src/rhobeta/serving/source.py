@@ -14,9 +14,9 @@ from rhobeta.params import Params
 from rhobeta.paths import Paths
 from rhobeta.stages.model_file import read_model
 from rhobeta.tracking.environment import environment_kept
-from rhobeta.tracking.package import PACKAGED_FILE
-from rhobeta.tracking.run import MODEL_TAG
+from rhobeta.tracking.package import PACKAGED_FILE, logged_model
 from rhobeta.tracking.store import Store, open_store, without_password
+from rhobeta.tracking.tags import MODEL_TAG
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as RunEntity
@@ -89,15 +89,14 @@ def read_package(store: Store, run: "RunEntity") -> Package:
 
     run_id = run.info.run_id
     expected = run.data.tags.get(MODEL_TAG)
-    packages = run.outputs.model_outputs if run.outputs is not None else []
-    if expected is None or not packages:
+    package = logged_model(store, run_id, run.info.experiment_id)
+    if expected is None or package is None:
         raise RhobetaError(
             f"The run {run_id} ({run.info.status}) has no model: its training did not come to its"
             " end, or it is of another kind.\nName a run that `rhobeta train` finished."
         )
-    model_id = packages[-1].model_id
     try:
-        location = store.client.get_logged_model(model_id).artifact_location
+        location = package.artifact_location
         with tempfile.TemporaryDirectory() as folder, environment_kept((_BAR,)):
             os.environ[_BAR] = "false"
             file = mlflow.artifacts.download_artifacts(
@@ -118,7 +117,7 @@ def read_package(store: Store, run: "RunEntity") -> Package:
             f" {found[:16]}..., expected {expected[:16]}...): it is damaged, or was replaced.\n"
             "Bring the store's artifacts back from a backup, or train anew."
         )
-    return Package(model_id, content)
+    return Package(package.model_id, content)
 
 
 def _near(wanted: str, ids: list[str]) -> str:

@@ -1,7 +1,6 @@
 """The chain that belongs to one end: data, parameters, code, commits, runs, trials, metrics."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,73 +9,13 @@ from rhobeta.data.registry import DATA_SETS
 from rhobeta.files import md5_of_bytes, sha256_of_bytes
 from rhobeta.paths import Paths
 from rhobeta.story.ends import End, ModelFile, read_model_file
-from rhobeta.story.lock import METRICS
+from rhobeta.story.lock import METRICS, MODEL
 from rhobeta.story.records import Record, Records
-from rhobeta.story.repository import (
-    Commit,
-    Experiment,
-    Repository,
-    manifest_from,
-)
+from rhobeta.story.repository import Repository, manifest_from
+from rhobeta.story.story import Data, RawFile, Story
 from rhobeta.tracking.results import flat_metrics
 
 _CONTEXTS = {"training": "train", "validation": "validation", "evaluation": "test"}
-
-
-@dataclass(frozen=True)
-class RawFile:
-    """A file that the splits were drawn from."""
-
-    name: str
-    sha256: str
-    is_published: bool | None
-    """Whether it is the one that the registry names; None where that knows no digest of it."""
-
-
-@dataclass(frozen=True)
-class Data:
-    """The data that a model was trained on."""
-
-    name: str
-    sha256: str
-    splits: dict[str, str]
-    """SHA-256 of each split that is known."""
-    images: dict[str, int]
-    raw_files: list[RawFile]
-
-
-@dataclass
-class Story:
-    """All that is known about what was asked; what is unknown is None or empty."""
-
-    end: End
-    store: str
-    has_store: bool
-    sha256: str | None = None
-    md5: str | None = None
-    file: ModelFile | None = None
-    places: list[str] = field(default_factory=list)
-    """The files that hold the model."""
-    in_workspace: bool = False
-    data: Data | None = None
-    parameters: dict[str, str] = field(default_factory=dict)
-    commits: list[Commit] = field(default_factory=list)
-    """Whose dvc.lock names the model."""
-    experiments: list[Experiment] = field(default_factory=list)
-    """Those that hold it."""
-    runs: list[Record] = field(default_factory=list)
-    """Of trainings, newest first; those that claim the model, or were to make it."""
-    trials: list[Record] = field(default_factory=list)
-    """With the same parameters and data."""
-    studies: list[Record] = field(default_factory=list)
-    """The runs of their studies."""
-    metrics: dict[str, float] = field(default_factory=dict)
-    metrics_from: str = ""
-
-    @property
-    def code(self) -> Record | None:
-        """The run that says which code trained: of the model, else of the trial."""
-        return next((run for run in [*self.runs, *self.trials] if run.code is not None), None)
 
 
 class Chain:
@@ -269,20 +208,38 @@ class Chain:
         return None
 
     def _metrics(self, story: Story) -> None:
+        if self._take_metrics_of_the_end(story):
+            return
         for record in [*story.runs, *story.trials, *story.studies]:
             measured = {k: v for k, v in record.metrics.items() if "/" in k}
             if measured and (record.stage == "trial" or _is_evaluated(measured)):
                 story.metrics, story.metrics_from = measured, f"run {record.id}"
                 return
         commits = [e.commit for e in story.experiments] + [c.id for c in story.commits]
-        for commit in commits:
-            content = self._repository.file(commit, METRICS)
-            if content is not None:
-                story.metrics = _metrics_in(content)
-                story.metrics_from = f"{METRICS} of commit {commit[:12]}"
-                return
+        if any(self._take_metrics_of_commit(story, commit) for commit in commits):
+            return
         best = next((run.metrics for run in story.runs if run.metrics), {})
         story.metrics = dict(best)
+
+    def _take_metrics_of_the_end(self, story: Story) -> bool:
+        """Where a commit was asked for, its own: the run may have been evaluated again since."""
+        commit = story.end.commit
+        content = None if commit is None else self._repository.file(commit, METRICS)
+        if commit is None or content is None or story.md5 is None:
+            return False
+        measured = self._repository.lock(commit).read("evaluate", MODEL)
+        digest = sha256_of_bytes(content)
+        if measured != story.md5 or any(run.metrics_sha256 == digest for run in story.runs):
+            return False
+        return self._take_metrics_of_commit(story, commit)
+
+    def _take_metrics_of_commit(self, story: Story, commit: str) -> bool:
+        content = self._repository.file(commit, METRICS)
+        if content is None:
+            return False
+        story.metrics = _metrics_in(content)
+        story.metrics_from = f"{METRICS} of commit {commit[:12]}"
+        return True
 
 
 def _is_evaluated(metrics: Mapping[str, float]) -> bool:

@@ -4,7 +4,7 @@ from enum import Enum
 
 from rhobeta.files import sha256_of_file
 from rhobeta.story.belongings import Belongings
-from rhobeta.story.records import Record
+from rhobeta.story.records import Record, Records
 from rhobeta.tracking.results import EVALUATION_TAG, REPORT_TAG
 
 
@@ -20,10 +20,10 @@ class Gap(Enum):
     FIGURES = "the figures"
 
 
-def gaps_of(record: Record, belongings: Belongings) -> list[Gap]:
-    """What `record` lacks, in the order in which it is added."""
+def gaps_of(record: Record, records: Records, belongings: Belongings) -> list[Gap]:
+    """What `record`, one of `records`, lacks, in the order in which it is added."""
     lacking = {
-        Gap.MODEL: not record.has_model,
+        Gap.MODEL: not records.has_package(record),
         Gap.NAME: record.model_md5 is None,
         Gap.PARAMETERS: not record.science,
         Gap.HISTORY: belongings.history

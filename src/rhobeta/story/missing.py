@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rhobeta.story.chain import Story
 from rhobeta.story.repository import Repository
+from rhobeta.story.story import Story
 
 
 @dataclass(frozen=True)

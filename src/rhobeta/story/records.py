@@ -8,21 +8,28 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from rhobeta.tracking.run import DATA_TAG, MODEL_TAG
+from rhobeta.tracking.package import logged_model
+from rhobeta.tracking.results import EVALUATION_TAG
+from rhobeta.tracking.run import latest_parameters
 from rhobeta.tracking.store import Store
-from rhobeta.tracking.training_run import MODEL_MD5_TAG, RESTORED_TAG
+from rhobeta.tracking.tags import (
+    BASELINE_TAG,
+    BRANCH_TAG,
+    COMMIT_TAG,
+    DATA_TAG,
+    DIRTY_TAG,
+    EXPERIMENT_TAG,
+    MODEL_MD5_TAG,
+    MODEL_TAG,
+    PARENT_TAG,
+    RESTORED_TAG,
+    STAGE_TAG,
+)
 from rhobeta.tuning.runs import STUDY_ID_TAG, STUDY_TAG, TRIAL_TAG
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
 
-_STAGE_TAG = "rhobeta.stage"
-_COMMIT_TAG = "mlflow.source.git.commit"
-_BRANCH_TAG = "mlflow.source.git.branch"
-_DIRTY_TAG = "mlflow.source.git.dirty"
-_EXPERIMENT_TAG = "dvc.exp_name"
-_BASELINE_TAG = "dvc.baseline_rev"
-_PARENT_TAG = "mlflow.parentRunId"
 # Enough to leave few runs to compare whole.
 _TELLING = ("penalty.rho", "penalty.beta", "training.seed", "training.epochs")
 _MOST = 200
@@ -40,12 +47,11 @@ class Record:
     """train, restored, trial or tune."""
     experiment: str
     """The MLflow experiment that it is in."""
+    experiment_id: str
     started: str
     tags: dict[str, str]
     parameters: dict[str, str]
     metrics: dict[str, float]
-    has_model: bool
-    """Whether a packaged model was logged with it."""
     splits: dict[str, str]
     """SHA-256 of the splits that it took, by what for: training, validation, evaluation."""
 
@@ -65,6 +71,11 @@ class Record:
         return self.tags.get(MODEL_MD5_TAG)
 
     @property
+    def metrics_sha256(self) -> str | None:
+        """The file of metrics, of the last evaluation that was logged."""
+        return self.tags.get(EVALUATION_TAG)
+
+    @property
     def data_sha256(self) -> str | None:
         """The data that it was trained on."""
         return self.tags.get(DATA_TAG)
@@ -72,20 +83,20 @@ class Record:
     @property
     def code(self) -> tuple[str, str, bool] | None:
         """Commit, branch, and whether something differed from the commit."""
-        if _COMMIT_TAG not in self.tags:
+        if COMMIT_TAG not in self.tags:
             return None
-        dirty = self.tags.get(_DIRTY_TAG) == "true"
-        return self.tags[_COMMIT_TAG], self.tags.get(_BRANCH_TAG, ""), dirty
+        dirty = self.tags.get(DIRTY_TAG) == "true"
+        return self.tags[COMMIT_TAG], self.tags.get(BRANCH_TAG, ""), dirty
 
     @property
     def dvc_experiment(self) -> str | None:
         """The DVC experiment that it was run in."""
-        return self.tags.get(_EXPERIMENT_TAG)
+        return self.tags.get(EXPERIMENT_TAG)
 
     @property
     def baseline(self) -> str | None:
         """The commit that this experiment starts from."""
-        return self.tags.get(_BASELINE_TAG)
+        return self.tags.get(BASELINE_TAG)
 
     @property
     def trial(self) -> tuple[str, int] | None:
@@ -106,7 +117,7 @@ class Record:
     @property
     def parent(self) -> str | None:
         """The run that this one is below: that of the study."""
-        return self.tags.get(_PARENT_TAG)
+        return self.tags.get(PARENT_TAG)
 
     @property
     def science(self) -> dict[str, str]:
@@ -142,12 +153,13 @@ class Records:
 
     def of_commit(self, commit: str) -> list[Record]:
         """The trainings that were started from this code, newest first."""
-        found = self._where({f"tags.`{_COMMIT_TAG}`": commit})
+        # A search may make more trials at one commit than are ever read.
+        found = self._where({f"tags.`{COMMIT_TAG}`": commit}, but={f"tags.`{STAGE_TAG}`": "trial"})
         return [record for record in found if record.is_of_a_training]
 
     def of_dvc_experiment(self, name: str) -> list[Record]:
         """The trainings that ran in the DVC experiment of this name, newest first."""
-        return self._where({f"tags.`{_EXPERIMENT_TAG}`": name})
+        return self._where({f"tags.`{EXPERIMENT_TAG}`": name})
 
     def of_trial(self, study: str, number: int) -> list[Record]:
         """The runs of a trial; several where studies of the same name were begun."""
@@ -155,7 +167,7 @@ class Records:
 
     def of_study(self, study: str) -> list[Record]:
         """The studies' own runs of this name, newest first."""
-        return self._where({f"tags.`{STUDY_TAG}`": study, f"tags.`{_STAGE_TAG}`": "tune"})
+        return self._where({f"tags.`{STUDY_TAG}`": study, f"tags.`{STAGE_TAG}`": "tune"})
 
     def alike(self, science: Mapping[str, Any], data_sha256: str) -> list[Record]:
         """The runs, of trainings and trials, with the same parameters and data."""
@@ -181,15 +193,29 @@ class Records:
         """The runs of this name, newest first."""
         return self._where({"attributes.run_name": name})
 
+    def has_package(self, record: Record) -> bool:
+        """Whether a packaged model was logged with the run, and its upload came to its end."""
+        return (
+            self._store is not None
+            and logged_model(self._store, record.id, record.experiment_id) is not None
+        )
+
     def newest(self) -> list[Record]:
         """A screenful of the newest runs, to offer names from."""
         return self._where({})
 
-    def _where(self, equal: Mapping[str, str], comparison: str = "=") -> list[Record]:
+    def _where(
+        self,
+        equal: Mapping[str, str],
+        *,
+        comparison: str = "=",
+        but: Mapping[str, str] | None = None,
+    ) -> list[Record]:
         # MLflow's filters have no way to write both kinds of quotes.
         if self._store is None or any({'"', "'"} <= set(value) for value in equal.values()):
             return []
         clauses = [f"{name} {comparison} {_quoted(value)}" for name, value in equal.items()]
+        clauses += [f"{name} != {_quoted(value)}" for name, value in (but or {}).items()]
         found = self._store.client.search_runs(
             list(self._experiments),
             filter_string=" and ".join(clauses),
@@ -205,13 +231,13 @@ class Records:
             id=info.run_id,
             name=info.run_name or "",
             status=info.status,
-            stage=data.tags.get(_STAGE_TAG, ""),
+            stage=data.tags.get(STAGE_TAG, ""),
             experiment=self._experiments[info.experiment_id],
+            experiment_id=info.experiment_id,
             started=begun.isoformat(timespec="seconds"),
             tags=dict(data.tags),
-            parameters=dict(data.params),
+            parameters=latest_parameters(run),
             metrics=dict(data.metrics),
-            has_model=bool(run.outputs and run.outputs.model_outputs),
             splits=_splits(run.inputs.dataset_inputs if run.inputs else ()),
         )
 

@@ -32,13 +32,14 @@ def make_whole(store: Store, record: Record | None, belongings: Belongings, path
     """
     saved = read_model(paths.model)
     example = _example(saved, belongings, paths)
+    records = Records(store)
     if record is None:
         made = restored_run(store, saved, history=paths.history, example=example)
-        record = Records(store).get(made.run_id)
+        record = records.get(made.run_id)
         if record is None:
             raise RhobetaError(f"The store has lost the run {made.run_id} that was just made.")
-    run = Run(store, record.id)
-    for gap in gaps_of(record, belongings):
+    run = Run(store, record.id, model_sha256=saved.sha256)
+    for gap in gaps_of(record, records, belongings):
         _fill(gap, run, saved, example, belongings, paths)
     return record.id
 

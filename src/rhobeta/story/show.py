@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rhobeta.story.chain import Story
 from rhobeta.story.missing import Missing
 from rhobeta.story.records import Record
+from rhobeta.story.story import Story
 
 # What tells most models apart; `--all` shows the others.
 _PARAMETERS = (

@@ -10,7 +10,7 @@ from rhobeta.model.weights import ModelDescription, SavedModel
 from rhobeta.paths import Paths
 from rhobeta.tracking.outbox import outbox_of, run_waiting_for_model
 from rhobeta.tracking.package import log_model
-from rhobeta.tracking.run import DATA_TAG, Run, find_run_of_model, new_run
+from rhobeta.tracking.run import Run, find_run_of_model, new_run
 from rhobeta.tracking.store import (
     Store,
     StoreAwayError,
@@ -19,7 +19,8 @@ from rhobeta.tracking.store import (
     store_uri,
     without_password,
 )
-from rhobeta.tracking.training_run import RESTORED_TAG, history_of_model, model_tags, run_name
+from rhobeta.tracking.tags import DATA_TAG, RESTORED_TAG, STAGE_TAG
+from rhobeta.tracking.training_run import history_of_model, model_tags, run_name
 
 
 def open_store_of_model(paths: Paths, experiment: str) -> Store:
@@ -73,7 +74,7 @@ def restored_run(
     """
     description = saved.description
     tags = {
-        "rhobeta.stage": "restored",
+        STAGE_TAG: "restored",
         RESTORED_TAG: "true",
         DATA_TAG: description.data_sha256,
         **model_tags(saved.content),

@@ -34,6 +34,10 @@ class Waiting:
     model_sha256: str | None
     """The model that the run made, where it is known."""
 
+    def is_for(self, uri: str) -> bool:
+        """Whether it waits for the store at this address."""
+        return self.store.rstrip("/") == without_password(uri).rstrip("/")
+
 
 @dataclass(frozen=True)
 class Delivery:
@@ -158,7 +162,7 @@ def deliver_from(store: Store, outbox: Path) -> Delivery:
     """As `deliver`, from the folder of an outbox."""
     delivered, left, reason, away = 0, 0, None, False
     for waiting in waiting_runs(outbox):
-        if waiting.store != without_password(store.uri):
+        if not waiting.is_for(store.uri):
             continue
         if away:
             left += waiting.actions
@@ -193,7 +197,7 @@ def waiting_runs(outbox: Path) -> list[Waiting]:
 def run_waiting_for_model(outbox: Path, uri: str, model_sha256: str) -> Waiting | None:
     """The run of this store that made the model, if something waits for it."""
     for waiting in waiting_runs(outbox):
-        if waiting.model_sha256 == model_sha256 and waiting.store == without_password(uri):
+        if waiting.model_sha256 == model_sha256 and waiting.is_for(uri):
             return waiting
     return None
 

@@ -20,6 +20,7 @@ from rhobeta.tracking.run import Run
 from rhobeta.tracking.store import CURRENT, Store
 
 if TYPE_CHECKING:
+    from mlflow.entities import LoggedModel
     from mlflow.models import ModelSignature
 
 OUTPUTS = {
@@ -173,17 +174,29 @@ def upload_model(store: Store, run_id: str, action: Action, *, again: bool) -> N
     )
 
 
-def _is_there(store: Store, run_id: str, experiment: str) -> bool:
+def logged_model(store: Store, run_id: str, experiment: str) -> "LoggedModel | None":
+    """The package of a run whose upload came to its end; None where there is none.
+
+    The run itself may lead to others: MLflow enters a model there before it uploads it, and what a
+    try that was cut off has left stays.
+    """
     from mlflow.entities import LoggedModelStatus
 
-    found = store.client.search_logged_models(
-        [experiment], filter_string=f"source_run_id = '{run_id}' AND name = '{_NAME}'"
-    )
-    whole = [model for model in found if model.status == LoggedModelStatus.READY]
-    for model in found:
-        if model not in whole:
+    found = _models_of(store, run_id, experiment)
+    return next((model for model in found if model.status == LoggedModelStatus.READY), None)
+
+
+def _models_of(store: Store, run_id: str, experiment: str) -> "list[LoggedModel]":
+    named = f"source_run_id = '{run_id}' AND name = '{_NAME}'"
+    return list(store.client.search_logged_models([experiment], filter_string=named))
+
+
+def _is_there(store: Store, run_id: str, experiment: str) -> bool:
+    whole = logged_model(store, run_id, experiment)
+    for model in _models_of(store, run_id, experiment):
+        if whole is None or model.model_id != whole.model_id:
             store.client.delete_logged_model(model.model_id)
-    return bool(whole)
+    return whole is not None
 
 
 def _signature(packaged: PackagedModel, example: NDArray[np.float32]) -> "ModelSignature":

@@ -11,6 +11,7 @@ import rhobeta
 from rhobeta.errors import RhobetaError
 from rhobeta.files import sha256_of_bytes
 from rhobeta.registry import EXTENSIONS
+from rhobeta.tracking.tags import BASELINE_TAG, BRANCH_TAG, COMMIT_TAG, DIRTY_TAG, EXPERIMENT_TAG
 
 # What stages write and git keeps is no change of code.
 _OUTPUTS = (":(exclude)dvc.lock", ":(exclude)reports")
@@ -32,9 +33,9 @@ class Code:
     def tags(self) -> dict[str, str]:
         """MLflow's own tags for code."""
         return {
-            "mlflow.source.git.commit": self.commit,
-            "mlflow.source.git.branch": self.branch,
-            "mlflow.source.git.dirty": str(self.dirty).lower(),
+            COMMIT_TAG: self.commit,
+            BRANCH_TAG: self.branch,
+            DIRTY_TAG: str(self.dirty).lower(),
         }
 
 
@@ -70,7 +71,7 @@ def training_code_digest() -> str:
 
 def experiment_tags() -> dict[str, str]:
     """DVC's experiment name and baseline, where the stage runs in a DVC experiment."""
-    names = {"DVC_EXP_NAME": "dvc.exp_name", "DVC_EXP_BASELINE_REV": "dvc.baseline_rev"}
+    names = {"DVC_EXP_NAME": EXPERIMENT_TAG, "DVC_EXP_BASELINE_REV": BASELINE_TAG}
     return {tag: os.environ[name] for name, tag in names.items() if os.environ.get(name)}
 
 

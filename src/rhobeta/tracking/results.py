@@ -7,6 +7,7 @@ from typing import Any
 from rhobeta.data.splits import Manifest
 from rhobeta.files import sha256_of_file
 from rhobeta.tracking.run import Run
+from rhobeta.tracking.tags import NOTE_TAG
 from rhobeta.tracking.training_run import log_split
 
 EVALUATION_TAG = "rhobeta.metrics_sha256"
@@ -30,7 +31,7 @@ def log_evaluation(
         log_split(run, manifest, "test", "evaluation")
     run.log_metrics(flat_metrics(metrics))
     run.log_file(file)
-    run.set_tags({"mlflow.note.content": describe(metrics), EVALUATION_TAG: sha256_of_file(file)})
+    run.set_tags({NOTE_TAG: describe(metrics), EVALUATION_TAG: sha256_of_file(file)})
     run.settle()
 
 

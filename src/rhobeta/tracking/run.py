@@ -4,15 +4,17 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rhobeta.tracking.actions import ERROR_TAG, Action, ending
 from rhobeta.tracking.away import is_away
 from rhobeta.tracking.outbox import Courier, deliver_from, run_waiting_for_model
 from rhobeta.tracking.store import Store, without_password
+from rhobeta.tracking.tags import MODEL_TAG
 
-MODEL_TAG = "rhobeta.model_sha256"
-DATA_TAG = "rhobeta.data_sha256"
+if TYPE_CHECKING:
+    from mlflow.entities import Run as RunEntity
+
 _PARAMETER_LENGTH = 6000
 _METRICS_BATCH = 1000
 
@@ -39,10 +41,16 @@ class Run:
         self._courier.model_sha256 = model_sha256
         self._buffer: list[tuple[str, float, int, int]] = []
         self._now = 0
+        self.last_steps: dict[str, int] = {}
+        """Of a run that is gone on with, the last step of each metric that it had before."""
 
     def do(self, action: Action) -> None:
         """Do it to this run, now or when its server is back."""
         self._courier.do(action)
+
+    def kept(self) -> Iterator[Action]:
+        """What waits for the server, in order."""
+        return self._courier.kept()
 
     def settle(self) -> None:
         """At the end of a stage: deliver what still waits for the server, or say that it waits."""
@@ -70,17 +78,6 @@ class Run:
         while self._buffer:
             self.do(Action("metrics", {"metrics": self._buffer[:_METRICS_BATCH]}))
             del self._buffer[:_METRICS_BATCH]
-
-    def last_steps(self) -> dict[str, int]:
-        """The last step at which the store has, or is to be brought, each metric of the run."""
-        client = self.store.client
-        names = client.get_run(self.run_id).data.metrics
-        histories = {name: client.get_metric_history(self.run_id, name) for name in names}
-        last = {name: max(m.step for m in found) for name, found in histories.items() if found}
-        for action in self._courier.kept():
-            for name, _, _, step in action.data.get("metrics", ()):
-                last[name] = max(step, last.get(name, step))
-        return last
 
     def log_metrics(self, metrics: Mapping[str, float], *, step: int = 0) -> None:
         """Log metrics now."""
@@ -127,7 +124,8 @@ def new_run(store: Store, *, name: str, tags: Mapping[str, str]) -> Iterator[Run
     """
     deliver_waiting(store)
     created = store.client.create_run(store.experiment_id, run_name=name, tags=dict(tags))
-    with _to_its_end(Run(store, created.info.run_id)) as run:
+    run = Run(store, created.info.run_id, model_sha256=tags.get(MODEL_TAG))
+    with _to_its_end(run):
         yield run
 
 
@@ -135,10 +133,24 @@ def new_run(store: Store, *, name: str, tags: Mapping[str, str]) -> Iterator[Run
 def reopened_run(run: Run, *, tags: Mapping[str, str]) -> Iterator[Run]:
     """Go on with a run that was cut off; it ends as a new one does."""
     deliver_waiting(run.store)
+    # While nothing has been done yet, it may still fail.
+    run.last_steps = _last_steps(run)
     run.do(Action("reopen", {}))
     run.set_tags(tags)
     with _to_its_end(run):
         yield run
+
+
+def _last_steps(run: Run) -> dict[str, int]:
+    """The last step at which the store has, or is to be brought, each metric of the run."""
+    client = run.store.client
+    names = client.get_run(run.run_id).data.metrics
+    histories = {name: client.get_metric_history(run.run_id, name) for name in names}
+    last = {name: max(m.step for m in found) for name, found in histories.items() if found}
+    for action in run.kept():
+        for name, _, _, step in action.data.get("metrics", ()):
+            last[name] = max(step, last.get(name, step))
+    return last
 
 
 @contextmanager
@@ -183,21 +195,40 @@ def find_unfinished_run(store: Store, run_id: str) -> Run | None:
 def find_run_of_model(store: Store, model_sha256: str) -> Run | None:
     """The newest run, of any experiment in the store, that made the model with this digest.
 
-    What waits for the store is delivered first; a run to which that was not possible counts.
+    One that did not come to its end counts only where no other did. What waits for the store is
+    delivered first; a run to which that was not possible counts.
     """
     deliver_waiting(store)
     if store.outbox is not None:
         waiting = run_waiting_for_model(store.outbox, store.uri, model_sha256)
         if waiting is not None:
             return Run(store, waiting.run_id, model_sha256=model_sha256)
+    found = runs_of_model(store, model_sha256)
+    if not found:
+        return None
+    finished = [run for run in found if run.info.status == "FINISHED"]
+    return Run(store, [*finished, *found][0].info.run_id, model_sha256=model_sha256)
+
+
+def runs_of_model(store: Store, model_sha256: str) -> "list[RunEntity]":
+    """The runs of all experiments in the store that claim this model, newest first."""
     experiments = [experiment.experiment_id for experiment in store.client.search_experiments()]
-    found = store.client.search_runs(
-        experiments,
-        filter_string=f"tags.`{MODEL_TAG}` = '{model_sha256}'",
-        order_by=["attributes.start_time DESC"],
-        max_results=1,
+    return list(
+        store.client.search_runs(
+            experiments,
+            filter_string=f"tags.`{MODEL_TAG}` = '{model_sha256}'",
+            order_by=["attributes.start_time DESC"],
+        )
     )
-    return Run(store, found[0].info.run_id, model_sha256=model_sha256) if found else None
+
+
+def latest_parameters(run: "RunEntity") -> dict[str, str]:
+    """A run's parameters; one that was logged again with another value has the last.
+
+    MLflow never changes a parameter: `Run.log_params` keeps a later value as a tag of its name.
+    """
+    tags = run.data.tags
+    return {name: tags.get(name, value) for name, value in run.data.params.items()}
 
 
 def _end(run: Run, status: str, tags: Mapping[str, str]) -> None:

@@ -49,8 +49,13 @@ class Store:
 
 
 def store_uri(paths: Paths) -> str:
-    """`MLFLOW_TRACKING_URI` where it is set, else sqlite below the store root."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or _uri_of(paths.store / "mlflow.db")
+    """`MLFLOW_TRACKING_URI` where it is set, else sqlite below the store root.
+
+    A relative file of sqlite (`sqlite:///mlflow.db`) is one below the store root: an experiment in
+    a temporary workspace, which is deleted afterwards, means the same file.
+    """
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or _uri_of(paths.store / "mlflow.db")
+    return _uri_of(paths.store_root / uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else uri
 
 
 def _uri_of(database: Path) -> str:

@@ -13,23 +13,13 @@ from rhobeta.data.splits import Manifest, SplitName
 from rhobeta.files import md5_of_bytes, sha256_of_bytes
 from rhobeta.registry import CODE_ACTIVATIONS, PENALTIES
 from rhobeta.tracking.provenance import Code, experiment_tags, user_name
-from rhobeta.tracking.run import (
-    DATA_TAG,
-    MODEL_TAG,
-    Run,
-    find_unfinished_run,
-    new_run,
-    reopened_run,
-)
+from rhobeta.tracking.run import Run, find_unfinished_run, new_run, reopened_run
 from rhobeta.tracking.store import Store
+from rhobeta.tracking.tags import DATA_TAG, MODEL_MD5_TAG, MODEL_TAG, STAGE_TAG
 
 if TYPE_CHECKING:
     from rhobeta.training.fit import Trained
 
-RESTORED_TAG = "rhobeta.restored"
-"""Marks the run of a model that came out of a cache; see `rhobeta.tracking.model_run`."""
-MODEL_MD5_TAG = "rhobeta.model_md5"
-"""MD5 of the model's file, by which DVC knows it."""
 
 _INPUTS: tuple[tuple[SplitName, str], ...] = (("train", "training"), ("validation", "validation"))
 
@@ -65,7 +55,7 @@ def training_tags(code: Code, manifest: Manifest) -> dict[str, str]:
         "mlflow.user": user_name(),
         "mlflow.source.name": "rhobeta train",
         "mlflow.source.type": "LOCAL",
-        "rhobeta.stage": "train",
+        STAGE_TAG: "train",
         DATA_TAG: manifest.sha256,
         **code.tags,
         **experiment_tags(),

@@ -9,9 +9,10 @@ shared view: a tag of the experiment, which an address that names it applies (ML
 import json
 from typing import Any
 
+from rhobeta.tracking.tags import NOTE_TAG
+
 _KEY = "rhobeta"
 VIEW_TAG = f"mlflow.sharedViewState.{_KEY}"
-NOTE_TAG = "mlflow.note.content"
 
 _COLUMNS = (
     "params.`penalty.rho`",

@@ -7,17 +7,15 @@ from rhobeta.data.splits import Manifest
 from rhobeta.params import Params, flatten
 from rhobeta.tracking.actions import ERROR_TAG, ending
 from rhobeta.tracking.provenance import Code, user_name
-from rhobeta.tracking.run import DATA_TAG, Run
+from rhobeta.tracking.run import Run
 from rhobeta.tracking.store import Store, without_password
+from rhobeta.tracking.tags import DATA_TAG, NOTE_TAG, PARENT_TAG, STAGE_TAG
 from rhobeta.tracking.training_run import training_tags
 
 STUDY_TAG = "rhobeta.study"
 STUDY_ID_TAG = "rhobeta.study_id"
 TRIAL_TAG = "rhobeta.trial"
 PRUNED_TAG = "rhobeta.pruned_epoch"
-_ROLE = "rhobeta.stage"
-_PARENT = "mlflow.parentRunId"
-_NOTE = "mlflow.note.content"
 
 
 def parent_run(store: Store, params: Params, study_id: str, code: Code, manifest: Manifest) -> Run:
@@ -33,7 +31,7 @@ def parent_run(store: Store, params: Params, study_id: str, code: Code, manifest
         "mlflow.user": user_name(),
         "mlflow.source.name": "rhobeta tune",
         "mlflow.source.type": "LOCAL",
-        _ROLE: "tune",
+        STAGE_TAG: "tune",
         STUDY_TAG: params.tune.study,
         STUDY_ID_TAG: study_id,
         DATA_TAG: manifest.sha256,
@@ -65,8 +63,8 @@ def trial_tags(
     return {
         **training_tags(code, manifest),
         "mlflow.source.name": "rhobeta tune",
-        _ROLE: "trial",
-        _PARENT: parent,
+        STAGE_TAG: "trial",
+        PARENT_TAG: parent,
         STUDY_TAG: study,
         STUDY_ID_TAG: study_id,
         TRIAL_TAG: str(trial),
@@ -82,14 +80,14 @@ def trial_note(
     """
     of = f"Trial {trial} of the study [{study}]({run_link(store, parent)})."
     if reached is None:
-        return {_NOTE: of}
+        return {NOTE_TAG: of}
     numbers = ", ".join(f"{name} {value:.4g}" for name, value in reached.items())
-    return {_NOTE: f"**{numbers}** on the validation images.\n\n{of}"}
+    return {NOTE_TAG: f"**{numbers}** on the validation images.\n\n{of}"}
 
 
 def describe_study(run: Run, text: str) -> None:
     """Set the description of the study's run."""
-    run.set_tags({_NOTE: text})
+    run.set_tags({NOTE_TAG: text})
 
 
 def run_link(store: Store, run_id: str) -> str:
@@ -130,7 +128,7 @@ def _kill(run: Run, reason: str) -> None:
 def _parents(store: Store, study_id: str) -> list[str]:
     found = store.client.search_runs(
         [store.experiment_id],
-        filter_string=f"tags.`{STUDY_ID_TAG}` = '{study_id}' and tags.`{_ROLE}` = 'tune'",
+        filter_string=f"tags.`{STUDY_ID_TAG}` = '{study_id}' and tags.`{STAGE_TAG}` = 'tune'",
         order_by=["attributes.start_time ASC", "attributes.run_id ASC"],
     )
     return [run.info.run_id for run in found]
