@@ -10,6 +10,7 @@ from rhobeta.errors import RhobetaError
 from rhobeta.param_search import SEARCHED
 from rhobeta.params import Params, flatten
 from rhobeta.tuning.sampler import NumberedTPE, pruner_of
+from rhobeta.tuning.storage import MOST_RETRIES
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -20,6 +21,11 @@ ERROR = "error"
 """User attribute of a trial that failed: why."""
 WITHDRAWN = "withdrawn"
 """User attribute of a trial that was begun when enough were under way, and ended at once."""
+INTERRUPTED = "interrupted"
+"""User attribute of a trial that was put back into the queue while it ran: its number.
+
+The trial that continues it has all its attributes, and so this one with the other's number.
+"""
 MEASURES = "measures"
 """User attribute of a finished trial: all that it was measured by."""
 RUN = "mlflow_run_id"
@@ -174,16 +180,35 @@ def has_failed(trial: "FrozenTrial", ended_again: set[int]) -> bool:
     """Whether a trial that did not finish did so by its own fault.
 
     That is: its training ended in an error, or its worker was lost so often that it is not
-    repeated any more. `ended_again` are the numbers of trials that were put back into the queue.
+    repeated any more. `ended_again` are the numbers of trials whose worker was lost, and that were
+    put back into the queue.
     """
-    if WITHDRAWN in trial.user_attrs:
+    if WITHDRAWN in trial.user_attrs or was_interrupted(trial):
         return False
     return ERROR in trial.user_attrs or trial.number not in ended_again
 
 
 def retried(trials: Iterable["FrozenTrial"]) -> set[int]:
-    """The numbers of trials that were put back into the queue."""
+    """The numbers of trials whose worker was lost, and that were put back into the queue."""
     return {n for trial in trials for n in trial.system_attrs.get("retry_history", [])}
+
+
+def was_interrupted(trial: "FrozenTrial") -> bool:
+    """Whether its worker has put it back into the queue, and ended it therefore."""
+    return bool(trial.user_attrs.get(INTERRUPTED) == trial.number)
+
+
+def is_given_up(trial: "FrozenTrial") -> bool:
+    """Whether its worker was lost, as so many before, and it was not put back into the queue."""
+    from optuna.trial import TrialState
+
+    lost_before = trial.system_attrs.get("retry_history", [])
+    return (
+        trial.state == TrialState.FAIL
+        and len(lost_before) >= MOST_RETRIES
+        and not {ERROR, WITHDRAWN} & trial.user_attrs.keys()
+        and not was_interrupted(trial)
+    )
 
 
 def is_one_too_many(study: "Study", number: int, asked: int) -> bool:
