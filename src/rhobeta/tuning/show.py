@@ -48,6 +48,8 @@ def describe_results(run: Run, results: Results, params: Params, files: list[Pat
     states = [row.state for row in results.rows]
     run.log_metrics({f"trials/{state}": float(states.count(state)) for state in _STATES})
     lines = [f"**{params.tune.study}**: {len(results.complete)} complete trials."]
+    if results.shortfall:
+        lines.append(results.shortfall)
     if results.chosen is None:
         lines.append(results.why_none)
     else:

@@ -33,6 +33,7 @@ RUN = "mlflow_run_id"
 
 _IDENTITY = "rhobeta"
 _BEING_MADE_SECONDS = 30
+_OBJECTIVES = "tune.objectives"
 
 
 @dataclass(frozen=True)
@@ -83,13 +84,14 @@ def fingerprint_of(params: Params, data_sha256: str) -> dict[str, Any]:
         fixed |= flatten(getattr(params, section), f"{section}.")
     fingerprint: dict[str, Any] = {
         "tune.mode": tune.mode,
-        "tune.objectives": dict(tune.objectives),
+        _OBJECTIVES: dict(tune.objectives),
         "tune.constraints": sorted(str(bound) for bound in tune.bounds),
         "data (SHA-256)": data_sha256,
         **{f"tune.space.{path}": dict(dimension) for path, dimension in tune.space.items()},
         **{path: value for path, value in fixed.items() if path not in tune.space},
     }
-    if "probe_accuracy" in tune.metrics:
+    # What the rule alone asks for makes no trial another: it is applied anew whenever it is asked.
+    if "probe_accuracy" in {*tune.objectives, *(bound.metric for bound in tune.bounds)}:
         fingerprint["tune.probe_images"] = tune.probe_images
         fingerprint["evaluate.probe_penalty"] = params.evaluate.probe_penalty
         fingerprint["evaluate.probe_iterations"] = params.evaluate.probe_iterations
@@ -124,18 +126,25 @@ def make_or_join(
         study.set_metric_names(list(params.tune.objectives))
         study.set_user_attr(_IDENTITY, vars(mine))
     if identity is None:
-        raise RhobetaError(
-            f"The database holds a study {name!r} that rhobeta did not make.\n"
-            "Choose another name in tune.study."
-        )
+        raise of_another_program(name)
     require_same_search(name, identity, fingerprint)
     return study, identity
 
 
 def require_same_search(name: str, identity: Identity, asked: Mapping[str, Any]) -> None:
     """Raise `RhobetaError` with the difference where the study is of another search."""
-    if identity.fingerprint != asked:
-        raise RhobetaError(_difference(name, identity.fingerprint, asked))
+    has = identity.fingerprint
+    differing = [key for key in dict.fromkeys([*has, *asked]) if _differs(key, has, asked)]
+    if differing:
+        raise RhobetaError(_difference(name, differing, has, asked))
+
+
+def of_another_program(name: str) -> RhobetaError:
+    """What to raise where a study of that name is there, and says nothing of what it is of."""
+    return RhobetaError(
+        f"The database holds a study {name!r} that rhobeta did not make.\n"
+        "Choose another name in tune.study."
+    )
 
 
 def load_study(storage: "RDBStorage", name: str, params: Params) -> "Study":
@@ -242,12 +251,22 @@ def _identity_once_made(study: "Study") -> Identity | None:
     return identity
 
 
-def _difference(name: str, has: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+def _differs(key: str, has: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
+    if key == _OBJECTIVES:
+        # A trial's values stand in the study in this order.
+        return list(has.get(key, {}).items()) != list(asked.get(key, {}).items())
+    return bool(has.get(key) != asked.get(key))
+
+
+def _difference(
+    name: str, differing: Iterable[str], has: Mapping[str, Any], asked: Mapping[str, Any]
+) -> str:
     lines = [
         f"  {key}: the study has {_word(has.get(key))}, params.yaml {_word(asked.get(key))}"
-        for key in dict.fromkeys([*has, *asked])
-        if has.get(key) != asked.get(key)
+        for key in differing
     ]
+    if _OBJECTIVES in differing and has.get(_OBJECTIVES) == asked.get(_OBJECTIVES):
+        lines.append("  (the objectives are the same in another order, which counts)")
     return (
         f"The study {name!r} is of another search; trials of the two are not to be compared:\n"
         + "\n".join(lines)
