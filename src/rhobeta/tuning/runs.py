@@ -1,6 +1,6 @@
 """MLflow's side of a study: one parent run, one child run a trial, each leading to the other."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rhobeta.data.splits import Manifest
@@ -22,12 +22,24 @@ _PARENT = "mlflow.parentRunId"
 _NOTE = "mlflow.note.content"
 
 
-def parent_run(store: Store, params: Params, study_id: str, code: Code, manifest: Manifest) -> Run:
+def parent_run(
+    store: Store,
+    params: Params,
+    study_id: str,
+    code: Code,
+    manifest: Manifest,
+    *,
+    awaited: Callable[[], bool] = lambda: False,
+) -> Run:
     """The study's run in this store: found by the study's id, or begun.
 
-    Of several that machines begin at the same moment the first stays, and the others are removed.
+    `awaited` lets a moment pass and says whether another process is still about to begin it. Of
+    several that machines begin at the same moment all the same, the first stays, and the others are
+    removed.
     """
     found = _parents(store, study_id)
+    while not found and awaited():
+        found = _parents(store, study_id)
     if found:
         store.client.update_run(found[0], status="RUNNING")
         return Run(store, found[0])

@@ -100,8 +100,8 @@ def fingerprint_of(params: Params, data_sha256: str) -> dict[str, Any]:
 
 def make_or_join(
     storage: "RDBStorage", name: str, params: Params, fingerprint: Mapping[str, Any], code: str
-) -> tuple["Study", Identity]:
-    """The study of that name: made if it is new, else joined if it is of the same search.
+) -> tuple["Study", Identity, bool]:
+    """The study of that name, and whether it was made here: else joined, if of the same search.
 
     Any number of machines may do so at once. Raises `RhobetaError` that shows the difference
     where the study is of another search.
@@ -110,6 +110,7 @@ def make_or_join(
 
     directions = list(params.tune.objectives.values())
     mine = Identity(uuid.uuid4().hex, dict(fingerprint), code)
+    made = False
     try:
         optuna.create_study(storage=storage, study_name=name, directions=directions)
     except optuna.exceptions.DuplicatedStudyError:
@@ -121,14 +122,14 @@ def make_or_join(
             study.set_user_attr(_IDENTITY, vars(mine))
             identity = mine
     else:
-        study, identity = load_study(storage, name, params), mine
+        study, identity, made = load_study(storage, name, params), mine, True
         # What optuna-dashboard calls the objectives.
         study.set_metric_names(list(params.tune.objectives))
         study.set_user_attr(_IDENTITY, vars(mine))
     if identity is None:
         raise of_another_program(name)
     require_same_search(name, identity, fingerprint)
-    return study, identity
+    return study, identity, made
 
 
 def require_same_search(name: str, identity: Identity, asked: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """`rhobeta tune`: check, make or join the study, run it, repeat its front, say what was found."""
 
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,9 @@ from rhobeta.tuning.worker import Job
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
     from optuna.study import Study
+
+_PARENT_SECONDS = 10
+_LOOK_SECONDS = 0.2
 
 
 def tune(
@@ -107,14 +111,26 @@ def begin(params: Params, paths: Paths, *, asked: int, threads: int) -> Begun:
     storage = open_storage(url, heartbeat=params.tune.heartbeat)
     store = open_store(paths, params.runtime.experiment)
     name, fingerprint = params.tune.study, fingerprint_of(params, manifest.sha256)
-    study, identity = make_or_join(storage, name, params, fingerprint, training_code_digest())
+    study, identity, made_here = make_or_join(
+        storage, name, params, fingerprint, training_code_digest()
+    )
+    end = time.monotonic() + _PARENT_SECONDS
+
+    def parent_is_awaited() -> bool:
+        # From who has made the study, into the same store: before any trial, if ever.
+        if made_here or study.get_trials(deepcopy=False) or time.monotonic() > end:
+            return False
+        time.sleep(_LOOK_SECONDS)
+        return True
+
+    parent = parent_run(store, params, identity.id, code, manifest, awaited=parent_is_awaited)
     job = Job(
         params=params,
         paths=paths,
         url=url,
         study=name,
         study_id=identity.id,
-        parent_run=parent_run(store, params, identity.id, code, manifest).run_id,
+        parent_run=parent.run_id,
         code=code,
         asked=asked,
         repeats=False,
