@@ -19,7 +19,7 @@ from rhobeta.tuning.launch import run_workers, workers_and_threads
 from rhobeta.tuning.progress import best_so_far
 from rhobeta.tuning.results import Results, front_table, further_seeds, results_of
 from rhobeta.tuning.runs import parent_run, run_link
-from rhobeta.tuning.show import describe_results, write_results
+from rhobeta.tuning.show import describe_results, one_writer, write_results
 from rhobeta.tuning.space import stored_choice
 from rhobeta.tuning.storage import open_storage, sqlite_file, storage_url
 from rhobeta.tuning.study import (
@@ -64,9 +64,10 @@ def tune(
     try:
         _search(job, study, number)
         seeds = _repeat_front(begun, number)
-        results = results_of(study, seeds, params)
-        with_pictures = write_results(results, study, params, paths.tuning)
-        describe_results(run, results, params, with_pictures)
+        with one_writer(paths):
+            results = results_of(study, seeds, params)
+            with_pictures = write_results(results, study, params, paths.tuning)
+            describe_results(run, results, params, with_pictures)
         status = "FINISHED"
     except SystemExit:
         status = "KILLED"
