@@ -1,12 +1,16 @@
 """docs/tuning.md and docs/scaling.md are true: metrics, parameters and commands exist."""
 
+import os
 import re
 import shlex
+import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
 
+from faults.injected import wait_until
 from helpers import REPOSITORY, shipped_values, with_changes
 from rhobeta.cli import main
 from rhobeta.param_tune import METRICS
@@ -50,9 +54,47 @@ def test_commands_that_are_shown_exist(capsys: pytest.CaptureFixture[str]) -> No
     assert all(word in page for word in words)
 
 
-def test_the_recipes_are_well_formed() -> None:
+def recipes() -> list[str]:
     blocks = re.findall(r"(?:^    .*\n|^\n(?=    ))+", SCALING, re.MULTILINE)
-    plain = [re.sub(r"^    ", "", block, flags=re.MULTILINE).strip("\n") for block in blocks]
+    return [re.sub(r"^    ", "", block, flags=re.MULTILINE).strip("\n") for block in blocks]
+
+
+def test_plain_ssh_does_not_wait_for_a_host_s_search(tmp_path: Path) -> None:
+    (recipe,) = [block for block in recipes() if "ssh " in block]
+    (tmp_path / "rhobeta" / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / "rhobeta" / ".venv" / "bin" / "activate").touch()
+    (tmp_path / "bin").mkdir()
+    programs = {
+        "git": "exit 0",
+        # As sshd does: it has ended when nobody holds its output any more.
+        "ssh": 'cd "$HOSTS" && bash -c "$2" | cat',
+        "rhobeta": 'test $# -gt 1 || echo $$ >> "$HOSTS/ids"\n'
+        'echo "$@" "$RHOBETA_TUNE_STORAGE" >> "$HOSTS/started"\n'
+        "test $# -gt 1 || exec sleep 60",
+    }
+    for name, body in programs.items():
+        program = tmp_path / "bin" / name
+        program.write_text(f"#!/bin/bash\n{body}\n")
+        program.chmod(0o755)
+    environment = {
+        **os.environ,
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        "HOSTS": str(tmp_path),
+        STORAGE_VARIABLE: "db",
+    }
+    try:
+        command = ["bash", "-ec", recipe]
+        subprocess.run(command, env=environment, check=True, timeout=30, capture_output=True)
+        wait_until(lambda: (tmp_path / "started").read_text().count("tune") == 4)
+    finally:
+        for number in (tmp_path / "ids").read_text().split():
+            os.kill(int(number), signal.SIGKILL)
+    started = sorted((tmp_path / "started").read_text().splitlines())
+    assert started == ["tune --workers 2 db", "tune db", "tune db", "tune db"]
+
+
+def test_the_recipes_are_well_formed() -> None:
+    plain = recipes()
     jobs = [block for block in plain if block.startswith("apiVersion")]
     containers = []
     for job in jobs:

@@ -80,10 +80,19 @@ def test_where_nothing_keeps_the_bounds_the_range_is_told() -> None:
     front = trials((0.25, 0.0), (1.0, 0.75))
     with pytest.raises(RhobetaError, match=r"front of 2 has fvu <= 0\.1: fvu is 0\.25 to 1 there"):
         choose(front, OBJECTIVES, Rule("gini", (Bound("fvu", True, 0.1),)))
-    with pytest.raises(RhobetaError, match="were not measured by hoyer"):
+    with pytest.raises(RhobetaError, match=r"2 of the 2 trials .* were not measured by hoyer"):
         choose(front, OBJECTIVES, Rule("gini", (Bound("hoyer", True, 0.1),)))
     with pytest.raises(RhobetaError, match=r"keeps all of tune\.constraints"):
         choose([], OBJECTIVES, KNEE)
+
+
+def test_what_only_some_trials_were_measured_by_chooses_none() -> None:
+    measured, other = trials((0.25, 0.0), (1.0, 0.75))
+    front = [Candidate(0, {**measured.measures, "probe_accuracy": 0.9}), other]
+    rule = Rule("gini", (Bound("probe_accuracy", False, 0.8),))
+    for order in (front, front[::-1]):
+        with pytest.raises(RhobetaError, match=r"1 of the 2 .* not measured by probe_accuracy"):
+            choose(order, OBJECTIVES, rule)
 
 
 def test_the_rule_is_said_in_words() -> None:

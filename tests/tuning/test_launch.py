@@ -1,5 +1,6 @@
 """How many workers there are, and what each is started with."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -7,8 +8,10 @@ import pytest
 from helpers import with_changes
 from rhobeta.params import Params, check_params
 from rhobeta.training.machine import Machine
-from rhobeta.tuning import launch
+from rhobeta.tuning import launch, progress
 from rhobeta.tuning.progress import in_words
+from rhobeta.tuning.results import Results, Row
+from rhobeta.tuning.study import Counts
 from rhobeta.tuning.worker import environment_of_worker
 
 
@@ -54,6 +57,30 @@ def test_a_worker_s_environment_holds_its_threads_and_its_gpu(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-abc")
     devices = [environment_of_worker(i, 1, 2)["CUDA_VISIBLE_DEVICES"] for i in range(2)]
     assert devices == ["5", "GPU-abc"]
+
+
+def test_who_waits_is_told_the_best_so_far_and_the_time_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    shown = progress.Progress(40, 10, "study it")
+    clock[0] += 60
+    counts = Counts(complete=20, pruned=0, failed=1, lost=2, running=2, waiting=0)
+    rows = [
+        Row(number, "complete", {}, {"fvu": fvu, "gini": 0.5}, True, "", "")
+        for number, fvu in enumerate([0.3, 0.21234])
+    ]
+    objectives = {"fvu": "minimize", "gini": "maximize"}
+    best = progress.best_so_far(Results(objectives, rows, [], chosen=1))
+    shown.show(counts, best)
+    shown.close()
+    # Ten in a minute, twenty to go.
+    assert capsys.readouterr().out == (
+        "study it: 20 of 40 finished, 1 failed, 2 lost,"
+        " best so far fvu 0.2123, gini 0.5 (trial 1), 2 min left\n"
+    )
+    assert progress.best_so_far(Results(objectives, [], [])) == ""
 
 
 @pytest.mark.parametrize(

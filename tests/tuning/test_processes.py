@@ -18,7 +18,9 @@ from helpers import QUICK, write_params
 from postgresql import PASSWORD, postgresql_server
 from rhobeta.paths import Paths
 from rhobeta.tuning.storage import STORAGE_VARIABLE
+from rhobeta.tuning.study import counts_of
 from searching import SEARCH
+from servers import mlflow_server
 
 # Some minutes in all: .ci/run calls for this file by name.
 pytestmark = pytest.mark.slow
@@ -172,6 +174,53 @@ def test_ctrl_c_ends_cleanly_and_the_same_command_continues(start: Start, projec
     assert set(done) | set(waiting) <= set(_numbers(study, TrialState.COMPLETE))
     (parent,) = [r for r in _runs(project).values() if r.data.tags["rhobeta.stage"] == "tune"]
     assert parent.info.status == "FINISHED"
+
+
+def test_a_server_that_is_away_for_a_while_makes_the_search_wait(
+    start: Start, project: Paths, tmp_path: Path
+) -> None:
+    server = mlflow_server(tmp_path / "server")
+    server.start()
+    server.wait()
+    environment = {
+        "MLFLOW_TRACKING_URI": server.address,
+        "NO_PROXY": "127.0.0.1",
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+        "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    }
+    try:
+        command = start("--workers", "2", "--trials", "6", changes=LONG, **environment)
+        _wait_for(lambda: len(_numbers(_study(project), TrialState.COMPLETE)) >= 1)
+        server.kill()
+        # Those under way end. Then one worker puts back what it has claimed, and perhaps the other
+        # takes that and puts it back too; both look for the server.
+        _wait_for(
+            lambda: (
+                _numbers(_study(project), TrialState.WAITING)
+                and not _numbers(_study(project), TrialState.RUNNING)
+            )
+        )
+        time.sleep(5)
+        before = _study(project).get_trials()
+        time.sleep(5)
+        assert len(_study(project).get_trials()) == len(before)
+        assert command.process.poll() is None
+        server.start()
+        server.wait()
+        status, output = command.ended()
+        assert status == 0, output
+        assert "this worker waits" in output
+        study = _study(project)
+        counts = counts_of(study)
+        assert (counts.finished, counts.failed, counts.waiting) == (6, 0, 0)
+        client = MlflowClient(server.address)
+        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+        runs = {run.info.run_id: run for run in client.search_runs(experiments)}
+        for trial in study.get_trials(states=(TrialState.COMPLETE,)):
+            assert runs[trial.user_attrs["mlflow_run_id"]].info.status == "FINISHED"
+        assert {run.info.status for run in runs.values()} == {"FINISHED"}
+    finally:
+        server.kill()
 
 
 def test_four_workers_of_two_commands_share_a_study_in_postgresql(

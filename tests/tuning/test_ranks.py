@@ -1,5 +1,6 @@
 """Trials that use several devices: each a training of several processes, told its parameters."""
 
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -10,9 +11,11 @@ from optuna.trial import TrialState
 from helpers import QUICK, write_params
 from rhobeta.cli import main
 from rhobeta.errors import RhobetaError
+from rhobeta.files import write_json
 from rhobeta.params import load_params
 from rhobeta.paths import Paths
-from rhobeta.tuning.ranks import told, train_in_processes
+from rhobeta.tracking.store import StoreAwayError
+from rhobeta.tuning.ranks import _failure_of, told, train_in_processes
 from rhobeta.tuning.space import distributions_of, with_values
 from rhobeta.tuning.study import MEASURES
 from rhobeta.tuning.worker import run_until_enough
@@ -109,6 +112,14 @@ def test_a_training_that_fails_gives_its_error_to_the_worker(
     )
     with pytest.raises(RhobetaError, match="diverged"):
         train_in_processes(words, 2, job.url)
+
+
+def test_a_training_that_finds_no_server_is_told_from_one_that_fails(tmp_path: Path) -> None:
+    write_json(tmp_path / "outcome.json", {"error": "no answer", "away": True})
+    assert isinstance(_failure_of(tmp_path), StoreAwayError)
+    write_json(tmp_path / "outcome.json", {"error": "it has diverged", "away": False})
+    assert not isinstance(_failure_of(tmp_path), StoreAwayError)
+    assert str(_failure_of(tmp_path)) == "it has diverged"
 
 
 def test_a_search_over_nodes_or_by_a_starter_of_processes_is_refused(

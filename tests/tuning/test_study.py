@@ -1,5 +1,7 @@
 """Studies in their database: joined or refused, and databases that cannot be used."""
 
+import threading
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -8,12 +10,15 @@ import pytest
 
 from helpers import QUICK, with_changes, write_params
 from rhobeta.cli import main
+from rhobeta.data.splits import read_manifest
 from rhobeta.errors import RhobetaError
-from rhobeta.params import Params, check_params
+from rhobeta.params import Params, check_params, load_params
 from rhobeta.paths import Paths
+from rhobeta.tracking.store import open_store
+from rhobeta.tuning.runs import STUDY_ID_TAG
 from rhobeta.tuning.storage import STORAGE_VARIABLE, alive, open_storage, storage_url
 from rhobeta.tuning.study import fingerprint_of, identity_of, make_or_join
-from searching import SEARCH
+from searching import SEARCH, begun
 
 DATA = "d" * 64
 
@@ -30,7 +35,8 @@ def storage(paths: Paths) -> Any:
 
 def join(storage: Any, data: str = DATA, **changes: Any) -> Any:
     params = params_with(**changes)
-    return make_or_join(storage, "it", params, fingerprint_of(params, data), "code")
+    study, identity, _ = make_or_join(storage, "it", params, fingerprint_of(params, data), "code")
+    return study, identity
 
 
 def test_a_study_is_made_once_and_joined_afterwards(storage: Any) -> None:
@@ -45,11 +51,19 @@ def test_a_study_is_made_once_and_joined_afterwards(storage: Any) -> None:
     [
         {"tune__trials": 7, "tune__seed": 3, "tune__workers": 5, "tune__heartbeat": 2},
         {"tune__choose": "best gini where fvu <= 0.3", "tune__seeds": 3},
+        {"tune__choose": "best gini where probe_accuracy >= 0.5"},
         {"penalty__rho": 0.2, "penalty__beta": 0.5},
         {"runtime__threads": 4, "evaluate__seed": 4, "visualize__dpi": 50},
         {"evaluate__probe_penalty": 2.0, "tune__probe_images": 50},
     ],
-    ids=["how", "choice", "what is searched", "machine", "a probe that is not used"],
+    ids=[
+        "how",
+        "choice",
+        "choice by another metric",
+        "what is searched",
+        "machine",
+        "a probe that is not used",
+    ],
 )
 def test_what_makes_no_other_trials_continues_the_study(storage: Any, changes: Any) -> None:
     _, made = join(storage)
@@ -92,6 +106,26 @@ def test_another_search_is_refused_with_the_difference(
     assert "tune.study" in lines[-1]
 
 
+def test_objectives_in_another_order_are_another_search(storage: Any) -> None:
+    # The values of a trial stand in the study in their order, whatever they are called today.
+    join(storage)
+    swapped = {"gini": "maximize", "fvu": "minimize"}
+    with pytest.raises(RhobetaError) as caught:
+        join(storage, tune__objectives=swapped)
+    assert (
+        "  tune.objectives: the study has {fvu: minimize, gini: maximize},"
+        " params.yaml {gini: maximize, fvu: minimize}"
+    ) in str(caught.value)
+    assert "another order, which counts" in str(caught.value)
+
+
+def test_a_study_goes_on_when_its_rule_no_longer_bounds_what_was_measured_for_it(
+    storage: Any,
+) -> None:
+    _, made = join(storage, tune__choose="best gini where probe_accuracy >= 0.5")
+    assert join(storage, tune__probe_images=50)[1] == made
+
+
 def test_other_data_are_refused(storage: Any) -> None:
     join(storage)
     with pytest.raises(RhobetaError, match=r"data \(SHA-256\): the study has dddddddddddddddd"):
@@ -114,9 +148,47 @@ def test_a_study_of_another_program_is_refused(storage: Any) -> None:
         join(storage)
 
 
-def test_signs_of_life_keep_a_trial_from_being_taken_for_lost(storage: Any) -> None:
-    import time
+@pytest.mark.parametrize("action", ["show", "apply"])
+def test_a_study_of_another_program_is_neither_shown_nor_applied(
+    project: Paths, action: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = open_storage(storage_url(project, None), heartbeat=1)
+    study = optuna.create_study(
+        storage=storage, study_name="rho-beta", directions=["minimize", "maximize"]
+    )
+    assert main(["tune", action]) == 1
+    assert "has no trials yet" in capsys.readouterr().err
+    study.tell(study.ask(), [0.0, 0.0])
+    assert main(["tune", action]) == 1
+    assert "'rho-beta' that rhobeta did not make" in capsys.readouterr().err
 
+
+def test_who_joins_a_study_waits_for_the_run_that_its_maker_begins(project: Paths) -> None:
+    params = load_params(project.params)
+    storage = open_storage(storage_url(project, None), heartbeat=1)
+    manifest = read_manifest(project.splits)
+    fingerprint = fingerprint_of(params, manifest.sha256)
+    _, identity, made_here = make_or_join(storage, params.tune.study, params, fingerprint, "code")
+    assert made_here
+    store = open_store(project, params.runtime.experiment)
+    found = []
+
+    def begin_late() -> None:
+        # The maker's clock is ahead, so that its run does not look like the first one.
+        tags = {STUDY_ID_TAG: identity.id, "rhobeta.stage": "tune"}
+        later = int(1000 * time.time()) + 3_600_000
+        run = store.client.create_run(store.experiment_id, start_time=later, tags=tags)
+        found.append(run.info.run_id)
+
+    timer = threading.Timer(1.0, begin_late)
+    timer.start()
+    _, job = begun(project, params)
+    timer.join()
+    assert [job.parent_run] == found
+    assert len(store.client.search_runs([store.experiment_id])) == 1
+
+
+def test_signs_of_life_keep_a_trial_from_being_taken_for_lost(storage: Any) -> None:
     study, _ = join(storage)
     kept, lost = study.ask(), study.ask()
     storage.record_heartbeat(lost._trial_id)
@@ -135,6 +207,9 @@ def test_signs_of_life_keep_a_trial_from_being_taken_for_lost(storage: Any) -> N
         ("oracle9://me:s3cret@host/x", "no address of a database"),
         ("mysql://me:s3cret@127.0.0.1:1/x", "driver that is not installed"),
         ("sqlite:///:memory:", "in memory"),
+        ("sqlite://", "in memory"),
+        ("sqlite+pysqlite://", "in memory"),
+        ("sqlite:///file:it?mode=memory&cache=shared&uri=true", "in memory"),
         ("sqlite:////proc/nowhere/it.db", "cannot be used"),
     ],
 )

@@ -1,8 +1,11 @@
 """The whole command, with a worker process: search, further seeds, pictures, the study's run."""
 
 import csv
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+from filelock import FileLock, Timeout
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 
@@ -10,8 +13,10 @@ from helpers import QUICK, write_params
 from rhobeta.cli import main
 from rhobeta.params import load_params
 from rhobeta.paths import Paths
+from rhobeta.tuning import show as show_module
+from rhobeta.tuning import tune as tune_module
 from rhobeta.tuning.tune import open_results
-from searching import SEARCH
+from searching import SEARCH, RunWorker
 
 
 def test_the_command_searches_repeats_the_front_and_leaves_all_of_it_in_mlflow(
@@ -22,7 +27,7 @@ def test_the_command_searches_repeats_the_front_and_leaves_all_of_it_in_mlflow(
     assert main(["tune", "--workers", "1"]) == 0
     said = capfd.readouterr().out
     assert "4 finished trials asked for; 1 worker of 1 thread" in said
-    assert "4 of 4 finished" in said
+    assert "4 of 4 finished, best so far fvu " in said
     assert "means of 2 further seeds" in said
     assert "rule: the knee of the front" in said
 
@@ -61,10 +66,44 @@ def test_the_command_searches_repeats_the_front_and_leaves_all_of_it_in_mlflow(
     assert [line["chosen"] for line in table].count("yes") == 1
     assert {line["trial"] for line in table if line["front"] == "yes"} == set(map(str, front))
 
+    # A third seed is asked for, and was not trained: the front as searched decides until it is.
+    write_params(project.workspace, QUICK | SEARCH | seeds | {"tune.seeds": 3})
+    assert main(["tune", "show"]) == 0
+    missing, wanted = len(front), 3 * len(front)
+    assert f"{missing} of {wanted} trainings with further seeds" in capfd.readouterr().out
+    # None are asked for: those that there are count for nothing.
+    write_params(project.workspace, QUICK | SEARCH | seeds | {"tune.seeds": 0})
+    _, without = open_results(load_params(project.params), project)
+    assert (without.repeated, without.missing) == ({}, 0)
+    write_params(project.workspace, QUICK | SEARCH | seeds)
+
     # Enough are there: a second time nothing is trained.
     assert main(["tune"]) == 0
     assert "none is run" in capfd.readouterr().out
     assert len(client.search_runs(experiments)) == len(runs)
+
+
+def test_one_command_at_a_time_writes_the_results(
+    run_worker: RunWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, _, job = run_worker()
+    called = []
+
+    def locked(plain: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            with pytest.raises(Timeout):
+                FileLock(job.paths.store / ".tuning.lock").acquire(timeout=0)
+            called.append(plain.__name__)
+            return plain(*arguments)
+
+        return call
+
+    monkeypatch.setattr(tune_module, "write_results", locked(tune_module.write_results))
+    monkeypatch.setattr(tune_module, "describe_results", locked(tune_module.describe_results))
+    monkeypatch.setattr(show_module, "write_results", locked(show_module.write_results))
+    assert main(["tune"]) == 0
+    assert main(["tune", "show"]) == 0
+    assert called == ["write_results", "describe_results", "write_results"]
 
 
 def test_workers_that_end_before_their_time_are_reported(

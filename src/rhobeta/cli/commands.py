@@ -120,9 +120,11 @@ def _tune(options: argparse.Namespace, params: "Params", paths: "Paths") -> None
 
         apply_choice(results, params, paths.params)
         return
-    from rhobeta.tuning.show import write_results
+    from rhobeta.tuning.show import one_writer, write_results
 
-    for path in write_results(results, study, params, paths.tuning):
+    with one_writer(paths):
+        written = write_results(results, study, params, paths.tuning)
+    for path in written:
         print(path)
 
 

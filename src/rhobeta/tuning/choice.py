@@ -50,11 +50,14 @@ def choose(front: Sequence[Candidate], objectives: Mapping[str, str], rule: Rule
             "No finished trial keeps all of tune.constraints, so there is no front to choose from."
             "\nLoosen them, widen tune.space, or run more trials."
         )
-    unmeasured = {b.metric for b in rule.bounds} - set(front[0].measures)
-    if unmeasured:
+    asked = {bound.metric for bound in rule.bounds}
+    lacking = [trial for trial in front if asked - set(trial.measures)]
+    if lacking:
+        unmeasured = {metric for trial in lacking for metric in asked - set(trial.measures)}
         raise RhobetaError(
-            f"tune.choose: the study's trials were not measured by {', '.join(sorted(unmeasured))}."
-            "\nBound another metric, or name another study in tune.study."
+            f"tune.choose: {len(lacking)} of the {len(front)} trials on the front were not measured"
+            f" by {', '.join(sorted(unmeasured))}.\nBound another metric, or name another study in"
+            " tune.study."
         )
     keeping = [
         trial

@@ -144,7 +144,7 @@ def _draw_pair(axis: "Axes", results: Results, pair: tuple[str, str]) -> None:
     _draw_means(axis, results, pair)
     if results.chosen is not None:
         measures = results.row(results.chosen).measures
-        over = results.repeated.get(results.chosen)
+        over = results.repeated.get(results.chosen) if results.by_means else None
         x, y = (over[n].mean if over else measures[n] for n in pair)
         axis.plot(
             x, y, "*", ms=17, color=ORANGE, mec=INK, mew=0.9, ls="none", zorder=6,

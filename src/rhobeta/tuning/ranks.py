@@ -18,6 +18,7 @@ from rhobeta.paths import Paths
 from rhobeta.stages.processes import run_in_processes
 from rhobeta.tracking.environment import environment_kept
 from rhobeta.tracking.run import StoppedOnPurpose
+from rhobeta.tracking.store import StoreAwayError
 from rhobeta.tuning.storage import STORAGE_VARIABLE
 
 if TYPE_CHECKING:
@@ -61,8 +62,9 @@ def told(
 def train_in_processes(told: Told, devices: int, url: str) -> "Trained":
     """Train in `devices` processes on this machine; `url` is the studies' database.
 
-    Raises `RhobetaError` where the training fails, `StoppedOnPurpose` where the pruner ends it,
-    `SystemExit` where this process is asked to end.
+    Raises `RhobetaError` where the training fails, `StoreAwayError` where that is because MLflow's
+    server is away, `StoppedOnPurpose` where the pruner ends it, `SystemExit` where this process is
+    asked to end.
     """
     from rhobeta.signals import EndedBySignal
 
@@ -76,7 +78,7 @@ def train_in_processes(told: Told, devices: int, url: str) -> "Trained":
         except EndedBySignal:
             raise
         except SystemExit:
-            raise RhobetaError(_error_of(folder)) from None
+            raise _failure_of(folder) from None
         return _outcome_of(folder)
 
 
@@ -91,10 +93,12 @@ def _outcome_of(folder: Path) -> "Trained":
     return Trained(model=saved.model, **outcome["trained"])
 
 
-def _error_of(folder: Path) -> str:
+def _failure_of(folder: Path) -> RhobetaError:
     if not (folder / _OUTCOME).is_file():
-        return "A process of the training has ended; what it said stands above."
-    return str(read_json(folder / _OUTCOME, made_by="rhobeta tune").get("error"))
+        return RhobetaError("A process of the training has ended; what it said stands above.")
+    outcome = read_json(folder / _OUTCOME, made_by="rhobeta tune")
+    kind = StoreAwayError if outcome.get("away") else RhobetaError
+    return kind(str(outcome.get("error")))
 
 
 def _train(folder: Path) -> None:
@@ -117,7 +121,8 @@ def _train(folder: Path) -> None:
     except Exception as error:
         if first:
             kind = "" if isinstance(error, RhobetaError) else f"{type(error).__name__}: "
-            write_json(folder / _OUTCOME, {"error": f"{kind}{error}"})
+            away = isinstance(error, StoreAwayError)
+            write_json(folder / _OUTCOME, {"error": f"{kind}{error}", "away": away})
         # Told by the worker, in the trial and its run.
         raise SystemExit(1) from None
     else:

@@ -45,10 +45,14 @@ class Results:
     front: list[Candidate]
     """As trained in the search, each trial once."""
     repeated: dict[int, dict[str, Interval]] = field(default_factory=dict)
-    """By trial on the front that was trained with further seeds: each measure over those seeds."""
+    """By trial on the front: each measure over the further seeds, where it was trained with all."""
     chosen: int | None = None
     why_none: str = ""
     """Where nothing is chosen: why."""
+    wanted: int = 0
+    """Trainings with further seeds that `tune.seeds` asks for."""
+    missing: int = 0
+    """Those of them that have not been run to their end."""
 
     def row(self, number: int) -> Row:
         """The trial of that number."""
@@ -56,9 +60,24 @@ class Results:
 
     @property
     def seeds(self) -> int:
-        """How many further seeds the front was trained with, at most."""
+        """How many further seeds the trials in `repeated` were trained with."""
         every = (over.seeds for measures in self.repeated.values() for over in measures.values())
         return max(every, default=0)
+
+    @property
+    def by_means(self) -> bool:
+        """Whether the choice is by means over further seeds, which takes all of them."""
+        return bool(self.repeated) and not self.missing
+
+    @property
+    def shortfall(self) -> str:
+        """Where further seeds are asked for and missing: how many, and what follows; else empty."""
+        if not self.missing:
+            return ""
+        return (
+            f"{self.missing} of {self.wanted} trainings with further seeds (tune.seeds) are"
+            " missing, not run yet or failed: the choice is by the front as searched, not by means."
+        )
 
     @property
     def complete(self) -> list[Row]:
@@ -67,7 +86,11 @@ class Results:
 
 
 def results_of(study: "Study", seeds: "Study | None", params: Params) -> Results:
-    """Read a study, and the one that repeats its front, where there is one."""
+    """Read a study, and the one that repeats its front, where there is one.
+
+    The choice is by the means over the further seeds only where each trial on the front has all
+    that `tune.seeds` asks for: a few of them would leave the other trials out.
+    """
     trials = study.get_trials(deepcopy=False)
     again = retried(trials)
     rows = [_row(trial, again) for trial in trials if WITHDRAWN not in trial.user_attrs]
@@ -80,13 +103,28 @@ def results_of(study: "Study", seeds: "Study | None", params: Params) -> Results
         ],
         objectives,
     )
-    repeated = {} if seeds is None else _repeated(front, rows, seeds)
+    measured = {} if seeds is None else _measured_again(front, rows, seeds, params)
+    asked = params.tune.seeds
+    repeated = {
+        number: _over_seeds(found)
+        for number, found in measured.items()
+        if asked and len(found) == asked
+    }
+    wanted = asked * len(front)
+    missing = wanted - sum(map(len, measured.values()))
     chosen, why_none = None, ""
     try:
-        chosen = choose(_eligible(front, repeated, params), objectives, params.tune.rule).number
+        eligible = front if missing else _eligible(front, repeated, params)
+        chosen = choose(eligible, objectives, params.tune.rule).number
     except RhobetaError as error:
         why_none = str(error)
-    return Results(objectives, rows, front, repeated, chosen, why_none)
+    return Results(objectives, rows, front, repeated, chosen, why_none, wanted, missing)
+
+
+def further_seeds(params: Params) -> range:
+    """The seeds that each trial on the front is to be trained with, beside its own."""
+    first = params.training.seed + 1
+    return range(first, first + params.tune.seeds)
 
 
 def as_csv(results: Results) -> str:
@@ -117,7 +155,7 @@ def as_csv(results: Results) -> str:
 
 
 def front_table(results: Results) -> str:
-    """The front as aligned text, the chosen trial marked; means where there are further seeds."""
+    """The front as aligned text, the chosen trial marked; means where all further seeds are."""
     if not results.front:
         return "no trial is on the front"
     paths = list(results.row(results.front[0].number).values)
@@ -164,31 +202,36 @@ def _row(trial: "FrozenTrial", again: set[int]) -> Row:
     )
 
 
-def _repeated(
-    front: list[Candidate], rows: list[Row], seeds: "Study"
-) -> dict[int, dict[str, Interval]]:
+def _measured_again(
+    front: list[Candidate], rows: list[Row], seeds: "Study", params: Params
+) -> dict[int, list[Mapping[str, float]]]:
+    """By trial on the front: the measures of its trainings with the seeds that are asked for."""
     from optuna.trial import TrialState
 
+    asked = further_seeds(params)
     by_values: dict[str, dict[int, Mapping[str, float]]] = {}
     for trial in seeds.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         values = values_of(trial)
         seed = values.pop(SEED)
-        by_values.setdefault(_key(values), {})[seed] = trial.user_attrs[MEASURES]
+        if seed in asked:
+            by_values.setdefault(_key(values), {})[seed] = trial.user_attrs[MEASURES]
     values_by_number = {row.number: row.values for row in rows}
-    repeated = {}
-    for candidate in front:
-        measured = list(by_values.get(_key(values_by_number[candidate.number]), {}).values())
-        if measured:
-            repeated[candidate.number] = {
-                name: interval_of([measures[name] for measures in measured]) for name in measured[0]
-            }
-    return repeated
+    return {
+        candidate.number: list(by_values.get(_key(values_by_number[candidate.number]), {}).values())
+        for candidate in front
+    }
+
+
+def _over_seeds(measured: list[Mapping[str, float]]) -> dict[str, Interval]:
+    # What the rule alone asks for is measured only since it does.
+    common = [name for name in measured[0] if all(name in measures for measures in measured)]
+    return {name: interval_of([measures[name] for measures in measured]) for name in common}
 
 
 def _eligible(
     front: list[Candidate], repeated: Mapping[int, Mapping[str, Interval]], params: Params
 ) -> list[Candidate]:
-    """What the rule chooses from: the front, or where it was repeated the front of the means."""
+    """What the rule chooses from: the front, or where all was repeated the front of the means."""
     if not repeated:
         return front
     means = [

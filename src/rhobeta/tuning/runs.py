@@ -1,6 +1,6 @@
 """MLflow's side of a study: one parent run, one child run a trial, each leading to the other."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rhobeta.data.splits import Manifest
@@ -11,6 +11,8 @@ from rhobeta.tracking.run import Run
 from rhobeta.tracking.store import Store, without_password
 from rhobeta.tracking.tags import DATA_TAG, NOTE_TAG, PARENT_TAG, STAGE_TAG
 from rhobeta.tracking.training_run import training_tags
+from rhobeta.tuning.outage import answering
+from rhobeta.tuning.storage import MOST_RETRIES
 
 STUDY_TAG = "rhobeta.study"
 STUDY_ID_TAG = "rhobeta.study_id"
@@ -18,12 +20,24 @@ TRIAL_TAG = "rhobeta.trial"
 PRUNED_TAG = "rhobeta.pruned_epoch"
 
 
-def parent_run(store: Store, params: Params, study_id: str, code: Code, manifest: Manifest) -> Run:
+def parent_run(
+    store: Store,
+    params: Params,
+    study_id: str,
+    code: Code,
+    manifest: Manifest,
+    *,
+    awaited: Callable[[], bool] = lambda: False,
+) -> Run:
     """The study's run in this store: found by the study's id, or begun.
 
-    Of several that machines begin at the same moment the first stays, and the others are removed.
+    `awaited` lets a moment pass and says whether another process is still about to begin it. Of
+    several that machines begin at the same moment all the same, the first stays, and the others are
+    removed.
     """
     found = _parents(store, study_id)
+    while not found and awaited():
+        found = _parents(store, study_id)
     if found:
         store.client.update_run(found[0], status="RUNNING")
         return Run(store, found[0])
@@ -102,27 +116,43 @@ def trial_name(values: Mapping[str, Any], trial: int) -> str:
 
 
 def end_lost_run(store: Store, run_id: str, again: int) -> None:
-    """Mark the run of a trial whose worker was lost; trial `again` repeats it."""
-    from mlflow.exceptions import MlflowException
+    """Mark the run of a trial whose worker was lost; trial `again` repeats it.
 
-    try:
-        status = store.client.get_run(run_id).info.status
-    except MlflowException:
-        # Another machine's store, where this one keeps its runs apart.
-        return
-    if status == "RUNNING":
-        reason = f"its worker was lost; trial {again} runs it again"
-        _kill(Run(store, run_id), reason)
+    Raises `StoreAwayError` where the server does not answer.
+    """
+    if _is_running(store, run_id):
+        _end(Run(store, run_id), "KILLED", f"its worker was lost; trial {again} runs it again")
+
+
+def end_given_up_run(store: Store, run_id: str) -> None:
+    """Mark the run of a trial whose worker was lost so often that it is not repeated any more.
+
+    Raises `StoreAwayError` where the server does not answer.
+    """
+    if _is_running(store, run_id):
+        reason = f"its worker was lost, as {MOST_RETRIES} before; it is not run again"
+        _end(Run(store, run_id), "FAILED", reason)
 
 
 def disown_run(store: Store, run_id: str) -> None:
     """Mark the run of a trial that was taken for lost while it was only slow."""
-    _kill(Run(store, run_id), "taken for lost; it ran again, and counts there")
+    _end(Run(store, run_id), "KILLED", "taken for lost; it ran again, and counts there")
 
 
-def _kill(run: Run, reason: str) -> None:
+def _is_running(store: Store, run_id: str) -> bool:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        with answering(store):
+            return bool(store.client.get_run(run_id).info.status == "RUNNING")
+    except MlflowException:
+        # Another machine's store, where this one keeps its runs apart.
+        return False
+
+
+def _end(run: Run, status: str, reason: str) -> None:
     run.set_tags({ERROR_TAG: reason})
-    run.do(ending("KILLED"))
+    run.do(ending(status))
 
 
 def _parents(store: Store, study_id: str) -> list[str]:

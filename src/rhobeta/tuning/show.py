@@ -1,10 +1,12 @@
 """The study's table and pictures in a folder, and in its MLflow run."""
 
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rhobeta.files import whole_folder, write_text
 from rhobeta.params import Params
+from rhobeta.paths import Paths
 from rhobeta.plots.style import save, style
 from rhobeta.tracking.run import Run
 from rhobeta.tuning.choice import rule_in_words
@@ -16,6 +18,18 @@ if TYPE_CHECKING:
 
 _TABLE = "trials.csv"
 _STATES = ("complete", "pruned", "failed")
+
+
+def one_writer(paths: Paths) -> AbstractContextManager[Any]:
+    """A lock to hold while results are written and read again from their folder.
+
+    All commands of a search end at the same moment, and each puts a folder of its own in the place
+    of the last one.
+    """
+    from filelock import FileLock
+
+    paths.store.mkdir(parents=True, exist_ok=True)
+    return FileLock(paths.store / ".tuning.lock")
 
 
 def write_results(results: Results, study: "Study", params: Params, folder: Path) -> list[Path]:
@@ -48,6 +62,8 @@ def describe_results(run: Run, results: Results, params: Params, files: list[Pat
     states = [row.state for row in results.rows]
     run.log_metrics({f"trials/{state}": float(states.count(state)) for state in _STATES})
     lines = [f"**{params.tune.study}**: {len(results.complete)} complete trials."]
+    if results.shortfall:
+        lines.append(results.shortfall)
     if results.chosen is None:
         lines.append(results.why_none)
     else:

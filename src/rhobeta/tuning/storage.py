@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from optuna.storages import RDBStorage
 
 STORAGE_VARIABLE = "RHOBETA_TUNE_STORAGE"
+MOST_RETRIES = 3
+"""How often a trial is put back into the queue whose worker was lost."""
 
 _SILENT_BEATS = 3
-_MOST_RETRIES = 3
 _CONNECT_SECONDS = 10
 _LOCK_SECONDS = 60
 # Machines that meet a new database at once make its tables at once; all but one fail, and retry.
@@ -37,6 +38,44 @@ def storage_url(paths: Paths, asked: str | None) -> str:
     return re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url)
 
 
+def sqlite_file(url: str) -> Path | None:
+    """The file of an sqlite database; None for any other.
+
+    Raises `RhobetaError` for one in memory, which no two processes share.
+    """
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        address = make_url(url)
+    except ArgumentError:
+        # No address at all; who opens it says so.
+        return None
+    if address.get_backend_name() != "sqlite":
+        return None
+    database = address.database or ":memory:"
+    if ":memory:" in database or address.query.get("mode") == "memory":
+        raise RhobetaError(
+            "tune.storage names a database in memory, which workers cannot share.\nName a file:"
+            " sqlite:////absolute/path.db, or null for mlruns/optuna.db."
+        )
+    return Path(database.removeprefix("file:")).absolute()
+
+
+def one_at_a_time(url: str) -> AbstractContextManager[Any]:
+    """A lock beside an sqlite file, for what only one process may do at once; else nothing.
+
+    Optuna locks the rows that it is about to change. Servers do that; sqlite reads without locks.
+    """
+    file = sqlite_file(url)
+    if file is None:
+        return nullcontext()
+    from filelock import FileLock
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(file.parent / ".optuna.lock")
+
+
 def open_storage(url: str, *, heartbeat: int) -> "RDBStorage":
     """Reach the database and make its tables if it is new.
 
@@ -49,7 +88,8 @@ def open_storage(url: str, *, heartbeat: int) -> "RDBStorage":
 
     quieten()
     try:
-        with _only_one_makes_tables(url):
+        # Two that make the tables of an sqlite file at once fail.
+        with one_at_a_time(url):
             return _connect(url, heartbeat)
     except (ArgumentError, NoSuchModuleError) as error:
         raise RhobetaError(
@@ -119,7 +159,7 @@ def _connect(url: str, heartbeat: int) -> "RDBStorage":
                 engine_kwargs=_engine_settings(url),
                 heartbeat_interval=heartbeat,
                 grace_period=_SILENT_BEATS * heartbeat,
-                heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(_MOST_RETRIES),
+                heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(MOST_RETRIES),
             )
         except (IntegrityError, ProgrammingError, OperationalError) as error:
             met_another = "already exists" in str(error) or "duplicate" in str(error)
@@ -141,20 +181,3 @@ def _engine_settings(url: str) -> dict[str, object]:
     if url.startswith("postgresql"):
         settings["connect_args"] = {"connect_timeout": _CONNECT_SECONDS}
     return settings
-
-
-def _only_one_makes_tables(url: str) -> AbstractContextManager[Any]:
-    if not url.startswith("sqlite:///"):
-        return nullcontext()
-    from filelock import FileLock
-    from sqlalchemy.engine import make_url
-
-    database = make_url(url).database
-    if not database or database == ":memory:":
-        raise RhobetaError(
-            "tune.storage names a database in memory, which workers cannot share.\nName a file:"
-            " sqlite:////absolute/path.db, or null for mlruns/optuna.db."
-        )
-    folder = Path(database).absolute().parent
-    folder.mkdir(parents=True, exist_ok=True)
-    return FileLock(folder / ".optuna.lock")

@@ -10,6 +10,7 @@ from rhobeta.errors import RhobetaError
 from rhobeta.param_search import SEARCHED
 from rhobeta.params import Params, flatten
 from rhobeta.tuning.sampler import NumberedTPE, pruner_of
+from rhobeta.tuning.storage import MOST_RETRIES
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -20,6 +21,11 @@ ERROR = "error"
 """User attribute of a trial that failed: why."""
 WITHDRAWN = "withdrawn"
 """User attribute of a trial that was begun when enough were under way, and ended at once."""
+INTERRUPTED = "interrupted"
+"""User attribute of a trial that was put back into the queue while it ran: its number.
+
+The trial that continues it has all its attributes, and so this one with the other's number.
+"""
 MEASURES = "measures"
 """User attribute of a finished trial: all that it was measured by."""
 RUN = "mlflow_run_id"
@@ -27,6 +33,7 @@ RUN = "mlflow_run_id"
 
 _IDENTITY = "rhobeta"
 _BEING_MADE_SECONDS = 30
+_OBJECTIVES = "tune.objectives"
 
 
 @dataclass(frozen=True)
@@ -77,13 +84,14 @@ def fingerprint_of(params: Params, data_sha256: str) -> dict[str, Any]:
         fixed |= flatten(getattr(params, section), f"{section}.")
     fingerprint: dict[str, Any] = {
         "tune.mode": tune.mode,
-        "tune.objectives": dict(tune.objectives),
+        _OBJECTIVES: dict(tune.objectives),
         "tune.constraints": sorted(str(bound) for bound in tune.bounds),
         "data (SHA-256)": data_sha256,
         **{f"tune.space.{path}": dict(dimension) for path, dimension in tune.space.items()},
         **{path: value for path, value in fixed.items() if path not in tune.space},
     }
-    if "probe_accuracy" in tune.metrics:
+    # What the rule alone asks for makes no trial another: it is applied anew whenever it is asked.
+    if "probe_accuracy" in {*tune.objectives, *(bound.metric for bound in tune.bounds)}:
         fingerprint["tune.probe_images"] = tune.probe_images
         fingerprint["evaluate.probe_penalty"] = params.evaluate.probe_penalty
         fingerprint["evaluate.probe_iterations"] = params.evaluate.probe_iterations
@@ -92,8 +100,8 @@ def fingerprint_of(params: Params, data_sha256: str) -> dict[str, Any]:
 
 def make_or_join(
     storage: "RDBStorage", name: str, params: Params, fingerprint: Mapping[str, Any], code: str
-) -> tuple["Study", Identity]:
-    """The study of that name: made if it is new, else joined if it is of the same search.
+) -> tuple["Study", Identity, bool]:
+    """The study of that name, and whether it was made here: else joined, if of the same search.
 
     Any number of machines may do so at once. Raises `RhobetaError` that shows the difference
     where the study is of another search.
@@ -102,6 +110,7 @@ def make_or_join(
 
     directions = list(params.tune.objectives.values())
     mine = Identity(uuid.uuid4().hex, dict(fingerprint), code)
+    made = False
     try:
         optuna.create_study(storage=storage, study_name=name, directions=directions)
     except optuna.exceptions.DuplicatedStudyError:
@@ -113,23 +122,30 @@ def make_or_join(
             study.set_user_attr(_IDENTITY, vars(mine))
             identity = mine
     else:
-        study, identity = load_study(storage, name, params), mine
+        study, identity, made = load_study(storage, name, params), mine, True
         # What optuna-dashboard calls the objectives.
         study.set_metric_names(list(params.tune.objectives))
         study.set_user_attr(_IDENTITY, vars(mine))
     if identity is None:
-        raise RhobetaError(
-            f"The database holds a study {name!r} that rhobeta did not make.\n"
-            "Choose another name in tune.study."
-        )
+        raise of_another_program(name)
     require_same_search(name, identity, fingerprint)
-    return study, identity
+    return study, identity, made
 
 
 def require_same_search(name: str, identity: Identity, asked: Mapping[str, Any]) -> None:
     """Raise `RhobetaError` with the difference where the study is of another search."""
-    if identity.fingerprint != asked:
-        raise RhobetaError(_difference(name, identity.fingerprint, asked))
+    has = identity.fingerprint
+    differing = [key for key in dict.fromkeys([*has, *asked]) if _differs(key, has, asked)]
+    if differing:
+        raise RhobetaError(_difference(name, differing, has, asked))
+
+
+def of_another_program(name: str) -> RhobetaError:
+    """What to raise where a study of that name is there, and says nothing of what it is of."""
+    return RhobetaError(
+        f"The database holds a study {name!r} that rhobeta did not make.\n"
+        "Choose another name in tune.study."
+    )
 
 
 def load_study(storage: "RDBStorage", name: str, params: Params) -> "Study":
@@ -174,16 +190,35 @@ def has_failed(trial: "FrozenTrial", ended_again: set[int]) -> bool:
     """Whether a trial that did not finish did so by its own fault.
 
     That is: its training ended in an error, or its worker was lost so often that it is not
-    repeated any more. `ended_again` are the numbers of trials that were put back into the queue.
+    repeated any more. `ended_again` are the numbers of trials whose worker was lost, and that were
+    put back into the queue.
     """
-    if WITHDRAWN in trial.user_attrs:
+    if WITHDRAWN in trial.user_attrs or was_interrupted(trial):
         return False
     return ERROR in trial.user_attrs or trial.number not in ended_again
 
 
 def retried(trials: Iterable["FrozenTrial"]) -> set[int]:
-    """The numbers of trials that were put back into the queue."""
+    """The numbers of trials whose worker was lost, and that were put back into the queue."""
     return {n for trial in trials for n in trial.system_attrs.get("retry_history", [])}
+
+
+def was_interrupted(trial: "FrozenTrial") -> bool:
+    """Whether its worker has put it back into the queue, and ended it therefore."""
+    return bool(trial.user_attrs.get(INTERRUPTED) == trial.number)
+
+
+def is_given_up(trial: "FrozenTrial") -> bool:
+    """Whether its worker was lost, as so many before, and it was not put back into the queue."""
+    from optuna.trial import TrialState
+
+    lost_before = trial.system_attrs.get("retry_history", [])
+    return (
+        trial.state == TrialState.FAIL
+        and len(lost_before) >= MOST_RETRIES
+        and not {ERROR, WITHDRAWN} & trial.user_attrs.keys()
+        and not was_interrupted(trial)
+    )
 
 
 def is_one_too_many(study: "Study", number: int, asked: int) -> bool:
@@ -217,12 +252,22 @@ def _identity_once_made(study: "Study") -> Identity | None:
     return identity
 
 
-def _difference(name: str, has: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+def _differs(key: str, has: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
+    if key == _OBJECTIVES:
+        # A trial's values stand in the study in this order.
+        return list(has.get(key, {}).items()) != list(asked.get(key, {}).items())
+    return bool(has.get(key) != asked.get(key))
+
+
+def _difference(
+    name: str, differing: Iterable[str], has: Mapping[str, Any], asked: Mapping[str, Any]
+) -> str:
     lines = [
         f"  {key}: the study has {_word(has.get(key))}, params.yaml {_word(asked.get(key))}"
-        for key in dict.fromkeys([*has, *asked])
-        if has.get(key) != asked.get(key)
+        for key in differing
     ]
+    if _OBJECTIVES in differing and has.get(_OBJECTIVES) == asked.get(_OBJECTIVES):
+        lines.append("  (the objectives are the same in another order, which counts)")
     return (
         f"The study {name!r} is of another search; trials of the two are not to be compared:\n"
         + "\n".join(lines)

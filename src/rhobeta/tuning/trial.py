@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from rhobeta.training.fit import Trained, fit
 from rhobeta.training.group import Group
 from rhobeta.training.machine import Machine
 from rhobeta.tuning.measures import Probe, measures_of_epoch, require_measures
+from rhobeta.tuning.outage import answering
 from rhobeta.tuning.ranks import devices_of, told, train_in_processes
 from rhobeta.tuning.runs import PRUNED_TAG, end_lost_run, trial_name, trial_note, trial_tags
 from rhobeta.tuning.space import suggested, with_values
@@ -61,8 +63,8 @@ def run_trial(trial: optuna.Trial, around: Surroundings) -> list[float]:
     """Train and measure; the values of the objectives, in their order.
 
     Raises `TrialPruned` where the pruner ends it, `SystemExit` where the worker is asked to end,
-    `RhobetaError` where the parameters do not fit
-    together or training diverges.
+    `StoreAwayError` where no run can be begun because MLflow's server is away, `RhobetaError` where
+    the parameters do not fit together or training diverges.
     """
     values = suggested(trial, around.distributions)
     tags = trial_tags(
@@ -74,9 +76,12 @@ def run_trial(trial: optuna.Trial, around: Surroundings) -> list[float]:
         around.manifest,
     )
     tags |= trial_note(around.store, around.parent, around.study, trial.number)
-    _end_lost_runs(trial, around)
+    name = trial_name(values, trial.number)
     try:
-        with new_run(around.store, name=trial_name(values, trial.number), tags=tags) as run:
+        with ExitStack() as until_it_ends:
+            with answering(around.store):
+                _end_lost_runs(trial, around)
+                run = until_it_ends.enter_context(new_run(around.store, name=name, tags=tags))
             trial.set_user_attr(RUN, run.run_id)
             params = with_values(around.params, values)
             run.log_params(science_of(params, around.manifest))

@@ -1,7 +1,7 @@
 """`rhobeta tune`: check, make or join the study, run it, repeat its front, say what was found."""
 
+import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rhobeta.data.splits import Manifest, read_manifest
@@ -17,11 +17,11 @@ from rhobeta.training.machine import place_among_processes
 from rhobeta.tuning.choice import rule_in_words
 from rhobeta.tuning.launch import run_workers, workers_and_threads
 from rhobeta.tuning.progress import best_so_far
-from rhobeta.tuning.results import Results, front_table, results_of
+from rhobeta.tuning.results import Results, front_table, further_seeds, results_of
 from rhobeta.tuning.runs import parent_run, run_link
-from rhobeta.tuning.show import describe_results, write_results
+from rhobeta.tuning.show import describe_results, one_writer, write_results
 from rhobeta.tuning.space import stored_choice
-from rhobeta.tuning.storage import open_storage, storage_url
+from rhobeta.tuning.storage import open_storage, sqlite_file, storage_url
 from rhobeta.tuning.study import (
     Identity,
     counts_of,
@@ -29,6 +29,7 @@ from rhobeta.tuning.study import (
     identity_of,
     load_study,
     make_or_join,
+    of_another_program,
     require_same_search,
     seeds_study,
 )
@@ -37,6 +38,9 @@ from rhobeta.tuning.worker import Job
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
     from optuna.study import Study
+
+_PARENT_SECONDS = 10
+_LOOK_SECONDS = 0.2
 
 
 def tune(
@@ -60,9 +64,10 @@ def tune(
     try:
         _search(job, study, number)
         seeds = _repeat_front(begun, number)
-        results = results_of(study, seeds, params)
-        with_pictures = write_results(results, study, params, paths.tuning)
-        describe_results(run, results, params, with_pictures)
+        with one_writer(paths):
+            results = results_of(study, seeds, params)
+            with_pictures = write_results(results, study, params, paths.tuning)
+            describe_results(run, results, params, with_pictures)
         status = "FINISHED"
     except SystemExit:
         status = "KILLED"
@@ -107,14 +112,26 @@ def begin(params: Params, paths: Paths, *, asked: int, threads: int) -> Begun:
     storage = open_storage(url, heartbeat=params.tune.heartbeat)
     store = open_store(paths, params.runtime.experiment)
     name, fingerprint = params.tune.study, fingerprint_of(params, manifest.sha256)
-    study, identity = make_or_join(storage, name, params, fingerprint, training_code_digest())
+    study, identity, made_here = make_or_join(
+        storage, name, params, fingerprint, training_code_digest()
+    )
+    end = time.monotonic() + _PARENT_SECONDS
+
+    def parent_is_awaited() -> bool:
+        # From who has made the study, into the same store: before any trial, if ever.
+        if made_here or study.get_trials(deepcopy=False) or time.monotonic() > end:
+            return False
+        time.sleep(_LOOK_SECONDS)
+        return True
+
+    parent = parent_run(store, params, identity.id, code, manifest, awaited=parent_is_awaited)
     job = Job(
         params=params,
         paths=paths,
         url=url,
         study=name,
         study_id=identity.id,
-        parent_run=parent_run(store, params, identity.id, code, manifest).run_id,
+        parent_run=parent.run_id,
         code=code,
         asked=asked,
         repeats=False,
@@ -127,7 +144,8 @@ def open_results(params: Params, paths: Paths) -> tuple["Study", Results]:
     """What the study has found so far. Raises `RhobetaError` where there is none of this search."""
     url = storage_url(paths, params.tune.storage)
     name = params.tune.study
-    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).is_file():
+    file = sqlite_file(url)
+    if file is not None and not file.is_file():
         raise RhobetaError(f"There is no study yet.\n`rhobeta tune` runs {name!r}.")
     storage = open_storage(url, heartbeat=params.tune.heartbeat)
     try:
@@ -137,23 +155,25 @@ def open_results(params: Params, paths: Paths) -> tuple["Study", Results]:
             f"There is no study {name!r} in {without_password(url)}.\n`rhobeta tune` runs it."
         ) from None
     identity = identity_of(study)
-    if identity is not None:
-        data = identity.fingerprint.get("data (SHA-256)", "")
-        require_same_search(name, identity, fingerprint_of(params, data))
-    try:
-        seeds = load_study(storage, seeds_study(name), params)
-    except KeyError:
-        seeds = None
-    return study, results_of(study, seeds, params)
+    if identity is None:
+        if study.get_trials(deepcopy=False):
+            raise of_another_program(name)
+        raise RhobetaError(f"The study {name!r} has no trials yet.\n`rhobeta tune` runs it.")
+    data = identity.fingerprint.get("data (SHA-256)", "")
+    require_same_search(name, identity, fingerprint_of(params, data))
+    return study, results_of(study, _repeats(storage, identity, params), params)
 
 
 def print_results(results: Results, params: Params) -> None:
     """The front as a table, and the choice with its rule."""
     if params.tune.mode == "pareto":
         means = f", means of {results.seeds} further seeds ± 95 % interval" * bool(results.seeds)
+        means += " where there are all" * bool(results.seeds and results.missing)
         print(f"\nthe front of {len(results.complete)} complete trials{means}:\n")
     print(front_table(results))
     print()
+    if results.shortfall:
+        print(f"{results.shortfall}\n`rhobeta tune` runs those that have not been run yet.\n")
     if results.chosen is None:
         print(results.why_none)
         return
@@ -185,11 +205,10 @@ def _repeat_front(begun: Begun, number: int) -> "Study | None":
         return None
     unpruned = params.model_copy(update={"tune": params.tune.model_copy(update={"pruner": "none"})})
     name = seeds_study(params.tune.study)
-    seeds, _ = make_or_join(begun.storage, name, unpruned, identity.fingerprint, identity.code)
-    first = params.training.seed + 1
+    seeds, *_ = make_or_join(begun.storage, name, unpruned, identity.fingerprint, identity.code)
     for candidate in results_of(study, None, params).front:
         stored = study.get_trials(deepcopy=False)[candidate.number].params
-        for seed in range(first, first + params.tune.seeds):
+        for seed in further_seeds(params):
             seeds.enqueue_trial(
                 {**{path: stored_choice(value) for path, value in stored.items()}, SEED: seed},
                 skip_if_exists=True,
@@ -204,6 +223,22 @@ def _repeat_front(begun: Begun, number: int) -> "Study | None":
             what="the front with further seeds",
             best=lambda: "",
         )
+    return seeds
+
+
+def _repeats(storage: "RDBStorage", identity: Identity, params: Params) -> "Study | None":
+    """The study that repeats the front, where further seeds are asked for and it was begun."""
+    if params.tune.seeds == 0:
+        return None
+    name = seeds_study(params.tune.study)
+    try:
+        seeds = load_study(storage, name, params)
+    except KeyError:
+        return None
+    found = identity_of(seeds)
+    if found is None:
+        raise of_another_program(name)
+    require_same_search(name, found, identity.fingerprint)
     return seeds
 
 

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rhobeta.errors import RhobetaError
 from rhobeta.params import Params
@@ -81,6 +81,9 @@ def run_until_enough(job: Job, ending: threading.Event | None = None) -> None:
 
     import torch
 
+    from rhobeta.tracking.store import StoreAwayError
+    from rhobeta.tuning.outage import Outage
+    from rhobeta.tuning.queue import Queue
     from rhobeta.tuning.storage import open_storage
     from rhobeta.tuning.study import counts_of, is_one_too_many, live_count, load_study
 
@@ -92,24 +95,34 @@ def run_until_enough(job: Job, ending: threading.Event | None = None) -> None:
     if ending is not None:
         # A flag rather than an exception, which in the midst of a write would leave a lock behind.
         signal.signal(signal.SIGTERM, lambda number, frame: ending.set())
-    seen: set[int] = set()
+    queue, outage = Queue(study, storage, job.url), Outage(around.store)
     parent = multiprocessing.parent_process()
     while (counts := counts_of(study)).finished < job.asked and not counts.hopeless:
         if ending_or_never.is_set() or (parent is not None and not parent.is_alive()):
             return
-        _tend(study, storage, seen)
+        queue.tend()
+        if outage.lasts():
+            ending_or_never.wait(_WAIT_SECONDS)
+            continue
+        queue.close_given_up(around.store)
         if live_count(study) >= job.asked or (job.repeats and not counts.waiting):
             # Others are at the last ones; should one of them be lost, this worker takes its trial.
             if job.repeats and not counts.waiting and not counts.running:
                 return
             time.sleep(_WAIT_SECONDS)
             continue
-        trial = study.ask()
-        drawn = not trial.params and "fixed_params" not in _system_attributes(storage, trial)
-        if is_one_too_many(study, trial.number, job.asked) or (job.repeats and drawn):
-            _withdraw(study, trial)
+        trial = queue.claim()
+        if is_one_too_many(study, trial.number, job.asked) or (
+            job.repeats and queue.is_drawn(trial)
+        ):
+            queue.withdraw(trial)
             continue
-        run_and_tell(study, storage, trial, around)
+        try:
+            run_and_tell(study, storage, trial, around)
+        except StoreAwayError as away:
+            outage.begin(away)
+        else:
+            outage.over()
 
 
 def run_and_tell(
@@ -121,16 +134,20 @@ def run_and_tell(
     """Run a trial and tell the study what became of it.
 
     A training that fails is told as failed, with its error in a user attribute. A worker that is
-    asked to end puts its trial back into the queue. What a trial gives that was taken for lost in
-    the meantime is dropped: it runs again elsewhere, and counts there.
+    asked to end puts its trial back into the queue, and so does one whose MLflow server is away:
+    `StoreAwayError`. What a trial gives that was taken for lost in the meantime is dropped: it runs
+    again elsewhere, and counts there.
     """
     import optuna
     from optuna.trial import TrialState
 
+    from rhobeta.tracking.store import StoreAwayError
+    from rhobeta.tuning.queue import Queue
     from rhobeta.tuning.storage import alive
     from rhobeta.tuning.study import ERROR
     from rhobeta.tuning.trial import run_trial
 
+    queue = Queue(study, storage, around.job.url)
     values: list[float] | None = None
     state = TrialState.FAIL
     try:
@@ -139,20 +156,16 @@ def run_and_tell(
             state = TrialState.COMPLETE
     except optuna.TrialPruned:
         state = TrialState.PRUNED
-    except (SystemExit, KeyboardInterrupt):
-        _put_back(study, storage, trial)
+    except (SystemExit, KeyboardInterrupt, StoreAwayError):
+        if not queue.put_back(trial):
+            _disown(storage, trial, around)
         raise
     except optuna.exceptions.UpdateFinishedTrialError:
         _disown(storage, trial, around)
         return
     except Exception as error:
         _tell_error(trial, error, ERROR)
-    try:
-        study.tell(trial, values, state=state)
-    except (optuna.exceptions.UpdateFinishedTrialError, ValueError):
-        # ValueError is how Optuna refuses to tell a trial that somebody else has ended.
-        if storage.get_trial(trial._trial_id).state == TrialState.RUNNING:
-            raise
+    if not queue.tell(trial, state, values):
         _disown(storage, trial, around)
 
 
@@ -198,32 +211,6 @@ def surroundings_of(job: Job, ending: threading.Event) -> "Surroundings":
     )
 
 
-def _tend(study: "optuna.Study", storage: "RDBStorage", seen: set[int]) -> None:
-    """Put the trials of lost workers back, also of those that died before their first beat."""
-    import optuna
-    from optuna.trial import TrialState
-
-    optuna.storages.fail_stale_trials(study)
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if trial.number not in seen:
-            # Once, in its name: without any beat it would count as running for ever.
-            seen.add(trial.number)
-            storage.record_heartbeat(trial._trial_id)
-
-
-def _system_attributes(storage: "RDBStorage", trial: "optuna.Trial") -> dict[str, Any]:
-    return storage.get_trial(trial._trial_id).system_attrs
-
-
-def _withdraw(study: "optuna.Study", trial: "optuna.Trial") -> None:
-    from optuna.trial import TrialState
-
-    from rhobeta.tuning.study import WITHDRAWN
-
-    trial.set_user_attr(WITHDRAWN, True)
-    study.tell(trial, state=TrialState.FAIL)
-
-
 def _disown(storage: "RDBStorage", trial: "optuna.Trial", around: "Surroundings") -> None:
     from rhobeta.tuning.runs import disown_run
     from rhobeta.tuning.study import RUN
@@ -231,15 +218,6 @@ def _disown(storage: "RDBStorage", trial: "optuna.Trial", around: "Surroundings"
     run_id = storage.get_trial(trial._trial_id).user_attrs.get(RUN)
     if run_id is not None:
         disown_run(around.store, run_id)
-
-
-def _put_back(study: "optuna.Study", storage: "RDBStorage", trial: "optuna.Trial") -> None:
-    from optuna.trial import TrialState
-
-    if storage.set_trial_state_values(trial._trial_id, TrialState.FAIL):
-        again = storage.get_heartbeat_stale_trial_callback()
-        if again is not None:
-            again(study, storage.get_trial(trial._trial_id))
 
 
 def _tell_error(trial: "optuna.Trial", error: Exception, key: str) -> None:
