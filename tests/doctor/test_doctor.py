@@ -158,6 +158,11 @@ def test_a_lock_file_that_is_current_and_one_that_is_not(tmp_path: Path) -> None
     assert project._lock(paths) == Finding("ok", "dvc.lock", "current")
     (tmp_path / "in").write_text("2")
     assert project._lock(paths).found == "not current: copy would run"
+    # As a `dvc` leaves it that is killed while it writes.
+    (tmp_path / "dvc.lock").write_text("")
+    broken = project._lock(paths)
+    assert (broken.level, "validation failed" in broken.found) == ("FAULT", True)
+    assert "git checkout dvc.lock" in broken.advice
 
 
 def test_a_disk_with_little_room(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:

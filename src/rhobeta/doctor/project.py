@@ -85,7 +85,10 @@ def _lock(paths: Paths) -> Finding:
         return note("dvc.lock", f"not current from {stopped[1]} on", "dvc pull, then dvc repro")
     if done is None or done.returncode != 0:
         said = "" if done is None else (done.stderr.strip().splitlines() or [""])[0]
-        return fault("dvc.lock", f"DVC cannot tell: {said or 'no answer'}", "dvc repro")
+        # DVC writes it in place, so that one that is killed in that moment leaves half of it.
+        half = "dvc.lock" in said
+        advice = "`git checkout dvc.lock`, then `dvc repro`" if half else "dvc repro"
+        return fault("dvc.lock", f"DVC cannot tell: {said or 'no answer'}", advice)
     words = "Running stage '"
     stages = [line.split("'")[1] for line in done.stdout.splitlines() if line.startswith(words)]
     if not stages:
