@@ -31,6 +31,7 @@ def _require_same_run(paths: Paths, expected: dict[str, bytes]) -> None:
     assert first.data.metrics == second.data.metrics
 
 
+@pytest.mark.slow
 def test_a_clock_that_jumps_in_training_changes_nothing(
     paths: Paths, start_after: StartAfter, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ DIVERGES = QUICK | {
 }
 
 
+@pytest.mark.slow
 def test_after_a_nan_in_the_loss_better_parameters_give_what_they_always_give(
     paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,6 +17,7 @@ from rhobeta.signals import PARENT
 ENDLESS = QUICK | {"training.epochs": 100_000}
 
 
+@pytest.mark.slow
 def test_a_second_stage_is_refused_at_once_and_told_of_the_first(
     paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -146,6 +146,7 @@ def without_git(folder: Path) -> list[str]:
     return [leak for leak in leaks(folder) if not leak.endswith("/.git/config")]
 
 
+@pytest.mark.slow
 def test_a_server_that_fails_gets_credentials_and_nobody_else_does(
     project: Path, tmp_path: Path, tracking: tuple[int, type[Tracking]]
 ) -> None:

@@ -76,6 +76,7 @@ def ui(paths: Paths) -> Iterator[tuple[int, psutil.Process]]:
             process.wait(20)
 
 
+@pytest.mark.slow
 def test_the_ui_answers_this_machine_alone_with_its_protections_on(
     ui: tuple[int, psutil.Process], paths: Paths
 ) -> None:

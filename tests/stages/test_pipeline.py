@@ -85,6 +85,7 @@ def test_package_files_that_no_stage_lists_hold_no_code() -> None:
         assert file.read_text().strip().endswith('"""')
 
 
+@pytest.mark.slow
 def test_changing_machine_search_or_gate_runs_nothing_and_changing_figures_runs_visualize(
     clone: Clone,
 ) -> None:
@@ -103,6 +104,7 @@ def test_changing_machine_search_or_gate_runs_nothing_and_changing_figures_runs_
     assert git(clone.folder, "status", "--porcelain") == ""
 
 
+@pytest.mark.slow
 def test_an_experiment_leaves_a_second_run_and_dvc_compares_the_two(clone: Clone) -> None:
     before = clone.metrics()["reconstruction"]["mse"]
     ran = clone.stages_run_by("dvc", "exp", "run", "--name", "softer", "-S", "penalty.rho=0.3")

@@ -356,6 +356,7 @@ def test_other_models_and_data_go_through_all_stages(paths: Paths, changes: dict
         assert 0 < metrics["sparsity"]["l0@0.1"] <= 4
 
 
+@pytest.mark.slow
 def test_without_validation_images_all_stages_run_on_what_training_knows(paths: Paths) -> None:
     write_params(paths.workspace, QUICK | {"data.validation_fraction": 0, "training.keep": "last"})
     for stage in STAGES:

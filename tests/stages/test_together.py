@@ -80,6 +80,7 @@ def losses(paths: Paths) -> list[float]:
     return [float(line.split(",")[column]) for line in lines[1:]]
 
 
+@pytest.mark.slow
 def test_devices_start_processes_that_make_one_result(
     prepared: Paths, losses_alone: list[float]
 ) -> None:

@@ -26,6 +26,7 @@ with new_run(store, name=sys.argv[2], tags={}) as run:
 """
 
 
+@pytest.mark.slow
 def test_processes_that_open_a_new_store_at_once_all_log(tmp_path: Path) -> None:
     processes = [
         subprocess.Popen([sys.executable, "-c", OPEN, str(tmp_path), str(number)])

@@ -64,6 +64,7 @@ def test_two_workers_never_claim_one_trial(
     assert sorted(trial.number for trial in trials) == [1, 2]
 
 
+@pytest.mark.slow
 def test_two_workers_never_put_one_lost_trial_back_twice(
     run_worker: RunWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,6 +124,7 @@ def test_who_is_interrupted_after_it_was_taken_for_lost_leaves_it_to_the_other(
 
 
 @pytest.mark.parametrize(("before", "again"), [(MOST_RETRIES - 1, True), (MOST_RETRIES, False)])
+@pytest.mark.slow
 def test_a_trial_whose_workers_are_lost_again_and_again_is_given_up(
     run_worker: RunWorker, project: Paths, before: int, again: bool
 ) -> None:

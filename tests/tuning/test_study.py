@@ -188,6 +188,7 @@ def test_who_joins_a_study_waits_for_the_run_that_its_maker_begins(project: Path
     assert len(store.client.search_runs([store.experiment_id])) == 1
 
 
+@pytest.mark.slow
 def test_signs_of_life_keep_a_trial_from_being_taken_for_lost(storage: Any) -> None:
     study, _ = join(storage)
     kept, lost = study.ask(), study.ask()

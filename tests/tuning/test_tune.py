@@ -106,6 +106,7 @@ def test_one_command_at_a_time_writes_the_results(
     assert called == ["write_results", "describe_results", "write_results"]
 
 
+@pytest.mark.slow
 def test_workers_that_end_before_their_time_are_reported(
     project: Paths, capfd: pytest.CaptureFixture[str]
 ) -> None:
