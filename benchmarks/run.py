@@ -7,7 +7,7 @@ from rhobeta.paths import find_paths
 def main() -> None:
     """Measure everything and print one table."""
     paths = find_paths()
-    print("measuring; this takes some 45 minutes on a quiet machine ...", flush=True)
+    print("measuring; this takes over an hour on a quiet machine ...", flush=True)
     rows = [
         *commands.rows(paths),
         *epoch.rows(paths),
