@@ -1,7 +1,7 @@
 """From what the user names to the trainings that are compared."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -152,9 +152,11 @@ class _Search:
         md5 = self._repository.lock(commit).model
         if md5 is None:
             return []
-        file = self._repository.cached(md5)
         tagged = _best_of(self._by(f"tags.`{MODEL_MD5_TAG}`", md5))
-        return tagged or ([] if file is None else self._by_model(sha256_of_file(file)))
+        if tagged:
+            return tagged
+        file = self._repository.cached(md5)
+        return [] if file is None else self._by_model(sha256_of_file(file))
 
     def _by_preset(self, word: str) -> "list[Run]":
         if word not in preset_names(self._paths.presets):
@@ -166,8 +168,7 @@ class _Search:
         return [
             run
             for run in self._where(" and ".join(conditions))
-            if run.data.tags.get(MODEL_TAG)
-            and all(latest_parameters(run).get(p, value) == value for p, value in wanted.items())
+            if run.data.tags.get(MODEL_TAG) and _has_nothing_else(run, wanted)
         ]
 
     def _of_presets(self) -> list[Subject]:
@@ -216,6 +217,11 @@ class _Search:
 def _is_hexadecimal(word: str) -> bool:
     right_length = _SHORTEST_PREFIX <= len(word) <= _LONGEST_ID
     return right_length and set(word.lower()) <= set("0123456789abcdef")
+
+
+def _has_nothing_else(run: "Run", wanted: Mapping[str, str]) -> bool:
+    parameters = latest_parameters(run)
+    return all(parameters.get(path, value) == value for path, value in wanted.items())
 
 
 def _trainings(runs: "Iterable[Run]") -> "list[Run]":

@@ -216,8 +216,11 @@ class Chain:
                 story.metrics, story.metrics_from = measured, f"run {record.id}"
                 return
         commits = [e.commit for e in story.experiments] + [c.id for c in story.commits]
-        if any(self._take_metrics_of_commit(story, commit) for commit in commits):
-            return
+        for commit in commits:
+            content = self._repository.file(commit, METRICS)
+            if content is not None:
+                _take_metrics(story, commit, content)
+                return
         best = next((run.metrics for run in story.runs if run.metrics), {})
         story.metrics = dict(best)
 
@@ -231,15 +234,13 @@ class Chain:
         digest = sha256_of_bytes(content)
         if measured != story.md5 or any(run.metrics_sha256 == digest for run in story.runs):
             return False
-        return self._take_metrics_of_commit(story, commit)
-
-    def _take_metrics_of_commit(self, story: Story, commit: str) -> bool:
-        content = self._repository.file(commit, METRICS)
-        if content is None:
-            return False
-        story.metrics = _metrics_in(content)
-        story.metrics_from = f"{METRICS} of commit {commit[:12]}"
+        _take_metrics(story, commit, content)
         return True
+
+
+def _take_metrics(story: Story, commit: str, content: bytes) -> None:
+    story.metrics = _metrics_in(content)
+    story.metrics_from = f"{METRICS} of commit {commit[:12]}"
 
 
 def _is_evaluated(metrics: Mapping[str, float]) -> bool:

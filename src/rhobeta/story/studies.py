@@ -1,15 +1,12 @@
 """Trials as Optuna's database knows them, where MLflow has no run of them. Read, never changed."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
 from rhobeta.tracking.store import without_password
-from rhobeta.tuning.storage import quieten, storage_url
-
-_SQLITE = "sqlite:///"
+from rhobeta.tuning.storage import quieten, sqlite_file, storage_url
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,8 @@ class Studies:
 
         Raises `RhobetaError` where the database does not answer.
         """
-        if self._url.startswith(_SQLITE) and not Path(self._url.removeprefix(_SQLITE)).is_file():
+        file = sqlite_file(self._url)
+        if file is not None and not file.is_file():
             return None
         import optuna
         from sqlalchemy.exc import SQLAlchemyError
