@@ -22,13 +22,13 @@ from torch.nn.functional import logsigmoid, mse_loss
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.model.autoencoder import Architecture
-from rhobeta.model.objective import Objective
+from rhobeta.model.loss import SparseLoss
 from rhobeta.paths import Paths
 from rhobeta.tracking.callback import TrackEpochs
 from rhobeta.tracking.run import new_run
 from rhobeta.tracking.store import open_store
+from rhobeta.training.devices import Machine
 from rhobeta.training.fit import fit
-from rhobeta.training.machine import Machine
 from rhobeta.training.settings import Optimization
 
 UNITS, BATCH_SIZE, RHO, BETA, RATE, DECAY = 64, 256, 0.05, 0.00765, 0.01, 2e-7
@@ -85,7 +85,7 @@ def _ours(train: LabelledImages, validation: LabelledImages) -> list[float]:
         with new_run(store, name="benchmark", tags={}) as run:
             fit(
                 Architecture((28, 28), (UNITS,), "sigmoid", "relu", "sigmoid"),
-                Objective("kl", "sigmoid", RHO, BETA),
+                SparseLoss("kl", "sigmoid", RHO, BETA),
                 Optimization(EPOCHS, BATCH_SIZE, RATE, "cosine", DECAY),
                 train,
                 validation,

@@ -4,12 +4,12 @@ import time
 
 import numpy as np
 
+from rhobeta.config.params import load_params
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.metrics.encoding import codes_of
 from rhobeta.metrics.probe import probe_accuracy
 from rhobeta.model.autoencoder import Architecture, Autoencoder
-from rhobeta.params import load_params
 from rhobeta.paths import Paths
 
 IMAGES, UNITS = 60_000, 200

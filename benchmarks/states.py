@@ -11,13 +11,13 @@ from pathlib import Path
 
 from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.model.autoencoder import Architecture
-from rhobeta.model.objective import Objective
+from rhobeta.model.loss import SparseLoss
 from rhobeta.paths import Paths
-from rhobeta.stages.unfinished import Unfinished
+from rhobeta.training.devices import Machine
 from rhobeta.training.fit import fit
-from rhobeta.training.machine import Machine
 from rhobeta.training.resume import Resumption
 from rhobeta.training.settings import Optimization
+from rhobeta.training.unfinished import Unfinished
 
 ROUNDS, EPOCHS, SECONDS, TARGET = 5, 15, 1.0, 1.02
 
@@ -32,7 +32,7 @@ def rows(paths: Paths) -> list[tuple[str, str, str, bool]]:
         started = time.perf_counter()
         fit(
             Architecture((28, 28), (64,), "sigmoid", "relu", "sigmoid"),
-            Objective("kl", "sigmoid", 0.05, 0.00765),
+            SparseLoss("kl", "sigmoid", 0.05, 0.00765),
             Optimization(EPOCHS, 256, 0.01, "cosine", 2e-7),
             train,
             validation,

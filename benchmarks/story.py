@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.tuning import project
-from rhobeta.params import flatten, load_params
+from rhobeta.config.params import flatten, load_params
 from rhobeta.paths import Paths, find_paths
 from rhobeta.tracking.store import open_store
 from rhobeta.tracking.tags import COMMIT_TAG, DATA_TAG, MODEL_TAG, STAGE_TAG

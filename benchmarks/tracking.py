@@ -12,13 +12,13 @@ import time
 from pathlib import Path
 
 from benchmarks.tuning import project
+from rhobeta.config.params import Params, load_params
 from rhobeta.data.splits import read_manifest, read_split
-from rhobeta.params import Params, load_params
 from rhobeta.paths import Paths, find_paths
-from rhobeta.stages import train
-from rhobeta.stages.threads import use_threads
+from rhobeta.pipeline import train
 from rhobeta.tuning.space import with_values
 from rhobeta.tuning.trial import train_once
+from rhobeta.utils.threads import use_threads
 
 TURNS = 5
 

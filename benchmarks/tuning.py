@@ -21,7 +21,7 @@ from typing import Any
 import optuna
 from ruamel.yaml import YAML
 
-from rhobeta.params import load_params
+from rhobeta.config.params import load_params
 from rhobeta.paths import Paths, find_paths
 from rhobeta.tuning.space import with_values
 from rhobeta.tuning.trial import train_once

@@ -5,7 +5,7 @@ import statistics
 from pathlib import Path
 
 from experiments.results import MATCHED, MATCHED_L0, PENALTIES, load
-from rhobeta.plots.style import BLUE, GREEN, GREY, ORANGE, save, style
+from rhobeta.reporting.style import BLUE, GREEN, GREY, ORANGE, save, style
 
 MSE_TICKS = (0.01, 0.02, 0.04, 0.08)
 COLOURS = {"kl": BLUE, "l1": ORANGE, "topk": GREEN}

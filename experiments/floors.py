@@ -5,10 +5,10 @@ python -m experiments.floors
 
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.raw import read_raw
-from rhobeta.files import write_json
-from rhobeta.metrics.floors import reconstruction_floors
+from rhobeta.metrics.baselines import reconstruction_baselines
 from rhobeta.metrics.linear import PrincipalComponents
 from rhobeta.paths import find_paths
+from rhobeta.utils.files import write_json
 
 COMPONENTS = (5, 10, 25, 50, 64)
 
@@ -21,7 +21,9 @@ def main() -> None:
         raise SystemExit("the data set has no test images")
     test = pixels_of(data.test.images)
     pca = PrincipalComponents.fit(pixels_of(data.train.images))
-    mse = {str(c): reconstruction_floors(pca, test, components=c).pca_clipped for c in COMPONENTS}
+    mse = {
+        str(c): reconstruction_baselines(pca, test, components=c).pca_clipped for c in COMPONENTS
+    }
     folder = paths.workspace / "experiments" / "outcomes"
     write_json(folder / "floors.json", {"pca_clipped_mse": mse})
 

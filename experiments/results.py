@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.markdown import Row, table
-from rhobeta.files import write_text
 from rhobeta.paths import find_paths
+from rhobeta.utils.files import write_text
 
 Outcome = Mapping[str, Any]
 

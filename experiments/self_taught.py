@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rhobeta.config.params import read_yaml
+from rhobeta.config.presets import overlaid, read_preset
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.data.raw import read_raw
-from rhobeta.files import write_json
 from rhobeta.metrics.encoding import codes_of
-from rhobeta.params import read_yaml
 from rhobeta.paths import find_paths
-from rhobeta.presets import overlaid, read_preset
-from rhobeta.stages.train import architecture_of, objective_of, optimization_of
+from rhobeta.training.build import architecture_of, objective_of, optimization_of
 from rhobeta.training.fit import fit
+from rhobeta.utils.files import write_json
 
 CHANGES = {"data.validation_fraction": 0.0, "training.keep": "last"}
 STRENGTHS = (0.3, 1.0, 3.0, 10.0, 30.0)

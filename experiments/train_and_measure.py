@@ -16,16 +16,16 @@ from typing import Any
 
 import torch
 
+from rhobeta.config.params import read_yaml
+from rhobeta.config.presets import overlaid, read_preset
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.splits import read_manifest, read_split
-from rhobeta.files import read_json, write_json
+from rhobeta.extensions import CODE_ACTIVATIONS, load_extensions
 from rhobeta.metrics.truncation import truncated_mse
 from rhobeta.model.weights import model_from_bytes
-from rhobeta.params import read_yaml
 from rhobeta.paths import Paths, find_paths
-from rhobeta.presets import overlaid, read_preset
-from rhobeta.registry import CODE_ACTIVATIONS, load_extensions
-from rhobeta.stages import evaluate, preprocess, train
+from rhobeta.pipeline import evaluate, preprocess, train
+from rhobeta.utils.files import read_json, write_json
 
 FIXED: dict[str, Any] = {
     "data.name": "mnist",

@@ -1,7 +1,7 @@
 """Wrong and doubtful variants of the KL penalty, and of FVU, as they are met with.
 
 The package has none of them; the penalties and the code are registered here, through
-`rhobeta.registry`.
+`rhobeta.extensions`.
 """
 
 from collections.abc import Callable
@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rhobeta.extensions import code_activation, penalty
 from rhobeta.model.penalties import bernoulli_kl, log_means_of_activity
-from rhobeta.registry import code_activation, penalty
 
 UNITS = 64
 RHO = 0.05

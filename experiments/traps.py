@@ -33,16 +33,16 @@ from rhobeta.data.batches import pixels_of
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.errors import RhobetaError
-from rhobeta.files import write_text
 from rhobeta.metrics.encoding import codes_of, encode_images
 from rhobeta.metrics.probe import probe_accuracy
 from rhobeta.metrics.reconstruction import ReconstructionAccumulator
 from rhobeta.metrics.sparsity import SparsityAccumulator
 from rhobeta.model.autoencoder import Architecture, Autoencoder
-from rhobeta.model.objective import Objective
+from rhobeta.model.loss import SparseLoss
+from rhobeta.training.devices import Machine
 from rhobeta.training.fit import fit
-from rhobeta.training.machine import Machine
 from rhobeta.training.settings import Optimization
+from rhobeta.utils.files import write_text
 
 Numbers = NDArray[np.float32]
 
@@ -103,7 +103,7 @@ def train(data: Data, run: Run) -> Autoencoder:
         weight_decay=run.weight_decay,
         unit_norm_decoder=run.unit_norm_decoder,
     )
-    objective = Objective(run.kind, run.activation, rho=RHO, beta=run.beta)
+    objective = SparseLoss(run.kind, run.activation, rho=RHO, beta=run.beta)
     fitted = fit(
         architecture,
         objective,

@@ -20,8 +20,8 @@ from helpers import (
 )
 from rhobeta.cli import main
 from rhobeta.data.labelled import LabelledImages
+from rhobeta.extensions import CODE_ACTIVATIONS, EXTENSIONS, PENALTIES
 from rhobeta.paths import Paths
-from rhobeta.registry import CODE_ACTIVATIONS, EXTENSIONS, PENALTIES
 
 
 def pytest_configure() -> None:

@@ -11,7 +11,7 @@ import rhobeta
 from rhobeta.cli.commands import run_command
 from rhobeta.cli.parser import make_parser
 from rhobeta.errors import RhobetaError
-from rhobeta.signals import EndedBySignal, end_on_signals
+from rhobeta.utils.signals import EndedBySignal, end_on_signals
 
 _STORE_LIBRARIES = ("mlflow", "optuna", "sqlalchemy", "requests", "urllib3")
 

@@ -11,7 +11,7 @@ from rhobeta.cli.parser import STAGES
 from rhobeta.errors import RhobetaError
 
 if TYPE_CHECKING:
-    from rhobeta.params import Params
+    from rhobeta.config.params import Params
     from rhobeta.paths import Paths
 
     Command = Callable[[argparse.Namespace, Params, Paths], int | None]
@@ -30,7 +30,7 @@ def run_command(options: argparse.Namespace) -> int:
     if options.command in _BRIEF:
         # Most of their time goes into importing MLflow, a fifth of that into looking for garbage.
         gc.set_threshold(_MANY_OBJECTS)
-    from rhobeta.params import load_params
+    from rhobeta.config.params import load_params
     from rhobeta.paths import find_paths
 
     paths = find_paths()
@@ -40,63 +40,63 @@ def run_command(options: argparse.Namespace) -> int:
 
 
 def _stage(options: argparse.Namespace, params: "Params", paths: "Paths") -> None:
-    from rhobeta.exclusive import exclusive_workspace
-    from rhobeta.signals import end_with_starter
+    from rhobeta.utils.locks import workspace_lock
+    from rhobeta.utils.signals import end_with_starter
 
     end_with_starter()
-    with exclusive_workspace(paths.workspace, options.command):
-        importlib.import_module(f"rhobeta.stages.{options.command}").run(params, paths)
+    with workspace_lock(paths.workspace, options.command):
+        importlib.import_module(f"rhobeta.pipeline.{options.command}").run(params, paths)
 
 
 def _run(options: argparse.Namespace, params: "Params", paths: "Paths") -> int:
-    from rhobeta.presets import run_preset
+    from rhobeta.config.presets import run_preset
 
     return run_preset(paths.params, paths.presets, options.preset, options.dvc_arguments)
 
 
 def _params(options: argparse.Namespace, params: "Params", paths: "Paths") -> None:
-    from rhobeta.params import flatten
+    from rhobeta.config.params import flatten
 
     for name, value in flatten(params).items():
         print(f"{name}: {value}")
 
 
 def _presets(options: argparse.Namespace, params: "Params", paths: "Paths") -> None:
-    from rhobeta.presets import preset_names, preset_title
+    from rhobeta.config.presets import preset_names, preset_title
 
     for name in preset_names(paths.presets):
         print(f"{name:20}  {preset_title(paths.presets, name)}")
 
 
 def _compare(options: argparse.Namespace, params: "Params", paths: "Paths") -> None:
-    from rhobeta.comparison.compare import compare
+    from rhobeta.lineage.compare import compare
 
     compare(options.what, paths, everything=options.all, page=not options.no_page)
 
 
 def _summary(options: argparse.Namespace, params: "Params", paths: "Paths") -> None:
-    from rhobeta.summary import print_summary
+    from rhobeta.lineage.summary import print_summary
 
     print_summary(params, paths)
 
 
 def _sync(options: argparse.Namespace, params: "Params", paths: "Paths") -> None:
-    from rhobeta.exclusive import exclusive_workspace
-    from rhobeta.story.sync import sync
+    from rhobeta.lineage.sync import sync
+    from rhobeta.utils.locks import workspace_lock
 
-    with exclusive_workspace(paths.workspace, options.command):
+    with workspace_lock(paths.workspace, options.command):
         sync(params, paths, quiet=options.quiet)
 
 
 def _trace(options: argparse.Namespace, params: "Params", paths: "Paths") -> None:
-    from rhobeta.story.trace import trace
+    from rhobeta.lineage.trace import trace
 
     what = " ".join(options.what)
     trace(what, params, paths, everything=options.all, as_json=options.json)
 
 
 def _doctor(options: argparse.Namespace, params: "Params", paths: "Paths") -> int:
-    from rhobeta.doctor.report import examine, has_fault, print_findings
+    from rhobeta.lineage.doctor import examine, has_fault, print_findings
 
     findings = examine(paths)
     print_findings(findings, as_json=options.json)
@@ -156,8 +156,8 @@ def _ui(options: argparse.Namespace, params: "Params", paths: "Paths") -> None:
 def _print_schema() -> None:
     import json
 
-    from rhobeta.params import Params
-    from rhobeta.registry import load_extensions
+    from rhobeta.config.params import Params
+    from rhobeta.extensions import load_extensions
 
     # Of the project that this is run in, if it is run in one.
     for folder in (Path.cwd(), *Path.cwd().parents):

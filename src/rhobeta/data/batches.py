@@ -68,7 +68,7 @@ class ShuffledChunks:
             yield Chunk(images, tuple(map(len, mine)), tuple(map(len, chosen)))
 
     def _share(self, batch: Tensor) -> Tensor:
-        mine = share_of(len(batch), self._rank, self._world_size)
+        mine = rank_slice(len(batch), self._rank, self._world_size)
         return batch[mine.start : mine.stop] if mine else batch[:1]
 
     @property
@@ -89,7 +89,7 @@ class ShuffledChunks:
         self._skipped = state["done"]
 
 
-def share_of(size: int, rank: int, world_size: int) -> range:
+def rank_slice(size: int, rank: int, world_size: int) -> range:
     """Which of `size` things in a row are the share of process `rank` of `world_size`.
 
     The shares follow each other, leave nothing out, and differ in size by at most one.

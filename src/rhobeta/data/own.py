@@ -10,8 +10,8 @@ import numpy as np
 from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
+from rhobeta.data.datasets import IMAGES_AND_LABELS
 from rhobeta.data.idx import LONGEST_HEADER, declared_length, read_idx
-from rhobeta.data.registry import IMAGES_AND_LABELS
 from rhobeta.errors import RhobetaError
 
 _HOW = (

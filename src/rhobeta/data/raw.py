@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from rhobeta.data.datasets import IMAGES_AND_LABELS
 from rhobeta.data.idx import read_idx
 from rhobeta.data.labelled import LabelledImages
-from rhobeta.data.registry import IMAGES_AND_LABELS
 from rhobeta.errors import RhobetaError
-from rhobeta.files import sha256_of_bytes, sha256_of_file
-from rhobeta.seal import read_sealed_json, write_sealed_json
+from rhobeta.utils.checksum import read_sealed_json, write_sealed_json
+from rhobeta.utils.files import sha256_of_bytes, sha256_of_file
 
 _DESCRIPTION = "dataset.json"
 _MADE_BY = "rhobeta download"

@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.errors import RhobetaError
-from rhobeta.files import require_file, sha256_of_bytes, write_bytes
-from rhobeta.seal import read_sealed, write_sealed_json
+from rhobeta.utils.checksum import read_sealed, write_sealed_json
+from rhobeta.utils.files import require_file, sha256_of_bytes, write_bytes
 
 SplitName = Literal["train", "validation", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")

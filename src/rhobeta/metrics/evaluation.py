@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rhobeta.errors import RhobetaError
-from rhobeta.seal import UNSEALED, require_seal, seal
+from rhobeta.utils.checksum import EMPTY_CHECKSUM, add_checksum, verify_checksum
 
 _FORMAT = "rhobeta-evaluation-1"
 
@@ -45,9 +45,11 @@ class TestRecord:
         """Serialise and seal; the same record gives the same bytes."""
         from safetensors.numpy import save
 
-        described = {"_seal": UNSEALED, "format": _FORMAT, "belongs_to": self.belongs_to}
+        described = {"_seal": EMPTY_CHECKSUM, "format": _FORMAT, "belongs_to": self.belongs_to}
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _FIELDS}
-        return seal(save(arrays, metadata={"rhobeta": json.dumps(described, sort_keys=True)}))
+        return add_checksum(
+            save(arrays, metadata={"rhobeta": json.dumps(described, sort_keys=True)})
+        )
 
     @classmethod
     def from_bytes(cls, content: bytes, *, name: str) -> "TestRecord":
@@ -59,7 +61,7 @@ class TestRecord:
         from safetensors.numpy import load
 
         try:
-            require_seal(content)
+            verify_checksum(content)
             record = cls(**load(content), belongs_to=_belongings(content))
             record._require_one_piece()
         except (RhobetaError, SafetensorError, *_MALFORMED) as error:

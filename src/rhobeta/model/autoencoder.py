@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from rhobeta.errors import RhobetaError
+from rhobeta.extensions import CODE_ACTIVATIONS, resolve
 from rhobeta.model import activations
-from rhobeta.registry import CODE_ACTIVATIONS, resolve
 
 # Of hidden layers and the output.
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -180,7 +180,7 @@ class Autoencoder(nn.Module):
             return code if (low, high) == (0, 1) else (code - low) / (high - low)
         return code if low >= 0 else code.abs()
 
-    def kernels(self) -> list[Tensor]:
+    def weights(self) -> list[Tensor]:
         """The weight matrix of every layer; tied ones once."""
         return [values for values in self.parameters() if values.ndim > 1]
 

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from rhobeta.extensions import CODE_ACTIVATIONS, resolve
 from rhobeta.model.means import LogMeans
-from rhobeta.registry import CODE_ACTIVATIONS, resolve
 
 SMALLEST_MEAN = 1e-10
 """Below this a mean counts as this: the logarithm of a unit that is silent for a whole batch."""
@@ -88,7 +88,7 @@ def l1_code(code: Tensor) -> Tensor:
     return code.abs().sum(1)
 
 
-def l1_kernel(weight: Tensor) -> Tensor:
+def l1_weights(weight: Tensor) -> Tensor:
     """Sum of |w| over one layer's weight matrix (a scalar): Keras's `kernel_regularizer=l1`.
 
     It asks for sparse weights. That is not a sparse code.

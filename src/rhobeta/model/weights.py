@@ -13,11 +13,11 @@ from typing import Any
 import torch
 
 from rhobeta.errors import RhobetaError
-from rhobeta.files import sha256_of_bytes
+from rhobeta.extensions import PENALTIES
 from rhobeta.model.autoencoder import Architecture, Autoencoder
 from rhobeta.model.header import FORMAT, MALFORMED, described_in
-from rhobeta.registry import PENALTIES
-from rhobeta.seal import UNSEALED, require_seal, seal
+from rhobeta.utils.checksum import EMPTY_CHECKSUM, add_checksum, verify_checksum
+from rhobeta.utils.files import sha256_of_bytes
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ def model_to_bytes(model: Autoencoder, description: ModelDescription) -> bytes:
     }
     # One entry only: safetensors does not keep the order of several.
     # Its name sorts the seal before all text that could look like one.
-    described = {"_seal": UNSEALED, "format": FORMAT, **dataclasses.asdict(description)}
-    return seal(save(tensors, metadata={"rhobeta": json.dumps(described, sort_keys=True)}))
+    described = {"_seal": EMPTY_CHECKSUM, "format": FORMAT, **dataclasses.asdict(description)}
+    return add_checksum(save(tensors, metadata={"rhobeta": json.dumps(described, sort_keys=True)}))
 
 
 def model_from_bytes(content: bytes, *, name: str) -> SavedModel:
@@ -81,7 +81,7 @@ def model_from_bytes(content: bytes, *, name: str) -> SavedModel:
     from safetensors.torch import load
 
     try:
-        require_seal(content)
+        verify_checksum(content)
         tensors = load(content)
         description = _description(content)
     except (SafetensorError, RhobetaError, *MALFORMED) as error:

@@ -8,15 +8,15 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rhobeta.config.params import Params
 from rhobeta.data.splits import read_manifest
 from rhobeta.errors import RhobetaError
-from rhobeta.files import whole_file
 from rhobeta.metrics.encoding import codes_of
 from rhobeta.model.weights import SavedModel
-from rhobeta.params import Params
 from rhobeta.paths import Paths
-from rhobeta.serving.images import Images, open_images
+from rhobeta.serving.image_files import Images, open_images
 from rhobeta.serving.source import find_model
+from rhobeta.utils.files import atomic_write
 
 _BATCH = 4096
 _BATCH_BYTES = 64 << 20
@@ -38,7 +38,7 @@ def encode(params: Params, paths: Paths, images: Path, *, model: str | None, out
     found = open_images(images, saved.model.architecture.image_shape)
     if images.is_file() and out.exists() and out.samefile(images):
         raise RhobetaError(f"{out} is the file of the images; name another with --out.")
-    with whole_file(out) as partial:
+    with atomic_write(out) as partial:
         mean = _write(partial, found, saved)
     for note in [*found.notes, *_notes_on_mean(mean, saved, paths)]:
         print(f"note: {note}")

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import rhobeta
+from rhobeta.config.params import Params
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.errors import RhobetaError
-from rhobeta.files import write_bytes
 from rhobeta.model.autoencoder import Autoencoder
 from rhobeta.model.weights import SavedModel
-from rhobeta.params import Params
 from rhobeta.paths import Paths
 from rhobeta.serving.source import find_model
+from rhobeta.utils.files import write_bytes
 
 if TYPE_CHECKING:
     import onnx

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from rhobeta.param_tune import Bound
+from rhobeta.config.tuning_section import Bound
 
 _DECIMALS = 12
 

@@ -5,15 +5,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from rhobeta.config.params import Params
+from rhobeta.config.registration import RegistryParams
+from rhobeta.config.tuning_section import Bound, nearest
 from rhobeta.errors import RhobetaError
-from rhobeta.param_registry import RegistryParams
-from rhobeta.param_tune import Bound, nearest
-from rhobeta.params import Params
+from rhobeta.model.model_file import read_model
 from rhobeta.paths import Paths
 from rhobeta.serving.gate import Check, Verdict, against_champion, against_thresholds
-from rhobeta.serving.registry import CHAMPION, Registry
+from rhobeta.serving.model_registry import CHAMPION, Registry
 from rhobeta.serving.source import find_run, read_package
-from rhobeta.stages.model_file import read_model
 from rhobeta.tracking.run import (
     find_run_of_model,
     latest_parameters,
@@ -71,7 +71,7 @@ def register(params: Params, paths: Paths, *, run_id: str | None, new_data: bool
         while verdict.passed and not _is(champion, version):
             # Another registration may have come between: the last word is of the champion of now.
             if _same(registry.champion(), champion):
-                registry.crown(version)
+                registry.set_champion(version)
                 moved = True
                 break
             champion, verdict, notes = _judged(registry, store, rules, candidate, new_data)

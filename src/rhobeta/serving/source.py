@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rhobeta.config.params import Params
 from rhobeta.errors import RhobetaError
-from rhobeta.files import sha256_of_bytes
+from rhobeta.model.model_file import read_model
 from rhobeta.model.weights import SavedModel, model_from_bytes
-from rhobeta.params import Params
 from rhobeta.paths import Paths
-from rhobeta.stages.model_file import read_model
 from rhobeta.tracking.environment import environment_kept
 from rhobeta.tracking.package import PACKAGED_FILE, logged_model
 from rhobeta.tracking.store import Store, open_store, without_password
 from rhobeta.tracking.tags import MODEL_TAG
+from rhobeta.utils.files import sha256_of_bytes
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as RunEntity

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from rhobeta.errors import RhobetaError
-from rhobeta.files import whole_file
+from rhobeta.utils.files import atomic_write
 
 _BUSY_SECONDS = 20.0
 _REVISION = re.compile(r"^revision = ['\"](\w+)", re.MULTILINE)
@@ -40,7 +40,7 @@ def _create(database: Path, artifacts: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / database.name
         SqlAlchemyStore(f"sqlite:///{made}", artifacts.as_uri()).engine.dispose()
-        with whole_file(database) as partial:
+        with atomic_write(database) as partial:
             shutil.copyfile(made, partial)
 
 

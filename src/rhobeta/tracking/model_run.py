@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rhobeta.files import sha256_of_file
 from rhobeta.model.weights import ModelDescription, SavedModel
 from rhobeta.paths import Paths
 from rhobeta.tracking.outbox import outbox_of, run_waiting_for_model
@@ -21,6 +20,7 @@ from rhobeta.tracking.store import (
 )
 from rhobeta.tracking.tags import DATA_TAG, RESTORED_TAG, STAGE_TAG
 from rhobeta.tracking.training_run import history_of_model, model_tags, run_name
+from rhobeta.utils.files import sha256_of_file
 
 
 def open_store_of_model(paths: Paths, experiment: str) -> Store:

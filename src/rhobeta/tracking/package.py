@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rhobeta.registry import EXTENSIONS, load_extensions
+from rhobeta.extensions import EXTENSIONS, load_extensions
 from rhobeta.tracking.actions import Action
 from rhobeta.tracking.environment import environment_kept
 from rhobeta.tracking.run import Run

@@ -7,17 +7,11 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-import rhobeta
 from rhobeta.errors import RhobetaError
-from rhobeta.files import sha256_of_bytes
-from rhobeta.registry import EXTENSIONS
 from rhobeta.tracking.tags import BASELINE_TAG, BRANCH_TAG, COMMIT_TAG, DIRTY_TAG, EXPERIMENT_TAG
 
 # What stages write and git keeps is no change of code.
 _OUTPUTS = (":(exclude)dvc.lock", ":(exclude)reports")
-
-
-_TRAINING = ("data", "metrics", "model", "training")
 
 
 @dataclass(frozen=True)
@@ -58,15 +52,6 @@ def read_code(workspace: Path) -> Code:
         dirty=bool(status),
         diff=_git(workspace, "diff", "HEAD", "--", ".", *_OUTPUTS),
     )
-
-
-def training_code_digest() -> str:
-    """SHA-256 of the sources that training and measuring depend on, with those of extensions."""
-    package = Path(rhobeta.__file__).parent
-    files = [path for folder in _TRAINING for path in sorted((package / folder).rglob("*.py"))]
-    files += [package / "registry.py", package / "stages" / "train.py"]
-    sources = [(path.name, path.read_bytes()) for path in files] + sorted(EXTENSIONS.items())
-    return sha256_of_bytes(b"\0".join(name.encode() + source for name, source in sources))
 
 
 def experiment_tags() -> dict[str, str]:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from rhobeta.errors import RhobetaError
-from rhobeta.files import whole_folder
 from rhobeta.tracking.actions import Action
+from rhobeta.utils.files import atomic_folder
 
 _RACES = 10
 _ACTION = "action.json"
@@ -36,7 +36,7 @@ def put(folder: Path, action: Action, origin: Mapping[str, Any]) -> None:
         after = int(there[-1].partition("-")[0]) + 1 if there else 0
         number = max(time.time_ns(), after)
         try:
-            with whole_folder(folder / f"{number:020d}-{os.getpid()}-{action.kind}") as partial:
+            with atomic_folder(folder / f"{number:020d}-{os.getpid()}-{action.kind}") as partial:
                 (partial / _ACTION).write_text(json.dumps(content), encoding="utf-8")
                 _copy(action.files, partial / _FILES)
         except FileNotFoundError:

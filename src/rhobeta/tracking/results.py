@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from rhobeta.data.splits import Manifest
-from rhobeta.files import sha256_of_file
 from rhobeta.tracking.run import Run
 from rhobeta.tracking.tags import NOTE_TAG
 from rhobeta.tracking.training_run import log_split
+from rhobeta.utils.files import sha256_of_file
 
 EVALUATION_TAG = "rhobeta.metrics_sha256"
 """The metrics.json that a run has the metrics of."""

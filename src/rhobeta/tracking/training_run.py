@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rhobeta.data.splits import Manifest, SplitName
-from rhobeta.files import md5_of_bytes, sha256_of_bytes
-from rhobeta.registry import CODE_ACTIVATIONS, PENALTIES
+from rhobeta.extensions import CODE_ACTIVATIONS, PENALTIES
 from rhobeta.tracking.provenance import Code, experiment_tags, user_name
 from rhobeta.tracking.run import Run, find_unfinished_run, new_run, reopened_run
 from rhobeta.tracking.store import Store
 from rhobeta.tracking.tags import DATA_TAG, MODEL_MD5_TAG, MODEL_TAG, STAGE_TAG
+from rhobeta.utils.files import md5_of_bytes, sha256_of_bytes
 
 if TYPE_CHECKING:
     from rhobeta.training.fit import Trained

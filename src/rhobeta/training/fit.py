@@ -17,10 +17,10 @@ from torch import distributed
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.errors import RhobetaError
 from rhobeta.model.autoencoder import Architecture, Autoencoder
-from rhobeta.model.objective import Objective
+from rhobeta.model.loss import SparseLoss
 from rhobeta.training.callbacks import History, KeptWeights
-from rhobeta.training.images import ImagesInMemory
-from rhobeta.training.machine import Machine
+from rhobeta.training.datamodule import ImagesInMemory
+from rhobeta.training.devices import Machine
 from rhobeta.training.module import SparseAutoencoderModule
 from rhobeta.training.resume import KeepState, Resumption, StateAsBytes
 from rhobeta.training.settings import Optimization
@@ -49,7 +49,7 @@ class Trained:
 
 def fit(
     architecture: Architecture,
-    objective: Objective,
+    objective: SparseLoss,
     optimization: Optimization,
     train: LabelledImages,
     validation: LabelledImages,

@@ -5,8 +5,8 @@ from torch import Tensor
 from rhobeta.metrics.reconstruction import ReconstructionAccumulator
 from rhobeta.metrics.sparsity import SparsityAccumulator
 from rhobeta.model.autoencoder import Autoencoder, Output
+from rhobeta.model.loss import SparseLoss
 from rhobeta.model.means import Mean, Means, joined
-from rhobeta.model.objective import Objective
 from rhobeta.training.settings import Measurement
 
 
@@ -16,7 +16,7 @@ class SplitMeasurement:
     `mean_image` is that of the train split, in [0, 1] (shape: [pixels]).
     """
 
-    def __init__(self, objective: Objective, measurement: Measurement, mean_image: Tensor) -> None:
+    def __init__(self, objective: SparseLoss, measurement: Measurement, mean_image: Tensor) -> None:
         self._objective = objective
         self._sparsity = SparsityAccumulator(
             l0_thresholds=measurement.l0_thresholds,
@@ -73,8 +73,8 @@ class SplitMeasurement:
     def metrics(self, autoencoder: Autoencoder) -> dict[str, float]:
         """Loss and its parts, quality and sparsity of all images so far, by name."""
         quality = self._reconstruction.quality()
-        kernels = [kernel.detach().cpu() for kernel in autoencoder.kernels()]
-        penalty = self._objective.penalty(self._means, kernels)
+        weights = [kernel.detach().cpu() for kernel in autoencoder.weights()]
+        penalty = self._objective.penalty(self._means, weights)
         penalty_value = 0.0 if penalty is None else penalty.item()
         pixel_loss = quality.mse
         if self._objective.pixel_loss != "mse":

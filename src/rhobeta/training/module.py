@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
-from rhobeta.data.batches import Chunk, share_of, to_unit_interval
+from rhobeta.data.batches import Chunk, rank_slice, to_unit_interval
 from rhobeta.errors import RhobetaError
 from rhobeta.model.autoencoder import Autoencoder, Output
+from rhobeta.model.auxk import DeadUnitTracker, auxk_loss
+from rhobeta.model.loss import LossTerms, SparseLoss
 from rhobeta.model.means import Mean, Means, RunningMean, running_share
-from rhobeta.model.objective import Objective, Terms
-from rhobeta.model.revival import SilentUnits, revival_loss
-from rhobeta.training.group import Group
 from rhobeta.training.measurement import SplitMeasurement
-from rhobeta.training.settings import Measurement, Optimization, annealed_k, rate_factor
+from rhobeta.training.process_group import ProcessGroup
+from rhobeta.training.settings import Measurement, Optimization, annealed_k, lr_factor
 
 ENOUGH_ACTIVE_IMAGES = 10
 """The least rho * batch_size for which a batch's mean activation stands for the whole."""
@@ -47,7 +47,7 @@ class SparseAutoencoderModule(pl.LightningModule):
     def __init__(
         self,
         autoencoder: Autoencoder,
-        objective: Objective,
+        objective: SparseLoss,
         optimization: Optimization,
         *,
         train_images: int,
@@ -66,7 +66,7 @@ class SparseAutoencoderModule(pl.LightningModule):
         """
         self._optimization = optimization
         self._measurement = measurement or Measurement()
-        self._group = Group()
+        self._group = ProcessGroup()
         self._exact = torch.float32
         self._kept: dict[str, Any] | None = None
         self._mean_image = mean_image
@@ -83,7 +83,7 @@ class SparseAutoencoderModule(pl.LightningModule):
             share = running_share(rho, size, ENOUGH_ACTIVE_IMAGES)
         self._running_mean = RunningMean(share)
         self._largest_mean = torch.zeros(())
-        self._silent: SilentUnits | None = None
+        self._silent: DeadUnitTracker | None = None
         self._patience = train_images
 
     def configure_optimizers(self) -> Optimizer:
@@ -104,11 +104,11 @@ class SparseAutoencoderModule(pl.LightningModule):
     def on_fit_start(self) -> None:
         """Begin the records that live on the device, or go on with those of a kept state."""
         architecture, topk = self.autoencoder.architecture, self._optimization.topk
-        self._group = Group(self.trainer.global_rank, self.trainer.world_size)
+        self._group = ProcessGroup(self.trainer.global_rank, self.trainer.world_size)
         self._exact = next(self.autoencoder.parameters()).dtype
         self._largest_mean = torch.zeros((), device=self.device)
         if topk is not None and topk.revive > 0:
-            self._silent = SilentUnits(architecture.units, self._patience, self.device)
+            self._silent = DeadUnitTracker(architecture.units, self._patience, self.device)
         if self._kept is not None:
             self._go_on(self._kept)
         elif self._optimization.unit_norm_decoder:
@@ -129,14 +129,14 @@ class SparseAutoencoderModule(pl.LightningModule):
         silent = None if self._silent is None else self._silent.mask
         if silent is not None and not bool(silent.any()):
             silent = None
-        kernels = self.autoencoder.kernels()
+        weights = self.autoencoder.weights()
         measured, shares = [], []
         batches = torch.split(chunk.images, list(chunk.rows))
         for images, size in zip(batches, chunk.sizes, strict=True):
-            share = share_of(size, self._group.rank, self._group.size)
+            share = rank_slice(size, self._group.rank, self._group.size)
             x = to_unit_interval(images, self._exact)
             output = self.autoencoder(self._corrupted(x, noise, share, size), k=self._k())
-            terms, loss = self._losses(output, x, kernels, silent, len(share) / size)
+            terms, loss = self._losses(output, x, weights, silent, len(share) / size)
             self._set_learning_rate(optimizer)
             optimizer.zero_grad()
             self.manual_backward(loss)
@@ -161,15 +161,15 @@ class SparseAutoencoderModule(pl.LightningModule):
         self,
         output: Output,
         x: Tensor,
-        kernels: Sequence[Tensor],
+        weights: Sequence[Tensor],
         silent: Tensor | None,
         weight: float,
-    ) -> tuple[Terms, Tensor]:
+    ) -> tuple[LossTerms, Tensor]:
         # `weight` is the part of the mini-batch that is this process's. Gradients are averaged
         # over the processes, so a loss times weight * processes gives the mini-batch's gradient.
         with torch.autocast(self.device.type, enabled=False):
             output = Output(*(values.to(self._exact) for values in output))
-            terms = self.objective(output, x, kernels, self._means(output, weight))
+            terms = self.objective(output, x, weights, self._means(output, weight))
             loss = terms.loss
             if silent is not None:
                 loss = loss + self._revival(output, x, silent)
@@ -269,7 +269,7 @@ class SparseAutoencoderModule(pl.LightningModule):
         k, topk = self.autoencoder.architecture.k, self._optimization.topk
         if k is None or topk is None:
             raise RuntimeError("only a topk code has units to revive")
-        return topk.revive * revival_loss(self.autoencoder, output, x, silent, units=k)
+        return topk.revive * auxk_loss(self.autoencoder, output, x, silent, units=k)
 
     def _noise_generator(self, chunk: int) -> torch.Generator:
         # Of seed, epoch and chunk alone, so that any chunk can be repeated.
@@ -286,7 +286,7 @@ class SparseAutoencoderModule(pl.LightningModule):
 
     def _set_learning_rate(self, optimizer: Optimizer) -> None:
         settings = self._optimization
-        self._rate = settings.learning_rate * rate_factor(
+        self._rate = settings.learning_rate * lr_factor(
             self.steps_done, self.steps_per_epoch, settings.epochs, settings.schedule
         )
         for group in optimizer.param_groups:

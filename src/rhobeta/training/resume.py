@@ -18,8 +18,8 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins import CheckpointIO
 
-from rhobeta.signals import end_as_asked
-from rhobeta.training.group import Group
+from rhobeta.training.process_group import ProcessGroup
+from rhobeta.utils.signals import end_as_asked
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -139,7 +139,7 @@ class KeepState(pl.Callback):
         # By a clock that never jumps, and by that of one process: all take it, or none.
         due = trainer.is_global_zero and time.monotonic() - self._taken >= self._seconds
         word = torch.tensor([int(due), self._signal], device=trainer.strategy.root_device)
-        group = Group(trainer.global_rank, trainer.world_size)
+        group = ProcessGroup(trainer.global_rank, trainer.world_size)
         taking, number = group.largest(word).tolist()
         if taking or number:
             trainer.save_checkpoint("state")

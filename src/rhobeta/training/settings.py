@@ -13,7 +13,7 @@ class TopK:
     anneal: float
     """Share of all steps over which it falls, in [0, 1]."""
     revive: float
-    """Weight of the loss that lets silent units try (see `rhobeta.model.revival`); 0 for none."""
+    """Weight of the loss that lets silent units try (see `rhobeta.model.auxk`); 0 for none."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Measurement:
     constant_std: float = 0.01
 
 
-def rate_factor(step: int, steps_per_epoch: int, epochs: int, schedule: str) -> float:
+def lr_factor(step: int, steps_per_epoch: int, epochs: int, schedule: str) -> float:
     """The learning rate of `step` (from 0) as a share of its highest.
 
     constant: 1. cosine: linear from 1/steps_per_epoch to 1 over the first epoch, multiplied by

@@ -14,7 +14,7 @@ from pytorch_lightning.strategies import DDPStrategy
 
 from rhobeta.errors import RhobetaError
 from rhobeta.training.callbacks import Progress
-from rhobeta.training.machine import Machine, place_among_processes
+from rhobeta.training.devices import Machine, place_among_processes
 from rhobeta.training.resume import StateAsBytes
 
 ANSWER_SECONDS = 30

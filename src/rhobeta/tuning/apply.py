@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rhobeta.config.params import Params, flatten
+from rhobeta.config.presets import as_override
 from rhobeta.errors import RhobetaError
-from rhobeta.files import write_text
-from rhobeta.params import Params, flatten
-from rhobeta.presets import as_override
 from rhobeta.tuning.results import Results
+from rhobeta.utils.files import write_text
 
 
 def apply_choice(results: Results, params: Params, path: Path) -> None:

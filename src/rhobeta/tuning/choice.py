@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rhobeta.config.tuning_section import Rule
 from rhobeta.errors import RhobetaError
-from rhobeta.param_tune import Rule
 
 
 @dataclass(frozen=True)

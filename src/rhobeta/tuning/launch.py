@@ -9,15 +9,15 @@ from contextlib import contextmanager
 from multiprocessing.context import SpawnProcess
 from typing import TYPE_CHECKING
 
+from rhobeta.config.params import Params
 from rhobeta.errors import RhobetaError
-from rhobeta.params import Params
-from rhobeta.stages.threads import cores
 from rhobeta.tracking.environment import environment_kept
-from rhobeta.training.machine import Machine
+from rhobeta.training.devices import Machine
 from rhobeta.tuning.progress import Progress
 from rhobeta.tuning.ranks import devices_of
 from rhobeta.tuning.study import ERROR, Counts, counts_of
 from rhobeta.tuning.worker import Job, environment_of_worker, work
+from rhobeta.utils.threads import cores
 
 if TYPE_CHECKING:
     from optuna.study import Study

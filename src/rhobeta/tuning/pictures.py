@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from matplotlib import pyplot as plt
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from rhobeta.param_tune import METRICS, TuneParams
-from rhobeta.plots.style import BLUE, GREEN, GREY, INK, ORANGE, RED
+from rhobeta.config.tuning_section import METRICS, TuneParams
+from rhobeta.reporting.style import BLUE, GREEN, GREY, INK, ORANGE, RED
 from rhobeta.tuning.choice import Candidate, front_of
 from rhobeta.tuning.results import Results
 

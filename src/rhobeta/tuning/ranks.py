@@ -11,15 +11,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from rhobeta.config.params import Params, check_params
 from rhobeta.errors import RhobetaError
-from rhobeta.files import read_json, write_bytes, write_json
-from rhobeta.params import Params, check_params
 from rhobeta.paths import Paths
-from rhobeta.stages.processes import run_in_processes
 from rhobeta.tracking.environment import environment_kept
 from rhobeta.tracking.run import StoppedOnPurpose
 from rhobeta.tracking.store import StoreAwayError
+from rhobeta.training.processes import run_in_processes
 from rhobeta.tuning.storage import STORAGE_VARIABLE
+from rhobeta.utils.files import read_json, write_bytes, write_json
 
 if TYPE_CHECKING:
     from rhobeta.data.splits import Manifest
@@ -66,7 +66,7 @@ def train_in_processes(told: Told, devices: int, url: str) -> "Trained":
     server is away, `StoppedOnPurpose` where the pruner ends it, `SystemExit` where this process is
     asked to end.
     """
-    from rhobeta.signals import EndedBySignal
+    from rhobeta.utils.signals import EndedBySignal
 
     with TemporaryDirectory(prefix="rhobeta-trial-") as name, environment_kept([STORAGE_VARIABLE]):
         folder = Path(name)
@@ -104,8 +104,8 @@ def _failure_of(folder: Path) -> RhobetaError:
 def _train(folder: Path) -> None:
     """Train as one of the processes; the body of each."""
     from rhobeta.data.splits import read_manifest
-    from rhobeta.registry import load_extensions
-    from rhobeta.training.machine import place_among_processes
+    from rhobeta.extensions import load_extensions
+    from rhobeta.training.devices import place_among_processes
 
     told = Told(**read_json(folder / _TOLD, made_by="rhobeta tune"))
     paths = Paths(workspace=Path(told.workspace), store_root=Path(told.store_root))
@@ -180,11 +180,11 @@ def _trial(told: Told, params: Params, paths: Paths) -> Any:
 
 def _model(trained: "Trained", params: Params, manifest: "Manifest") -> bytes:
     from rhobeta.model.weights import ModelDescription, model_to_bytes
-    from rhobeta.stages.train import science_of
+    from rhobeta.training.build import hparams_of
 
     description = ModelDescription(
         architecture=trained.model.architecture,
-        parameters=science_of(params, manifest),
+        parameters=hparams_of(params, manifest),
         data_sha256=manifest.sha256,
         best_epoch=trained.best_epoch,
         best_loss=trained.best_loss,
@@ -193,7 +193,7 @@ def _model(trained: "Trained", params: Params, manifest: "Manifest") -> bytes:
 
 
 if __name__ == "__main__":
-    from rhobeta.signals import end_on_signals, end_with_starter
+    from rhobeta.utils.signals import end_on_signals, end_with_starter
 
     end_on_signals()
     end_with_starter()

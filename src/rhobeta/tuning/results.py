@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from rhobeta.config.params import Params
+from rhobeta.config.search import SEED
 from rhobeta.errors import RhobetaError
-from rhobeta.intervals import Interval, interval_of
-from rhobeta.param_search import SEED
-from rhobeta.params import Params
+from rhobeta.metrics.confidence import Interval, interval_of
 from rhobeta.tuning.choice import Candidate, choose, front_of
 from rhobeta.tuning.space import values_of
 from rhobeta.tuning.study import ERROR, MEASURES, RUN, WITHDRAWN, has_failed, retried

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from rhobeta.config.params import Params, flatten
 from rhobeta.data.splits import Manifest
-from rhobeta.params import Params, flatten
 from rhobeta.tracking.actions import ERROR_TAG, ending
 from rhobeta.tracking.provenance import Code, user_name
 from rhobeta.tracking.run import Run
@@ -58,11 +58,11 @@ def parent_run(
         store.client.delete_run(mine)
         return Run(store, first)
     # With it come torch and Lightning, which who only reads a study's runs does not need.
-    from rhobeta.stages.train import science_of
+    from rhobeta.training.build import hparams_of
 
     run = Run(store, mine)
-    science = science_of(params, manifest)
-    held = {path: value for path, value in science.items() if path not in params.tune.space}
+    hparams = hparams_of(params, manifest)
+    held = {path: value for path, value in hparams.items() if path not in params.tune.space}
     search = flatten(params.tune, "tune.")
     if params.tune.storage is not None:
         search["tune.storage"] = without_password(params.tune.storage)

@@ -12,7 +12,7 @@ from optuna.pruners import (
 )
 from optuna.samplers import BaseSampler, TPESampler
 
-from rhobeta.params import Params
+from rhobeta.config.params import Params
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

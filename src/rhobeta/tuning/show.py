@@ -4,14 +4,14 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rhobeta.files import whole_folder, write_text
-from rhobeta.params import Params
+from rhobeta.config.params import Params
 from rhobeta.paths import Paths
-from rhobeta.plots.style import save, style
+from rhobeta.reporting.style import save, style
 from rhobeta.tracking.run import Run
 from rhobeta.tuning.choice import rule_in_words
 from rhobeta.tuning.results import Results, as_csv
 from rhobeta.tuning.runs import describe_study, run_link
+from rhobeta.utils.files import atomic_folder, write_text
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -41,7 +41,7 @@ def write_results(results: Results, study: "Study", params: Params, folder: Path
     from rhobeta.tuning.pictures import draw_front, draw_history, draw_importance
     from rhobeta.tuning.surface import draw_surface
 
-    with style(), whole_folder(folder) as partial:
+    with style(), atomic_folder(folder) as partial:
         write_text(partial / _TABLE, as_csv(results))
         figures = {
             "front": draw_front(results, params.tune),

@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from rhobeta.param_search import SEED, overlaid
-from rhobeta.param_tune import Dimension
-from rhobeta.params import Params, check_params, flatten
+from rhobeta.config.params import Params, check_params, flatten
+from rhobeta.config.search import SEED, overlaid
+from rhobeta.config.tuning_section import Dimension
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from rhobeta.config.params import Params, flatten
+from rhobeta.config.search import SEARCHED
 from rhobeta.errors import RhobetaError
-from rhobeta.param_search import SEARCHED
-from rhobeta.params import Params, flatten
 from rhobeta.tuning.sampler import NumberedTPE, pruner_of
 from rhobeta.tuning.storage import MOST_RETRIES
 

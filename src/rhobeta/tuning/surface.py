@@ -7,8 +7,8 @@ from matplotlib import pyplot as plt
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from rhobeta.param_tune import Dimension, TuneParams
-from rhobeta.plots.style import BLUE, GREY, INK, ORANGE, SEQUENTIAL
+from rhobeta.config.tuning_section import Dimension, TuneParams
+from rhobeta.reporting.style import BLUE, GREY, INK, ORANGE, SEQUENTIAL
 from rhobeta.tuning.pictures import axis_label
 from rhobeta.tuning.results import Results, Row
 

@@ -10,19 +10,19 @@ import optuna
 import pytorch_lightning as pl
 import torch
 
+from rhobeta.config.params import Params
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.data.splits import Manifest
-from rhobeta.params import Params
-from rhobeta.stages.train import architecture_of, objective_of, optimization_of, science_of
 from rhobeta.tracking.callback import TrackEpochs
 from rhobeta.tracking.provenance import Code
 from rhobeta.tracking.run import Run, StoppedOnPurpose, new_run
 from rhobeta.tracking.store import Store
 from rhobeta.tracking.training_run import outcome_tags
+from rhobeta.training.build import architecture_of, hparams_of, objective_of, optimization_of
 from rhobeta.training.callbacks import epoch_metrics
+from rhobeta.training.devices import Machine
 from rhobeta.training.fit import Trained, fit
-from rhobeta.training.group import Group
-from rhobeta.training.machine import Machine
+from rhobeta.training.process_group import ProcessGroup
 from rhobeta.tuning.measures import Probe, measures_of_epoch, require_measures
 from rhobeta.tuning.outage import answering
 from rhobeta.tuning.ranks import devices_of, told, train_in_processes
@@ -84,7 +84,7 @@ def run_trial(trial: optuna.Trial, around: Surroundings) -> list[float]:
                 run = until_it_ends.enter_context(new_run(around.store, name=name, tags=tags))
             trial.set_user_attr(RUN, run.run_id)
             params = with_values(around.params, values)
-            run.log_params(science_of(params, around.manifest))
+            run.log_params(hparams_of(params, around.manifest))
             measures = _measured(trial, params, around, run)
     except StoppedOnPurpose as stop:
         raise optuna.TrialPruned(str(stop)) from None
@@ -154,7 +154,7 @@ class ReportToPruner(pl.Callback):
             measures = measures_of_epoch(epoch_metrics(pl_module), self._units)
             self._trial.report(measures[self._objective], epoch)
             pruned = epoch < (trainer.max_epochs or 0) and self._trial.should_prune()
-        group = Group(trainer.global_rank, trainer.world_size)
+        group = ProcessGroup(trainer.global_rank, trainer.world_size)
         word = torch.tensor([pruned], device=trainer.strategy.root_device)
         if bool(group.any(word)):
             raise StoppedOnPurpose({PRUNED_TAG: str(epoch)})

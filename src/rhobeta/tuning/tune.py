@@ -4,16 +4,17 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from rhobeta.config.params import Params, flatten
+from rhobeta.config.search import SEED
 from rhobeta.data.splits import Manifest, read_manifest
 from rhobeta.errors import RhobetaError
-from rhobeta.param_search import SEED
-from rhobeta.params import Params, flatten
 from rhobeta.paths import Paths
 from rhobeta.tracking.actions import ending
-from rhobeta.tracking.provenance import read_code, training_code_digest
+from rhobeta.tracking.provenance import read_code
 from rhobeta.tracking.run import Run
 from rhobeta.tracking.store import Store, open_store, without_password
-from rhobeta.training.machine import place_among_processes
+from rhobeta.training.code import training_code_digest
+from rhobeta.training.devices import place_among_processes
 from rhobeta.tuning.choice import rule_in_words
 from rhobeta.tuning.launch import run_workers, workers_and_threads
 from rhobeta.tuning.progress import best_so_far

@@ -9,8 +9,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rhobeta.config.params import Params
 from rhobeta.errors import RhobetaError
-from rhobeta.params import Params
 from rhobeta.paths import Paths
 from rhobeta.tracking.provenance import Code
 
@@ -75,7 +75,7 @@ def run_until_enough(job: Job, ending: threading.Event | None = None) -> None:
     Where `ending` is given, SIGTERM sets it once all is loaded, and a trial ends at its next step
     with `SystemExit`, back in the queue.
     """
-    from rhobeta.registry import load_extensions
+    from rhobeta.extensions import load_extensions
 
     load_extensions(job.paths.workspace / "extensions")
 

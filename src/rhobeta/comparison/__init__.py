@@ -1,1 +1,0 @@
-"""`rhobeta compare`: what runs differ in, in words, in numbers and in pictures."""

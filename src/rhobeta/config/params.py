@@ -1,0 +1,206 @@
+"""`params.yaml` as frozen, validated objects.
+
+The file is read once, checked whole (types, ranges, unknown keys, combinations that make no
+sense) and refused with every fault named before any stage does work. It is parsed as DVC parses
+it (YAML 1.2), so that `1e-3` is a number for both.
+"""
+
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ValidationError, model_validator
+
+from rhobeta.config.registration import RegistryParams
+from rhobeta.config.search import fault_of_search
+from rhobeta.config.sections import (
+    DataParams,
+    EvaluateParams,
+    ModelParams,
+    PenaltyParams,
+    RuntimeParams,
+    Section,
+    TopKParams,
+    TrainingParams,
+    VisualizeParams,
+)
+from rhobeta.config.tuning_section import TuneParams
+from rhobeta.errors import RhobetaError
+from rhobeta.extensions import CODE_ACTIVATIONS, incompatibility, load_extensions
+
+# What the data sets that are known by name are labelled with.
+NAMED_CLASSES = list(range(10))
+
+_LONGEST_FILE = 1 << 18
+_DEEPEST = 16
+
+
+class Pipeline(Section):
+    """What the stages read, and the machine that they run on."""
+
+    data: DataParams
+    model: ModelParams
+    penalty: PenaltyParams
+    topk: TopKParams
+    training: TrainingParams
+    evaluate: EvaluateParams
+    visualize: VisualizeParams
+    runtime: RuntimeParams
+
+    @model_validator(mode="after")
+    def _penalty_fits_code(self) -> Self:
+        reason = incompatibility(self.penalty.kind, self.model.code_activation)
+        if reason is not None:
+            raise ValueError(
+                f"penalty.kind: found {self.penalty.kind} with model.code_activation"
+                f" {self.model.code_activation}: {reason}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _k_fits_code(self) -> Self:
+        units = self.model.hidden_sizes[-1]
+        if not CODE_ACTIVATIONS[self.model.code_activation].takes_k:
+            return self
+        if not self.topk.k <= self.topk.start <= units:
+            raise ValueError(
+                f"topk: found k {self.topk.k} and start {self.topk.start} with {units} units in the"
+                " code, allowed: k at most start, start at most the units"
+            )
+        if self.evaluate.probe_k is not None and self.evaluate.probe_k > units:
+            raise ValueError(
+                f"evaluate.probe_k: found {self.evaluate.probe_k} with {units} units in the code,"
+                f" allowed: at most {units}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _training_fits(self) -> Self:
+        if self.training.pixel_loss == "bce" and self.model.output_activation != "sigmoid":
+            raise ValueError(
+                f"training.pixel_loss: found bce with model.output_activation"
+                f" {self.model.output_activation}, allowed: sigmoid, whose outputs are in (0, 1)"
+            )
+        if self.data.validation_fraction == 0 and self.training.keep == "best":
+            raise ValueError(
+                "training.keep: found best with data.validation_fraction 0, allowed: last, since no"
+                " image is left to tell the best epoch by"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _some_classes_are_anomalies(self) -> Self:
+        known = self.data.classes or (None if self.data.name == "own" else NAMED_CLASSES)
+        if "anomaly" in self.evaluate.uses and known is not None:
+            fault = fault_of_normal_classes(self.evaluate.normal_classes, known)
+            if fault is not None:
+                raise ValueError(fault)
+        return self
+
+
+class Params(Pipeline):
+    """All of `params.yaml`."""
+
+    tune: TuneParams
+    registry: RegistryParams
+
+    @model_validator(mode="after")
+    def _search_fits(self) -> Self:
+        fault = fault_of_search(self.tune, self, Pipeline)
+        if fault is not None:
+            raise ValueError(fault)
+        return self
+
+
+def fault_of_normal_classes(normal: list[int] | None, classes: list[int]) -> str | None:
+    """What is wrong with `evaluate.normal_classes` for data of these `classes`, if anything."""
+    if normal is None:
+        return None
+    found = f"evaluate.normal_classes: found {normal}"
+    if unknown := sorted(set(normal) - set(classes)):
+        return (
+            f"{found}, but the data has no class {', '.join(map(str, unknown))}; allowed: some of"
+            f" {', '.join(map(str, sorted(classes)))}, not all, or null"
+        )
+    if set(normal) == set(classes):
+        return (
+            f"{found}, which is every class of the data, so that none is an anomaly; allowed:"
+            f" some of {', '.join(map(str, sorted(classes)))}, not all, or null"
+        )
+    return None
+
+
+def load_params(path: Path) -> Params:
+    """Read and check the parameter file, with what `extensions/` beside it registers.
+
+    Raises `RhobetaError` that names every fault: the key's full path, what was found, what is
+    allowed, and the nearest known key for one that is unknown.
+    """
+    load_extensions(path.parent / "extensions")
+    return check_params(read_yaml(path), where=path.name)
+
+
+def check_params(values: Any, *, where: str) -> Params:
+    """Validate nested plain `values` that came from `where` (for the message)."""
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        from rhobeta.config.messages import describe_faults
+
+        faults = "\n".join(f"  {line}" for line in describe_faults(error, Params))
+        raise RhobetaError(f"{where} is refused:\n{faults}") from None
+
+
+def flatten(section: BaseModel, prefix: str = "") -> dict[str, Any]:
+    """Leaf values by dotted path, such as `{"penalty.rho": 0.05}`, in the order of the file."""
+    leaves: dict[str, Any] = {}
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        path = f"{prefix}{name}"
+        leaves |= flatten(value, f"{path}.") if isinstance(value, BaseModel) else {path: value}
+    return leaves
+
+
+def read_yaml(path: Path) -> Any:
+    """The values of a YAML 1.2 file, unchecked.
+
+    Raises `RhobetaError` where it cannot be read, is larger than 256 KiB, nests deeper than 16, or
+    refers back to an anchor: by references a few lines can stand for gigabytes.
+    """
+    from ruamel.yaml import YAML
+
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LONGEST_FILE + 1)
+    except FileNotFoundError:
+        raise RhobetaError(
+            f"{path} is missing.\n`git checkout -- {path.name}` brings the default back."
+        ) from None
+    except OSError as error:
+        raise RhobetaError(f"{path} cannot be read: {error.strerror}.") from None
+    if len(content) > _LONGEST_FILE:
+        raise RhobetaError(f"{path} is larger than {_LONGEST_FILE >> 10} KiB.")
+    try:
+        text = content.decode("utf-8")
+        _require_plain(text, path)
+        return YAML(typ="safe").load(text)
+    except RhobetaError:
+        raise
+    except Exception as error:
+        # Tags that their values do not fit raise anything: `!!int ""`, `!!bool x`, "\\UFFFFFFFF".
+        raise RhobetaError(f"{path} is not valid YAML:\n{error}") from None
+
+
+def _require_plain(text: str, path: Path) -> None:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
+
+    depth = 0
+    for event in YAML(typ="safe", pure=True).parse(text):
+        depth += isinstance(event, CollectionStartEvent)
+        depth -= isinstance(event, CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise RhobetaError(f"{path} nests deeper than {_DEEPEST}.")
+        if isinstance(event, AliasEvent):
+            raise RhobetaError(
+                f"{path} refers to *{event.anchor}.\nWrite the value itself in its place."
+            )

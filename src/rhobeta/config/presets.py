@@ -1,0 +1,113 @@
+"""Presets: named parameter overlays in `presets/`, and what DVC is asked for to run one."""
+
+import difflib
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from rhobeta.config.params import Params, check_params, read_yaml
+from rhobeta.errors import RhobetaError
+
+# Text that DVC takes for text without quotes.
+_WORD = re.compile(r"(?!(?:null|true|false|nan|inf)$)[a-z][a-z0-9_-]*", re.IGNORECASE)
+
+
+def preset_names(folder: Path) -> list[str]:
+    """The presets in `folder`, by name."""
+    return sorted(path.stem for path in folder.glob("*.yaml") if path.is_file())
+
+
+def preset_title(folder: Path, name: str) -> str:
+    """The first line of a preset's comment: what it is."""
+    first = (folder / f"{name}.yaml").read_text(encoding="utf-8").partition("\n")[0]
+    return first.lstrip("# ")
+
+
+def read_preset(folder: Path, name: str) -> dict[str, Any]:
+    """A preset's values by dotted path.
+
+    Raises `RhobetaError` where there is none of that name, with the nearest.
+    """
+    names = preset_names(folder)
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise RhobetaError(f"there is no preset {name!r}.{hint} Known: {', '.join(names)}.")
+    path = folder / f"{name}.yaml"
+    values = read_yaml(path)
+    if not _is_sections(values):
+        raise RhobetaError(f"{path} is no preset: expected sections with parameters.")
+    return {
+        f"{section}.{key}": value for section, part in values.items() for key, value in part.items()
+    }
+
+
+def _is_sections(values: Any) -> bool:
+    return isinstance(values, dict) and all(
+        isinstance(name, str)
+        and isinstance(section, dict)
+        and all(isinstance(key, str) for key in section)
+        for name, section in values.items()
+    )
+
+
+def overlaid(values: dict[str, Any], overlay: dict[str, Any], *, name: str) -> Params:
+    """Parameters `values` with an overlay by dotted path, checked. Raises `RhobetaError`."""
+    check_params(values, where="params.yaml")
+    merged = {section: dict(part) for section, part in values.items()}
+    for path, value in overlay.items():
+        section, _, key = path.partition(".")
+        merged.setdefault(section, {})[key] = value
+    return check_params(merged, where=f"params.yaml with the preset {name}")
+
+
+def run_preset(params: Path, folder: Path, name: str, arguments: Sequence[str]) -> int:
+    """Run a preset as a DVC experiment; returns DVC's exit status.
+
+    The preset's values are set with `-S` over the parameter file `params`, after they have been
+    checked together. `arguments` go to `dvc exp run` behind them, so that a further `-S` has the
+    last word. Unless they name the experiment or queue it, it is called as the preset, with a
+    number behind where that is taken. Raises `RhobetaError` where the preset is unknown or does
+    not fit.
+    """
+    overlay = read_preset(folder, name)
+    overlaid(read_yaml(params), overlay, name=name)
+    settings = [f"--set-param={path}={as_override(value)}" for path, value in overlay.items()]
+    # -m rather than a command found on PATH: the DVC of this very environment.
+    command = [sys.executable, "-m", "dvc", "exp", "run", *settings, *arguments]
+    # DVC itself names what is queued, where two may wait under one preset.
+    if not any(word.startswith(("-n", "--name", "--queue")) for word in arguments):
+        command.append(f"--name={_free_name(params.parent, name)}")
+    return subprocess.run(command, cwd=params.parent, check=False).returncode
+
+
+def _free_name(folder: Path, name: str) -> str:
+    listed = subprocess.run(
+        ["git", "for-each-ref", "--format=%(refname)", "refs/exps"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout
+    taken = {reference.rpartition("/")[2] for reference in listed.splitlines()}
+    free = (name if number == 1 else f"{name}-{number}" for number in count(1))
+    return next(candidate for candidate in free if candidate not in taken)
+
+
+def as_override(value: Any) -> str:
+    """A value as DVC's `-S` reads it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return f"[{','.join(as_override(item) for item in value)}]"
+    if isinstance(value, str) and not _WORD.fullmatch(value):
+        # Backslashes are doubled before a quote alone, and where the text ends.
+        escaped = re.sub(r"(\\*)('|$)", lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value)
+        return f"'{escaped}'"
+    return str(value)

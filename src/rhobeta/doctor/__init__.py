@@ -1,1 +1,0 @@
-"""Looks for what is wrong with environment, project and stores, and says what to do about it."""

@@ -1,0 +1,36 @@
+"""Stage 2: draw the train, validation and test splits and keep them as bytes."""
+
+from rhobeta.config.params import Params, flatten
+from rhobeta.data.raw import read_raw
+from rhobeta.data.splits import hold_out, keep_classes, write_splits
+from rhobeta.paths import Paths
+from rhobeta.utils.files import atomic_folder
+
+
+def run(params: Params, paths: Paths) -> None:
+    """Keep the chosen classes, hold out validation (and test, where there is none)."""
+    settings = params.data
+    raw = read_raw(paths.raw_data)
+    train = keep_classes(raw.train, settings.classes)
+    if raw.test is not None:
+        test = keep_classes(raw.test, settings.classes)
+    else:
+        train, test = hold_out(
+            train, settings.test_fraction, seed=settings.seed, name="data.test_fraction"
+        )
+    train, validation = hold_out(
+        train, settings.validation_fraction, seed=settings.seed, name="data.validation_fraction"
+    )
+    with atomic_folder(paths.splits) as folder:
+        manifest = write_splits(
+            folder,
+            {"train": train, "validation": validation, "test": test},
+            raw_files=raw.files,
+            parameters=flatten(settings, "data."),
+        )
+    counts = ", ".join(f"{facts['images']:,} {name}" for name, facts in manifest.splits.items())
+    height, width = manifest.image_shape
+    print(
+        f"{raw.name}: {counts} images of {height} x {width} pixels in"
+        f" {len(manifest.classes)} classes, mean pixel {manifest.mean_pixel:.7f}"
+    )

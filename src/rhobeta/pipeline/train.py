@@ -1,0 +1,171 @@
+"""Stage 3: train the sparse autoencoder and record the run in MLflow."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rhobeta.config.params import Params, flatten
+from rhobeta.data.batches import pixels_of
+from rhobeta.data.labelled import LabelledImages
+from rhobeta.data.splits import Manifest, read_manifest, read_split
+from rhobeta.extensions import PENALTIES
+from rhobeta.model.weights import ModelDescription, model_to_bytes
+from rhobeta.paths import Paths
+from rhobeta.tracking.callback import TrackEpochs
+from rhobeta.tracking.package import log_model
+from rhobeta.tracking.provenance import read_code
+from rhobeta.tracking.run import Run
+from rhobeta.tracking.store import open_store
+from rhobeta.tracking.training_run import model_tags, outcome_tags, training_run
+from rhobeta.training.build import (
+    architecture_of,
+    hparams_of,
+    machine_of,
+    objective_of,
+    optimization_of,
+)
+from rhobeta.training.devices import place_among_processes
+from rhobeta.training.fit import Trained, fit
+from rhobeta.training.module import ENOUGH_ACTIVE_IMAGES, DivergedError
+from rhobeta.training.processes import run_in_processes
+from rhobeta.training.resume import Resumption, nothing_kept
+from rhobeta.training.unfinished import Unfinished, unfinished_training
+from rhobeta.utils.files import write_bytes, write_text
+from rhobeta.utils.threads import use_threads
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
+
+def run(params: Params, paths: Paths) -> None:
+    """Train on the train split; write the best model and the history; log all of it.
+
+    Where `runtime` asks for several processes, they train together; the one of rank 0 writes and
+    logs. A training that was cut off goes on from its last state, into the same run.
+    """
+    machine, place = machine_of(params), place_among_processes()
+    per_node = machine.processes_here()
+    if place is None and machine.nodes * per_node > 1:
+        run_in_processes(["train"], per_node, machine.nodes)
+        return
+    if place is None or place.rank == 0:
+        _train_and_record(params, paths)
+    else:
+        manifest, train, validation = _read(params, paths)
+        _fit(params, manifest, train, validation, nothing_kept(params.runtime.checkpoint_seconds))
+
+
+def _train_and_record(params: Params, paths: Paths) -> None:
+    code = read_code(paths.workspace)
+    store = open_store(paths, params.runtime.experiment)
+    manifest, train, validation = _read(params, paths)
+    _require_fitting_batch(params, len(train.labels))
+    hparams = hparams_of(params, manifest)
+    with (
+        unfinished_training(paths, hparams, manifest.sha256) as unfinished,
+        training_run(store, unfinished.run_id, hparams, code, manifest) as tracked,
+    ):
+        unfinished.note_run(tracked.run_id)
+        tracked.log_params(hparams | flatten(params.runtime, "runtime."))
+        trained = _fit_or_forget(params, manifest, train, validation, unfinished, tracked)
+        content = model_to_bytes(
+            trained.model,
+            ModelDescription(
+                architecture=trained.model.architecture,
+                parameters=hparams,
+                data_sha256=manifest.sha256,
+                best_epoch=trained.best_epoch,
+                best_loss=trained.best_loss,
+            ),
+        )
+        _log_result(tracked, trained, content, train)
+        # Last, so that what lies there belongs to a run that has all of it.
+        write_text(paths.history, trained.history_csv)
+        write_bytes(paths.model, content)
+        unfinished.remove()
+    print(
+        f"kept epoch {trained.best_epoch} of {params.training.epochs}, the {params.training.keep},"
+        f" of loss {trained.best_loss:.5f}; MLflow run {tracked.run_id}"
+    )
+
+
+def _read(params: Params, paths: Paths) -> tuple[Manifest, LabelledImages, LabelledImages]:
+    place = place_among_processes()
+    use_threads(params.runtime.threads, 1 if place is None else place.per_node)
+    manifest = read_manifest(paths.splits)
+    train = read_split(paths.splits, "train", manifest)
+    return manifest, train, read_split(paths.splits, "validation", manifest)
+
+
+def _fit_or_forget(
+    params: Params,
+    manifest: Manifest,
+    train: LabelledImages,
+    validation: LabelledImages,
+    unfinished: Unfinished,
+    tracked: Run,
+) -> Trained:
+    resumption = Resumption(unfinished.state(), unfinished.keep, params.runtime.checkpoint_seconds)
+    track = TrackEpochs(tracked, tracked.last_steps)
+    try:
+        return _fit(params, manifest, train, validation, resumption, [track])
+    except DivergedError:
+        unfinished.remove()
+        raise
+    except (KeyboardInterrupt, SystemExit):
+        print("The training was ended before its time; run it again and it goes on.", flush=True)
+        raise
+
+
+def _fit(
+    params: Params,
+    manifest: Manifest,
+    train: LabelledImages,
+    validation: LabelledImages,
+    resumption: Resumption,
+    callbacks: Sequence["pl.Callback"] = (),
+) -> Trained:
+    return fit(
+        architecture_of(params, manifest.image_shape),
+        objective_of(params),
+        optimization_of(params),
+        train,
+        validation,
+        seed=params.training.seed,
+        machine=machine_of(params),
+        callbacks=callbacks,
+        resumption=resumption,
+    )
+
+
+def _log_result(tracked: Run, trained: Trained, content: bytes, train: LabelledImages) -> None:
+    tracked.set_tags(
+        {
+            **model_tags(content),
+            **outcome_tags(trained),
+        }
+    )
+    tracked.log_metrics(
+        {
+            f"best/{name.removeprefix('validation/')}": value
+            for name, value in trained.best_metrics.items()
+            if name.startswith("validation/")
+        }
+    )
+    tracked.log_text(trained.history_csv, "history.csv")
+    log_model(tracked, content, example=pixels_of(train.images[:2]))
+
+
+def _require_fitting_batch(params: Params, images: int) -> None:
+    batch_size, rho = params.training.batch_size, params.penalty.rho
+    if batch_size > images:
+        print(
+            f"note: training.batch_size {batch_size} is more than the {images} training images;"
+            " every epoch is one batch"
+        )
+    active = rho * min(batch_size, images)
+    if PENALTIES[params.penalty.kind].uses_rho and active < ENOUGH_ACTIVE_IMAGES:
+        print(
+            f"note: rho times the images of a batch is {active:g}, less than"
+            f" {ENOUGH_ACTIVE_IMAGES}: one batch is too small to estimate the mean activation, so"
+            " the penalty is that of a running mean"
+        )

@@ -1,0 +1,134 @@
+"""Figures of the code: how active units are, and where images lie in its space."""
+
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from matplotlib import pyplot as plt
+from numpy.typing import NDArray
+
+from rhobeta.reporting.style import BLUE, CLASS_COLOURS, GREY, ORANGE, RED, SEQUENTIAL
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def draw_unit_activity(activity: NDArray[np.float32], rho: float | None) -> "Figure":
+    """Mean activity of each unit, sorted, with a line at rho ([images, units])."""
+    means = np.sort(activity.mean(0, dtype=np.float64))[::-1]
+    figure, axis = plt.subplots(figsize=(7, 3.4))
+    axis.bar(np.arange(1, len(means) + 1), means, width=1.0, color=BLUE, edgecolor="white")
+    if rho is not None:
+        axis.axhline(rho, color=RED, linestyle="--", label=f"target rho = {rho:g}")
+    overall = means.mean()
+    axis.axhline(overall, color=ORANGE, label=f"mean of all units = {overall:.3f}")
+    axis.legend(loc="upper right", ncols=2)
+    axis.grid(visible=False, axis="x")
+    axis.set(
+        title="Mean activation of each unit on the test images",
+        xlabel="unit, most active first",
+        ylabel="mean activation",
+        xlim=(0, len(means) + 1),
+        ylim=(0, 1.25 * max(means[0], rho or 0) or 1),
+    )
+    return figure
+
+
+def draw_activity_distribution(
+    activity: NDArray[np.float32], l0_counts: NDArray[np.int64], threshold: float
+) -> "Figure":
+    """Histogram of all activations, and of active units per image."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4))
+    top = max(1.0, float(activity.max()))
+    shares, edges = np.histogram(activity, bins=50, range=(0, top))
+    left.stairs(shares / activity.size, edges, fill=True, color=BLUE)
+    left.axvline(threshold, color=RED, linestyle="--", label=f"active above {threshold:g}")
+    left.set_yscale("log")
+    left.legend()
+    left.set(title="Activations", xlabel="activation", ylabel="share of all activations (log)")
+    mean = (l0_counts * np.arange(len(l0_counts))).sum() / l0_counts.sum()
+    last = int(np.flatnonzero(l0_counts).max()) + 2
+    right.bar(np.arange(len(l0_counts)), l0_counts, width=1.0, color=BLUE, edgecolor="white")
+    right.axvline(mean, color=ORANGE, label=f"mean = {mean:.1f} of {activity.shape[1]}")
+    right.legend()
+    right.grid(visible=False, axis="x")
+    right.set(
+        title=f"Units active above {threshold:g} per image",
+        xlabel="active units",
+        ylabel="test images",
+        xlim=(-1, last),
+    )
+    return figure
+
+
+def draw_class_code(activity: NDArray[np.float32], labels: NDArray[np.uint8]) -> "Figure":
+    """Mean activity of each unit for each class, units grouped by the class they prefer."""
+    classes = np.unique(labels)
+    means = np.stack([activity[labels == label].mean(0, dtype=np.float64) for label in classes])
+    favourite = means.argmax(0)
+    order = np.lexsort((-means.max(0), favourite))
+    figure, axis = plt.subplots(figsize=(9, 0.3 * len(classes) + 1.3))
+    image = axis.imshow(means[:, order], aspect="auto", cmap=SEQUENTIAL, interpolation="nearest")
+    axis.set_yticks(np.arange(len(classes)), [str(label) for label in classes])
+    axis.grid(visible=False)
+    axis.set(
+        title="Mean code of each class",
+        xlabel="unit, grouped by the class that excites it most",
+        ylabel="class",
+    )
+    bar = figure.colorbar(image, ax=axis, pad=0.01)
+    bar.set_label("mean activation")
+    bar.outline.set_visible(False)
+    return figure
+
+
+def draw_embedding(points: NDArray[np.float64], labels: NDArray[np.uint8], how: str) -> "Figure":
+    """Points ([images, 2]) coloured by class, with the class's name at its median."""
+    figure, axis = plt.subplots(figsize=(6.4, 5.6))
+    for index, label in enumerate(np.unique(labels)):
+        chosen = points[labels == label]
+        colour = CLASS_COLOURS[index % len(CLASS_COLOURS)]
+        axis.scatter(chosen[:, 0], chosen[:, 1], s=7, color=colour, alpha=0.75, linewidths=0)
+        axis.annotate(
+            str(label),
+            np.median(chosen, axis=0),
+            ha="center",
+            va="center",
+            fontsize=13,
+            fontweight="bold",
+            bbox={"boxstyle": "circle,pad=0.2", "fc": "white", "ec": colour, "alpha": 0.9},
+        )
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.spines[:].set_visible(False)
+    axis.set_title(f"Codes of {len(points):,} test images, {how}")
+    axis.set_xlabel("each point is an image, each colour and number a class", color=GREY)
+    return figure
+
+
+def embed(
+    activity: NDArray[np.float32], how: Literal["tsne", "pca"], *, seed: int = 0
+) -> NDArray[np.float64]:
+    """Lay codes ([images, units]) out in two dimensions ([images, 2]).
+
+    Codes that are all the same lie in one point, which the methods themselves cannot say.
+    """
+    centred = activity.astype(np.float64) - activity.mean(0, dtype=np.float64)
+    spread = np.abs(centred).max()
+    if spread == 0:
+        return np.zeros((len(activity), 2))
+    # Neither method minds the scale, but squares of an all but silent code would underflow.
+    centred /= spread
+    if centred.shape[1] == 1:
+        centred = np.pad(centred, ((0, 0), (0, 1)))
+    from sklearn.decomposition import PCA
+
+    if how == "pca":
+        pca = PCA(n_components=2, svd_solver="full")
+        points: NDArray[np.float64] = pca.fit_transform(centred) * spread
+        return points
+    from sklearn.manifold import TSNE
+
+    perplexity = min(30.0, (len(centred) - 1) / 3)
+    # One thread: sums in another order would give another picture.
+    tsne = TSNE(init="pca", perplexity=perplexity, random_state=seed, n_jobs=1)
+    return np.asarray(tsne.fit_transform(centred.astype(np.float32)), dtype=np.float64)

@@ -1,0 +1,39 @@
+"""What the HTML pages share: their templates, their look, and pictures inside them."""
+
+import base64
+from typing import Any
+
+from rhobeta.model.weights import SavedModel
+
+
+def render_page(template: str, saved: SavedModel, **values: Any) -> str:
+    """A page about a model, whose template knows its parameters and layers as well."""
+    layers = [str(size) for size in saved.model.architecture.layer_sizes]
+    return render_template(
+        template,
+        parameters=saved.description.parameters,
+        layers="-".join([*layers, *layers[-2::-1]]),
+        **values,
+    )
+
+
+def render_template(template: str, **values: Any) -> str:
+    """A page from a template beside this file; what is undefined is an error.
+
+    Values are escaped.
+    """
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("rhobeta.reporting", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(**values)
+
+
+def png_source(content: bytes) -> str:
+    """The bytes of a PNG as the source of an image, so that the page needs no other file."""
+    return f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"

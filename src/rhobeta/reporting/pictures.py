@@ -1,0 +1,111 @@
+"""Figures that show images: reconstructions with their codes, and decoder filters."""
+
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import torch
+from matplotlib import pyplot as plt
+from numpy.typing import NDArray
+from torch import nn
+
+from rhobeta.model.autoencoder import Autoencoder
+from rhobeta.reporting.style import DIVERGING, SEQUENTIAL
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def draw_reconstructions(
+    examples: NDArray[np.float32],
+    codes: NDArray[np.float32],
+    reconstructions: NDArray[np.float32],
+) -> "Figure":
+    """Originals over their codes over their reconstructions.
+
+    Images are [images, height, width] in [0, 1]; `codes` are activities [images, units], each
+    drawn as a square of units.
+    """
+    count = len(examples)
+    figure, axes = plt.subplots(3, 1, figsize=(max(4.0, 0.92 * count), 3.6))
+    rows = (
+        ("Original", examples, "gray_r", 1.0),
+        (f"Code: {codes.shape[1]} units, dark is silent", _squares(codes), SEQUENTIAL, codes.max()),
+        ("Reconstructed", reconstructions, "gray_r", 1.0),
+    )
+    for axis, (title, images, colours, top) in zip(axes, rows, strict=True):
+        gap = np.nan if images is rows[1][1] else 0.25
+        picture = tiled(images, columns=count, gap=gap)
+        # Every row is as wide as the others, however many values its tiles have.
+        height = count * picture.shape[0] / picture.shape[1]
+        axis.imshow(picture, cmap=colours, vmin=0, vmax=top, extent=(0, count, 0, height))
+        axis.set_title(title)
+        axis.set_axis_off()
+    return figure
+
+
+def draw_filters(
+    filters: NDArray[np.float32],
+    order: NDArray[np.int64],
+    title: str = "Decoder filters, most active unit first",
+) -> "Figure":
+    """Decoder filters ([units, height, width]) in `order`, each on a scale of its own."""
+    chosen = filters[order]
+    largest = np.abs(chosen).reshape(len(chosen), -1).max(1)
+    scaled = (chosen / np.where(largest > 0, largest, 1)[:, None, None]).astype(np.float32)
+    columns = _even_columns(len(chosen))
+    rows = -(-len(chosen) // columns)
+    figure, axis = plt.subplots(
+        figsize=(max(4.0, 0.62 * columns + 0.9), max(1.8, 0.62 * rows + 0.5))
+    )
+    image = axis.imshow(tiled(scaled, columns=columns, gap=np.nan), cmap=DIVERGING, vmin=-1, vmax=1)
+    axis.set_title(title)
+    axis.set_axis_off()
+    bar = figure.colorbar(image, ax=axis, shrink=0.6, ticks=[-1, 0, 1], pad=0.01)
+    bar.ax.set_yticklabels(["removes ink", "0", "adds ink"])
+    bar.outline.set_visible(False)
+    return figure
+
+
+def decoder_filters(model: Autoencoder) -> NDArray[np.float32]:
+    """What each unit adds to the picture (shape: [units, height, width]).
+
+    With one decoder layer this is the unit's column of its weights; with more, the change of the
+    reconstruction when the unit alone goes from 0 to 1.
+    """
+    units, shape = model.architecture.units, model.architecture.image_shape
+    with torch.inference_mode():
+        if len(model.decoder) == 1:
+            columns = cast(nn.Linear, model.decoder[0]).weight.T
+        else:
+            columns = model.decode(torch.eye(units)) - model.decode(torch.zeros(1, units))
+    filters: NDArray[np.float32] = columns.detach().reshape(units, *shape).numpy()
+    return filters
+
+
+def _even_columns(count: int) -> int:
+    # The widest grid, up to four times as wide as high, that leaves the fewest places empty.
+    root = int(np.ceil(np.sqrt(count)))
+    return min(range(root, 2 * root + 1), key=lambda columns: (-count % columns, -columns))
+
+
+def _squares(codes: NDArray[np.float32]) -> NDArray[np.float32]:
+    # Units row by row in the smallest square that holds them; what is left over stays empty.
+    side = int(np.ceil(np.sqrt(codes.shape[1])))
+    squares = np.full((len(codes), side * side), np.nan, dtype=np.float32)
+    squares[:, : codes.shape[1]] = codes
+    return squares.reshape(len(codes), side, side)
+
+
+def tiled(images: NDArray[np.float32], *, columns: int, gap: float) -> NDArray[np.float32]:
+    """Images ([images, height, width]) side by side, with lines of the value `gap` between.
+
+    The picture of torchvision's `make_grid`, which takes seconds to import.
+    """
+    count, height, width = images.shape
+    columns = min(columns, count)
+    rows = -(-count // columns)
+    cells = np.full((rows * columns, height + 1, width + 1), gap, dtype=np.float32)
+    cells[:count, 1:, 1:] = images
+    grid = cells.reshape(rows, columns, height + 1, width + 1).swapaxes(1, 2)
+    picture = grid.reshape(rows * (height + 1), columns * (width + 1))
+    return np.pad(picture, ((0, 1), (0, 1)), constant_values=gap)

@@ -1,0 +1,1 @@
+"""Files, checksums, locks, signals and threads."""

@@ -1,0 +1,99 @@
+"""What tests share that is no fixture."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from rhobeta.utils.checksum import EMPTY_CHECKSUM, add_checksum
+
+# Read when mlflow is imported, which a test may do before the code under test.
+os.environ["MLFLOW_LOGGING_LEVEL"] = "CRITICAL"
+
+REPOSITORY = Path(__file__).parents[2]
+STAGES = ("download", "preprocess", "train", "evaluate", "visualize")
+
+# What would lead a test into the store, or the experiment, of who runs it.
+OUTSIDE = ("MLFLOW_TRACKING_URI", "DVC_ROOT", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV")
+
+DIGITS = Path(__file__).parents[1] / "fixtures" / "digits.npz"
+
+# A few seconds of training on the fixture; everything else as shipped.
+QUICK = {
+    "data.name": "own",
+    "training.epochs": 2,
+    "training.batch_size": 64,
+    "model.hidden_sizes": [16],
+    "penalty.rho": 0.2,
+    "evaluate.probe_iterations": 20,
+    "evaluate.few_labels": [5, 20],
+    "visualize.embedding": "pca",
+    "visualize.embedding_images": 100,
+    "visualize.dpi": 50,
+    "runtime.accelerator": "cpu",
+    "runtime.threads": 1,
+}
+
+
+StartAfter = Callable[[str], None]
+"""Brings a workspace to where a stage has just run."""
+
+
+def shipped_values() -> dict[str, Any]:
+    """The committed params.yaml as nested plain values."""
+    values: dict[str, Any] = YAML(typ="safe").load((REPOSITORY / "params.yaml").read_text())
+    return values
+
+
+def with_changes(changes: dict[str, Any]) -> dict[str, Any]:
+    """The committed parameters with some changed, by dotted path."""
+    values = shipped_values()
+    for path, value in changes.items():
+        *sections, name = path.split(".")
+        section = values
+        for part in sections:
+            section = section[part]
+        section[name] = value
+    return values
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Run git as a user with a name."""
+    identity = ["-c", "user.name=Tester", "-c", "user.email=tester@example.com"]
+    done = subprocess.run(
+        ["git", *identity, *arguments], cwd=folder, check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()
+
+
+def write_params(folder: Path, changes: dict[str, Any]) -> None:
+    """Write params.yaml into `folder`: the committed one with changes."""
+    with (folder / "params.yaml").open("w") as file:
+        YAML(typ="safe").dump(with_changes(changes), file)
+
+
+def with_right_checksum(content: bytes) -> bytes:
+    """Bytes with a right seal: in place of the one that they have, else behind them.
+
+    So a reader is tried on what it would refuse for its seal alone.
+    """
+    opened, seals = re.subn(rb"sha256:[0-9a-f]{64}", EMPTY_CHECKSUM.encode(), content, count=1)
+    return add_checksum(opened if seals else content + EMPTY_CHECKSUM.encode())
+
+
+def make_project(folder: Path) -> None:
+    """A committed project in `folder` with the fixture as its own data."""
+    (folder / "data" / "own").mkdir(parents=True)
+    shutil.copy(DIGITS, folder / "data" / "own" / "digits.npz")
+    shutil.copy(REPOSITORY / "dvc.yaml", folder)
+    shutil.copytree(REPOSITORY / "extensions", folder / "extensions")
+    write_params(folder, QUICK)
+    (folder / ".gitignore").write_text("data/\nmodels/\nreports/\nmlruns/\n")
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "--message=start")

@@ -1,0 +1,153 @@
+"""Small trainings, each done by one process or by several together.
+
+Run as a program, `together.py FOLDER CASE...` in an environment as torchrun makes it, it is one of
+several processes; that of rank 0 writes what came out to FOLDER/CASE.pt.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from helpers import DIGITS
+from helpers.fitting import ARCHITECTURE, OBJECTIVE, OPTIMIZATION, fitted, history_of
+from rhobeta.data.labelled import LabelledImages
+from rhobeta.model.autoencoder import Architecture
+from rhobeta.model.loss import SparseLoss
+from rhobeta.training.settings import Optimization, TopK
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is trained, and on how many images."""
+
+    architecture: Architecture = ARCHITECTURE
+    objective: SparseLoss = OBJECTIVE
+    optimization: Optimization = OPTIMIZATION
+    train: int = 210
+    validation: int = 70
+
+
+RELU = replace(ARCHITECTURE, code_activation="relu")
+ON_RELU = replace(OBJECTIVE, code_activation="relu")
+
+_CASES = {
+    "kl": Case(),
+    # rho times the batch is 1.6, so the penalty is that of a running mean.
+    "running mean": Case(objective=replace(OBJECTIVE, rho=0.05)),
+    "tanh": Case(
+        architecture=replace(ARCHITECTURE, code_activation="tanh"),
+        objective=replace(OBJECTIVE, code_activation="tanh"),
+    ),
+    "kl_poisson": Case(architecture=RELU, objective=replace(ON_RELU, kind="kl_poisson")),
+    "kl_tutorial": Case(
+        architecture=RELU, objective=replace(ON_RELU, kind="kl_tutorial", rho=0.2, beta=0.01)
+    ),
+    "l1_code": Case(architecture=RELU, objective=replace(ON_RELU, kind="l1_code")),
+    "l1_kernel": Case(objective=replace(OBJECTIVE, kind="l1_kernel", beta=0.0001)),
+    "none, with noise": Case(
+        objective=replace(OBJECTIVE, kind="none"), optimization=replace(OPTIMIZATION, noise=0.3)
+    ),
+    # 210 = 11 * 19 + 1: a last batch of one image. And fewer validation images than processes.
+    "cross-entropy": Case(
+        objective=replace(OBJECTIVE, pixel_loss="bce", beta=0.001),
+        optimization=replace(OPTIMIZATION, batch_size=19),
+        validation=1,
+    ),
+    # Two of sixteen units, so that some are silent for an epoch and tried again.
+    "topk": Case(
+        architecture=replace(ARCHITECTURE, code_activation="topk", k=2),
+        objective=replace(OBJECTIVE, kind="none", code_activation="topk"),
+        optimization=replace(OPTIMIZATION, topk=TopK(2, 0.5, 0.5), unit_norm_decoder=True),
+    ),
+}
+
+CASES = {
+    f"{name}, {precision}": replace(
+        case, optimization=replace(case.optimization, precision=precision)
+    )
+    for name, case in _CASES.items()
+    for precision in ("float32", "float64")
+}
+
+
+def outcome(name: str) -> dict[str, Any]:
+    """Train a case; weights, history and what else came out."""
+    case = CASES[name]
+    with np.load(DIGITS) as archive:
+        digits = LabelledImages(archive["images"], archive["labels"])
+    trained = fitted(
+        digits.take(np.arange(case.train)),
+        digits.take(np.arange(500, 500 + case.validation)),
+        architecture=case.architecture,
+        objective=case.objective,
+        optimization=case.optimization,
+    )
+    return {
+        "weights": trained.model.state_dict(),
+        "history": history_of(trained),
+        "best_epoch": trained.best_epoch,
+        "world_size": trained.world_size,
+    }
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine that nothing listens on."""
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [int(one.getsockname()[1]) for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+def place(rank: int, world_size: int, port: int) -> dict[str, str]:
+    """What torchrun tells a process on a machine of its own."""
+    return {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(world_size),
+        "LOCAL_WORLD_SIZE": str(world_size),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+
+
+def trained_together(names: Sequence[str], world_size: int, folder: Path) -> Mapping[str, Any]:
+    """The outcomes of cases, each trained by `world_size` processes, one case after the other."""
+    ports = ",".join(map(str, free_ports(len(names))))
+    processes = [
+        subprocess.Popen(
+            [sys.executable, __file__, str(folder), ports, *names],
+            env=os.environ | place(rank, world_size, 0) | {"PYTHONPATH": ":".join(sys.path)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for rank in range(world_size)
+    ]
+    for process in processes:
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, output
+    return {name: torch.load(folder / f"{name}.pt", weights_only=True) for name in names}
+
+
+def _main(folder: str, ports: str, *names: str) -> None:
+    torch.set_num_threads(1)
+    for name, port in zip(names, ports.split(","), strict=True):
+        os.environ["MASTER_PORT"] = port
+        found = outcome(name)
+        if os.environ["RANK"] == "0":
+            torch.save(found, Path(folder) / f"{name}.pt")
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

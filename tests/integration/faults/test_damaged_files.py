@@ -1,0 +1,116 @@
+"""Bits flip in a file between the stage that wrote it and the one that reads it."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from faults.injected import outputs, refused, runs_of, succeeds
+
+from helpers import QUICK, STAGES, StartAfter, write_params
+from rhobeta.paths import Paths
+
+# Of each file that one stage hands to another, the stages that read it.
+READERS = {
+    "data/raw/dataset.json": ["preprocess"],
+    "data/raw/train-images-idx3-ubyte": ["preprocess"],
+    "data/raw/t10k-labels-idx1-ubyte": ["preprocess"],
+    "data/processed/manifest.json": ["train", "evaluate"],
+    "data/processed/train.safetensors": ["train", "evaluate"],
+    "data/processed/validation.safetensors": ["train"],
+    "data/processed/test.safetensors": ["evaluate"],
+    "models/autoencoder.safetensors": ["evaluate", "visualize"],
+    "reports/evaluation.safetensors": ["visualize"],
+    "reports/metrics.json": ["visualize"],
+    "reports/plots/rate_distortion.csv": ["visualize"],
+}
+
+
+def _positions(size: int) -> list[int]:
+    """The first bytes, the last, and some between: headers, descriptions, numbers."""
+    chance = random.Random(size)
+    return [0, 8, *sorted(chance.randrange(size) for _ in range(10)), size - 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "stage"), [(name, stage) for name, stages in READERS.items() for stage in stages]
+)
+def test_a_flipped_bit_is_refused_wherever_it_is(
+    paths: Paths,
+    start_after: StartAfter,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    stage: str,
+) -> None:
+    start_after(STAGES[STAGES.index(stage) - 1])
+    file = paths.workspace / name
+    whole = file.read_bytes()
+    before = outputs(paths) | {name: b""}
+    for position in _positions(len(whole)):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << random.Random(position).randrange(8)
+        file.write_bytes(damaged)
+        refused(capsys, stage, file.name)
+        assert outputs(paths) | {name: b""} == before
+    statuses = [run.info.status for run in runs_of(paths)] if paths.store.exists() else []
+    assert set(statuses) <= {"FINISHED"}
+
+
+def _other_images(paths: Paths) -> None:
+    write_params(paths.workspace, QUICK | {"data.seed": 1})
+    succeeds("preprocess")
+
+
+def _other_model(paths: Paths) -> None:
+    write_params(paths.workspace, QUICK | {"training.seed": 1, "training.epochs": 1})
+    succeeds("train")
+
+
+@pytest.mark.parametrize(
+    ("after", "change", "stage", "told"),
+    [
+        ("train", _other_images, "evaluate", "was trained on data"),
+        ("evaluate", _other_model, "visualize", "was made with another autoencoder.safetensors"),
+    ],
+    ids=["data", "model"],
+)
+def test_whole_files_that_do_not_belong_together_are_refused(
+    paths: Paths,
+    start_after: StartAfter,
+    capsys: pytest.CaptureFixture[str],
+    after: str,
+    change: Callable[[Paths], None],
+    stage: str,
+    told: str,
+) -> None:
+    start_after(after)
+    change(paths)
+    refused(capsys, stage, told, "dvc repro")
+    assert not (paths.metrics if stage == "evaluate" else paths.report).exists()
+
+
+def test_files_of_another_evaluation_of_the_same_model_are_refused(
+    paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_after("evaluate")
+    kept = paths.evaluation.read_bytes()
+    write_params(paths.workspace, QUICK | {"evaluate.dead_threshold": 0.5})
+    succeeds("evaluate")
+    paths.evaluation.write_bytes(kept)
+    refused(capsys, "visualize", "was made with another metrics.json", "--force evaluate")
+    succeeds("evaluate")
+    succeeds("visualize")
+
+
+@pytest.mark.parametrize("stage", STAGES[1:])
+def test_a_file_that_vanished_is_named_with_the_command_that_makes_it(
+    paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str], stage: str
+) -> None:
+    start_after(STAGES[STAGES.index(stage) - 1])
+    for name, stages in READERS.items():
+        if stage in stages:
+            file: Path = paths.workspace / name
+            content = file.read_bytes()
+            file.unlink()
+            refused(capsys, stage, f"{file} is missing")
+            file.write_bytes(content)

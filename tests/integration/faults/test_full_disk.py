@@ -1,0 +1,49 @@
+"""The disk is full in each stage: an error that leaves nothing, and with space the stage works."""
+
+from pathlib import Path
+
+import pytest
+from faults.injected import fill, mounted, refused, succeeds
+
+from helpers import STAGES, StartAfter
+from rhobeta.paths import Paths
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_full_disk_is_explained_leaves_nothing_and_with_space_the_stage_works(
+    paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str], stage: str
+) -> None:
+    output = {
+        "download": paths.raw_data,
+        "preprocess": paths.splits,
+        "train": paths.model,
+        "evaluate": paths.evaluation,
+        "visualize": paths.figures,
+    }[stage]
+    if stage != "download":
+        start_after(STAGES[STAGES.index(stage) - 1])
+    disk = paths.workspace.parent / "disk"
+    disk.mkdir()
+    with mounted(disk, "-t", "tmpfs", "-o", "size=8m", "tmpfs"):
+        _move_onto(disk, output.parent)
+        filler = fill(disk)
+        refused(capsys, stage, "disk is full", "Free some space")
+        assert not output.exists()
+        assert not list(disk.rglob("*.part"))
+        filler.unlink()
+        succeeds(stage)
+        assert output.exists()
+
+
+def _move_onto(disk: Path, folder: Path) -> None:
+    # What the stage reads stays where it was, behind links; what it writes goes to the small disk.
+    target = disk / folder.name
+    if folder.exists():
+        kept = folder.with_name(f"{folder.name}-kept")
+        folder.rename(kept)
+        target.mkdir()
+        for child in kept.iterdir():
+            (target / child.name).symlink_to(child)
+    else:
+        target.mkdir()
+    folder.symlink_to(target)

@@ -1,0 +1,176 @@
+"""No shell is given text of the user: neither in the source, nor under nasty names."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dvc.utils.hydra import apply_overrides
+
+from helpers import DIGITS, QUICK, REPOSITORY, STAGES, git, write_params
+from rhobeta.cli import main
+from rhobeta.config.presets import as_override, read_preset
+from rhobeta.errors import RhobetaError
+from rhobeta.paths import Paths
+from rhobeta.tracking.run import new_run
+from rhobeta.tracking.store import open_store
+
+SOURCES = sorted((REPOSITORY / "src").rglob("*.py"))
+SHELLS = {"system", "popen", "getoutput", "getstatusoutput", "create_subprocess_shell", "spawnl"}
+CODE = {"eval", "exec", "compile", "__import__"}
+
+NASTY = [
+    "it's; touch sprung",
+    '"; touch sprung; "',
+    "$(touch sprung)",
+    "`touch sprung`",
+    "a\nb & c",
+]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_the_source_has_no_shell_no_eval_and_no_pickle(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [alias.name for alias in node.names]
+            modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else names
+            assert not {"pickle", "marshal", "shelve", "dill"} & set(modules)
+        if not isinstance(node, ast.Call):
+            continue
+        assert not any(word.arg == "shell" for word in node.keywords), ast.unparse(node)
+        called = ast.unparse(node.func)
+        owner, _, name = called.rpartition(".")
+        assert not (name in SHELLS and owner in {"os", "subprocess", "asyncio"}), called
+        assert called not in CODE, called
+        assert called not in {"joblib.load", "yaml.load", "tarfile.extractall"}, called
+        if called == "torch.load":
+            # Data alone: it builds nothing but plain values and tensors.
+            assert "weights_only=True" in [ast.unparse(word) for word in node.keywords]
+        if owner == "subprocess" and name in {"run", "Popen", "call", "check_output"}:
+            # A list, or what is built as one: never a line of text.
+            assert not isinstance(node.args[0], ast.Constant | ast.JoinedStr | ast.BinOp), called
+
+
+@pytest.mark.parametrize("name", [NASTY[0], NASTY[2]])
+def test_an_experiment_of_any_name_trains(paths: Paths, name: str) -> None:
+    from mlflow import MlflowClient
+
+    write_params(paths.workspace, QUICK | {"runtime.experiment": name, "training.epochs": 1})
+    for stage in STAGES[:3]:
+        assert main([stage]) == 0
+    client = MlflowClient(f"sqlite:///{paths.store}/mlflow.db")
+    assert client.get_experiment_by_name(name) is not None
+    assert not list(paths.workspace.rglob("sprung"))
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_own_data_in_a_file_of_any_name_is_read(paths: Paths, name: str) -> None:
+    (paths.own_data / "digits.npz").rename(paths.own_data / f"{name}.npz")
+    assert main(["download"]) == 0
+    (paths.own_data / f"{name}.npz").unlink()
+    with np.load(DIGITS) as archive:
+        from rhobeta.data.idx import write_idx
+
+        (paths.own_data / f"train-images{name}").write_bytes(write_idx(archive["images"]))
+        (paths.own_data / f"train-labels{name}").write_bytes(write_idx(archive["labels"]))
+    assert main(["download"]) == 0
+    assert not list(paths.workspace.rglob("sprung"))
+
+
+@pytest.mark.parametrize("name", NASTY)
+def test_extensions_and_data_folders_of_any_name_are_taken(
+    paths: Paths, clean_registry: None, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    extension = paths.workspace / "extensions" / f"{name}.py"
+    extension.write_text(
+        "from rhobeta.extensions import code_activation\n"
+        f"@code_activation({name!r}, low=0)\ndef mine(z):\n    return z.relu()\n"
+    )
+    folder = paths.workspace / name
+    folder.mkdir()
+    if name.isprintable():
+        write_params(paths.workspace, QUICK | {"runtime.data_folder": str(folder)})
+    assert main(["params"]) == 0
+    assert not list(paths.workspace.rglob("sprung"))
+
+
+@pytest.mark.parametrize("text", [*NASTY[:4], "a,b", "[x]", "null", "1", "end\\", "\\'"])
+def test_text_of_a_preset_reaches_dvc_as_it_is(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text("runtime:\n  experiment: before\n")
+    apply_overrides(file, [f"runtime.experiment={as_override(text)}"])
+    assert read_preset(tmp_path, "params") == {"runtime.experiment": text}
+
+
+def test_a_preset_of_a_nasty_name_starts_no_shell(
+    paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = tmp_path / "words"
+    program = tmp_path / "python"
+    program.write_text(
+        f'#!/bin/sh\nfor word in "$@"; do printf "%s\\0" "$word"; done > "{words}"\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    folder = paths.workspace / "presets"
+    folder.mkdir()
+    for name in NASTY:
+        (folder / f"{name}.yaml").write_text("runtime:\n  experiment: it's; touch sprung\n")
+        assert main(["run", "--preset", name]) == 0
+        given = words.read_text().split("\0")[:-1]
+        assert given[:4] == ["-m", "dvc", "exp", "run"]
+        assert given[4:] == [
+            r"--set-param=runtime.experiment='it\'s; touch sprung'",
+            f"--name={name}",
+        ]
+    assert not list(tmp_path.rglob("sprung"))
+    for name in ("../params", "/etc/passwd", "-x", ""):
+        assert main(["run", f"--preset={name}"]) == 1
+
+
+FOLDER = "it's; $(touch sprung) `touch sprung` # é @ &"
+
+
+def test_a_store_in_a_folder_of_a_nasty_name_lies_there(tmp_path: Path) -> None:
+    folder = tmp_path / FOLDER
+    folder.mkdir()
+    store = open_store(Paths(folder, folder), "tests")
+    with new_run(store, name="one", tags={}) as run:
+        run.log_text("text", "note.txt")
+    assert (folder / "mlruns" / "mlflow.db").stat().st_size > 0
+    assert [p.read_text() for p in (folder / "mlruns" / "artifacts").rglob("note.txt")] == ["text"]
+    assert [path.name for path in tmp_path.iterdir()] == [FOLDER]
+
+
+@pytest.mark.parametrize("name", ["what?", "a%20b"])
+def test_a_folder_whose_name_no_address_can_hold_is_refused(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name
+    folder.mkdir()
+    with pytest.raises(RhobetaError, match=r"/mlruns: the address of a database cannot hold \?"):
+        open_store(Paths(folder, folder), "tests")
+    assert [path.name for path in tmp_path.rglob("*")] == [name]
+
+
+@pytest.mark.slow
+def test_a_workspace_of_a_nasty_name_runs(tmp_path: Path, paths: Paths) -> None:
+    folder = tmp_path / FOLDER
+    paths.workspace.rename(folder)
+    write_params(folder, QUICK | {"training.epochs": 1})
+    git(folder, "checkout", "--quiet", "-b", "x;touch-sprung")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for stage in STAGES:
+        done = subprocess.run(
+            [sys.executable, "-m", "rhobeta", stage],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+    assert (folder / "mlruns" / "mlflow.db").is_file()
+    assert not list(tmp_path.rglob("sprung"))

@@ -1,0 +1,357 @@
+"""Foreseeable faults: one clear message, a non-zero exit, nothing that looks finished."""
+
+import json
+import shutil
+import socket
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from helpers import DIGITS, QUICK, STAGES, StartAfter, write_params
+from rhobeta.cli import main
+from rhobeta.paths import Paths
+from rhobeta.utils.checksum import write_sealed_json
+
+
+def _refused(capsys: pytest.CaptureFixture[str], stage: str, *expected: str) -> str:
+    capsys.readouterr()
+    assert main([stage]) == 1
+    message = capsys.readouterr().err
+    assert message.startswith(f"rhobeta {stage}: ")
+    assert "Traceback" not in message
+    for text in expected:
+        assert text in message, message
+    return message
+
+
+def _run_until(last: str) -> None:
+    for stage in STAGES[: STAGES.index(last) + 1]:
+        assert main([stage]) == 0
+
+
+def _replace_own_data(paths: Paths, **arrays: np.ndarray) -> None:
+    (paths.own_data / "digits.npz").unlink()
+    np.savez(paths.own_data / "mine.npz", **arrays)
+
+
+@pytest.mark.parametrize("fault", ["truncated", "flipped", "missing"])
+def test_raw_data_that_changed_after_download_is_refused(
+    paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str], fault: str
+) -> None:
+    start_after("download")
+    file = paths.raw_data / "train-images-idx3-ubyte"
+    content = bytearray(file.read_bytes())
+    if fault == "truncated":
+        file.write_bytes(content[:-100])
+    elif fault == "flipped":
+        content[5000] ^= 1
+        file.write_bytes(content)
+    else:
+        file.unlink()
+    _refused(capsys, "preprocess", str(file))
+    assert not paths.splits.exists()
+
+
+def test_a_half_written_file_of_a_killed_download_is_not_taken_for_data(
+    paths: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    partial = paths.raw_data.parent / ".raw.abc.part"
+    partial.mkdir()
+    (partial / "train-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03half")
+    _refused(capsys, "preprocess", "dataset.json is missing", "rhobeta download")
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_processed_data_that_changed_is_refused(
+    paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str], split: str
+) -> None:
+    start_after("preprocess" if split == "train" else "train")
+    file = paths.splits / f"{split}.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    stage = "train" if split == "train" else "evaluate"
+    _refused(capsys, stage, str(file), "dvc repro --force preprocess")
+    assert not (paths.model if split == "train" else paths.metrics).exists()
+
+
+def test_images_and_labels_of_different_number_are_refused(
+    paths: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with np.load(DIGITS) as archive:
+        _replace_own_data(paths, images=archive["images"], labels=archive["labels"][:-7])
+    _refused(capsys, "download", "600 images but 593 labels")
+    assert not paths.raw_data.exists()
+
+
+def test_a_data_set_with_one_class_is_refused(
+    paths: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with np.load(DIGITS) as archive:
+        _replace_own_data(paths, images=archive["images"], labels=np.zeros(600, np.uint8))
+    _run_until("download")
+    _refused(capsys, "preprocess", "images of 1 class", "two or more")
+    assert not paths.splits.exists()
+
+
+def test_a_class_subset_that_the_data_does_not_have_is_refused(
+    paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_after("download")
+    write_params(paths.workspace, QUICK | {"data.classes": [3, 77]})
+    _refused(capsys, "preprocess", "data.classes", "77", "0, 1, 2, 3")
+    assert not paths.splits.exists()
+
+
+@pytest.mark.parametrize("classes", [[], [4]])
+def test_an_empty_class_subset_is_refused_before_any_work(
+    paths: Paths, capsys: pytest.CaptureFixture[str], classes: list[int]
+) -> None:
+    write_params(paths.workspace, QUICK | {"data.classes": classes})
+    _refused(capsys, "download", "data.classes", f"found {classes}")
+    assert not paths.raw_data.exists()
+
+
+def test_own_data_that_is_not_there_is_asked_for(
+    paths: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (paths.own_data / "digits.npz").unlink()
+    _refused(capsys, "download", "data/own", "images", "labels")
+
+
+@pytest.mark.parametrize("stage", ["evaluate", "visualize"])
+def test_a_missing_model_names_the_command_that_makes_it(
+    paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str], stage: str
+) -> None:
+    start_after("preprocess")
+    _refused(capsys, stage, str(paths.model), "rhobeta train")
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", b"\xff" * 100])
+def test_a_model_file_of_rubbish_is_refused(
+    paths: Paths,
+    start_after: StartAfter,
+    capsys: pytest.CaptureFixture[str],
+    content: bytes,
+) -> None:
+    start_after("preprocess")
+    paths.model.parent.mkdir()
+    paths.model.write_bytes(content)
+    _refused(capsys, "evaluate", str(paths.model), "dvc checkout")
+    assert not paths.metrics.exists()
+
+
+def test_a_model_of_images_of_another_size_is_refused(
+    paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_after("train")
+    with np.load(DIGITS) as archive:
+        _replace_own_data(paths, images=archive["images"][:, ::2, ::2], labels=archive["labels"])
+    _run_until("preprocess")
+    _refused(capsys, "evaluate", "28 x 28", "14 x 14", "dvc repro")
+    assert not paths.metrics.exists()
+
+
+def test_a_model_of_other_data_is_refused(
+    paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_after("train")
+    write_params(paths.workspace, QUICK | {"data.seed": 1})
+    assert main(["preprocess"]) == 0
+    _refused(capsys, "evaluate", "was trained on data")
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"evaluate.normal_classes": [3, 77]},
+            ["evaluate.normal_classes: found [3, 77]", "no class 77", "some of 0, 1, 2, 3, 4"],
+        ),
+        (
+            {"evaluate.normal_classes": list(range(10))},
+            ["evaluate.normal_classes: found [0, 1", "every class", "or null"],
+        ),
+    ],
+    ids=["unknown class", "all classes"],
+)
+def test_uses_that_the_data_cannot_be_scored_on_are_refused_before_work(
+    paths: Paths,
+    start_after: StartAfter,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict,
+    expected: list[str],
+) -> None:
+    start_after("train")
+    (paths.splits / "test.safetensors").unlink()  # work would begin with reading it
+    write_params(paths.workspace, QUICK | changes)
+    _refused(capsys, "evaluate", *expected, "evaluate.uses")
+    assert not paths.metrics.exists()
+
+
+def test_test_images_without_an_anomaly_are_refused(
+    paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_after("train")
+    manifest = json.loads((paths.splits / "manifest.json").read_text())
+    manifest["splits"]["test"]["per_class"] = {"3": 200}
+    write_sealed_json(paths.splits / "manifest.json", manifest)
+    for normal in (None, [3], [3, 4], [5]):
+        write_params(paths.workspace, QUICK | {"evaluate.normal_classes": normal})
+        _refused(capsys, "evaluate", "the test split has only images of 3", "evaluate.uses")
+
+
+def test_training_that_diverges_writes_no_model_and_its_run_is_marked(
+    paths: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mlflow import MlflowClient
+
+    write_params(
+        paths.workspace,
+        QUICK | {"model.output_activation": "identity", "training.learning_rate": 1.0,
+                 "model.hidden_sizes": [64] * 12, "training.epochs": 60,
+                 "training.schedule": "constant", "penalty.kind": "none",
+                 "model.code_activation": "relu"},
+    )  # fmt: skip
+    _run_until("preprocess")
+    _refused(capsys, "train", "diverged", "training.learning_rate")
+    assert not paths.model.exists()
+    client = MlflowClient(f"sqlite:///{paths.store}/mlflow.db")
+    (run,) = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    assert run.info.status == "FAILED"
+    assert "diverged" in run.data.tags["rhobeta.error"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"model.code_activation": "relu"},
+            ("penalty.kind: found kl with model.code_activation relu", "kl_poisson"),
+        ),
+        (
+            {"penalty.kind": "kl_poisson", "model.code_activation": "identity"},
+            ("penalty.kind: found kl_poisson", "never negative", "relu or topk"),
+        ),
+        (
+            {"penalty.kind": "none", "model.code_activation": "topk", "topk.start": 17},
+            ("topk: found k 8 and start 17 with 16 units",),
+        ),
+        (
+            {"training.pixel_loss": "bce", "model.output_activation": "identity"},
+            ("training.pixel_loss: found bce", "allowed: sigmoid"),
+        ),
+        ({"data.validation_fraction": 0}, ("training.keep: found best", "allowed: last")),
+        ({"penalty.kind": "kl_poison"}, ("penalty.kind: found 'kl_poison'", "mean kl_poisson?")),
+    ],
+    ids=lambda value: "" if isinstance(value, tuple) else " ".join(value),
+)
+def test_what_does_not_fit_together_is_refused_before_any_work(
+    paths: Paths, capsys: pytest.CaptureFixture[str], changes: dict, expected: tuple[str, ...]
+) -> None:
+    write_params(paths.workspace, QUICK | changes)
+    for stage in ("download", "train"):
+        _refused(capsys, stage, "params.yaml is refused", *expected)
+    assert not paths.raw_data.exists()
+    assert not paths.store.exists()
+
+
+def test_a_tutorials_kl_that_its_mean_has_left_is_explained_and_writes_no_model(
+    paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_after("preprocess")
+    write_params(
+        paths.workspace,
+        QUICK | {"penalty.kind": "kl_tutorial", "model.code_activation": "relu",
+                 "penalty.beta": 0, "training.learning_rate": 0.1},
+    )  # fmt: skip
+    _refused(capsys, "train", "diverged", "penalty.kind kl_tutorial takes", "kl_poisson")
+    assert not paths.model.exists()
+
+
+def test_misfits_and_broken_extensions_are_refused_by_the_command(paths: Paths, rhobeta) -> None:
+    write_params(paths.workspace, QUICK | {"model.code_activation": "topk"})
+    refused = rhobeta("train")
+    assert refused.returncode == 1
+    assert "penalty.kind: found kl with model.code_activation topk" in refused.stderr
+    (paths.workspace / "extensions" / "mine.py").write_text("import no_such_module_at_all\n")
+    refused = rhobeta("train")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("rhobeta train: extensions/mine.py cannot be imported")
+    assert "no_such_module_at_all" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert not paths.store.exists()
+
+
+def test_a_folder_for_runs_that_cannot_be_written_is_refused_before_work(
+    paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_after("preprocess")
+    # A plain file in its place stops every user, root included.
+    paths.store.write_text("in the way")
+    _refused(capsys, "train", str(paths.store), "MLFLOW_TRACKING_URI")
+    assert not paths.model.exists()
+
+
+def test_a_database_that_is_none_is_refused(
+    paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_after("preprocess")
+    paths.store.mkdir()
+    (paths.store / "mlflow.db").write_bytes(b"this is not a database" * 100)
+    _refused(capsys, "train", "mlflow.db", "not a database")
+
+
+def test_a_tracking_server_that_does_not_answer_is_refused_before_work(
+    paths: Paths,
+    start_after: StartAfter,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start_after("preprocess")
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        port = unused.getsockname()[1]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:hunter2@127.0.0.1:{port}")
+    message = _refused(capsys, "train", f"127.0.0.1:{port}", "MLFLOW_TRACKING_URI")
+    assert "hunter2" not in message
+    assert not paths.model.exists()
+
+
+def test_without_a_repository_training_is_refused(
+    paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_after("preprocess")
+    shutil.rmtree(paths.workspace / ".git")
+    _refused(capsys, "train", "git", "clone")
+
+
+def test_without_git_training_is_refused(
+    paths: Paths,
+    start_after: StartAfter,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start_after("preprocess")
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    _refused(capsys, "train", "git is not installed")
+
+
+def test_outside_a_project_the_command_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _refused(capsys, "train", "dvc.yaml")
+
+
+def test_a_damaged_evaluation_is_refused(
+    paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_after("evaluate")
+    paths.evaluation.write_bytes(paths.evaluation.read_bytes()[:-10])
+    _refused(capsys, "visualize", str(paths.evaluation), "evaluate")
+    assert not paths.report.exists()
+    paths.metrics.write_text(json.dumps({})[:-1])
+    _refused(capsys, "visualize", str(paths.metrics), "not valid JSON")

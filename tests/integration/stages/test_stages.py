@@ -1,0 +1,433 @@
+"""Each stage on the fixture: what it writes, and what it brings into the run."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib import image as mpl_image
+from mlflow import MlflowClient
+
+from helpers import QUICK, STAGES, StartAfter, git, write_params
+from rhobeta.cli import main
+from rhobeta.data.batches import pixels_of
+from rhobeta.data.labelled import LabelledImages
+from rhobeta.data.splits import read_manifest, read_split
+from rhobeta.metrics.encoding import encode_images
+from rhobeta.metrics.evaluation import TestRecord
+from rhobeta.model.weights import model_from_bytes
+from rhobeta.paths import Paths
+from rhobeta.reporting.task_rows import task_rows
+
+
+def _client(paths: Paths) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{paths.store}/mlflow.db")
+
+
+def _runs(paths: Paths):
+    client = _client(paths)
+    return client.search_runs([e.experiment_id for e in client.search_experiments()])
+
+
+@pytest.fixture
+def finished(paths: Paths, start_after: StartAfter) -> Paths:
+    """A workspace after all five stages."""
+    start_after("visualize")
+    return paths
+
+
+def test_five_stages_write_every_output(
+    finished: Paths, digits: LabelledImages, test_digits: LabelledImages
+) -> None:
+    manifest = read_manifest(finished.splits)
+    train = read_split(finished.splits, "train", manifest)
+    validation = read_split(finished.splits, "validation", manifest)
+    test = read_split(finished.splits, "test", manifest)
+    assert np.array_equal(test.images, test_digits.images)
+    assert len(train.labels) + len(validation.labels) == len(digits.labels)
+
+    saved = model_from_bytes(finished.model.read_bytes(), name="model")
+    assert saved.description.data_sha256 == manifest.sha256
+    assert saved.description.parameters["penalty.rho"] == QUICK["penalty.rho"]
+    assert saved.model.architecture.layer_sizes == (784, 16)
+
+    rows = list(csv.DictReader(finished.history.open()))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    losses = [float(row["validation_loss"]) for row in rows]
+    assert saved.description.best_loss == pytest.approx(min(losses), rel=1e-6)
+
+    metrics = json.loads(finished.metrics.read_text())
+    pixels = pixels_of(test.images)
+    rebuilt = encode_images(saved.model, pixels).reconstruction
+    mse = np.square(pixels.astype(np.float64) - rebuilt).mean()
+    mean = pixels_of(train.images).mean(0, dtype=np.float64)
+    assert metrics["reconstruction"]["mse"] == pytest.approx(mse, rel=1e-9)
+    fvu = mse / np.square(pixels - mean).mean()
+    assert metrics["reconstruction"]["fvu"] == pytest.approx(fvu, rel=1e-6)
+    floor = np.square(pixels - mean).mean()
+    assert metrics["floors"]["mean_image_mse"] == pytest.approx(floor, rel=1e-6)
+    assert metrics["beats"]["mean_image"] is bool(mse < floor)
+    assert metrics["floors"]["pca_clipped_mse"] <= metrics["floors"]["pca_mse"]
+
+    counts = list(csv.DictReader(finished.l0_distribution.open()))
+    assert sum(int(row["images"]) for row in counts) == 200
+    activity = [
+        float(row["mean_activity"]) for row in csv.DictReader(finished.unit_activity.open())
+    ]
+    assert activity == sorted(activity, reverse=True)
+    assert np.mean(activity) == pytest.approx(metrics["sparsity"]["rho_hat_mean"])
+
+
+def test_every_use_has_its_section_its_verdicts_and_its_metrics_in_the_run(
+    finished: Paths,
+) -> None:
+    metrics = json.loads(finished.metrics.read_text())
+    uses = ("sparse_probe", "few_labels", "denoising", "anomaly", "compression")
+    assert list(metrics)[4:] == [*uses, "beats"]
+    assert metrics["beats"].keys() == {
+        "mean_image",
+        "pca",
+        "pca_clipped",
+        "pixel_probe",
+        "pca_probe",
+        "sparse_probe_pca",
+        "sparse_probe_pixels",
+        "few_labels_pca",
+        "few_labels_pixels",
+        "wiener",
+        "anomaly_pca",
+        "compression_pca",
+        "compression_jpeg",
+    }
+    assert metrics["probe"].keys() == {"code_accuracy", "pixel_accuracy", "pca_accuracy"}
+    (run,) = _runs(finished)
+    for use in uses:
+        for name, value in metrics[use].items():
+            logged = run.data.metrics.get(f"{use}/{name.replace('@', '_at_')}")
+            assert logged == value, f"{use}/{name}"
+    assert run.data.metrics["probe/pca_accuracy"] == metrics["probe"]["pca_accuracy"]
+
+
+def test_the_table_of_rate_and_distortion_holds_the_operating_point(finished: Paths) -> None:
+    rows = list(csv.DictReader(finished.rate_distortion.open()))
+    order = [(("code", "pca", "jpeg").index(row["coder"]), float(row["bits"])) for row in rows]
+    assert order == sorted(order)
+    compression = json.loads(finished.metrics.read_text())["compression"]
+    point = (f"{compression['code_bits']:.9g}", f"{compression['mse']:.9g}")
+    assert point in [(row["bits"], row["mse"]) for row in rows if row["coder"] == "code"]
+
+
+def test_without_uses_there_are_no_sections_and_the_table_has_its_header(finished: Paths) -> None:
+    before = json.loads(finished.metrics.read_text())
+    # More labels than there are images are no matter to a use that is not scored.
+    write_params(finished.workspace, QUICK | {"evaluate.uses": [], "evaluate.few_labels": [10_000]})
+    assert main(["evaluate"]) == 0
+    metrics = json.loads(finished.metrics.read_text())
+    assert list(metrics) == ["reconstruction", "sparsity", "probe", "floors", "beats"]
+    assert list(metrics["beats"])[-1] == "pca_probe"
+    assert all(metrics[section] == before[section] for section in list(metrics)[:4])
+    assert finished.rate_distortion.read_text() == "coder,bits,mse\n"
+
+
+def test_normal_classes_are_scored_together_and_reach_the_run(finished: Paths) -> None:
+    changes = {"evaluate.uses": ["anomaly"], "evaluate.normal_classes": [3, 1]}
+    write_params(finished.workspace, QUICK | changes)
+    assert main(["evaluate"]) == 0
+    anomaly = json.loads(finished.metrics.read_text())["anomaly"]
+    assert list(anomaly) == ["code_auroc", "code_auroc@1+3", "pca_auroc", "pca_auroc@1+3"]
+    (run,) = _runs(finished)
+    assert run.data.metrics["anomaly/code_auroc_at_1_3"] == anomaly["code_auroc"]
+
+
+def test_figures_are_not_blank_and_the_report_holds_them(finished: Paths) -> None:
+    figures = sorted(path.stem for path in finished.figures.iterdir())
+    assert figures == [
+        "activity",
+        "anomaly",
+        "class_code",
+        "denoising",
+        "embedding",
+        "few_labels",
+        "filters",
+        "learning_curves",
+        "rate_distortion",
+        "reconstructions",
+        "sparse_probe",
+        "unit_activity",
+    ]
+    for path in finished.figures.iterdir():
+        picture = mpl_image.imread(path)
+        assert min(picture.shape[:2]) > 80, path.name
+        assert picture[..., :3].std() > 0.02, f"{path.name} is blank"
+    report = finished.report.read_text()
+    assert report.count("data:image/png;base64,") == len(figures)
+    assert "://" not in report.replace("data:image/png;base64,", "")
+
+
+def test_without_uses_there_is_a_report_without_them(
+    paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_after("train")
+    fitting_and_not = {"evaluate.few_labels": [20, 10_000]}
+    write_params(paths.workspace, QUICK | fitting_and_not | {"evaluate.uses": ["few_labels"]})
+    for stage in STAGES[3:]:
+        assert main([stage]) == 0
+    figures = {path.stem for path in paths.figures.iterdir()}
+    assert "few_labels" in figures
+    assert not {"sparse_probe", "denoising", "anomaly", "rate_distortion"} & figures
+    assert "few_labels 10000 is not scored" in capsys.readouterr().out
+    scored = json.loads(paths.metrics.read_text())["few_labels"]
+    assert scored.keys() == {"code@20", "pca@20", "pixels@20"}
+    write_params(paths.workspace, QUICK | {"evaluate.few_labels": [10_000]})
+    assert main(["evaluate"]) == 0
+    assert "few_labels" not in json.loads(paths.metrics.read_text())
+    write_params(paths.workspace, QUICK | {"evaluate.uses": []})
+    for stage in STAGES[3:]:
+        assert main([stage]) == 0
+    assert len(list(paths.figures.iterdir())) == 7
+    assert "Not scored" in paths.report.read_text()
+    capsys.readouterr()
+    assert main(["summary"]) == 0
+    assert "labels a class" not in capsys.readouterr().out
+
+
+def test_the_atlas_shows_the_images_that_excite_a_unit(finished: Paths) -> None:
+    record = TestRecord.from_bytes(finished.evaluation.read_bytes(), name="it")
+    test = read_split(finished.splits, "test", read_manifest(finished.splits))
+    activity = record.activity
+    means = activity.mean(0, dtype=np.float64)
+    assert sorted(record.top_units) == list(range(16))
+    assert (np.diff(means[record.top_units]) <= 0).all()
+    for unit, images in zip(record.top_units, record.top_images, strict=True):
+        fired = min(9, int((activity[:, unit] > 0.1).sum()))
+        strongest = np.argsort(-activity[:, unit], kind="stable")[:fired]
+        np.testing.assert_array_equal(images[:fired], test.images[strongest])
+        assert not images[fired:].any()
+    page = finished.atlas.read_text()
+    assert page.count('<div class="card">') == 16
+    assert "measured on 200 test images" in page
+    assert 'href="report.html"' in page
+    assert 'href="atlas.html"' in finished.report.read_text()
+
+
+def test_one_run_holds_parameters_curves_metrics_data_and_files(finished: Paths) -> None:
+    (run,) = _runs(finished)
+    client = _client(finished)
+    assert run.info.status == "FINISHED"
+    for name in ("data.name", "model.hidden_sizes", "penalty.beta", "training.seed"):
+        assert name in run.data.params
+    for name in ("runtime.threads", "evaluate.dead_threshold", "visualize.filters"):
+        assert name in run.data.params
+    curve = client.get_metric_history(run.info.run_id, "validation/mse")
+    assert [point.step for point in curve] == [1, 2]
+    statistics = client.get_metric_history(run.info.run_id, "validation/l0_at_0.1")
+    assert [point.step for point in statistics] == [1, 2]
+    manifest = read_manifest(finished.splits)
+    digests = {
+        tag.value
+        for data_set in run.inputs.dataset_inputs
+        for tag in data_set.tags
+        if tag.key == "sha256"
+    }
+    assert digests == {manifest.digest(name) for name in ("train", "validation", "test")}
+    assert run.data.tags["rhobeta.data_sha256"] == manifest.sha256
+    assert run.data.tags["mlflow.source.git.commit"] == git(finished.workspace, "rev-parse", "HEAD")
+    assert run.data.tags["mlflow.source.git.dirty"] == "false"
+    assert "Test MSE" in run.data.tags["mlflow.note.content"]
+    files = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert {"history.csv", "metrics.json", "figures", "report.html", "atlas.html"} <= files
+    pictures = {file.path for file in client.list_artifacts(run.info.run_id, "figures")}
+    assert "figures/filters.png" in pictures
+
+
+def test_the_packaged_model_gives_the_library_s_codes(
+    finished: Paths, test_digits: LabelledImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlflow
+
+    (run,) = _runs(finished)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{finished.store}/mlflow.db")
+    mlflow.set_tracking_uri(f"sqlite:///{finished.store}/mlflow.db")
+    (logged,) = mlflow.search_logged_models(
+        experiment_ids=[run.info.experiment_id], output_format="list"
+    )
+    assert logged.source_run_id == run.info.run_id
+    packaged = mlflow.pyfunc.load_model(logged.model_uri)
+    assert packaged.metadata.signature.outputs.input_names() == ["code", "reconstruction"]
+    assert packaged.metadata.saved_input_example_info is not None
+    pixels = pixels_of(test_digits.images[:5])
+    expected = encode_images(
+        model_from_bytes(finished.model.read_bytes(), name="model").model, pixels
+    )
+    predicted = packaged.predict(pixels)
+    np.testing.assert_allclose(predicted["code"], expected.code, atol=1e-6)
+    np.testing.assert_allclose(predicted["reconstruction"], expected.reconstruction, atol=1e-6)
+
+
+def test_the_same_inputs_give_the_same_bytes(finished: Paths) -> None:
+    outputs = [
+        finished.model,
+        finished.history,
+        finished.metrics,
+        finished.rate_distortion,
+        finished.evaluation,
+        finished.report,
+        finished.atlas,
+        *sorted(finished.figures.iterdir()),
+        *sorted(finished.splits.iterdir()),
+        *sorted(finished.raw_data.iterdir()),
+    ]
+    before = {path: path.read_bytes() for path in outputs}
+    for folder in ("data/raw", "data/processed", "models", "reports"):
+        shutil.rmtree(finished.workspace / folder)
+    for stage in STAGES:
+        assert main([stage]) == 0
+    changed = [path.name for path in outputs if path.read_bytes() != before[path]]
+    assert changed == []
+
+
+def test_a_model_without_a_run_gets_one_that_is_marked_as_restored(
+    finished: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = f"sqlite:///{finished.workspace}/other.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", other)
+    assert main(["evaluate"]) == 0
+    client = MlflowClient(other)
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    (run,) = client.search_runs(experiments)
+    assert run.data.tags["rhobeta.restored"] == "true"
+    assert run.data.params["penalty.rho"] == "0.2"
+    assert "test/mse" in run.data.metrics
+    curve = client.get_metric_history(run.info.run_id, "train/mse")
+    assert [point.step for point in curve] == [1, 2]
+    assert main(["visualize"]) == 0
+    assert len(client.search_runs(experiments)) == 1
+
+
+def test_uncommitted_code_is_recorded_with_the_run(paths: Paths) -> None:
+    for stage in STAGES[:2]:
+        assert main([stage]) == 0
+    write_params(paths.workspace, QUICK | {"penalty.rho": 0.25})
+    assert main(["train"]) == 0
+    (run,) = _runs(paths)
+    assert run.data.tags["mlflow.source.git.dirty"] == "true"
+    local = _client(paths).download_artifacts(run.info.run_id, "code/uncommitted.diff")
+    assert "rho: 0.25" in Path(local).read_text()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model.code_activation": "tanh", "model.hidden_sizes": [32, 8]},
+        pytest.param(
+            {"model.code_activation": "relu", "penalty.kind": "none"}, marks=pytest.mark.slow
+        ),
+        {"data.classes": [3, 7]},
+        pytest.param(
+            {
+                "model.code_activation": "relu",
+                "penalty.kind": "l1_code",
+                "training.pixel_loss": "bce",
+            },
+            marks=pytest.mark.slow,
+        ),
+        {
+            "model.code_activation": "topk",
+            "model.tied_weights": True,
+            "penalty.kind": "none",
+            "topk.k": 4,
+            "topk.start": 8,
+        },
+    ],
+    ids=["deep tanh", "plain relu", "two classes", "relu with L1", "tied topk"],
+)
+def test_other_models_and_data_go_through_all_stages(paths: Paths, changes: dict) -> None:
+    write_params(paths.workspace, QUICK | changes)
+    for stage in STAGES:
+        assert main([stage]) == 0
+    metrics = json.loads(paths.metrics.read_text())
+    assert ("rho_target" in metrics["sparsity"]) is ("penalty.kind" not in changes)
+    saved = model_from_bytes(paths.model.read_bytes(), name="model")
+    for name, value in changes.items():
+        assert saved.description.parameters[name] == value
+    if "topk.k" in changes:
+        assert 0 < metrics["sparsity"]["l0@0.1"] <= 4
+
+
+@pytest.mark.slow
+def test_without_validation_images_all_stages_run_on_what_training_knows(paths: Paths) -> None:
+    write_params(paths.workspace, QUICK | {"data.validation_fraction": 0, "training.keep": "last"})
+    for stage in STAGES:
+        assert main([stage]) == 0
+    manifest = read_manifest(paths.splits)
+    assert len(read_split(paths.splits, "train", manifest).labels) == 600
+    assert len(read_split(paths.splits, "validation", manifest).labels) == 0
+
+    rows = list(csv.DictReader(paths.history.open()))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert not [value for name, value in rows[0].items() if name.startswith("validation") and value]
+    saved = model_from_bytes(paths.model.read_bytes(), name="model")
+    assert saved.description.best_epoch == 2
+    assert saved.description.best_loss == pytest.approx(float(rows[-1]["train_loss"]), rel=1e-6)
+    assert "learning_curves.png" in {path.name for path in paths.figures.iterdir()}
+    assert "Weights of epoch 2 of 2" in paths.report.read_text()
+
+    (run,) = _runs(paths)
+    assert run.info.status == "FINISHED"
+    contexts = [
+        tag.value
+        for data_set in run.inputs.dataset_inputs
+        for tag in data_set.tags
+        if tag.key == "mlflow.data.context"
+    ]
+    assert sorted(contexts) == ["evaluation", "training"]
+    assert not [name for name in run.data.metrics if name.startswith(("validation/", "best/"))]
+    assert {"train/loss", "test/mse"} <= set(run.data.metrics)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        # 540 images in a batch, and rho 0.01 of them.
+        ({"training.batch_size": 5000, "penalty.rho": 0.01}, "images of a batch is 5.4"),
+        ({"training.batch_size": 5000, "penalty.rho": 0.05}, None),
+    ],
+)
+def test_who_trains_is_told_where_the_penalty_is_that_of_a_running_mean(
+    paths: Paths,
+    start_after: StartAfter,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict,
+    told: str | None,
+) -> None:
+    start_after("preprocess")
+    write_params(paths.workspace, QUICK | changes | {"training.epochs": 1})
+    capsys.readouterr()
+    assert main(["train"]) == 0
+    notes = [line for line in capsys.readouterr().out.splitlines() if "running mean" in line]
+    assert len(notes) == (told is not None)
+    assert told is None or told in notes[0]
+
+
+def test_summary_says_what_came_out_and_where_it_is(
+    finished: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert main(["summary"]) == 0
+    output = capsys.readouterr().out
+    (run,) = _runs(finished)
+    mse = json.loads(finished.metrics.read_text())["reconstruction"]["mse"]
+    assert f"{mse:.5f}" in output
+    for row in task_rows(json.loads(finished.metrics.read_text())):
+        (line,) = (
+            line
+            for line in output.splitlines()
+            if line.startswith(f"{row.name} ") and f" {row.floor} " in line
+        )
+        assert line.endswith(f" {row.verdict}")
+        assert f" {row.value} " in line
+    assert str(finished.atlas) in output
+    assert str(finished.report) in output
+    assert run.info.run_id in output

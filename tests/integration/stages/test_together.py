@@ -1,0 +1,386 @@
+"""`rhobeta train` in several processes: one run, one set of files, and an end in every case."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from helpers import QUICK, StartAfter, write_params
+from helpers.together import free_ports, place
+from rhobeta.errors import RhobetaError
+from rhobeta.model.weights import model_from_bytes
+from rhobeta.paths import Paths
+from rhobeta.training.processes import run_in_processes
+
+LONG = QUICK | {"training.epochs": 100_000}
+
+
+@pytest.fixture
+def prepared(paths: Paths, start_after: StartAfter) -> Paths:
+    """A workspace that is to be trained in."""
+    start_after("preprocess")
+    return paths
+
+
+def start(
+    workspace: Path, environment: Mapping[str, str], command: Sequence[str] = ("rhobeta", "train")
+) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        list(command),
+        cwd=workspace,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"} | environment,
+    )
+
+
+def finished(processes: Sequence["subprocess.Popen[str]"]) -> list[str]:
+    outputs = []
+    for process in processes:
+        output, errors = process.communicate(timeout=180)
+        assert process.returncode == 0, output + errors
+        outputs.append(output)
+    return outputs
+
+
+def runs(paths: Paths) -> list[Any]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{paths.store}/mlflow.db")
+    return list(client.search_runs([e.experiment_id for e in client.search_experiments()]))
+
+
+def require_one_whole_result(paths: Paths, world_size: int) -> None:
+    (run,) = runs(paths)
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["rhobeta.world_size"] == str(world_size)
+    saved = model_from_bytes(paths.model.read_bytes(), name="the model")
+    assert run.data.tags["rhobeta.model_sha256"] == saved.sha256
+    assert [*paths.model.parent.iterdir()] == [paths.model]
+
+
+@pytest.fixture(scope="module")
+def losses_alone(snapshots: Path) -> list[float]:
+    """The curve of one process, as `QUICK` trains."""
+    return losses(Paths(workspace=snapshots / "train", store_root=snapshots / "train"))
+
+
+def losses(paths: Paths) -> list[float]:
+    lines = paths.history.read_text().splitlines()
+    column = lines[0].split(",").index("validation_loss")
+    return [float(line.split(",")[column]) for line in lines[1:]]
+
+
+@pytest.mark.slow
+def test_devices_start_processes_that_make_one_result(
+    prepared: Paths, losses_alone: list[float]
+) -> None:
+    write_params(prepared.workspace, QUICK | {"runtime.devices": 2})
+    (output,) = finished([start(prepared.workspace, {})])
+    assert output.count("epoch 1/2") == 1
+    require_one_whole_result(prepared, 2)
+    assert losses(prepared) == pytest.approx(losses_alone, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_torchrun_starts_them_as_well(prepared: Paths, losses_alone: list[float]) -> None:
+    write_params(prepared.workspace, QUICK)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
+    port = free_ports(1)[0]
+    command += [f"--master-port={port}", "-m", "rhobeta", "train"]
+    (output,) = finished([start(prepared.workspace, {}, command)])
+    assert output.count("epoch 1/2") == 1
+    require_one_whole_result(prepared, 2)
+    assert losses(prepared) == pytest.approx(losses_alone, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_slurm_starts_them_as_well(prepared: Paths, losses_alone: list[float]) -> None:
+    """In the environment that srun makes for two tasks on one node."""
+    write_params(prepared.workspace, QUICK)
+    common = {
+        "SLURM_JOB_ID": "4711",
+        "SLURM_STEP_ID": "0",
+        "SLURM_JOB_NAME": "train",
+        "SLURM_NTASKS": "2",
+        "SLURM_NTASKS_PER_NODE": "2",
+        "SLURM_NNODES": "1",
+        "SLURM_NODEID": "0",
+        "SLURM_NODELIST": "localhost",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_ports(1)[0]),
+    }
+    tasks = [
+        start(
+            prepared.workspace,
+            common | {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)},
+        )
+        for rank in range(2)
+    ]
+    finished(tasks)
+    require_one_whole_result(prepared, 2)
+    assert losses(prepared) == pytest.approx(losses_alone, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_two_nodes_find_each_other_and_only_the_first_writes(
+    prepared: Paths, snapshots: Path, tmp_path: Path, losses_alone: list[float]
+) -> None:
+    """Two workspaces stand for two hosts, of two processes each."""
+    other = Paths(workspace=tmp_path / "other", store_root=tmp_path / "other")
+    shutil.copytree(snapshots / "preprocess", other.workspace)
+    before = sorted(other.workspace.rglob("*"))
+    port = str(free_ports(1)[0])
+    nodes = []
+    for rank, paths in enumerate((prepared, other)):
+        write_params(paths.workspace, QUICK | {"runtime.devices": 2, "runtime.nodes": 2})
+        environment = {
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port,
+            "NODE_RANK": str(rank),
+        }
+        nodes.append(start(paths.workspace, environment))
+    first, second = finished(nodes)
+    assert first.count("epoch 1/2") == 1
+    assert second == ""
+    require_one_whole_result(prepared, 4)
+    assert losses(prepared) == pytest.approx(losses_alone, rel=1e-5)
+    assert sorted(other.workspace.rglob("*")) == before
+
+
+@pytest.fixture
+def two_hosts() -> Iterator[list[tuple[list[str], dict[str, str]]]]:
+    """Two hosts of one network, as namespaces: how to run something there, and its variables."""
+    names = [f"rhobeta{os.getpid()}{letter}" for letter in "ab"]
+    links = [f"rb{os.getpid()}{letter}" for letter in "ab"]
+
+    def ip(*words: str) -> int:
+        return subprocess.run(["ip", *words], capture_output=True, check=False).returncode
+
+    if shutil.which("ip") is None or ip("netns", "add", names[0]) != 0:
+        pytest.skip("network namespaces cannot be made here (this needs root and iproute2)")
+    try:
+        assert ip("netns", "add", names[1]) == 0
+        assert ip("link", "add", links[0], "type", "veth", "peer", "name", links[1]) == 0
+        for number, (name, link) in enumerate(zip(names, links, strict=True)):
+            assert ip("link", "set", link, "netns", name) == 0
+            assert ip("-n", name, "addr", "add", f"10.77.0.{number + 1}/24", "dev", link) == 0
+            assert ip("-n", name, "link", "set", link, "up") == 0
+            assert ip("-n", name, "link", "set", "lo", "up") == 0
+        yield [
+            (
+                ["ip", "netns", "exec", name],
+                {"MASTER_ADDR": "10.77.0.1", "NODE_RANK": str(number), "GLOO_SOCKET_IFNAME": link},
+            )
+            for number, (name, link) in enumerate(zip(names, links, strict=True))
+        ]
+    finally:
+        for name in names:
+            ip("netns", "del", name)
+
+
+@pytest.mark.slow
+def test_two_hosts_train_together_over_their_network(
+    prepared: Paths,
+    snapshots: Path,
+    tmp_path: Path,
+    losses_alone: list[float],
+    two_hosts: list[tuple[list[str], dict[str, str]]],
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(snapshots / "preprocess", other)
+    nodes = []
+    for folder, (prefix, environment) in zip((prepared.workspace, other), two_hosts, strict=True):
+        write_params(folder, QUICK | {"runtime.nodes": 2})
+        command = [*prefix, "rhobeta", "train"]
+        nodes.append(start(folder, environment | {"MASTER_PORT": "29500"}, command))
+    finished(nodes)
+    require_one_whole_result(prepared, 2)
+    assert losses(prepared) == pytest.approx(losses_alone, rel=1e-5)
+    assert not (other / "models").exists()
+
+
+@pytest.mark.slow
+def test_processes_with_other_parameters_are_refused(
+    prepared: Paths, snapshots: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(snapshots / "preprocess", other)
+    write_params(prepared.workspace, QUICK)
+    write_params(other, QUICK | {"penalty.rho": 0.3})
+    port = free_ports(1)[0]
+    processes = [
+        start(folder, place(rank, 2, port))
+        for rank, folder in enumerate((prepared.workspace, other))
+    ]
+    outcomes = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [1, 1]
+    assert "were given different parameters or data" in outcomes[0][1]
+    assert "rank 1" in outcomes[0][1]
+    assert not prepared.model.exists()
+    assert [run.info.status for run in runs(prepared)] == ["FAILED"]
+
+
+def family(process: "subprocess.Popen[str]") -> list[psutil.Process]:
+    """The processes that were started, by their number."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        children = psutil.Process(process.pid).children(recursive=True)
+        ranks = [child for child in children if child.environ().get("RANK")]
+        if len(ranks) == 2:
+            return sorted(ranks, key=lambda rank: rank.environ()["RANK"])
+        time.sleep(0.1)
+    raise AssertionError(process.communicate(timeout=1))
+
+
+def training_together(paths: Paths) -> tuple["subprocess.Popen[str]", list[psutil.Process]]:
+    """Two processes in the middle of a training that does not end."""
+    write_params(paths.workspace, LONG | {"runtime.devices": 2})
+    process = start(paths.workspace, {})
+    ranks = family(process)
+    assert process.stdout is not None
+    assert "epoch 1/100000" in process.stdout.readline()
+    return process, ranks
+
+
+def require_all_gone(ranks: Sequence[psutil.Process], seconds: float = 5) -> None:
+    _, alive = psutil.wait_procs(ranks, timeout=seconds)
+    assert alive == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_process_ends_the_others_with_a_message(prepared: Paths, victim: int) -> None:
+    process, ranks = training_together(prepared)
+    killed = time.monotonic()
+    ranks[victim].kill()
+    _, errors = process.communicate(timeout=60)
+    assert time.monotonic() - killed < 60
+    assert process.returncode == 1
+    assert f"Process {victim} of the training was ended by signal 9 (SIGKILL)" in errors
+    if victim == 1:
+        assert "Another process of this training has ended" in errors
+    assert "Traceback" not in errors
+    require_all_gone(ranks)
+    assert not prepared.model.exists()
+    # The process of rank 0 ends its run where it can.
+    assert [run.info.status for run in runs(prepared)] == ["RUNNING" if victim == 0 else "FAILED"]
+
+
+@pytest.mark.slow
+def test_a_hung_process_ends_the_others_within_a_minute(prepared: Paths, tmp_path: Path) -> None:
+    """That of rank 0 in one training, that of rank 1 in another beside it."""
+    shutil.copytree(prepared.workspace, tmp_path / "other")
+    trainings = []
+    for victim, folder in enumerate((prepared.workspace, tmp_path / "other")):
+        process, ranks = training_together(Paths(folder, folder))
+        ranks[victim].suspend()
+        trainings.append((process, ranks, time.monotonic()))
+    for process, ranks, stopped in trainings:
+        _, errors = process.communicate(timeout=90)
+        assert time.monotonic() - stopped < 60
+        assert process.returncode == 1
+        assert "has not answered for 30 seconds" in errors
+        assert "Traceback" not in errors
+        require_all_gone(ranks)
+
+
+@pytest.mark.slow
+def test_processes_end_when_the_one_that_started_them_is_killed(prepared: Paths) -> None:
+    process, ranks = training_together(prepared)
+    process.kill()
+    process.communicate(timeout=60)
+    require_all_gone(ranks, seconds=60)
+    assert [run.info.status for run in runs(prepared)] == ["KILLED"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_all_and_the_next_try_goes_on(
+    prepared: Paths, number: int, status: int
+) -> None:
+    process, ranks = training_together(prepared)
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == status, errors
+    assert "Traceback" not in errors
+    assert output.count("run it again and it goes on") == 1
+    require_all_gone(ranks)
+    assert [run.info.status for run in runs(prepared)] == ["KILLED"]
+    again = start(prepared.workspace, {})
+    assert again.stdout is not None
+    assert "goes on after" in again.stdout.readline()
+    again.terminate()
+    output, errors = again.communicate(timeout=60)
+    assert again.returncode == 143, errors
+    assert "Traceback" not in errors
+    assert [run.info.status for run in runs(prepared)] == ["KILLED"]
+
+
+@pytest.mark.slow
+def test_several_processes_go_on_where_one_was_killed(
+    prepared: Paths, losses_alone: list[float]
+) -> None:
+    """The number of processes is no part of what a training is known by."""
+    write_params(
+        prepared.workspace,
+        QUICK | {"training.batch_size": 2, "runtime.checkpoint_seconds": 0},
+    )
+    alone = start(prepared.workspace, {})
+    assert alone.stdout is not None
+    for line in alone.stdout:
+        if line.startswith("epoch 1"):
+            break
+    alone.kill()
+    alone.communicate()
+    write_params(
+        prepared.workspace,
+        QUICK | {"training.batch_size": 2, "runtime.checkpoint_seconds": 0, "runtime.devices": 2},
+    )
+    (output,) = finished([start(prepared.workspace, {})])
+    assert "goes on after" in output
+    require_one_whole_result(prepared, 2)
+
+
+def test_several_nodes_have_to_be_told_of_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(RhobetaError, match="MASTER_ADDR, MASTER_PORT, NODE_RANK is not in"):
+        run_in_processes(["train"], 1, 2)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", "1")
+    for wrong in ("2", "-1", "first"):
+        monkeypatch.setenv("NODE_RANK", wrong)
+        with pytest.raises(RhobetaError, match="expected a number from 0 to 1"):
+            run_in_processes(["train"], 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"runtime.accelerator": "cuda"}, "torch finds no CUDA device here"),
+        ({"training.precision": "fp16"}, "which needs a CUDA device"),
+    ],
+)
+def test_devices_that_are_not_there_are_refused(
+    prepared: Paths, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], message: str
+) -> None:
+    import torch
+
+    from rhobeta.cli import main
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    write_params(prepared.workspace, QUICK | changes)
+    assert main(["train"]) == 1
+    assert message in capsys.readouterr().err
+    assert not prepared.model.exists()

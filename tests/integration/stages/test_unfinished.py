@@ -1,0 +1,306 @@
+"""Trainings that are killed and run again: the real command, the real store."""
+
+import itertools
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from helpers import QUICK, StartAfter, write_params
+from rhobeta.cli import main
+from rhobeta.extensions import EXTENSIONS
+from rhobeta.paths import Paths
+from rhobeta.training.unfinished import Unfinished, training_digest, unfinished_training
+from rhobeta.utils.files import sha256_of_file
+
+# 270 mini-batches an epoch: nine chunks, and after each of them a state.
+LONG = QUICK | {
+    "training.epochs": 8,
+    "training.batch_size": 2,
+    "runtime.checkpoint_seconds": 0,
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "folder"
+
+
+def test_a_state_comes_back_as_it_was_kept(folder: Path) -> None:
+    first = Unfinished(folder)
+    assert first.state() is None
+    assert first.run_id is None
+    first.note_run("an id")
+    first.keep(b"older")
+    first.keep(b"newer")
+    again = Unfinished(folder)
+    assert again.state() == b"newer"
+    assert again.run_id == "an id"
+    again.remove()
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("place", [0, 63, 64, -1])
+def test_a_damaged_state_is_left_aside_and_said(
+    folder: Path, capsys: pytest.CaptureFixture[str], place: int
+) -> None:
+    unfinished = Unfinished(folder)
+    unfinished.keep(b"a state")
+    content = bytearray((folder / "state").read_bytes())
+    content[place] ^= 1
+    (folder / "state").write_bytes(content)
+    assert unfinished.state() is None
+    assert "is damaged; training begins anew" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("length", [0, 10, 64, 70])
+def test_a_cut_state_is_left_aside(folder: Path, length: int) -> None:
+    unfinished = Unfinished(folder)
+    unfinished.keep(b"a state of some length")
+    whole = (folder / "state").read_bytes()
+    (folder / "state").write_bytes(whole[:length])
+    assert unfinished.state() is None
+
+
+def test_a_training_is_known_by_parameters_data_and_code(clean_registry: None) -> None:
+    parameters = {"penalty.rho": 0.1, "training.seed": 0}
+    first = training_digest(parameters, "data")
+    assert training_digest(dict(reversed(parameters.items())), "data") == first
+    others = [
+        training_digest(parameters | {"penalty.rho": 0.2}, "data"),
+        training_digest(parameters, "other data"),
+    ]
+    EXTENSIONS["mine.py"] = b"x = 1"
+    others.append(training_digest(parameters, "data"))
+    EXTENSIONS["mine.py"] = b"x = 2"
+    others.append(training_digest(parameters, "data"))
+    assert len({first, *others}) == 5
+
+
+def test_the_same_training_in_two_processes_keeps_one_state(
+    paths: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with unfinished_training(paths, {}, "data") as first:
+        first.keep(b"mine")
+        with unfinished_training(paths, {}, "data") as second:
+            assert second.state() is None
+            second.keep(b"another")
+        assert "the same is trained in another process" in capsys.readouterr().out
+        assert first.state() == b"mine"
+        first.remove()
+    assert list(paths.unfinished.iterdir()) == []
+
+
+def start_training(workspace: Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        ["rhobeta", "train"],
+        cwd=workspace,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )
+
+
+def train_to_the_end(workspace: Path) -> str:
+    """Run the real command; returns what it printed."""
+    process = start_training(workspace)
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return output
+
+
+def first_step(process: "subprocess.Popen[str]") -> str:
+    """Wait until the process has trained for a while, or goes on; the line that says so."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith(("epoch", "goes on after")):
+            return line
+    raise AssertionError(process.communicate()[1])
+
+
+def kill_in_training(workspace: Path, moment: float) -> str:
+    """Start the command and kill it `moment` seconds after its first step."""
+    process = start_training(workspace)
+    line = first_step(process)
+    time.sleep(moment)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    return line
+
+
+def results(paths: Paths) -> tuple[str, str]:
+    return sha256_of_file(paths.model), paths.history.read_text()
+
+
+def only_run(paths: Paths) -> tuple[Any, Mapping[str, list[int]]]:
+    """The one run of the store, and the steps of each of its metrics of epochs."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{paths.store}/mlflow.db")
+    (run,) = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    steps = {
+        name: [entry.step for entry in client.get_metric_history(run.info.run_id, name)]
+        for name in run.data.metrics
+        if not name.startswith("best/")
+    }
+    return run, steps
+
+
+def require_one_continuous_run(paths: Paths, epochs: int) -> None:
+    run, steps = only_run(paths)
+    assert run.info.status == "FINISHED"
+    assert "rhobeta.error" not in run.data.tags
+    assert run.data.tags["rhobeta.model_sha256"] == sha256_of_file(paths.model)
+    assert {name: found for name, found in steps.items() if found != [*range(1, epochs + 1)]} == {}
+    assert "validation/gini" in steps
+
+
+def uninterrupted_training(root: Path, before: Path, parameters: dict[str, Any]) -> Paths:
+    """A workspace of its own, in which training has come to its end at once."""
+    shutil.copytree(before, root, dirs_exist_ok=True)
+    write_params(root, parameters)
+    train_to_the_end(root)
+    return Paths(workspace=root, store_root=root)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(snapshots: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """What training comes to when nothing happens."""
+    found = uninterrupted_training(tmp_path_factory.mktemp("whole"), snapshots / "preprocess", LONG)
+    assert list(found.unfinished.iterdir()) == []
+    return results(found)
+
+
+@pytest.fixture
+def prepared(paths: Paths, start_after: StartAfter) -> Paths:
+    """A workspace that is to be trained in."""
+    start_after("preprocess")
+    write_params(paths.workspace, LONG)
+    return paths
+
+
+def moments(seed: int) -> Iterator[float]:
+    """Seconds after the first step: now and then none, else up to a second."""
+    drawn = random.Random(seed)
+    while True:
+        yield drawn.choice([0.0, drawn.uniform(0, 1)])
+
+
+@pytest.mark.slow
+def test_a_killed_training_goes_on_to_the_same_bytes_in_the_same_run(
+    prepared: Paths, uninterrupted: tuple[str, str]
+) -> None:
+    assert "epoch" in kill_in_training(prepared.workspace, 0.1)
+    assert not prepared.model.exists()
+    assert "goes on after" in train_to_the_end(prepared.workspace)
+    assert results(prepared) == uninterrupted
+    require_one_continuous_run(prepared, LONG["training.epochs"])
+    assert list(prepared.unfinished.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_twenty_kills_change_nothing(
+    prepared: Paths, snapshots: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Of a training so long that it is not over before."""
+    long = LONG | {"training.epochs": 100}
+    whole = uninterrupted_training(tmp_path_factory.mktemp("whole"), snapshots / "preprocess", long)
+    write_params(prepared.workspace, long)
+    went_on = 0
+    for _, moment in zip(range(20), moments(seed=7), strict=False):
+        went_on += kill_in_training(prepared.workspace, moment).startswith("goes on")
+        assert not prepared.model.exists()
+    assert went_on == 19
+    assert "goes on after" in train_to_the_end(prepared.workspace)
+    assert results(prepared) == results(whole)
+    require_one_continuous_run(prepared, 100)
+
+
+@pytest.mark.slow
+def test_kills_before_the_first_step_change_nothing(
+    prepared: Paths, uninterrupted: tuple[str, str]
+) -> None:
+    """While libraries are imported, the store is opened, the run is made."""
+    for moment in (0.5, 1, 2, 3, 4, 5):
+        process = start_training(prepared.workspace)
+        time.sleep(moment)
+        process.kill()
+        process.communicate()
+    train_to_the_end(prepared.workspace)
+    assert results(prepared) == uninterrupted
+
+
+@pytest.mark.slow
+def test_sigterm_keeps_the_state_and_the_next_try_goes_on(
+    prepared: Paths, uninterrupted: tuple[str, str]
+) -> None:
+    write_params(prepared.workspace, LONG | {"runtime.checkpoint_seconds": 3600})
+    process = start_training(prepared.workspace)
+    first_step(process)
+    process.terminate()
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, errors
+    assert "run it again and it goes on" in output
+    run, _ = only_run(prepared)
+    assert run.info.status == "KILLED"
+    assert "goes on after" in train_to_the_end(prepared.workspace)
+    assert results(prepared) == uninterrupted
+    require_one_continuous_run(prepared, LONG["training.epochs"])
+    assert only_run(prepared)[0].data.tags["rhobeta.resumed"] == "true"
+
+
+@pytest.mark.slow
+def test_another_experiment_does_not_pick_the_state_up(prepared: Paths) -> None:
+    kill_in_training(prepared.workspace, 0.1)
+    (left,) = prepared.unfinished.glob("*/state")
+    write_params(prepared.workspace, LONG | {"training.epochs": 1, "penalty.rho": 0.3})
+    assert "goes on" not in train_to_the_end(prepared.workspace)
+    assert left.is_file()
+
+
+def test_a_training_that_diverges_leaves_no_state(
+    prepared: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = {"model.code_activation": "relu", "penalty.kind": "kl_tutorial"}
+    write_params(prepared.workspace, LONG | changes)
+    assert main(["train"]) == 1
+    assert "diverged" in capsys.readouterr().err
+    assert list(prepared.unfinished.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_killed_training_whose_run_is_gone_records_into_a_new_one(
+    prepared: Paths, uninterrupted: tuple[str, str]
+) -> None:
+    from mlflow import MlflowClient
+
+    kill_in_training(prepared.workspace, 0.3)
+    run, _ = only_run(prepared)
+    MlflowClient(f"sqlite:///{prepared.store}/mlflow.db").delete_run(run.info.run_id)
+    assert "goes on after" in train_to_the_end(prepared.workspace)
+    assert results(prepared) == uninterrupted
+    require_one_continuous_run(prepared, LONG["training.epochs"])
+
+
+@pytest.mark.slow
+def test_a_damaged_state_leads_to_the_same_result(
+    prepared: Paths, uninterrupted: tuple[str, str]
+) -> None:
+    kill_in_training(prepared.workspace, 0.3)
+    (state,) = prepared.unfinished.glob("*/state")
+    content = bytearray(state.read_bytes())
+    for place in itertools.islice(itertools.count(100, 5000), 20):
+        content[place] ^= 0x10
+    state.write_bytes(content)
+    assert "is damaged; training begins anew" in train_to_the_end(prepared.workspace)
+    assert results(prepared) == uninterrupted
+    require_one_continuous_run(prepared, LONG["training.epochs"])

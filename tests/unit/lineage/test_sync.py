@@ -1,0 +1,235 @@
+"""The model in the workspace gets its run: found, completed, or restored, from what is its own."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from helpers import StartAfter
+from rhobeta.cli import main
+from rhobeta.paths import Paths
+from rhobeta.tracking import queued
+from rhobeta.tracking.actions import Action
+from rhobeta.tracking.outbox import outbox_of
+from rhobeta.tracking.results import EVALUATION_TAG, REPORT_TAG
+from rhobeta.tracking.run import new_run
+from rhobeta.tracking.store import open_store, store_uri
+from rhobeta.tracking.tags import MODEL_MD5_TAG, MODEL_TAG
+from rhobeta.utils.files import md5_of_bytes, sha256_of_file
+
+MODEL = "models/autoencoder.safetensors"
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Makes another store, which is empty, the present one."""
+
+    def change() -> None:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'elsewhere.db'}")
+
+    return change
+
+
+def _runs(paths: Paths) -> list[Any]:
+    store = open_store(paths, "rhobeta")
+    return list(store.client.search_runs([store.experiment_id]))
+
+
+def _artifacts(paths: Paths, run: Any) -> set[str]:
+    client = open_store(paths, "rhobeta").client
+    return {file.path for file in client.list_artifacts(run.info.run_id)}
+
+
+def _write_lock(paths: Paths, *, iterations: int) -> None:
+    """A dvc.lock that says that evaluate made the metrics that lie there."""
+
+    def entry(path: str) -> dict[str, str]:
+        return {"path": path, "md5": md5_of_bytes((paths.workspace / path).read_bytes())}
+
+    evaluate = {
+        "cmd": "rhobeta evaluate",
+        "deps": [entry(MODEL)],
+        "params": {"params.yaml": {"evaluate": {"probe_iterations": iterations}}},
+        "outs": [entry("reports/metrics.json")],
+    }
+    yaml = YAML()
+    yaml.default_flow_style = False
+    with (paths.workspace / "dvc.lock").open("w") as file:
+        yaml.dump({"schema": "2.0", "stages": {"evaluate": evaluate}}, file)
+
+
+def test_without_a_model_it_says_what_to_do(
+    paths: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sync"]) == 1
+    assert "`dvc repro`" in capsys.readouterr().err
+    assert not paths.store.exists()
+
+
+def test_a_run_that_has_everything_is_left_as_it_is(
+    start_after: StartAfter, paths: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_after("visualize")
+    (before,) = _runs(paths)
+    capsys.readouterr()
+    assert main(["sync"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert before.info.run_id in line
+    (after,) = _runs(paths)
+    assert after.to_dictionary() == before.to_dictionary()
+    assert main(["sync", "--quiet"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_in_an_empty_store_one_run_is_restored_from_what_belongs_to_the_model(
+    start_after: StartAfter,
+    paths: Paths,
+    elsewhere: Callable[[], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    start_after("visualize")
+    (original,) = _runs(paths)
+    elsewhere()
+    _write_lock(paths, iterations=17)
+    assert main(["sync"]) == 0
+    (restored,) = _runs(paths)
+    assert "restored" in capsys.readouterr().out
+    assert restored.data.tags["rhobeta.restored"] == "true"
+    assert "mlflow.source.git.commit" not in restored.data.tags
+    for tag in ("rhobeta.model_sha256", MODEL_MD5_TAG, EVALUATION_TAG, REPORT_TAG):
+        assert restored.data.tags[tag] == original.data.tags[tag]
+    assert restored.data.metrics == pytest.approx(original.data.metrics, rel=1e-5)
+    # The parameters of the evaluation are those that dvc.lock says made it, not params.yaml's.
+    evaluated = {k: v for k, v in restored.data.params.items() if k.startswith("evaluate.")}
+    assert evaluated == {"evaluate.probe_iterations": "17"}
+    hparams = {k: v for k, v in original.data.params.items() if k.startswith("training.")}
+    assert hparams.items() <= restored.data.params.items()
+    assert {"figures", "report.html", "metrics.json", "history.csv"} <= _artifacts(paths, restored)
+    assert restored.outputs.model_outputs
+    assert main(["sync"]) == 0
+    assert [run.info.run_id for run in _runs(paths)] == [restored.info.run_id]
+
+
+def test_what_a_run_lacks_is_added_and_nothing_else(
+    start_after: StartAfter,
+    paths: Paths,
+    elsewhere: Callable[[], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    start_after("train")
+    (trained,) = _runs(paths)
+    elsewhere()
+    assert main(["evaluate"]) == 0
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    capsys.readouterr()
+    assert main(["sync"]) == 0
+    assert "added the evaluation to its run" in capsys.readouterr().out
+    (completed,) = _runs(paths)
+    assert completed.info.run_id == trained.info.run_id
+    assert "rhobeta.restored" not in completed.data.tags
+    assert completed.data.metrics.items() >= trained.data.metrics.items()
+    assert "test/mse" in completed.data.metrics
+    # No dvc.lock says with which parameters it was evaluated.
+    assert not any(name.startswith("evaluate.") for name in completed.data.params)
+
+
+def test_reports_and_history_of_another_model_are_not_taken(
+    start_after: StartAfter, paths: Paths, elsewhere: Callable[[], None]
+) -> None:
+    start_after("visualize")
+    shutil.copytree(paths.workspace / "reports", paths.workspace / "other")
+    before = paths.model.read_bytes()
+    params = paths.params.read_text()
+    paths.params.write_text(params.replace("rho: 0.2", "rho: 0.25"))
+    assert main(["train"]) == 0
+    assert paths.model.read_bytes() != before
+    shutil.copytree(paths.workspace / "other", paths.workspace / "reports", dirs_exist_ok=True)
+    elsewhere()
+    assert main(["sync"]) == 0
+    (restored,) = _runs(paths)
+    assert restored.data.params["penalty.rho"] == "0.25"
+    assert restored.data.metrics == {}
+    assert _artifacts(paths, restored) & {"figures", "report.html", "metrics.json"} == set()
+    assert EVALUATION_TAG not in restored.data.tags
+    assert REPORT_TAG not in restored.data.tags
+
+
+def test_of_several_runs_the_one_that_lacks_nothing_is_the_model_s(
+    start_after: StartAfter, paths: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_after("visualize")
+    (first,) = _runs(paths)
+    store = open_store(paths, "rhobeta")
+    twin = {k: first.data.tags[k] for k in (MODEL_TAG, MODEL_MD5_TAG)}
+    with new_run(store, name="twin", tags=twin) as second:
+        pass
+    assert main(["sync"]) == 0
+    assert f"its run {first.info.run_id}; 1 more" in capsys.readouterr().out
+    # Now both lack something, and neither is more the model's run than the other.
+    store.client.set_tag(first.info.run_id, EVALUATION_TAG, "e" * 64)
+    before = [run.to_dictionary() for run in _runs(paths)]
+    assert main(["sync"]) == 1
+    said = capsys.readouterr().err
+    assert "2 runs claim this model" in said
+    assert f"{first.info.run_id} of " in said
+    assert "lacks the evaluation" in said
+    assert f"{second.run_id} of " in said
+    assert "mlflow runs delete" in said
+    assert [run.to_dictionary() for run in _runs(paths)] == before
+    store.client.delete_run(second.run_id)
+    assert main(["sync"]) == 0
+    assert "added the evaluation" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("place", ["here", "elsewhere"])
+def test_a_model_whose_run_still_waits_is_not_restored(
+    start_after: StartAfter,
+    paths: Paths,
+    elsewhere: Callable[[], None],
+    place: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    start_after("train")
+    elsewhere()
+    here = store_uri(paths) if place == "here" else "http://server:5000"
+    _leave_waiting(paths, here, sha256_of_file(paths.model))
+    with queued.held(outbox_of(paths) / "waiting"):
+        assert main(["sync"]) == 1
+    said = capsys.readouterr().err
+    assert "The run of this model is waiting, of which 1 records still wait" in said
+    assert ("set MLFLOW_TRACKING_URI to it" in said) == (place == "elsewhere")
+    assert _runs(paths) == []
+
+
+def test_what_waits_for_another_store_is_said(
+    start_after: StartAfter, paths: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_after("train")
+    _leave_waiting(paths, "http://server:5000", "a" * 64)
+    assert main(["sync"]) == 0
+    said = capsys.readouterr().out
+    assert "note: 1 records in " in said
+    assert "MLFLOW_TRACKING_URI=http://server:5000 delivers them" in said
+
+
+def test_what_the_store_refuses_is_no_success(
+    start_after: StartAfter, paths: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_after("train")
+    (run,) = _runs(paths)
+    _leave_waiting(paths, store_uri(paths), "a" * 64)
+    assert main(["sync"]) == 1
+    captured = capsys.readouterr()
+    assert run.info.run_id in captured.out
+    assert "1 records still wait" in captured.err
+    assert "the store did not take them" in captured.err
+
+
+def _leave_waiting(paths: Paths, store: str, model: str) -> None:
+    origin = {"store": store, "experiment_id": "1", "model_sha256": model}
+    tags = Action("tags", {"tags": {"a": "b"}})
+    queued.put(outbox_of(paths) / "waiting", tags, origin)

@@ -1,0 +1,173 @@
+"""What evaluation keeps of the test split, and how a split goes through a model."""
+
+import dataclasses
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load, save
+
+from helpers import with_right_checksum
+from rhobeta.errors import RhobetaError
+from rhobeta.metrics.encoding import encode_images
+from rhobeta.metrics.evaluation import TestRecord, first_of_each_class
+from rhobeta.model.autoencoder import Architecture, Autoencoder
+from rhobeta.utils.checksum import EMPTY_CHECKSUM
+
+ARRAYS = [field.name for field in dataclasses.fields(TestRecord) if field.name != "belongs_to"]
+
+
+def record(**changes: Any) -> TestRecord:
+    random = np.random.default_rng(0)
+    values = {
+        "activity": random.random((6, 3), dtype=np.float32),
+        "labels": np.array([1, 0, 1, 2, 2, 0], np.uint8),
+        "examples": random.random((3, 2, 4), dtype=np.float32),
+        "reconstructions": random.random((3, 2, 4), dtype=np.float32),
+        "l0_counts": np.array([1, 2, 3, 0], np.int64),
+        "l0_threshold": np.array([0.1]),
+        "top_units": np.array([2, 0, 1], np.int64),
+        "top_images": random.integers(0, 256, (3, 9, 2, 4), dtype=np.uint8),
+        "belongs_to": {"a model": "ab" * 32, "a table": "cd" * 32},
+    }
+    return TestRecord(**(values | changes))
+
+
+def test_a_record_comes_back_bit_for_bit() -> None:
+    original = record()
+    rebuilt = TestRecord.from_bytes(original.to_bytes(), name="it")
+    assert rebuilt.belongs_to == original.belongs_to
+    for name in ARRAYS:
+        values, expected = getattr(rebuilt, name), getattr(original, name)
+        assert values.dtype == expected.dtype
+        np.testing.assert_array_equal(values, expected, strict=True)
+
+
+def test_the_same_record_is_the_same_bytes_however_it_lies_in_memory() -> None:
+    original = record()
+    strided = record(activity=np.asfortranarray(original.activity))
+    assert not strided.activity.flags.c_contiguous
+    assert strided.to_bytes() == original.to_bytes() == record().to_bytes()
+
+
+def refused(damaged: bytes) -> None:
+    for content in (damaged, with_right_checksum(damaged)):
+        with pytest.raises(RhobetaError, match=r"evaluation\.safetensors"):
+            TestRecord.from_bytes(content, name="evaluation.safetensors")
+
+
+def described(**changes: Any) -> dict[str, str]:
+    values = {"_seal": EMPTY_CHECKSUM, "belongs_to": {}, "format": "rhobeta-evaluation-1"}
+    return {"rhobeta": json.dumps(values | changes)}
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 8, 9, 60, 200, -100, -1])
+def test_a_truncated_record_is_refused(length: int) -> None:
+    refused(record().to_bytes()[:length])
+
+
+@pytest.mark.parametrize("bit", range(8))
+@pytest.mark.parametrize("position", range(9))
+def test_a_flipped_bit_in_the_headers_length_or_first_brace_is_refused(
+    position: int, bit: int
+) -> None:
+    damaged = bytearray(record().to_bytes())
+    damaged[position] ^= 1 << bit
+    refused(bytes(damaged))
+
+
+@pytest.mark.parametrize("content", [b"not a record" * 100, bytes(range(256)), b"\0" * 64])
+def test_other_bytes_are_refused(content: bytes) -> None:
+    refused(content)
+
+
+def test_a_good_description_over_the_right_arrays_is_a_record() -> None:
+    # What the tests below damage is otherwise sound.
+    whole = record(belongs_to={}).to_bytes()
+    assert with_right_checksum(save(load(whole), metadata=described())) == whole
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_a_record_without_one_of_its_arrays_is_refused(name: str) -> None:
+    tensors = load(record().to_bytes())
+    del tensors[name]
+    refused(save(tensors, metadata=described()))
+
+
+@pytest.mark.parametrize(
+    "more", [{"more": torch.zeros(1)}, {"activity": torch.zeros(6, 3, dtype=torch.bfloat16)}]
+)
+def test_a_record_with_another_array_or_another_kind_of_number_is_refused(
+    more: dict[str, torch.Tensor],
+) -> None:
+    refused(save(load(record().to_bytes()) | more, metadata=described()))
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        None,
+        {"rhobeta": "not JSON"},
+        {"rhobeta": "null"},
+        {"rhobeta": "[]"},
+        described(format="rhobeta-evaluation-0"),
+        described(format="rhobeta-autoencoder-3"),
+        described(belongs_to=None),
+        described(belongs_to=7),
+    ],
+    ids=str,
+)
+def test_a_record_that_is_not_described_as_one_is_refused(metadata: dict[str, str] | None) -> None:
+    refused(save(load(record().to_bytes()), metadata=metadata))
+
+
+def test_every_flipped_bit_is_refused() -> None:
+    whole = record().to_bytes()
+    for position in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << position % 8
+        with pytest.raises(RhobetaError, match=r"not those that were written|no digest of itself"):
+            TestRecord.from_bytes(bytes(damaged), name="it")
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ([0, 1, 2], [0, 1, 2]),
+        ([7, 3, 7, 3, 0, 9, 0], [4, 1, 0, 5]),
+        ([5, 5, 5], [0]),
+    ],
+)
+def test_first_of_each_class_in_the_order_of_the_classes(
+    labels: list[int], expected: list[int]
+) -> None:
+    assert first_of_each_class(np.array(labels, np.uint8)).tolist() == expected
+
+
+def model() -> Autoencoder:
+    return Autoencoder(Architecture((2, 3), (4,), "tanh", "relu", "sigmoid"), seed=1).eval()
+
+
+def pixels(count: int) -> NDArray[np.float32]:
+    return np.random.default_rng(0).random((count, 6), dtype=np.float32)
+
+
+def test_a_split_through_a_model_is_what_the_model_gives() -> None:
+    x = pixels(10)
+    with torch.no_grad():
+        expected = model()(torch.from_numpy(x))
+    encoded = encode_images(model(), x)
+    np.testing.assert_array_equal(encoded.code, expected.code)
+    np.testing.assert_array_equal(encoded.activity, (1 + expected.code) / 2)
+    np.testing.assert_array_equal(encoded.reconstruction, expected.reconstruction)
+
+
+def test_pieces_are_put_together_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = encode_images(model(), pixels(10))
+    monkeypatch.setattr("rhobeta.metrics.encoding._PIECE", 4)
+    pieces = encode_images(model(), pixels(10))
+    for values, expected in zip(pieces, whole, strict=True):
+        np.testing.assert_allclose(values, expected, rtol=1e-6, atol=1e-7)

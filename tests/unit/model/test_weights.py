@@ -1,0 +1,452 @@
+"""A model as bytes: what comes back, and that nothing but a model does."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import random
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load, save
+
+from helpers import with_right_checksum
+from rhobeta.errors import RhobetaError
+from rhobeta.model.autoencoder import Architecture, Autoencoder
+from rhobeta.model.weights import ModelDescription, model_from_bytes, model_to_bytes
+from rhobeta.utils.checksum import EMPTY_CHECKSUM, add_checksum
+
+PARAMETERS = {
+    "data.name": "mnist",
+    "data.classes": None,
+    "model.hidden_sizes": [4, 3],
+    "penalty.kind": "kl",
+    "penalty.rho": 0.05,
+    "training.learning_rate": 0.01,
+}
+
+
+def architecture(**changes: Any) -> Architecture:
+    values = {
+        "image_shape": (3, 2),
+        "hidden_sizes": (4, 3),
+        "code_activation": "tanh",
+        "hidden_activation": "relu",
+        "output_activation": "sigmoid",
+    }
+    return Architecture(**(values | changes))
+
+
+def description(of: Architecture, parameters: dict[str, Any] = PARAMETERS) -> ModelDescription:
+    return ModelDescription(
+        architecture=of,
+        parameters=parameters,
+        data_sha256="ab" * 32,
+        best_epoch=7,
+        best_loss=0.1 + 0.2,
+    )
+
+
+def small_model() -> Autoencoder:
+    model = Autoencoder(architecture(), seed=4)
+    torch.nn.init.uniform_(model.encoder[0].bias, generator=torch.Generator().manual_seed(0))
+    return model
+
+
+def content() -> bytes:
+    model = small_model()
+    return model_to_bytes(model, description(model.architecture))
+
+
+def described(**changes: Any) -> dict[str, Any]:
+    values = dataclasses.asdict(description(architecture()))
+    return {"_seal": EMPTY_CHECKSUM, "format": "rhobeta-autoencoder-3", **values, **changes}
+
+
+def with_description(text: str, tensors: dict[str, torch.Tensor] | None = None) -> bytes:
+    """The small model's weights (or `tensors`) under a description of one's own."""
+    beside = {} if EMPTY_CHECKSUM in text else {"seal": EMPTY_CHECKSUM}
+    tensors = tensors or small_model().state_dict()
+    return add_checksum(save(tensors, metadata={"rhobeta": text} | beside))
+
+
+def refused(damaged: bytes) -> str:
+    """The reason why these bytes are refused even under a seal that is right for them."""
+    for content in (damaged, with_right_checksum(damaged)):
+        with pytest.raises(RhobetaError) as caught:
+            model_from_bytes(content, name="models/that.safetensors")
+        assert "models/that.safetensors" in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("sizes", [(1,), (4, 3), (5, 4, 3)], ids=len)
+@pytest.mark.parametrize("code_activation", ["sigmoid", "tanh", "relu"])
+def test_weights_and_description_come_back_bit_for_bit(
+    sizes: tuple[int, ...], code_activation: str
+) -> None:
+    model = Autoencoder(
+        architecture(hidden_sizes=sizes, code_activation=code_activation), seed=9
+    ).train()
+    original = description(model.architecture)
+    saved = model_from_bytes(model_to_bytes(model, original), name="it")
+    assert saved.description == original
+    assert saved.model.architecture == model.architecture
+    assert not saved.model.training
+    weights = model.state_dict()
+    rebuilt = saved.model.state_dict()
+    assert list(rebuilt) == list(weights)
+    assert all(torch.equal(rebuilt[name], weights[name]) for name in weights)
+    assert model_to_bytes(saved.model, saved.description) == saved.content
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"tied_weights": True}, {"code_activation": "topk", "k": 2, "tied_weights": True}],
+    ids=["tied", "tied topk"],
+)
+def test_tied_and_topk_models_come_back_as_they_were(changes: dict[str, Any]) -> None:
+    model = Autoencoder(architecture(**changes), seed=9)
+    whole = model_to_bytes(model, description(model.architecture))
+    assert "decoder.0.weight" not in load(whole)
+    saved = model_from_bytes(whole, name="it")
+    assert saved.model.architecture == model.architecture
+    x = torch.rand(5, 6, generator=torch.Generator().manual_seed(0))
+    for found, expected in zip(saved.model(x), model(x), strict=True):
+        assert torch.equal(found, expected)
+    with torch.no_grad():
+        saved.model.encoder[1].weight += 1
+    assert torch.equal(saved.model.decoder[0].weight, saved.model.encoder[1].weight.T)
+    assert model_to_bytes(model, description(model.architecture)) == whole
+
+
+def test_weights_of_a_model_that_is_not_tied_are_refused_under_a_tied_description() -> None:
+    assert "decoder.0.weight" in refused(with_description(with_architecture(tied_weights=True)))
+
+
+def test_a_model_of_an_extension_that_is_not_there_names_it_and_where_it_belongs() -> None:
+    unknown = refused(with_description(with_architecture(code_activation="softsign")))
+    assert "'softsign'" in unknown
+    assert "extensions/" in unknown
+    parameters = PARAMETERS | {"penalty.kind": "hellinger"}
+    unknown = refused(with_description(json.dumps(described(parameters=parameters))))
+    assert "'hellinger'" in unknown
+    assert "extensions/" in unknown
+
+
+def test_identity_is_the_digest_of_the_bytes() -> None:
+    saved = model_from_bytes(content(), name="it")
+    assert saved.sha256 == hashlib.sha256(content()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("kind", "rho"), [("kl", 0.05), ("kl_poisson", 0.05), ("l1_code", None), ("none", None)]
+)
+def test_rho_is_that_of_the_penalty_or_none_without_one(kind: str, rho: float | None) -> None:
+    model = small_model()
+    parameters = PARAMETERS | {"penalty.kind": kind}
+    written = model_to_bytes(model, description(model.architecture, parameters))
+    assert model_from_bytes(written, name="it").rho == rho
+
+
+def test_the_same_model_is_the_same_bytes_whatever_the_order_of_its_parameters() -> None:
+    model = small_model()
+    backwards = dict(reversed(PARAMETERS.items()))
+    assert list(backwards) != list(PARAMETERS)
+    assert model_to_bytes(model, description(model.architecture, backwards)) == content()
+
+
+WRITE_A_MODEL = """
+import hashlib
+from rhobeta.model.autoencoder import Architecture, Autoencoder
+from rhobeta.model.weights import ModelDescription, model_to_bytes
+architecture = Architecture((3, 2), (4, 3), "tanh", "relu", "sigmoid")
+parameters = {f"section.name_{index}": index / 7 for index in range(20)}
+parameters["penalty.kind"] = "none"
+described = ModelDescription(architecture, parameters, "ab" * 32, 7, 0.3)
+content = model_to_bytes(Autoencoder(architecture, seed=4), described)
+print(hashlib.sha256(content).hexdigest())
+"""
+
+
+def test_processes_that_hash_differently_write_the_same_bytes() -> None:
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", WRITE_A_MODEL],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for seed in ("1", "2")
+    ]
+    first, second = (process.communicate(timeout=120)[0].strip() for process in processes)
+    assert first == second
+    assert len(first) == 64
+
+
+def test_another_weight_is_another_model() -> None:
+    model = small_model()
+    with torch.no_grad():
+        model.decoder[1].bias[5] = 1e-30
+    assert model_to_bytes(model, description(model.architecture)) != content()
+
+
+def cut_points() -> list[int]:
+    whole = content()
+    header_end = 8 + struct.unpack("<Q", whole[:8])[0]
+    return [0, 1, 7, 8, 9, header_end // 2, header_end - 1, header_end, len(whole) - 1]
+
+
+@pytest.mark.parametrize("length", cut_points())
+def test_truncated_bytes_are_refused(length: int) -> None:
+    refused(content()[:length])
+
+
+@pytest.mark.parametrize("extra", [b"\0", b"{}", b"\0" * 4096], ids=len)
+def test_bytes_after_the_end_are_refused(extra: bytes) -> None:
+    refused(content() + extra)
+
+
+@pytest.mark.parametrize("bit", range(8))
+@pytest.mark.parametrize("position", range(9))
+def test_a_flipped_bit_in_the_headers_length_or_first_brace_is_refused(
+    position: int, bit: int
+) -> None:
+    damaged = bytearray(content())
+    damaged[position] ^= 1 << bit
+    refused(bytes(damaged))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"encoder.0.bias"', b'"encoder.0.bios"'),
+        (b'"encoder.0.bias"', b'"encoder.9.bias"'),
+        (b'"rhobeta"', b'"rhobetb"'),
+        (b"rhobeta-autoencoder-3", b"rhobeta-autoencoder-2"),
+        (b'"dtype":"F32"', b'"dtype":"F64"'),
+        (b'"dtype":"F32"', b'"dtype":"X32"'),
+        (b'"shape":[4]', b'"shape":[5]'),
+        (b'\\"best_epoch\\"', b'\\"best_epocx\\"'),
+        (b'\\"tanh\\"', b'\\"tanj\\"'),
+        (b'\\"hidden_sizes\\": [4, 3]', b'\\"hidden_sizes\\": [3, 4]'),
+        (b'\\"image_shape\\": [3, 2]', b'\\"image_shape\\": [3, 3]'),
+        (b'\\"image_shape\\": [3, 2]', b'\\"image_shape\\": [3, 0]'),
+        (b'\\"parameters\\"', b'\\"parameters\xff"'),
+    ],
+)
+def test_a_changed_header_is_refused(old: bytes, new: bytes) -> None:
+    assert old in content()
+    assert len(old) == len(new)
+    refused(content().replace(old, new, 1))
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("length", [3, 8, 100, 5000])
+def test_random_bytes_are_refused(length: int, seed: int) -> None:
+    refused(random.Random(seed).randbytes(length))
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {"format": "pt"}, {"rhobeta": "not JSON"}])
+def test_a_foreign_safetensors_file_is_refused(metadata: dict[str, str] | None) -> None:
+    refused(save(small_model().state_dict(), metadata=metadata))
+
+
+def test_a_good_description_over_the_right_weights_is_a_model() -> None:
+    # What the tests below damage is otherwise sound.
+    assert with_description(json.dumps(described(), sort_keys=True)) == content()
+
+
+def with_architecture(**changes: Any) -> str:
+    return json.dumps(described(architecture=described()["architecture"] | changes))
+
+
+def without(key: str) -> str:
+    return json.dumps({name: value for name, value in described().items() if name != key})
+
+
+OTHER_DESCRIPTIONS = {
+    "null": "null",
+    "number": "5",
+    "text": '"text"',
+    "list": "[]",
+    "empty": "{}",
+    "deep": "[" * 100_000,
+    "no format": without("format"),
+    "no best epoch": without("best_epoch"),
+    "no architecture": without("architecture"),
+    "format of another program": json.dumps(described(format="another-format")),
+    "format null": json.dumps(described(format=None)),
+    "one field more": json.dumps(described(more=1)),
+    "architecture null": json.dumps(described(architecture=None)),
+    "architecture a list": json.dumps(described(architecture=[])),
+    "architecture empty": json.dumps(described(architecture={})),
+    "topk without k": with_architecture(code_activation="topk"),
+    "k without topk": with_architecture(k=2),
+    "no penalty kind": json.dumps(described(parameters={})),
+    "unknown penalty": json.dumps(described(parameters={"penalty.kind": "l3"})),
+    "rho missing": json.dumps(described(parameters={"penalty.kind": "kl_poisson"})),
+    "sizes a number": with_architecture(hidden_sizes=3),
+    "sizes empty": with_architecture(hidden_sizes=[]),
+    "sizes broken": with_architecture(hidden_sizes=[3.0]),
+    "one side": with_architecture(image_shape=[6]),
+    "side of a thousand million": with_architecture(image_shape=[10**9, 1]),
+    "sides of 4200 digits": with_architecture(image_shape=[10**4200, 10**4200]),
+}
+
+
+@pytest.mark.parametrize("case", OTHER_DESCRIPTIONS)
+def test_a_description_of_another_form_is_refused(case: str) -> None:
+    refused(with_description(OTHER_DESCRIPTIONS[case]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"hidden_sizes": (3,)}, "6-3"),
+        ({"hidden_sizes": (5, 3)}, "6-5-3"),
+        ({"hidden_sizes": (4, 2)}, "6-4-2"),
+        ({"hidden_sizes": (4, 3, 3)}, "6-4-3-3"),
+        ({"image_shape": (3, 3)}, "9-4-3"),
+        ({"image_shape": (1 << 20, 1 << 20), "hidden_sizes": (1 << 20,)}, f"{1 << 40}-{1 << 20}"),
+    ],
+    ids=str,
+)
+def test_a_description_of_other_layers_is_refused_before_anything_is_built(
+    changes: dict[str, Any], named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = with_description(json.dumps(described(architecture=vars(architecture(**changes)))))
+
+    def build(*_: Any) -> None:
+        pytest.fail("a network was built")
+
+    monkeypatch.setattr("rhobeta.model.weights.Autoencoder", build)
+    assert named in refused(other)
+
+
+def without_one(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in tensors.items() if name != "decoder.1.bias"}
+
+
+def with_one_more(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return tensors | {"scale": torch.ones(1)}
+
+
+def transposed(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return tensors | {"encoder.0.weight": tensors["encoder.0.weight"].T.contiguous()}
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (without_one, "decoder.1.bias is absent"),
+        (with_one_more, "scale"),
+        (transposed, "encoder.0.weight"),
+    ],
+)
+def test_other_tensors_than_the_description_says_are_refused_by_name(
+    change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]], named: str
+) -> None:
+    tensors = change(load(content()))
+    assert named in refused(with_description(json.dumps(described()), tensors))
+
+
+HUGE = 1 << 42
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        struct.pack("<Q", (1 << 64) - 1) + b"{}",
+        struct.pack("<Q", HUGE) + b"{}",
+        struct.pack("<Q", 99_000_000) + b"{}",
+        *(
+            struct.pack("<Q", len(header)) + header + b"\0" * 64
+            for header in (
+                json.dumps(
+                    {
+                        "__metadata__": {"rhobeta": json.dumps(described())},
+                        "encoder.0.weight": {
+                            "dtype": "F32",
+                            "shape": shape,
+                            "data_offsets": [0, end],
+                        },
+                    }
+                ).encode()
+                for shape, end in (
+                    ([HUGE], 4 * HUGE),
+                    ([HUGE, HUGE], 64),
+                    ([1 << 63], 64),
+                    ([-16], 64),
+                    ([16], -64),
+                )
+            )
+        ),
+    ],
+    ids=lambda damaged: damaged[-190:-60].decode(errors="replace"),
+)
+def test_claims_of_huge_sizes_are_refused(damaged: bytes) -> None:
+    refused(damaged)
+
+
+def mutated(whole: bytes, chance: random.Random) -> bytes:
+    changed = bytearray(whole)
+    # Mostly in the header, where the structure is.
+    top = len(whole) if chance.random() < 0.2 else whole.index(b"decoder.0.bias") + 900
+    for _ in range(chance.choice([1, 1, 1, 2, 8])):
+        at = chance.randrange(min(top, len(changed)))
+        match chance.randrange(6):
+            case 0:
+                changed[at] ^= 1 << chance.randrange(8)
+            case 1:
+                changed[at] = chance.randrange(256)
+            case 2:
+                changed[at] = ord(chance.choice('0123456789{}[]",:-e\\ '))
+            case 3:
+                del changed[at : at + chance.randrange(1, 20)]
+            case 4:
+                changed[at:at] = chance.randbytes(chance.randrange(1, 20))
+            case 5:
+                start = chance.randrange(len(changed))
+                changed[at : at + 8] = changed[start : start + 8]
+    return bytes(changed)
+
+
+def test_every_flipped_bit_is_refused() -> None:
+    whole = content()
+    for position in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << position % 8
+        with pytest.raises(RhobetaError, match=r"not those that were written|no digest of itself"):
+            model_from_bytes(bytes(damaged), name="it")
+
+
+def test_no_mutation_does_more_harm_than_an_error() -> None:
+    whole = content()
+    outcomes = {"loaded": 0, "refused": 0}
+    for seed in range(500):
+        changed = mutated(whole, random.Random(seed))
+        if changed != whole:
+            with pytest.raises(RhobetaError):
+                model_from_bytes(changed, name="it")
+        try:
+            saved = model_from_bytes(with_right_checksum(changed), name="it")
+        except RhobetaError:
+            outcomes["refused"] += 1
+        else:
+            outcomes["loaded"] += 1
+            assert saved.model(torch.zeros(1, saved.model.architecture.pixels)).code.shape[0] == 1
+    # Both happen, so that the mutations are neither too crude nor too mild to try anything.
+    assert outcomes["refused"] > 100
+    assert outcomes["loaded"] > 10
+
+
+def test_a_parameter_that_looks_like_a_seal_is_a_parameter() -> None:
+    model = small_model()
+    parameters = PARAMETERS | {"a.name": f"sha256:{'ab' * 32}", "the.other": EMPTY_CHECKSUM}
+    written = model_to_bytes(model, description(model.architecture, parameters))
+    assert model_from_bytes(written, name="it").description.parameters == parameters

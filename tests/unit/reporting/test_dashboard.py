@@ -1,0 +1,265 @@
+"""The atlas page: a card for each unit, with its own numbers and pictures, and nothing outside."""
+
+import base64
+import io
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from rhobeta.metrics.evaluation import TestRecord
+from rhobeta.model.autoencoder import Architecture, Autoencoder
+from rhobeta.model.weights import (
+    ModelDescription,
+    SavedModel,
+    model_from_bytes,
+    model_to_bytes,
+)
+from rhobeta.reporting.dashboard import (
+    Card,
+    filter_png,
+    group_cards,
+    images_png,
+    render_atlas,
+    unit_cards,
+)
+
+# Four units, classes 3 and 8: unit 0 is for 8, unit 1 for 3, unit 2 never fires, unit 3 for 8.
+ACTIVITY = np.array(
+    [[0.2, 0.6, 0.0, 0.0], [0.6, 0.2, 0.05, 0.0], [0.0, 0.4, 0.0, 0.0], [0.4, 0.0, 0.0, 0.9]],
+    np.float32,
+)
+LABELS = np.array([3, 8, 3, 8], np.uint8)
+
+
+def record() -> TestRecord:
+    images = np.zeros((4, 9, 2, 3), np.uint8)
+    for place, shown in enumerate(([10, 20, 30], [40, 50, 60], [70], [])):
+        for index, value in enumerate(shown):
+            images[place, index] = value
+    return TestRecord(
+        activity=ACTIVITY,
+        labels=LABELS,
+        examples=np.zeros((2, 2, 3), np.float32),
+        reconstructions=np.zeros((2, 2, 3), np.float32),
+        l0_counts=np.zeros(5, np.int64),
+        l0_threshold=np.array([0.1]),
+        # Means 0.3, 0.3, 0.0125 and 0.225.
+        top_units=np.array([0, 1, 3, 2]),
+        top_images=images,
+    )
+
+
+def saved_model(name: str = "mnist", hidden: tuple[int, ...] = (4,)) -> SavedModel:
+    architecture = Architecture((2, 3), hidden, "sigmoid", "relu", "sigmoid")
+    parameters = {"data.name": name, "penalty.kind": "none"}
+    described = ModelDescription(architecture, parameters, "cd" * 32, best_epoch=1, best_loss=0.1)
+    return model_from_bytes(model_to_bytes(Autoencoder(architecture), described), name="it")
+
+
+def cards(count: int = 4) -> list[Card]:
+    filters = np.arange(24, dtype=np.float32).reshape(4, 2, 3)
+    return unit_cards(filters, record(), count=count)
+
+
+def picture(source: str) -> NDArray[np.uint8]:
+    kind, _, data = source.partition(",")
+    assert kind == "data:image/png;base64"
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))
+
+
+def test_cards_by_hand() -> None:
+    first, second, third, silent = cards()
+    numbers = [(card.unit, card.best_class, card.fired, card.firing_rate) for card in cards()]
+    assert numbers == [(0, 8, 3, 0.75), (1, 3, 3, 0.75), (3, 8, 1, 0.25), (2, 8, 0, 0.0)]
+    assert [card.shown for card in cards()] == [3, 3, 1, 0]
+    assert silent.images == ""
+    # Unit 0: 0.1 for class 3, 0.5 for class 8; unit 1: 0.5 and 0.1.
+    assert first.selectivity == pytest.approx(0.4 / 0.6)
+    assert third.selectivity == 1
+    assert [(bar.label, bar.best) for bar in first.bars] == [(3, False), (8, True)]
+    assert [bar.mean for bar in first.bars] == pytest.approx([0.1, 0.5])
+    assert [bar.percent for bar in first.bars] == pytest.approx([20, 100])
+    assert [bar.percent for bar in second.bars] == pytest.approx([100, 20])
+
+
+def test_a_card_shows_the_unit_s_own_images() -> None:
+    shades = [sorted(set(picture(card.images)[..., 0].ravel().tolist())) for card in cards()[:3]]
+    assert shades == [[225, 235, 245, 255], [195, 205, 215, 255], [185, 255]]
+
+
+def test_a_card_shows_the_unit_s_own_filter() -> None:
+    # In the order of the code, not of the cards: unit 3 is the third card, unit 2 the fourth.
+    weights = np.arange(24, dtype=np.float32).reshape(4, 2, 3)
+    for card in cards():
+        np.testing.assert_array_equal(
+            picture(card.filter),
+            np.asarray(Image.open(io.BytesIO(filter_png(weights[card.unit]))).convert("RGB")),
+        )
+
+
+def test_no_more_cards_than_asked_for_the_most_active_first() -> None:
+    assert [card.unit for card in cards(2)] == [0, 1]
+
+
+def test_a_unit_that_is_nothing_but_zero_has_bars_of_nothing() -> None:
+    plain = record()
+    activity = ACTIVITY.copy()
+    activity[:, 2] = 0
+    silent = unit_cards(
+        np.zeros((4, 2, 3), np.float32),
+        TestRecord(**(vars(plain) | {"activity": activity})),
+        count=4,
+    )[3]
+    assert [bar.percent for bar in silent.bars] == [0, 0]
+
+
+def card(unit: int, best_class: int, selectivity: float, fired: int = 1) -> Card:
+    return Card(unit, best_class, fired, fired / 4, selectivity, "", "", 0, [])
+
+
+def test_cards_stand_by_class_then_selectivity_then_number_and_silent_ones_last() -> None:
+    found = group_cards(
+        [
+            card(5, 8, 0.2),
+            card(4, 0, 0.9, fired=0),
+            card(3, 8, 0.7),
+            card(2, 3, 0.1),
+            card(1, 8, 0.2),
+        ]
+    )
+    assert [(group.best_class, [card.unit for card in group.cards]) for group in found] == [
+        (3, [2]),
+        (8, [3, 1, 5]),
+        (None, [4]),
+    ]
+
+
+def test_a_filter_is_red_where_it_adds_ink_blue_where_it_removes_it() -> None:
+    weights = np.array([[2.0, 0.0, -4.0]], np.float32)
+    ((add, nothing, remove),) = np.asarray(
+        Image.open(io.BytesIO(filter_png(weights))).convert("RGB")
+    ).astype(int)
+    assert add[0] > add[2] + 50
+    assert remove[2] > remove[0] + 50
+    assert min(nothing) > 240
+    # Its largest weight has the darkest shade.
+    assert remove.sum() < add.sum() < nothing.sum()
+
+
+def test_images_stand_three_to_a_row_dark_on_white() -> None:
+    images = np.array([0, 1, 2, 3], np.uint8)[:, None, None] * np.ones((1, 2, 2), np.uint8)
+    sheet = np.asarray(Image.open(io.BytesIO(images_png(images))))
+    w = 255
+    expected = [
+        [255, 255, w, 254, 254, w, 253, 253],
+        [255, 255, w, 254, 254, w, 253, 253],
+        [w] * 8,
+        [252, 252, w, w, w, w, w, w],
+        [252, 252, w, w, w, w, w, w],
+    ]
+    np.testing.assert_array_equal(sheet, expected)
+
+
+def test_large_pictures_are_made_small_in_proportion() -> None:
+    sheet = Image.open(io.BytesIO(images_png(np.zeros((3, 100, 200), np.uint8))))
+    assert sheet.size == (3 * 57 - 1, 28)
+    drawn = Image.open(io.BytesIO(filter_png(np.ones((100, 200), np.float32))))
+    assert drawn.size == (56, 28)
+
+
+class Page(HTMLParser):
+    """Collects tags with their attributes, and text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_page_shows_every_card_with_its_numbers() -> None:
+    page = Page(render_atlas(saved_model(), record(), count=100))
+    assert re.findall(r"Unit (\d)\s", page.text) == ["1", "3", "0", "2"]
+    assert "all 4 units,\nmeasured on 4 test images" in page.text
+    assert "fires for 75.0% · class 8 · selectivity 0.67" in page.text
+    assert "fires for 25.0% · class 8 · selectivity 1.00" in page.text
+    assert "No test image excites it above 0.1." in page.text
+    heights = [
+        str(attributes["style"])
+        for tag, attributes in page.tags
+        if tag == "span" and attributes
+        if "style" in attributes
+    ]
+    assert heights[:4] == ["height:100%", "height:20%", "height:0%", "height:100%"]
+
+
+def test_the_page_says_where_it_leaves_units_out() -> None:
+    page = Page(render_atlas(saved_model(), record(), count=2))
+    assert "the 2 most active of 4 units" in page.text
+
+
+@pytest.mark.parametrize(("hidden", "deep"), [((4,), False), ((5, 4), True)])
+def test_filters_of_a_deep_decoder_are_explained(hidden: tuple[int, ...], deep: bool) -> None:
+    page = Page(render_atlas(saved_model(hidden=hidden), record(), count=4))
+    assert ("The decoder has several layers" in page.text) is deep
+
+
+def test_nothing_comes_from_outside_and_links_lead_to_the_report_or_within() -> None:
+    html = render_atlas(saved_model(), record(), count=4)
+    page = Page(html)
+    assert not {"script", "link", "iframe", "object", "embed"} & {tag for tag, _ in page.tags}
+    links = [str(attributes["href"]) for tag, attributes in page.tags if tag == "a"]
+    assert links == ["report.html", "#class-3", "#class-8", "#silent"]
+    places = {f"#{attributes['id']}" for _, attributes in page.tags if "id" in attributes}
+    assert set(links[1:]) <= places
+    sources = [str(attributes["src"]) for _, attributes in page.tags if "src" in attributes]
+    # Four filters, and images of the three units that fire.
+    assert len(sources) == 7
+    assert all(source.startswith("data:image/png;base64,") for source in sources)
+    assert not re.search(r"https?:|url\(|@import|//\w", re.sub(r"base64,[^\"]*", "", html))
+
+
+def test_a_name_with_html_in_it_is_shown_not_obeyed() -> None:
+    name = '</title><script>alert("1 & 2")</script>'
+    html = render_atlas(saved_model(name), record(), count=4)
+    assert name not in html
+    page = Page(html)
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert f"on {name}" in page.text
+
+
+def test_the_same_model_is_the_same_page() -> None:
+    assert len({render_atlas(saved_model(), record(), count=4) for _ in range(2)}) == 1
+
+
+def test_a_hundred_units_stay_a_page_that_opens_quickly() -> None:
+    random = np.random.default_rng(0)
+    # Noise does not compress: real filters and digits are smaller.
+    noisy = TestRecord(
+        **(
+            vars(record())
+            | {
+                "activity": random.random((20, 100), dtype=np.float32),
+                "labels": np.arange(20, dtype=np.uint8) % 10,
+                "top_units": np.arange(100),
+                "top_images": random.integers(0, 256, (100, 9, 28, 28), dtype=np.uint8),
+            }
+        )
+    )
+    architecture = Architecture((28, 28), (100,), "sigmoid", "relu", "sigmoid")
+    described = ModelDescription(
+        architecture, {"data.name": "own", "penalty.kind": "none"}, "cd" * 32, 1, 0.1
+    )
+    saved = model_from_bytes(model_to_bytes(Autoencoder(architecture), described), name="it")
+    assert len(render_atlas(saved, noisy, count=100)) < 2_000_000

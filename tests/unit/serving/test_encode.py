@@ -1,0 +1,337 @@
+"""`rhobeta encode`: the library's codes of arrays and pictures, and what bad input is answered."""
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from helpers import make_project
+from rhobeta.cli import main
+from rhobeta.config.params import flatten, load_params
+from rhobeta.data.batches import pixels_of
+from rhobeta.data.labelled import LabelledImages
+from rhobeta.data.splits import write_splits
+from rhobeta.errors import RhobetaError
+from rhobeta.metrics.encoding import codes_of
+from rhobeta.model.autoencoder import Architecture, Autoencoder
+from rhobeta.model.weights import ModelDescription, model_from_bytes, model_to_bytes
+from rhobeta.paths import Paths
+from rhobeta.serving import encode as command
+from rhobeta.serving.image_files import open_images
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, digits: LabelledImages) -> Paths:
+    """A project with splits of bright-on-dark digits and a model of them."""
+    root = tmp_path_factory.mktemp("encoding") / "project"
+    make_project(root)
+    paths = Paths(root, root)
+    half = digits.take(np.arange(100))
+    manifest = write_splits(
+        paths.splits,
+        {"train": half, "validation": half, "test": half},
+        raw_files={},
+        parameters={},
+    )
+    known = flatten(load_params(paths.params))
+    sections = ("data", "model", "penalty", "topk", "training")
+    parameters = {k: v for k, v in known.items() if k.split(".")[0] in sections}
+    architecture = Architecture((28, 28), (12,), "sigmoid", "relu", "sigmoid")
+    described = ModelDescription(architecture, parameters, manifest.sha256, 1, 0.1)
+    paths.model.parent.mkdir()
+    paths.model.write_bytes(model_to_bytes(Autoencoder(architecture, seed=5), described))
+    return paths
+
+
+Encode = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def encode(project: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Encode:
+    """Encode what lies at a path by the command, and read what it wrote."""
+    monkeypatch.chdir(project.workspace)
+
+    def run(path: Path, *more: str, status: int = 0) -> dict[str, Any]:
+        out = tmp_path / "out" / "codes.npz"
+        assert main(["encode", str(path), "--out", str(out), *more]) == status
+        assert out.exists() == (status == 0)
+        if status:
+            return {}
+        with np.load(out, allow_pickle=False) as archive:
+            return dict(archive)
+
+    return run
+
+
+@pytest.fixture
+def expected(project: Paths, test_digits: LabelledImages) -> NDArray[np.float32]:
+    """The library's codes of the first 25 test digits."""
+    model = model_from_bytes(project.model.read_bytes(), name="it").model
+    return codes_of(model, pixels_of(test_digits.images[:25]))
+
+
+def pictures(folder: Path, images: NDArray[np.uint8], ending: str = ".png") -> Path:
+    folder.mkdir()
+    for number, image in enumerate(images):
+        Image.fromarray(image).save(folder / f"{number:03d}{ending}")
+    return folder
+
+
+def test_arrays_of_every_kind_give_the_library_s_codes_bit_for_bit(
+    encode: Encode, expected, test_digits: LabelledImages, tmp_path: Path, monkeypatch
+) -> None:
+    # Several batches, the last of them smaller.
+    monkeypatch.setattr(command, "_BATCH", 25)
+    images = test_digits.images[:25]
+    kinds = {
+        "bytes": images,
+        "rows": images.reshape(25, 784),
+        "long": images.astype(np.int64),
+        "float": pixels_of(images).reshape(25, 28, 28),
+        "swapped": pixels_of(images).astype(">f4"),
+    }
+    for name, array in kinds.items():
+        file = tmp_path / f"{name}.npy"
+        np.save(file, array)
+        np.testing.assert_array_equal(encode(file)["code"], expected, err_msg=name)
+    for save in (np.savez, np.savez_compressed):
+        save(tmp_path / "images.npz", images=images, labels=np.arange(25))
+        np.testing.assert_array_equal(encode(tmp_path / "images.npz")["code"], expected)
+
+
+def test_batches_follow_each_other(
+    encode: Encode, expected, test_digits: LabelledImages, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.setattr(command, "_BATCH", 8)
+    np.save(tmp_path / "images.npy", test_digits.images[:25])
+    found = encode(tmp_path / "images.npy")["code"]
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    told = [line for line in capsys.readouterr().out.splitlines() if line.endswith("encoded")]
+    assert told == [f"{done} of 25 images encoded" for done in (8, 16, 24)]
+
+
+def test_a_folder_is_encoded_in_the_order_of_its_names(
+    encode: Encode, project: Paths, expected, test_digits: LabelledImages, tmp_path: Path, capsys
+) -> None:
+    folder = pictures(tmp_path / "folder", test_digits.images[:24])
+    Image.fromarray(test_digits.images[24]).convert("RGB").save(folder / "last.bmp")
+    (folder / "labels.csv").write_text("0\n")
+    (folder / ".hidden").write_text("0\n")
+    found = encode(folder)
+    np.testing.assert_array_equal(found["code"], expected)
+    assert found["names"].tolist() == [*(f"{n:03d}.png" for n in range(24)), "last.bmp"]
+    digest = model_from_bytes(project.model.read_bytes(), name="it").sha256
+    assert str(found["model_sha256"]) == digest
+    printed = capsys.readouterr().out
+    assert "note: left aside, being no pictures: labels.csv\n" in printed
+    assert "25 codes of 12 units" in printed
+
+
+def test_the_same_images_give_the_same_file(
+    encode: Encode, test_digits: LabelledImages, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "images.npy", test_digits.images[:25])
+    out = tmp_path / "out" / "codes.npz"
+    encode(tmp_path / "images.npy")
+    first = out.read_bytes()
+    with zipfile.ZipFile(out) as archive:
+        assert {info.date_time[0] for info in archive.infolist()} == {1980}
+    encode(tmp_path / "images.npy")
+    assert out.read_bytes() == first
+
+
+def test_pictures_of_other_depths_are_read_as_grey(tmp_path: Path) -> None:
+    ramp = np.arange(0, 240, 15, dtype=np.uint8).reshape(4, 4)
+    (tmp_path / "all").mkdir()
+    kinds = {
+        "a.png": Image.fromarray(ramp),
+        "b.png": Image.fromarray(ramp.astype(np.uint16) * 257),
+        "c.png": Image.fromarray(ramp).convert("RGB"),
+        "d.png": Image.fromarray(ramp).convert("LA"),
+        "e.gif": Image.fromarray(ramp),
+    }
+    for name, picture in kinds.items():
+        picture.save(tmp_path / "all" / name)
+    images = open_images(tmp_path / "all", (4, 4))
+    (batch,) = images.batches(9)
+    assert images.names == list(kinds)
+    for name, row in zip(kinds, batch, strict=True):
+        np.testing.assert_allclose(row, ramp.reshape(-1) / 255, atol=1e-6, err_msg=name)
+    assert images.notes == []
+
+
+def test_colours_become_grey_and_it_is_said(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4), (255, 0, 0)).save(tmp_path / "red.png")
+    images = open_images(tmp_path / "red.png", (4, 4))
+    (batch,) = images.batches(9)
+    # ITU-R 601: 0.299 of red.
+    np.testing.assert_allclose(batch, np.full((1, 16), 76 / 255), atol=1e-6)
+    assert images.notes == ["1 pictures with colours were turned to grey (ITU-R 601)"]
+
+
+def test_inverted_images_are_noted_and_encoded_all_the_same(
+    encode: Encode, test_digits: LabelledImages, tmp_path: Path, capsys
+) -> None:
+    np.save(tmp_path / "images.npy", test_digits.images[:25])
+    encode(tmp_path / "images.npy")
+    assert "may be inverted" not in capsys.readouterr().out
+    np.save(tmp_path / "images.npy", 255 - test_digits.images[:25])
+    encode(tmp_path / "images.npy")
+    assert "the mean pixel is 0.8" in (told := capsys.readouterr().out)
+    assert "may be inverted" in told
+
+
+def test_ones_that_are_stored_as_bytes_are_noted(
+    encode: Encode, test_digits: LabelledImages, tmp_path: Path, capsys
+) -> None:
+    np.save(tmp_path / "images.npy", (test_digits.images[:5] > 127).astype(np.uint8))
+    encode(tmp_path / "images.npy")
+    assert "no value of images.npy is above 1" in capsys.readouterr().out
+
+
+def _with(value: float, dtype: type = np.float32) -> NDArray[Any]:
+    images = np.zeros((3, 4, 4), dtype)
+    images[1, 0, 2] = value
+    return images
+
+
+@pytest.mark.parametrize(
+    ("array", "reason"),
+    [
+        (_with(np.nan), r"image 1 \(the first is 0\) has the value nan at pixel 2; floats must"),
+        (_with(np.inf), "has the value inf at pixel 2"),
+        (_with(-0.5), "has the value -0.5 at pixel 2"),
+        (_with(200), r"has the value 200.0 at pixel 2; .*\n.*divide by 255"),
+        (_with(256, np.int32), "the value 256 at pixel 2; whole numbers must be from 0 to 255"),
+        (_with(-1, np.int8), "has the value -1 at pixel 2"),
+        (np.zeros((3, 5, 4)), r"shape \(3, 5, 4\); the model takes images of 4 x 4 .*\n.*resized"),
+        (np.zeros((3, 4, 4, 1)), r"shape \(3, 4, 4, 1\).*\n.*squeeze"),
+        (np.zeros((4, 4)), r"shape \(4, 4\).*\n.*image\[None\]"),
+        (np.zeros((0, 4, 4)), "holds no image"),
+        (np.zeros((3, 4, 4), bool), "holds bool; expected whole numbers"),
+        (np.zeros((3, 4, 4), complex), "holds complex128"),
+        (np.zeros((3, 4, 4), "U3"), "holds <U3"),
+        (np.full((3, 4, 4), None), "holds Python objects, which are not loaded"),
+        (np.zeros((3, 4, 4), order="F"), "stored by columns"),
+    ],
+)
+def test_an_array_that_is_not_of_images_is_refused(
+    tmp_path: Path, array: NDArray[Any], reason: str
+) -> None:
+    np.save(tmp_path / "images.npy", array)
+    with pytest.raises(RhobetaError, match=reason) as caught:
+        list(open_images(tmp_path / "images.npy", (4, 4)).batches(2))
+    assert str(caught.value).startswith(str(tmp_path / "images.npy"))
+
+
+def _cut_npy(folder: Path) -> Path:
+    np.save(folder / "cut.npy", np.zeros((3, 4, 4)))
+    content = (folder / "cut.npy").read_bytes()
+    (folder / "cut.npy").write_bytes(content[:-9])
+    return folder / "cut.npy"
+
+
+def _text(name: str) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        (folder / name).write_text("text")
+        return folder / name
+
+    return write
+
+
+def _npz(folder: Path) -> Path:
+    np.savez(folder / "other.npz", digits=np.zeros((3, 4, 4)))
+    return folder / "other.npz"
+
+
+def _folder(*files: str) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        (folder / "pictures").mkdir()
+        for name in files:
+            (folder / "pictures" / name).write_text("text")
+        return folder / "pictures"
+
+    return write
+
+
+def _picture(name: str, picture: Image.Image, **options: Any) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        picture.save(folder / name, **options)
+        return folder / name
+
+    return write
+
+
+SMALL = Image.new("L", (4, 4))
+
+
+@pytest.mark.parametrize(
+    ("made", "reason"),
+    [
+        (_cut_npy, "is not a readable .npy file: it is cut off"),
+        (_text("images.npy"), "is not a readable .npy file"),
+        (_text("images.npz"), "is not a readable .npz file"),
+        (_npz, "holds the arrays digits; expected one that is called images"),
+        (_text("images.txt"), "is of a kind that is not known"),
+        (lambda folder: folder / "nothing", "is no file and no folder"),
+        (_folder(), r"holds no picture .*\n.*not searched"),
+        (_folder("a.txt", "b.csv"), r"holds no picture .*; it holds a.txt, b.csv"),
+        (_folder("a.png"), "a.png is not a picture that can be read"),
+        (_picture("a.png", Image.new("L", (5, 4))), "has 4 x 5 pixels; the model takes 4 x 4"),
+        (_picture("a.png", Image.new("RGBA", (4, 4), (0, 0, 0, 9))), "has transparent pixels"),
+        (
+            _picture("a.gif", SMALL, save_all=True, append_images=[Image.new("L", (4, 4), 9)]),
+            "holds several pictures",
+        ),
+    ],
+)
+def test_a_file_that_is_not_of_images_is_refused(
+    tmp_path: Path, made: Callable[[Path], Path], reason: str
+) -> None:
+    with pytest.raises(RhobetaError, match=reason):
+        list(open_images(made(tmp_path), (4, 4)).batches(2))
+
+
+def test_a_fault_in_a_late_batch_leaves_no_file(
+    encode: Encode, test_digits: LabelledImages, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.setattr(command, "_BATCH", 8)
+    images = pixels_of(test_digits.images[:25])
+    images[24, 7] = np.nan
+    np.save(tmp_path / "images.npy", images)
+    encode(tmp_path / "images.npy", status=1)
+    assert "image 24 (the first is 0) has the value nan" in capsys.readouterr().err
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_model_that_is_not_there_is_explained(
+    encode: Encode, project: Paths, test_digits: LabelledImages, tmp_path: Path, capsys
+) -> None:
+    np.save(tmp_path / "images.npy", test_digits.images[:2])
+    for wanted, reason in (
+        ("models/other.safetensors", "models/other.safetensors is no file"),
+        (str(project.params), "is not a model of rhobeta"),
+    ):
+        encode(tmp_path / "images.npy", "--model", wanted, status=1)
+        assert reason in capsys.readouterr().err
+    assert encode(tmp_path / "images.npy", "--model", str(project.model))
+
+
+def test_the_images_own_file_is_not_written_over(
+    project: Paths, test_digits: LabelledImages, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(project.workspace)
+    file = tmp_path / "images.npz"
+    np.savez(file, images=test_digits.images[:2])
+    before = file.read_bytes()
+    assert main(["encode", str(file), "--out", str(file)]) == 1
+    assert "is the file of the images" in capsys.readouterr().err
+    assert main(["encode", str(file), "--out", str(tmp_path / "codes.npy")]) == 1
+    assert "must end in .npz" in capsys.readouterr().err
+    assert file.read_bytes() == before

@@ -1,0 +1,466 @@
+"""Training: against a plain loop in PyTorch, and what it keeps, records and refuses."""
+
+import math
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from helpers.fitting import ARCHITECTURE, OBJECTIVE, OPTIMIZATION, SEED, Disturb, fitted, history_of
+from rhobeta.data.batches import permutation, pixels_of
+from rhobeta.data.labelled import LabelledImages
+from rhobeta.errors import RhobetaError
+from rhobeta.model.autoencoder import Architecture, Autoencoder
+from rhobeta.model.weights import ModelDescription, model_to_bytes
+from rhobeta.training.callbacks import KeptWeights, Progress, epoch_metrics
+from rhobeta.training.fit import Trained
+from rhobeta.training.module import SparseAutoencoderModule
+from rhobeta.training.settings import Optimization, lr_factor
+
+
+@pytest.fixture(scope="module")
+def trained(train: LabelledImages, validation: LabelledImages) -> Trained:
+    return fitted(train, validation)
+
+
+def bytes_of(trained: Trained) -> bytes:
+    described = ModelDescription(trained.model.architecture, {}, "", trained.best_epoch, 0.0)
+    return model_to_bytes(trained.model, described)
+
+
+def naive_penalty(activity: Tensor, rho: float) -> Tensor:
+    return naive_kl(activity.mean(0), rho)
+
+
+def naive_kl(q: Tensor, rho: float) -> Tensor:
+    return (rho * torch.log(rho / q) + (1 - rho) * torch.log((1 - rho) / (1 - q))).sum()
+
+
+def plain_epochs(
+    train: LabelledImages, optimization: Optimization, rho: float
+) -> Iterator[tuple[Autoencoder, dict[str, float]]]:
+    """The same training with no Lightning: yields the model after each epoch, and its means."""
+    # As many batches as have ten images in which a unit on target is active.
+    batches = max(1.0, 10 / (rho * optimization.batch_size))
+    running, number = torch.zeros(ARCHITECTURE.units), 0
+    model = Autoencoder(ARCHITECTURE, seed=SEED)
+    x = torch.from_numpy(pixels_of(train.images))
+    steps = math.ceil(len(x) / optimization.batch_size)
+    optimizer = torch.optim.Adam(model.parameters(), foreach=False, fused=False)
+    for epoch in range(optimization.epochs):
+        sums = dict.fromkeys(("loss", "mse", "penalty", "mean_activity"), 0.0)
+        order = permutation(len(x), seed=SEED, epoch=epoch)
+        for index, start in enumerate(range(0, len(x), optimization.batch_size)):
+            batch = x[order[start : start + optimization.batch_size]]
+            optimizer.param_groups[0]["lr"] = optimization.learning_rate * lr_factor(
+                epoch * steps + index, steps, optimization.epochs, optimization.schedule
+            )
+            code = model.encode(batch)
+            mse = (batch - model.decode(code)).square().mean()
+            number += 1
+            weight = max(2 / (batches + 1), 1 / number)
+            q = code.mean(0)
+            running = (1 - weight) * running + weight * q.detach()
+            # The value of the running mean, the slope of the batch's.
+            penalty = naive_kl(q + (running - q).detach(), rho)
+            loss = mse + 0.01 * penalty
+            optimizer.zero_grad()
+            loss.backward()
+            for layer in (*model.encoder, *model.decoder):
+                layer.weight.grad += optimization.weight_decay * layer.weight.detach()
+            optimizer.step()
+            for name, value in zip(sums, (loss, mse, penalty, code.mean()), strict=True):
+                sums[name] += len(batch) * value.item()
+        yield model, {name: value / len(x) for name, value in sums.items()}
+
+
+# Of rho times the batch of 32: 12.8, enough for a batch alone; 3.2 and 0.64, which are not.
+@pytest.mark.parametrize(
+    ("schedule", "rho"), [("cosine", 0.4), ("constant", 0.4), ("cosine", 0.1), ("cosine", 0.02)]
+)
+def test_fit_is_a_plain_loop(
+    schedule: str, rho: float, train: LabelledImages, validation: LabelledImages
+) -> None:
+    # The last, whose weights the loop ends with.
+    optimization = replace(OPTIMIZATION, schedule=schedule, keep="last")
+    assert len(train.images) % optimization.batch_size != 0
+    objective = replace(OBJECTIVE, rho=rho)
+    found = fitted(train, validation, objective=objective, optimization=optimization)
+    history = history_of(found)
+    assert found.best_epoch == optimization.epochs
+    plain = list(plain_epochs(train, optimization, rho))
+    for epoch, (_, means) in enumerate(plain):
+        for name, value in means.items():
+            assert history[f"train_{name}"][epoch] == pytest.approx(value, rel=1e-5)
+    start = Autoencoder(ARCHITECTURE, seed=SEED).state_dict()
+    weights = plain[-1][0].state_dict()
+    for name, value in found.model.state_dict().items():
+        torch.testing.assert_close(value, weights[name], rtol=0, atol=1e-6)
+        assert (value - start[name]).abs().max() > 0.01
+
+
+def test_loss_falls_until_the_code_beats_the_mean_image(
+    train: LabelledImages, validation: LabelledImages
+) -> None:
+    optimization = replace(OPTIMIZATION, epochs=40, learning_rate=0.02, weight_decay=0)
+    objective = replace(OBJECTIVE, rho=0.2)
+    history = history_of(fitted(train, validation, objective=objective, optimization=optimization))
+    for split in ("train", "validation"):
+        first, second, third, last = np.reshape(history[f"{split}_loss"], (4, 10)).mean(1)
+        assert first > second > third > last
+        # Between error and sparsity there is a trade, so that this alone need not always fall.
+        penalty = history[f"{split}_penalty"]
+        assert penalty[-1] < 0.3 * penalty[0]
+    assert history["validation_fvu"][-1] < 0.9
+
+
+def test_runs_of_one_seed_are_the_same_bytes(
+    trained: Trained, train: LabelledImages, validation: LabelledImages
+) -> None:
+    torch.manual_seed(123)
+    again = fitted(train, validation)
+    assert bytes_of(again) == bytes_of(trained)
+    assert again.history_csv == trained.history_csv
+    assert again.best_metrics == trained.best_metrics
+
+
+def test_the_number_of_batches_in_a_chunk_is_no_matter(
+    trained: Trained,
+    train: LabelledImages,
+    validation: LabelledImages,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rhobeta.training.datamodule.BATCHES_PER_CHUNK", 2)
+    chunked = fitted(train, validation)
+    assert bytes_of(chunked) == bytes_of(trained)
+    assert chunked.history_csv == trained.history_csv
+
+
+COLUMNS = [
+    "epoch",
+    *("train_loss", "train_mse", "train_penalty", "train_mean_activity"),
+    *("validation_loss", "validation_mse", "validation_penalty", "validation_fvu"),
+    *("validation_rho_target", "validation_rho_hat_mean", "validation_rho_hat_min"),
+    *("validation_rho_hat_max", "validation_rho_hat_distance"),
+    *("validation_l0@0.1", "validation_l0@0.5"),
+    *("validation_gini", "validation_hoyer", "validation_treves_rolls"),
+    *("validation_dead_units", "validation_constant_units", "validation_saturated_units"),
+    "learning_rate",
+]
+
+
+def test_history_has_a_row_for_every_epoch(trained: Trained) -> None:
+    history = history_of(trained)
+    assert list(history) == COLUMNS
+    assert history["epoch"] == [1, 2, 3]
+
+
+def test_history_has_the_last_learning_rate_of_every_epoch(trained: Trained) -> None:
+    factors = [lr_factor(step, 7, 3, "cosine") for step in (6, 13, 20)]
+    expected = [0.01 * factor for factor in factors]
+    assert history_of(trained)["learning_rate"] == pytest.approx(expected, rel=1e-8)
+
+
+def test_training_says_where_it_ran_and_gives_a_model_to_use(trained: Trained) -> None:
+    assert (trained.device, trained.world_size) == ("cpu", 1)
+    assert not trained.model.training
+    assert {parameter.device.type for parameter in trained.model.parameters()} == {"cpu"}
+
+
+@pytest.mark.parametrize("piece", [8192, 33])
+def test_validation_is_of_the_whole_split_and_of_the_best_weights(
+    piece: int,
+    train: LabelledImages,
+    validation: LabelledImages,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rhobeta.training.datamodule._VALIDATION_CHUNK", piece)
+    found = fitted(train, validation)
+    x = torch.from_numpy(pixels_of(validation.images)).double()
+    mean = torch.from_numpy(pixels_of(train.images)).double().mean(0)
+    with torch.no_grad():
+        output = found.model.double()(x)
+    mse = (x - output.reconstruction).square().mean().item()
+    penalty = naive_penalty(output.code, 0.4).item()
+    expected = {
+        "loss": mse + 0.01 * penalty,
+        "mse": mse,
+        "penalty": penalty,
+        "fvu": mse / (x - mean).square().mean().item(),
+        "rho_hat_mean": output.code.mean().item(),
+        "rho_hat_distance": (output.code.mean(0) - 0.4).abs().mean().item(),
+        "l0@0.1": (output.code > 0.1).sum(1).double().mean().item(),
+    }
+    history = history_of(found)
+    for name, value in expected.items():
+        assert history[f"validation_{name}"][found.best_epoch - 1] == pytest.approx(value, rel=1e-5)
+        assert found.best_metrics[f"validation/{name}"] == pytest.approx(value, rel=1e-5)
+
+
+def test_the_best_epochs_weights_are_kept_when_later_ones_are_worse(
+    train: LabelledImages, validation: LabelledImages
+) -> None:
+    optimization = replace(OPTIMIZATION, epochs=4, schedule="constant")
+    found = fitted(train, validation, optimization=optimization, callbacks=(Disturb(3, 1.0),))
+    history = history_of(found)
+    loss = history["validation_loss"]
+    assert found.best_epoch == 1 + int(np.argmin(loss)) == 2
+    assert found.best_metrics["validation/loss"] == pytest.approx(min(loss), rel=1e-8)
+    undisturbed = fitted(train, validation, optimization=replace(optimization, epochs=2))
+    assert undisturbed.best_epoch == 2
+    expected = undisturbed.model.state_dict()
+    for name, value in found.model.state_dict().items():
+        assert torch.equal(value, expected[name])
+
+
+def lightning_module(mean: float = 0.5) -> SparseAutoencoderModule:
+    architecture = Architecture((2, 2), (3,), "sigmoid", "relu", "sigmoid")
+    return SparseAutoencoderModule(
+        Autoencoder(architecture),
+        OBJECTIVE,
+        OPTIMIZATION,
+        train_images=8,
+        mean_image=torch.full((4,), mean, dtype=torch.float64),
+    )
+
+
+def at_epoch(epoch: int, **changes: Any) -> Any:
+    """What callbacks ask a trainer; `epoch` counts from 1."""
+    values = {"current_epoch": epoch - 1, "num_training_batches": 1, "is_global_zero": True}
+    return SimpleNamespace(**(values | changes))
+
+
+def test_best_weights_are_copies_of_the_lowest_loss_and_the_first_of_equals() -> None:
+    module, best = lightning_module(), KeptWeights("best")
+    assert best.epoch == 0
+    kept: dict[int, NDArray[np.float32]] = {}
+    for epoch, loss in enumerate([3.0, 1.0, 2.0, 1.0], start=1):
+        module.autoencoder.load_state_dict(
+            {
+                name: torch.full_like(value, epoch)
+                for name, value in module.autoencoder.state_dict().items()
+            }
+        )
+        module.epoch_metrics = {"validation/loss": loss, "validation/mse": 10.0 * loss}
+        best.on_train_epoch_end(at_epoch(epoch), module)
+        module.epoch_metrics["validation/mse"] = math.nan
+        kept[epoch] = best.state["encoder.0.weight"].unique().numpy()
+    assert best.epoch == 2
+    assert best.metrics == {"validation/loss": 1.0, "validation/mse": 10.0}
+    assert {epoch: values.tolist() for epoch, values in kept.items()} == {
+        1: [1],
+        2: [2],
+        3: [2],
+        4: [2],
+    }
+    assert set(best.state) == set(module.autoencoder.state_dict())
+
+
+def test_a_loss_without_bounds_names_its_epoch(
+    train: LabelledImages, validation: LabelledImages
+) -> None:
+    objective = replace(OBJECTIVE, beta=math.inf)
+    with pytest.raises(RhobetaError, match=r"epoch 1 .*train/loss"):
+        fitted(train, validation, objective=objective)
+
+
+def test_a_divergence_in_a_later_epoch_names_that_epoch(
+    train: LabelledImages, validation: LabelledImages
+) -> None:
+    with pytest.raises(RhobetaError, match=r"epoch 2 .*not finite") as caught:
+        fitted(train, validation, callbacks=(Disturb(2, math.nan),))
+    assert "training.learning_rate" in str(caught.value)
+
+
+def test_steps_that_are_too_large_diverge(
+    train: LabelledImages, validation: LabelledImages
+) -> None:
+    with pytest.raises(RhobetaError, match=r"epoch \d+ .*not finite"):
+        fitted(
+            train,
+            validation,
+            architecture=replace(
+                ARCHITECTURE,
+                hidden_sizes=(16, 16, 16),
+                code_activation="relu",
+                output_activation="identity",
+            ),
+            objective=replace(OBJECTIVE, kind="none", code_activation="relu"),
+            optimization=replace(OPTIMIZATION, learning_rate=1e8, schedule="constant"),
+        )
+
+
+@pytest.mark.parametrize(
+    ("sizes", "code_activation", "kind"),
+    [((16,), "tanh", "kl"), ((32, 24, 16), "sigmoid", "kl"), ((16,), "relu", "none")],
+)
+def test_other_networks_train(
+    sizes: tuple[int, ...],
+    code_activation: str,
+    kind: str,
+    train: LabelledImages,
+    validation: LabelledImages,
+) -> None:
+    found = fitted(
+        train,
+        validation,
+        architecture=replace(ARCHITECTURE, hidden_sizes=sizes, code_activation=code_activation),
+        objective=replace(OBJECTIVE, kind=kind, code_activation=code_activation),
+        optimization=replace(OPTIMIZATION, epochs=5, schedule="constant", weight_decay=0),
+    )
+    history = history_of(found)
+    assert history["train_loss"][-1] < 0.7 * history["train_loss"][0]
+    assert history["validation_loss"][-1] < history["validation_loss"][0]
+    assert found.model.architecture.layer_sizes == (784, *sizes)
+    penalised = kind == "kl"
+    assert any(history["train_penalty"]) == any(history["validation_penalty"]) == penalised
+    assert ("validation_rho_hat_distance" in history) == penalised
+
+
+def test_without_a_penalty_beta_is_no_matter(
+    train: LabelledImages, validation: LabelledImages
+) -> None:
+    runs = [
+        fitted(train, validation, objective=replace(OBJECTIVE, kind="none", beta=beta))
+        for beta in (0.0, 7.0)
+    ]
+    assert bytes_of(runs[0]) == bytes_of(runs[1])
+    history = history_of(runs[1])
+    assert history["train_loss"] == history["train_mse"]
+    assert history["validation_loss"] == history["validation_mse"]
+
+
+class Interrupt(pl.Callback):
+    def __init__(self, error: type[BaseException]) -> None:
+        self.error = error
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, OSError])
+def test_what_stops_training_reaches_the_caller(
+    error: type[BaseException], train: LabelledImages, validation: LabelledImages
+) -> None:
+    with pytest.raises(error):
+        fitted(train, validation, callbacks=(Interrupt(error),))
+
+
+class Collect(pl.Callback):
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.rows.append(epoch_metrics(pl_module))
+
+
+def test_callbacks_are_given_the_metrics_of_every_epoch(
+    train: LabelledImages, validation: LabelledImages
+) -> None:
+    collect = Collect()
+    history = history_of(fitted(train, validation, callbacks=(collect,)))
+    assert len(collect.rows) == OPTIMIZATION.epochs
+    for name in ("train/loss", "validation/mse"):
+        values = [row[name] for row in collect.rows]
+        assert values == pytest.approx(history[name.replace("/", "_")], rel=1e-8)
+
+
+def test_metrics_of_another_module_are_refused() -> None:
+    with pytest.raises(TypeError, match="LightningModule"):
+        epoch_metrics(pl.LightningModule())
+
+
+def test_progress_is_plain_lines_where_there_is_no_terminal(
+    train: LabelledImages, validation: LabelledImages, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = fitted(train, validation)
+    captured = capsys.readouterr()
+    lines = captured.out.splitlines()
+    history = history_of(found)
+    assert [line.partition(":")[0] for line in lines] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+    for line, train_loss, mse in zip(
+        lines, history["train_loss"], history["validation_mse"], strict=True
+    ):
+        assert f"loss {train_loss:.5f}" in line
+        assert f"validation mse {mse:.5f}" in line
+    assert "\r" not in captured.out + captured.err
+
+
+def test_progress_is_a_bar_on_a_terminal(
+    train: LabelledImages,
+    validation: LabelledImages,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    fitted(train, validation)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "epoch 3/3" in captured.err
+    assert "\r" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("epochs", "expected"),
+    [
+        (1, [1]),
+        (4, [1, 2, 3, 4]),
+        (50, [1, *range(5, 51, 5)]),
+        (1003, [1, *range(100, 1001, 100), 1003]),
+    ],
+)
+def test_plain_lines_are_about_ten(
+    epochs: int, expected: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    module, progress = lightning_module(), Progress()
+    names = ("loss", "mse", "penalty", "mean_activity")
+    module.epoch_metrics = {f"train/{name}": 0.5 for name in names} | {"validation/mse": 0.25}
+    progress.on_train_start(at_epoch(1, max_epochs=epochs), module)
+    for epoch in range(1, epochs + 1):
+        progress.on_train_epoch_end(at_epoch(epoch, max_epochs=epochs), module)
+    progress.teardown(at_epoch(epochs, max_epochs=epochs), module, "fit")
+    lines = capsys.readouterr().out.splitlines()
+    shown = [line.partition(":")[0] for line in lines]
+    assert shown == [f"epoch {epoch}/{epochs}" for epoch in expected]
+
+
+@pytest.mark.parametrize("step", [0, 1, 17, 29])
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_a_constant_rate_is_constant(step: int, epochs: int) -> None:
+    assert lr_factor(step, 10, epochs, "constant") == 1
+
+
+def test_cosine_rates_by_hand() -> None:
+    # Two epochs of four steps: a quarter, a half, ... of half a cosine over eight steps.
+    rates = [lr_factor(step, 4, 2, "cosine") for step in range(8)]
+    cosines = [(1 + math.cos(math.pi * step / 8)) / 2 for step in range(8)]
+    warmth = [0.25, 0.5, 0.75, 1, 1, 1, 1, 1]
+    assert rates == pytest.approx([w * c for w, c in zip(warmth, cosines, strict=True)])
+    assert rates[0] == 0.25
+    assert rates[4] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(("steps", "epochs"), [(1, 2), (7, 3), (211, 50)])
+def test_cosine_rates_stay_below_one_fall_after_the_warm_up_and_end_near_zero(
+    steps: int, epochs: int
+) -> None:
+    rates = [lr_factor(step, steps, epochs, "cosine") for step in range(steps * epochs)]
+    assert all(0 < rate <= 1 for rate in rates)
+    after = rates[steps - 1 :]
+    assert after == sorted(after, reverse=True)
+    # One step before the end, sin^2 of half a step's share of pi.
+    assert rates[-1] == pytest.approx(math.sin(math.pi / (2 * steps * epochs)) ** 2)
+
+
+def test_a_single_epoch_has_no_warm_up() -> None:
+    rates = [lr_factor(step, 10, 1, "cosine") for step in range(10)]
+    assert rates[0] == 1
+    assert rates == sorted(rates, reverse=True)

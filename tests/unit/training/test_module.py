@@ -1,0 +1,352 @@
+"""What a training may be asked for: other losses, noise, k, remedies, no validation."""
+
+import csv
+import io
+import math
+import re
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from helpers.fitting import (
+    ARCHITECTURE,
+    OBJECTIVE,
+    OPTIMIZATION,
+    SEED,
+    Disturb,
+    Inputs,
+    fitted,
+    history_of,
+)
+from rhobeta.data.batches import permutation, pixels_of
+from rhobeta.data.labelled import LabelledImages
+from rhobeta.errors import RhobetaError
+from rhobeta.training.fit import Trained
+from rhobeta.training.settings import TopK
+
+RELU = replace(ARCHITECTURE, code_activation="relu")
+TOPK = replace(ARCHITECTURE, code_activation="topk", k=4)
+NO_PENALTY = replace(OBJECTIVE, kind="none", code_activation="topk")
+
+
+def doubles(images: LabelledImages) -> Tensor:
+    return torch.from_numpy(pixels_of(images.images)).double()
+
+
+def same_weights(first: Trained, second: Trained) -> bool:
+    other = second.model.state_dict()
+    return all(torch.equal(value, other[name]) for name, value in first.model.state_dict().items())
+
+
+def test_cross_entropy_is_minimised_and_recorded_beside_the_squared_error(
+    train: LabelledImages, validation: LabelledImages
+) -> None:
+    objective = replace(OBJECTIVE, pixel_loss="bce", beta=0.001)
+    optimization = replace(OPTIMIZATION, epochs=6, keep="last")
+    found = fitted(train, validation, objective=objective, optimization=optimization)
+    history = history_of(found)
+    assert history["train_loss"][-1] < 0.7 * history["train_loss"][0]
+    x = doubles(validation)
+    with torch.no_grad():
+        code, x_hat = found.model.double()(x)[1::2]
+    q = code.mean(0)
+    kl = (0.4 * torch.log(0.4 / q) + 0.6 * torch.log(0.6 / (1 - q))).sum().item()
+    entropy = -(x * torch.log(x_hat) + (1 - x) * torch.log(1 - x_hat)).mean().item()
+    assert history["validation_loss"][-1] == pytest.approx(entropy + 0.001 * kl, rel=1e-5)
+    mse = (x - x_hat).square().mean().item()
+    assert history["validation_mse"][-1] == pytest.approx(mse, rel=1e-5)
+    assert mse < 0.5 * entropy
+
+
+def test_the_validations_cross_entropy_is_no_matter_of_its_pieces(
+    train: LabelledImages, validation: LabelledImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objective = replace(OBJECTIVE, pixel_loss="bce")
+    optimization = replace(OPTIMIZATION, epochs=1)
+    whole = history_of(fitted(train, validation, objective=objective, optimization=optimization))
+    monkeypatch.setattr("rhobeta.training.datamodule._VALIDATION_CHUNK", 33)
+    pieces = history_of(fitted(train, validation, objective=objective, optimization=optimization))
+    assert pieces["validation_loss"] == pytest.approx(whole["validation_loss"], rel=1e-6)
+
+
+NOISY = replace(OPTIMIZATION, noise=0.5, epochs=2)
+
+
+def test_noise_is_added_to_the_input_in_training_alone(
+    train: LabelledImages, validation: LabelledImages
+) -> None:
+    inputs = Inputs()
+    optimization = replace(NOISY, batch_size=210, epochs=1)
+    found = fitted(train, validation, optimization=optimization, callbacks=(inputs,))
+    (given,) = inputs.images
+    x = torch.from_numpy(pixels_of(train.images))[permutation(210, seed=SEED, epoch=0)]
+    noise = (given - x).double()
+    assert noise.std().item() == pytest.approx(0.5, rel=0.01)
+    assert noise.mean().item() == pytest.approx(0, abs=0.005)
+    # The target of training, and all of validation, are clean.
+    history = history_of(found)
+    start = fitted(train, validation, optimization=replace(optimization, learning_rate=1e-30))
+    with torch.no_grad():
+        of_start = (x - start.model(given).reconstruction).square().mean().item()
+        y = doubles(validation)
+        mse = (y - found.model.double()(y).reconstruction).square().mean().item()
+    assert history["train_mse"] == pytest.approx([of_start], rel=1e-5)
+    assert history["validation_mse"] == pytest.approx([mse], rel=1e-5)
+
+
+def test_noise_is_of_the_seed_and_new_for_every_batch(
+    train: LabelledImages, validation: LabelledImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Two batches a chunk, four chunks an epoch.
+    monkeypatch.setattr("rhobeta.training.datamodule.BATCHES_PER_CHUNK", 2)
+
+    def noise_of(seed: int) -> list[Tensor]:
+        inputs = Inputs()
+        torch.manual_seed(seed + 17)
+        runs.append(fitted(train, validation, optimization=NOISY, callbacks=(inputs,), seed=seed))
+        x = torch.from_numpy(pixels_of(train.images))
+        clean = [x[permutation(210, seed=seed, epoch=epoch)].split(32) for epoch in range(2)]
+        return [a - b for a, b in zip(inputs.images, clean[0] + clean[1], strict=True)]
+
+    runs: list[Trained] = []
+    first, again, other = noise_of(1), noise_of(1), noise_of(2)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert same_weights(runs[0], runs[1])
+    assert not any(torch.allclose(a, b, atol=0.1) for a, b in zip(first, other, strict=True))
+    for index, values in enumerate(first):
+        assert not any(torch.allclose(values[:18], b[:18], atol=0.1) for b in first[:index])
+
+
+@pytest.mark.parametrize("is_tied", [False, True])
+def test_unit_norm_decoders_have_unit_norm_at_the_end(
+    is_tied: bool, train: LabelledImages, validation: LabelledImages
+) -> None:
+    architecture = replace(ARCHITECTURE, hidden_sizes=(24, 16), tied_weights=is_tied)
+    optimization = replace(OPTIMIZATION, unit_norm_decoder=True)
+    found = fitted(train, validation, architecture=architecture, optimization=optimization)
+    norms = found.model.decoder[0].weight.detach().norm(dim=0)
+    torch.testing.assert_close(norms, torch.ones(16), rtol=0, atol=1e-6)
+    assert found.model.decoder[1].weight.detach().norm(dim=0).max() > 1.01
+    history = history_of(found)
+    assert history["train_mse"][-1] < history["train_mse"][0]
+
+
+def test_tied_weights_learn_and_stay_tied(
+    train: LabelledImages, validation: LabelledImages
+) -> None:
+    architecture = replace(ARCHITECTURE, tied_weights=True)
+    found = fitted(train, validation, architecture=architecture)
+    assert torch.equal(found.model.decoder[0].weight, found.model.encoder[0].weight.T)
+    history = history_of(found)
+    assert history["train_loss"][-1] < 0.9 * history["train_loss"][0]
+
+
+@pytest.mark.parametrize(("keep", "epoch"), [("best", 2), ("last", 4)])
+def test_the_best_or_the_last_epochs_weights_are_kept(
+    keep: str, epoch: int, train: LabelledImages, validation: LabelledImages
+) -> None:
+    optimization = replace(OPTIMIZATION, epochs=4, schedule="constant", keep=keep)
+    found = fitted(train, validation, optimization=optimization, callbacks=(Disturb(3, 1.0),))
+    loss = history_of(found)["validation_loss"]
+    assert 1 + int(np.argmin(loss)) == 2
+    assert found.best_epoch == epoch
+    assert found.best_loss == pytest.approx(loss[epoch - 1], rel=1e-8)
+    x = doubles(validation)
+    with torch.no_grad():
+        mse = (x - found.model.double()(x).reconstruction).square().mean().item()
+    assert found.best_metrics["validation/mse"] == pytest.approx(mse, rel=1e-5)
+
+
+def test_without_validation_images_the_history_is_that_of_training(
+    train: LabelledImages, validation: LabelledImages, capsys: pytest.CaptureFixture[str]
+) -> None:
+    optimization = replace(OPTIMIZATION, keep="last")
+    found = fitted(train, validation.take(np.arange(0)), optimization=optimization)
+    history = history_of(found)
+    names = [f"train_{name}" for name in ("loss", "mse", "penalty", "mean_activity")]
+    assert list(history) == ["epoch", *names, "learning_rate"]
+    # DVC's plots name these, and drop a revision that has them not.
+    rows = list(csv.DictReader(io.StringIO(found.history_csv)))
+    empty = ("validation_loss", "validation_mse", "validation_penalty")
+    assert [[row[name] for name in empty] for row in rows] == [["", "", ""]] * 3
+    assert history["epoch"] == [1, 2, 3]
+    assert found.best_epoch == 3
+    assert found.best_loss == pytest.approx(history["train_loss"][-1], rel=1e-8)
+    assert "validation" not in capsys.readouterr().out
+    # Validation takes no part in training.
+    with_it = fitted(train, validation, optimization=optimization)
+    assert same_weights(found, with_it)
+    assert [history_of(with_it)[name] for name in names] == [history[name] for name in names]
+
+
+def test_a_divergence_without_validation_names_its_epoch(
+    train: LabelledImages, validation: LabelledImages
+) -> None:
+    with pytest.raises(RhobetaError, match=r"epoch 2 .*train/loss.* not finite"):
+        fitted(
+            train,
+            validation.take(np.arange(0)),
+            optimization=replace(OPTIMIZATION, keep="last"),
+            callbacks=(Disturb(2, math.nan),),
+        )
+
+
+def topk_run(
+    train: LabelledImages, validation: LabelledImages, topk: TopK, **changes: Any
+) -> tuple[Trained, Inputs]:
+    inputs = Inputs()
+    optimization = replace(OPTIMIZATION, weight_decay=0, topk=topk, **changes)
+    found = fitted(
+        train,
+        validation,
+        architecture=TOPK,
+        objective=NO_PENALTY,
+        optimization=optimization,
+        callbacks=(inputs,),
+    )
+    return found, inputs
+
+
+def test_k_falls_from_its_start_in_training_and_is_the_architectures_elsewhere(
+    train: LabelledImages, validation: LabelledImages
+) -> None:
+    found, inputs = topk_run(train, validation, TopK(10, 0.5, 0))
+    # 10 - 6 s / 10.5, over half of 21 steps.
+    assert inputs.k == [10, 9, 9, 8, 8, 7, 7, 6, 5, 5, *[4] * 11]
+    code = found.model.encode(torch.from_numpy(pixels_of(validation.images)))
+    assert (code > 0).sum(1).max() == 4
+    # Every unit that is kept counts as active above any small threshold.
+    assert max(history_of(found)["validation_l0@0.1"]) <= 4
+
+
+def test_other_codes_are_given_no_k(train: LabelledImages, validation: LabelledImages) -> None:
+    inputs = Inputs()
+    fitted(train, validation, callbacks=(inputs,))
+    assert set(inputs.k) == {None}
+
+
+def test_revival_leaves_fewer_dead_units(train: LabelledImages, validation: LabelledImages) -> None:
+    def dead(revive: float) -> int:
+        optimization = replace(
+            OPTIMIZATION,
+            epochs=40,
+            schedule="constant",
+            weight_decay=0,
+            topk=TopK(8, 0.0, revive),
+            keep="last",
+        )
+        found = fitted(
+            train,
+            validation,
+            architecture=replace(TOPK, hidden_sizes=(96,), k=8),
+            objective=NO_PENALTY,
+            optimization=optimization,
+        )
+        code = found.model.encode(torch.from_numpy(pixels_of(train.images)))
+        return int((code <= 0).all(0).sum())
+
+    without, with_revival = dead(0.0), dead(1.0)
+    assert without > 25
+    assert with_revival < 0.7 * without
+
+
+@pytest.mark.parametrize(
+    ("architecture", "kind", "penalty"),
+    [
+        (RELU, "l1_code", lambda model, code: code.sum(1).mean()),
+        (
+            RELU,
+            "kl_poisson",
+            lambda model, code: (
+                0.4 * torch.log(0.4 / code.mean(0).clamp_min(1e-10)) - 0.4 + code.mean(0)
+            ).sum(),
+        ),
+        (
+            ARCHITECTURE,
+            "l1_kernel",
+            lambda model, code: sum(
+                layer.weight.detach().abs().sum() for layer in (*model.encoder, *model.decoder)
+            ),
+        ),
+    ],
+    ids=["l1_code", "kl_poisson", "l1_kernel"],
+)
+def test_other_penalties_are_minimised_and_validation_has_that_of_the_whole_split(
+    architecture: Any,
+    kind: str,
+    penalty: Any,
+    train: LabelledImages,
+    validation: LabelledImages,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rhobeta.training.datamodule._VALIDATION_CHUNK", 33)
+    objective = replace(
+        OBJECTIVE, kind=kind, code_activation=architecture.code_activation, beta=0.003
+    )
+    optimization = replace(OPTIMIZATION, epochs=5, keep="last")
+    free, found = (
+        fitted(
+            train,
+            validation,
+            architecture=architecture,
+            objective=replace(objective, beta=beta),
+            optimization=optimization,
+        )
+        for beta in (0.0, 0.003)
+    )
+    history = history_of(found)
+    assert history["train_penalty"][-1] < 0.5 * history_of(free)["train_penalty"][-1]
+    assert ("validation_rho_target" in history) == (kind == "kl_poisson")
+    x = doubles(validation)
+    with torch.no_grad():
+        code, x_hat = found.model.double()(x)[1::2]
+    expected = float(penalty(found.model, code))
+    assert history["validation_penalty"][-1] == pytest.approx(expected, rel=1e-5)
+    loss = (x - x_hat).square().mean().item() + 0.003 * expected
+    assert history["validation_loss"][-1] == pytest.approx(loss, rel=1e-5)
+
+
+TUTORIAL = replace(OBJECTIVE, kind="kl_tutorial", code_activation="relu", rho=0.05, beta=0.001)
+
+
+def test_a_tutorials_kl_that_its_mean_has_left_is_explained(
+    train: LabelledImages, validation: LabelledImages
+) -> None:
+    with pytest.raises(RhobetaError) as caught:
+        fitted(train, validation, architecture=RELU, objective=TUTORIAL)
+    message = str(caught.value)
+    assert re.match(
+        r"Training has diverged: in epoch \d train/loss, train/penalty are not finite\.", message
+    )
+    for word in ("kl_tutorial", "kl_poisson", "log(1 - mean)", "No model was written"):
+        assert word in message
+
+
+def test_the_mean_that_a_tutorials_kl_could_not_take_is_stated(
+    train: LabelledImages, validation: LabelledImages
+) -> None:
+    with pytest.raises(RhobetaError) as caught:
+        fitted(
+            train,
+            validation,
+            architecture=RELU,
+            objective=TUTORIAL,
+            optimization=replace(OPTIMIZATION, batch_size=210),
+            callbacks=(Disturb(1, 1.0),),
+        )
+    # With weights and biases of 1: the sum of the pixels, and 1, of the only batch.
+    mean = doubles(train).sum(1).mean().item() + 1
+    assert f"a unit reached {mean:.3g} over a batch" in str(caught.value)
+
+
+def test_a_tutorials_kl_that_diverges_otherwise_is_not_blamed(
+    train: LabelledImages, validation: LabelledImages
+) -> None:
+    objective = replace(OBJECTIVE, kind="kl_tutorial", code_activation="sigmoid")
+    with pytest.raises(RhobetaError, match=r"Lower training\.learning_rate") as caught:
+        fitted(train, validation, objective=objective, callbacks=(Disturb(2, math.nan),))
+    assert "kl_poisson" not in str(caught.value)

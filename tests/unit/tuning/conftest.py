@@ -1,0 +1,63 @@
+"""A project with splits, and a study that a worker runs in this process."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from helpers import OUTSIDE, QUICK, make_project, write_params
+from helpers.searching import SEARCH, RunWorker, begun
+from rhobeta.cli import main
+from rhobeta.config.params import Params, load_params
+from rhobeta.paths import Paths
+from rhobeta.tuning.storage import STORAGE_VARIABLE, open_storage
+from rhobeta.tuning.worker import Job, run_until_enough
+
+
+@pytest.fixture(autouse=True)
+def _no_storage_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(STORAGE_VARIABLE, raising=False)
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The splits, and both databases with their tables, which take seconds to make."""
+    folder = tmp_path_factory.mktemp("prepared") / "project"
+    with pytest.MonkeyPatch.context() as patch:
+        for name in OUTSIDE:
+            patch.delenv(name, raising=False)
+        make_project(folder)
+        patch.chdir(folder)
+        assert main(["download"]) == 0
+        assert main(["preprocess"]) == 0
+    (folder / "mlruns").mkdir()
+    MlflowClient(f"sqlite:///{folder / 'mlruns' / 'mlflow.db'}").search_experiments()
+    open_storage(f"sqlite:///{folder / 'mlruns' / 'optuna.db'}", heartbeat=1)
+    return folder
+
+
+@pytest.fixture
+def project(paths: Paths, prepared: Path) -> Paths:
+    """The workspace with splits; the test split is gone, which the search must not miss."""
+    for name in ("data", "mlruns"):
+        shutil.copytree(prepared / name, paths.workspace / name, dirs_exist_ok=True)
+    (paths.splits / "test.safetensors").unlink()
+    write_params(paths.workspace, QUICK | SEARCH)
+    return paths
+
+
+@pytest.fixture
+def run_worker(project: Paths) -> RunWorker:
+    """Run a worker in this process on parameters with changes."""
+
+    def run(**changes: Any) -> tuple[Any, Params, Job]:
+        named = {name.replace("__", "."): value for name, value in changes.items()}
+        write_params(project.workspace, QUICK | SEARCH | named)
+        params = load_params(project.params)
+        study, job = begun(project, params)
+        run_until_enough(job)
+        return study, params, job
+
+    return run

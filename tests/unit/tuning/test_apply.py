@@ -1,0 +1,92 @@
+"""`rhobeta tune apply`: the chosen values in params.yaml, and every other byte as it was."""
+
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from helpers import REPOSITORY
+from helpers.searching import RunWorker
+from rhobeta.cli import main
+from rhobeta.config.params import load_params
+from rhobeta.errors import RhobetaError
+from rhobeta.tuning.apply import with_replaced
+
+SHIPPED = (REPOSITORY / "params.yaml").read_text()
+
+
+def changed_lines(before: str, after: str) -> list[tuple[str, str]]:
+    pairs = zip(before.splitlines(True), after.splitlines(True), strict=True)
+    return [(old, new) for old, new in pairs if old != new]
+
+
+def test_only_the_values_change_and_comments_keep_their_column() -> None:
+    changes = {"penalty.rho": 0.02812, "penalty.beta": 0.00001234, "model.hidden_sizes": [128, 32]}
+    after = with_replaced(SHIPPED, changes, name="params.yaml")
+    lines = changed_lines(SHIPPED, after)
+    assert len(lines) == 3
+    for old, new in lines:
+        assert old.index("#") == new.index("#")
+        assert old[old.index("#") :] == new[new.index("#") :]
+    assert "  rho: 0.02812               # target mean" in after
+    assert "  beta: 0.00001234 " in after
+    read = YAML(typ="safe").load(after)
+    assert read["penalty"]["beta"] == 0.00001234
+    assert read["model"]["hidden_sizes"] == [128, 32]
+
+
+def test_a_value_as_long_as_its_column_pushes_the_comment_by_one_space() -> None:
+    text = "a:\n  x: 1 # why\n  y: 'it # is'   # so\r\n  z: 3\n"
+    after = with_replaced(text, {"a.x": 0.123456789, "a.y": "other", "a.z": True}, name="f")
+    assert after == "a:\n  x: 0.123456789 # why\n  y: other       # so\r\n  z: true\n"
+
+
+def test_sections_in_braces_are_changed_in_their_place() -> None:
+    text = "a: {x: 1.5, y: 2}  # both\nb: {x: 1.5, y: [1, 2]}\n"
+    after = with_replaced(text, {"a.y": 30, "b.x": 0.25, "b.y": [3]}, name="f")
+    assert after == "a: {x: 1.5, y: 30}  # both\nb: {x: 0.25, y: [3]}\n"
+
+
+def test_text_that_cannot_be_changed_safely_is_left_alone() -> None:
+    text = "a:\n  x:\n    - 1\n    - 2\n"
+    with pytest.raises(RhobetaError, match=r"set these by hand:\n  a\.x: \[3\]"):
+        with_replaced(text, {"a.x": [3]}, name="f")
+
+
+def test_the_command_applies_what_it_shows(
+    run_worker: RunWorker, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study, params, job = run_worker()
+    path = job.paths.params
+    before = path.read_text()
+    assert main(["tune", "show"]) == 0
+    shown = capsys.readouterr().out
+    (chosen,) = [line for line in shown.splitlines() if line.startswith("chosen: trial")]
+    number = int(chosen.split()[2].rstrip(","))
+    assert main(["tune", "apply"]) == 0
+    applied = load_params(path)
+    trial = study.get_trials()[number]
+    assert applied.penalty.rho == pytest.approx(trial.params["penalty.rho"], rel=1e-3)
+    assert f"penalty.rho {applied.penalty.rho}" in chosen
+    assert all("penalty" in old for old, _ in changed_lines(before, path.read_text()))
+    said = capsys.readouterr().out
+    assert f"penalty.rho: {params.penalty.rho} -> {applied.penalty.rho}" in said
+    assert "dvc repro" in said
+    # The study is the same, since what it searches is no part of what is held fixed.
+    assert main(["tune", "apply"]) == 0
+    assert "already" in capsys.readouterr().out
+
+
+def test_the_search_s_options_are_refused_where_nothing_is_searched(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["tune", "show", "--trials", "3"]) == 1
+    assert "`rhobeta tune show` runs none" in capsys.readouterr().err
+
+
+def test_without_a_study_there_is_nothing_to_show_or_apply(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for action in ("show", "apply"):
+        assert main(["tune", action]) == 1
+        assert "There is no study yet" in capsys.readouterr().err

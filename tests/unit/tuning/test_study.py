@@ -1,0 +1,257 @@
+"""Studies in their database: joined or refused, and databases that cannot be used."""
+
+import threading
+import time
+from dataclasses import replace
+from typing import Any
+
+import optuna
+import pytest
+
+from helpers import QUICK, with_changes, write_params
+from helpers.searching import SEARCH, begun
+from rhobeta.cli import main
+from rhobeta.config.params import Params, check_params, load_params
+from rhobeta.data.splits import read_manifest
+from rhobeta.errors import RhobetaError
+from rhobeta.paths import Paths
+from rhobeta.tracking.store import open_store
+from rhobeta.tuning.runs import STUDY_ID_TAG
+from rhobeta.tuning.storage import STORAGE_VARIABLE, alive, open_storage, storage_url
+from rhobeta.tuning.study import fingerprint_of, identity_of, make_or_join
+
+DATA = "d" * 64
+
+
+def params_with(**changes: Any) -> Params:
+    named = {name.replace("__", "."): value for name, value in changes.items()}
+    return check_params(with_changes(named), where="test")
+
+
+@pytest.fixture
+def storage(paths: Paths) -> Any:
+    return open_storage(storage_url(paths, None), heartbeat=1)
+
+
+def join(storage: Any, data: str = DATA, **changes: Any) -> Any:
+    params = params_with(**changes)
+    study, identity, _ = make_or_join(storage, "it", params, fingerprint_of(params, data), "code")
+    return study, identity
+
+
+def test_a_study_is_made_once_and_joined_afterwards(storage: Any) -> None:
+    _, made = join(storage)
+    study, joined = join(storage)
+    assert joined == made == identity_of(study)
+    assert [direction.name for direction in study.directions] == ["MINIMIZE", "MAXIMIZE"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"tune__trials": 7, "tune__seed": 3, "tune__workers": 5, "tune__heartbeat": 2},
+        {"tune__choose": "best gini where fvu <= 0.3", "tune__seeds": 3},
+        {"tune__choose": "best gini where probe_accuracy >= 0.5"},
+        {"penalty__rho": 0.2, "penalty__beta": 0.5},
+        {"runtime__threads": 4, "evaluate__seed": 4, "visualize__dpi": 50},
+        {"evaluate__probe_penalty": 2.0, "tune__probe_images": 50},
+    ],
+    ids=[
+        "how",
+        "choice",
+        "choice by another metric",
+        "what is searched",
+        "machine",
+        "a probe that is not used",
+    ],
+)
+def test_what_makes_no_other_trials_continues_the_study(storage: Any, changes: Any) -> None:
+    _, made = join(storage)
+    assert join(storage, **changes)[1] == made
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        (
+            {"training__epochs": 7},
+            "  training.epochs: the study has 50, params.yaml 7",
+        ),
+        (
+            {"tune__objectives": {"fvu": "minimize", "hoyer": "maximize"}},
+            "  tune.objectives: the study has {fvu: minimize, gini: maximize},"
+            " params.yaml {fvu: minimize, hoyer: maximize}",
+        ),
+        (
+            {"tune__constraints": []},
+            "  tune.constraints: the study has ['dead_share <= 0.05'], params.yaml []",
+        ),
+        (
+            {"tune__space": {"penalty.rho": {"low": 0.01, "high": 0.5, "log": True}}},
+            "  tune.space.penalty.beta: the study has {low: 0.0001, high: 0.1, log: True},"
+            " params.yaml nothing",
+        ),
+        ({"training__seed": 1}, "  training.seed: the study has 0, params.yaml 1"),
+    ],
+)
+def test_another_search_is_refused_with_the_difference(
+    storage: Any, changes: Any, line: str
+) -> None:
+    join(storage)
+    with pytest.raises(RhobetaError) as caught:
+        join(storage, **changes)
+    first, *lines = str(caught.value).splitlines()
+    assert "is of another search" in first
+    assert line in lines
+    assert "tune.study" in lines[-1]
+
+
+def test_objectives_in_another_order_are_another_search(storage: Any) -> None:
+    # The values of a trial stand in the study in their order, whatever they are called today.
+    join(storage)
+    swapped = {"gini": "maximize", "fvu": "minimize"}
+    with pytest.raises(RhobetaError) as caught:
+        join(storage, tune__objectives=swapped)
+    assert (
+        "  tune.objectives: the study has {fvu: minimize, gini: maximize},"
+        " params.yaml {gini: maximize, fvu: minimize}"
+    ) in str(caught.value)
+    assert "another order, which counts" in str(caught.value)
+
+
+def test_a_study_goes_on_when_its_rule_no_longer_bounds_what_was_measured_for_it(
+    storage: Any,
+) -> None:
+    _, made = join(storage, tune__choose="best gini where probe_accuracy >= 0.5")
+    assert join(storage, tune__probe_images=50)[1] == made
+
+
+def test_other_data_are_refused(storage: Any) -> None:
+    join(storage)
+    with pytest.raises(RhobetaError, match=r"data \(SHA-256\): the study has dddddddddddddddd"):
+        join(storage, data="e" * 64)
+
+
+def test_the_probe_s_settings_matter_where_it_is_an_objective(storage: Any) -> None:
+    objectives = {"fvu": "minimize", "probe_accuracy": "maximize"}
+    join(storage, tune__objectives=objectives)
+    with pytest.raises(RhobetaError, match=r"tune\.probe_images: the study has 5000"):
+        join(storage, tune__objectives=objectives, tune__probe_images=50)
+
+
+def test_a_study_of_another_program_is_refused(storage: Any) -> None:
+    study = optuna.create_study(
+        storage=storage, study_name="it", directions=["minimize", "maximize"]
+    )
+    study.tell(study.ask(), [0.0, 0.0])
+    with pytest.raises(RhobetaError, match="rhobeta did not make"):
+        join(storage)
+
+
+@pytest.mark.parametrize("action", ["show", "apply"])
+def test_a_study_of_another_program_is_neither_shown_nor_applied(
+    project: Paths, action: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = open_storage(storage_url(project, None), heartbeat=1)
+    study = optuna.create_study(
+        storage=storage, study_name="rho-beta", directions=["minimize", "maximize"]
+    )
+    assert main(["tune", action]) == 1
+    assert "has no trials yet" in capsys.readouterr().err
+    study.tell(study.ask(), [0.0, 0.0])
+    assert main(["tune", action]) == 1
+    assert "'rho-beta' that rhobeta did not make" in capsys.readouterr().err
+
+
+def test_who_joins_a_study_waits_for_the_run_that_its_maker_begins(project: Paths) -> None:
+    params = load_params(project.params)
+    storage = open_storage(storage_url(project, None), heartbeat=1)
+    manifest = read_manifest(project.splits)
+    fingerprint = fingerprint_of(params, manifest.sha256)
+    _, identity, made_here = make_or_join(storage, params.tune.study, params, fingerprint, "code")
+    assert made_here
+    store = open_store(project, params.runtime.experiment)
+    found = []
+
+    def begin_late() -> None:
+        # The maker's clock is ahead, so that its run does not look like the first one.
+        tags = {STUDY_ID_TAG: identity.id, "rhobeta.stage": "tune"}
+        later = int(1000 * time.time()) + 3_600_000
+        run = store.client.create_run(store.experiment_id, start_time=later, tags=tags)
+        found.append(run.info.run_id)
+
+    timer = threading.Timer(1.0, begin_late)
+    timer.start()
+    _, job = begun(project, params)
+    timer.join()
+    assert [job.parent_run] == found
+    assert len(store.client.search_runs([store.experiment_id])) == 1
+
+
+@pytest.mark.slow
+def test_signs_of_life_keep_a_trial_from_being_taken_for_lost(storage: Any) -> None:
+    study, _ = join(storage)
+    kept, lost = study.ask(), study.ask()
+    storage.record_heartbeat(lost._trial_id)
+    with alive(storage, kept._trial_id):
+        time.sleep(5)
+        optuna.storages.fail_stale_trials(study)
+    states = {trial.number: trial.state.name for trial in study.get_trials()}
+    assert (states[kept.number], states[lost.number]) == ("RUNNING", "FAIL")
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("postgresql://me:s3cret@127.0.0.1:1/none", "127.0.0.1:1/none cannot be used"),
+        ("nonsense", "no address of a database"),
+        ("oracle9://me:s3cret@host/x", "no address of a database"),
+        ("mysql://me:s3cret@127.0.0.1:1/x", "driver that is not installed"),
+        ("sqlite:///:memory:", "in memory"),
+        ("sqlite://", "in memory"),
+        ("sqlite+pysqlite://", "in memory"),
+        ("sqlite:///file:it?mode=memory&cache=shared&uri=true", "in memory"),
+        ("sqlite:////proc/nowhere/it.db", "cannot be used"),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_explained_without_its_password(
+    url: str, told: str, paths: Paths
+) -> None:
+    with pytest.raises(RhobetaError) as caught:
+        open_storage(storage_url(paths, url), heartbeat=1)
+    assert told in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_the_environment_goes_before_the_parameter(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert storage_url(paths, None) == f"sqlite:///{paths.store_root}/mlruns/optuna.db"
+    elsewhere = replace(paths, store_root=paths.store_root / "main")
+    assert storage_url(elsewhere, None).endswith("/main/mlruns/optuna.db")
+    assert storage_url(paths, "postgres://h/d") == "postgresql+psycopg://h/d"
+    monkeypatch.setenv(STORAGE_VARIABLE, "postgresql+psycopg2://h/d")
+    assert storage_url(paths, "sqlite:///x.db") == "postgresql+psycopg2://h/d"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"tune.storage": "postgresql://me:s3cret@127.0.0.1:1/none"}, "cannot be used"),
+        ({"data.validation_fraction": 0.2}, "made with another data.validation_fraction"),
+        ({"tune.space": {"penalty.rh": {"low": 0.1, "high": 0.2}}}, "Did you mean penalty.rho?"),
+    ],
+)
+def test_the_command_refuses_before_any_trial_or_run(
+    project: Paths, changes: Any, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mlflow import MlflowClient
+
+    write_params(project.workspace, QUICK | SEARCH | changes)
+    assert main(["tune"]) == 1
+    said = capsys.readouterr().err
+    assert told in said
+    assert "s3cret" not in said
+    client = MlflowClient(f"sqlite:///{project.store / 'mlflow.db'}")
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    assert client.search_runs(experiments) == []

@@ -1,0 +1,81 @@
+"""A digest of bytes inside those bytes."""
+
+import hashlib
+import json
+
+import pytest
+
+from rhobeta.errors import RhobetaError
+from rhobeta.utils.checksum import (
+    EMPTY_CHECKSUM,
+    add_checksum,
+    read_sealed_json,
+    verify_checksum,
+    write_sealed_json,
+)
+
+CONTENT = f'{{"seal": "{EMPTY_CHECKSUM}", "value": 0.5}}'.encode()
+
+
+def test_the_seal_is_the_digest_of_the_bytes_as_they_were_before_it() -> None:
+    digest = hashlib.sha256(CONTENT).hexdigest()
+    assert add_checksum(CONTENT) == f'{{"seal": "sha256:{digest}", "value": 0.5}}'.encode()
+
+
+def test_sealed_bytes_are_whole_and_no_flipped_bit_passes() -> None:
+    sealed = add_checksum(CONTENT)
+    verify_checksum(sealed)
+    for position in range(len(sealed)):
+        for bit in range(8):
+            damaged = bytearray(sealed)
+            damaged[position] ^= 1 << bit
+            with pytest.raises(RhobetaError):
+                verify_checksum(bytes(damaged))
+
+
+@pytest.mark.parametrize("other", [b"\0", b"more", EMPTY_CHECKSUM.encode()])
+def test_bytes_that_are_more_or_fewer_are_not_whole(other: bytes) -> None:
+    sealed = add_checksum(CONTENT)
+    for damaged in (sealed + other, other + sealed, sealed[: -len(other)]):
+        with pytest.raises(RhobetaError):
+            verify_checksum(damaged)
+
+
+@pytest.mark.parametrize("content", [b"", b"sha256:", b"{}", b"0" * 64])
+def test_bytes_without_a_seal_are_not_whole_and_cannot_be_sealed(content: bytes) -> None:
+    with pytest.raises(RhobetaError, match="no digest of itself"):
+        verify_checksum(content)
+    with pytest.raises(ValueError, match="where the seal belongs"):
+        add_checksum(content)
+
+
+def test_text_like_a_seal_behind_it_is_content_and_before_it_is_refused() -> None:
+    digest = f"sha256:{'ab' * 32}".encode()
+    sealed = add_checksum(CONTENT + digest + EMPTY_CHECKSUM.encode())
+    verify_checksum(sealed)
+    assert sealed.endswith(digest + EMPTY_CHECKSUM.encode())
+    with pytest.raises(ValueError, match="abab"):
+        add_checksum(digest + CONTENT)
+
+
+def test_sealed_json_is_json_with_a_seal_and_comes_back(tmp_path) -> None:
+    path = tmp_path / "a.json"
+    write_sealed_json(path, {"b": 0.1 + 0.2, "a": [1, None, "β"]})
+    value = read_sealed_json(path, made_by="rhobeta x")
+    assert json.loads(path.read_text()) == value
+    assert list(value) == ["seal", "b", "a"]
+    assert value["b"] == 0.1 + 0.2
+    write_sealed_json(tmp_path / "b.json", value)
+    assert (tmp_path / "b.json").read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("content", [b"", b'{"a": ', b"\xff" * 100, EMPTY_CHECKSUM.encode()])
+def test_damaged_sealed_json_is_named_with_the_command_that_makes_it(tmp_path, content) -> None:
+    path = tmp_path / "a.json"
+    if content == EMPTY_CHECKSUM.encode():
+        content = add_checksum(content)  # whole, but no JSON
+    path.write_bytes(content)
+    with pytest.raises(RhobetaError) as caught:
+        read_sealed_json(path, made_by="rhobeta x")
+    assert str(caught.value).startswith(f"{path} is damaged: ")
+    assert "`rhobeta x`" in str(caught.value)
