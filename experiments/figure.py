@@ -13,7 +13,7 @@ COLOURS = {"kl": BLUE, "l1": ORANGE, "topk": GREEN}
 
 def draw(outcomes: Path, path: Path) -> None:
     """Test MSE where only the most active units are left, for each code, with PCA beside."""
-    floors = json.loads((outcomes / "floors.json").read_text())["pca_clipped_mse"]
+    baselines = json.loads((outcomes / "baselines.json").read_text())["pca_clipped_mse"]
     with style():
         from matplotlib import pyplot as plt
 
@@ -28,10 +28,10 @@ def draw(outcomes: Path, path: Path) -> None:
                 axis.errorbar(
                     kept, means, errors, marker="o", color=COLOURS[kind], label=PENALTIES[kind]
                 )
-            components = [int(count) for count in floors if int(count) <= max(kept)]
+            components = [int(count) for count in baselines if int(count) <= max(kept)]
             axis.plot(
                 components,
-                [floors[str(c)] for c in components],
+                [baselines[str(c)] for c in components],
                 color=GREY,
                 linestyle="--",
                 marker="s",

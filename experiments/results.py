@@ -88,7 +88,7 @@ def published_rows(folder: Path) -> list[Row]:
     tutorial, taught = load(folder, "tutorial-relu-kl"), load(folder, "self-taught")
     ng, sparse = load(folder, "ng-cs294a"), load(folder, "k-sparse")
     loss = [o["last_epoch"]["train_loss"] for o in tutorial]
-    mse = [o["metrics"]["reconstruction"]["mse"] for o in tutorial]
+    mse = [o["metrics"]["test"]["mse"] for o in tutorial]
     recipe = "`tutorial-relu-kl`: 784-64-784, rho 0.05, weight 0.1, 50 epochs of 60,000"
     return [
         ("Tutorial, final loss", "0.0281", spread(loss, ".4f"), near(loss, 0.0282, 0.02), recipe),
@@ -96,14 +96,14 @@ def published_rows(folder: Path) -> list[Row]:
         (
             "Tutorial, mean code",
             "0.052 (Keras)",
-            spread([o["metrics"]["sparsity"]["rho_hat_mean"] for o in tutorial], ".4f"),
+            spread([o["metrics"]["test"]["rho_hat_mean"] for o in tutorial], ".4f"),
             "",
             "",
         ),
         (
             "Tutorial, zeros in the code",
             "80 % (Keras)",
-            percent([1 - o["metrics"]["sparsity"]["l0@0"] / 64 for o in tutorial]),
+            percent([1 - o["metrics"]["test"]["l0_at_0"] / 64 for o in tutorial]),
             "",
             "",
         ),
@@ -134,24 +134,24 @@ def published_rows(folder: Path) -> list[Row]:
 
 def matched_rows(folder: Path) -> list[Row]:
     """Each code at its own L0, and cut to one and the same."""
-    floors = json.loads((folder / "floors.json").read_text())["pca_clipped_mse"]
+    baselines = json.loads((folder / "baselines.json").read_text())["pca_clipped_mse"]
     rows: list[Row] = []
     for units, names in MATCHED.items():
         kept = MATCHED_L0[units]
         for name in names:
             outcomes = load(folder, name)
-            threshold = "l0@0.1" if name.startswith("kl") else "l0@0"
+            threshold = "l0_at_0.1" if name.startswith("kl") else "l0_at_0"
             rows.append(
                 (
                     str(units),
                     PENALTIES[name.partition("-")[0]],
-                    spread([o["metrics"]["sparsity"][threshold] for o in outcomes], ".1f"),
-                    spread([o["metrics"]["reconstruction"]["mse"] for o in outcomes], ".4f"),
+                    spread([o["metrics"]["test"][threshold] for o in outcomes], ".1f"),
+                    spread([o["metrics"]["test"]["mse"] for o in outcomes], ".4f"),
                     spread([o["truncated_mse"][kept] for o in outcomes], ".4f"),
-                    spread([o["metrics"]["sparsity"]["dead_units"] for o in outcomes], ".0f"),
+                    spread([o["metrics"]["test"]["dead_units"] for o in outcomes], ".0f"),
                 )
             )
-        rows.append((str(units), f"PCA, {kept} components", kept, f"{floors[kept]:.4f}", "", ""))
+        rows.append((str(units), f"PCA, {kept} components", kept, f"{baselines[kept]:.4f}", "", ""))
     return rows
 
 
@@ -164,11 +164,11 @@ def preset_rows(folder: Path) -> list[Row]:
             (
                 f"`{name}`",
                 claim,
-                spread([o["reconstruction"]["mse"] for o in outcomes], ".4f"),
-                spread([o["reconstruction"]["fvu"] for o in outcomes], ".2f"),
-                spread([o["sparsity"].get("l0@0", UNITS.get(name, 0)) for o in outcomes], ".1f"),
-                spread([o["sparsity"]["l0@0.1"] for o in outcomes], ".1f"),
-                spread([o["sparsity"]["gini"] for o in outcomes], ".2f"),
+                spread([o["test"]["mse"] for o in outcomes], ".4f"),
+                spread([o["test"]["fvu"] for o in outcomes], ".2f"),
+                spread([o["test"].get("l0_at_0", UNITS.get(name, 0)) for o in outcomes], ".1f"),
+                spread([o["test"]["l0_at_0.1"] for o in outcomes], ".1f"),
+                spread([o["test"]["gini"] for o in outcomes], ".2f"),
                 percent([o["probe"]["code_accuracy"] for o in outcomes]),
             )
         )

@@ -31,7 +31,7 @@ FIXED: dict[str, Any] = {
     "data.name": "mnist",
     "data.classes": None,
     "data.seed": 0,
-    "evaluate.uses": [],
+    "evaluate.tasks": [],
     "runtime.experiment": "rhobeta-reproductions",
 }
 """What the numbers are of and where the runs go, whatever params.yaml asks for."""
@@ -93,7 +93,7 @@ def main() -> None:
     outcome = measure(options.preset, options.seed)
     name = f"{options.preset.stem}-{options.seed}.json"
     write_json(find_paths().workspace / "experiments" / "outcomes" / name, outcome)
-    print(json.dumps(outcome["metrics"]["reconstruction"]))
+    print(json.dumps(outcome["metrics"]["test"]))
 
 
 if __name__ == "__main__":

@@ -85,7 +85,7 @@ PENALTIES: dict[str, Penalty] = {
     "l1_code": Penalty(
         f"{_PENALTIES}:l1_code", "code", "mean over images of sum over units of |a|"
     ),
-    "l1_kernel": Penalty(f"{_PENALTIES}:l1_weights", "weights", "sum over weights of |w|"),
+    "l1_weights": Penalty(f"{_PENALTIES}:l1_weights", "weights", "sum over weights of |w|"),
     "none": Penalty(None, "nothing", "no penalty"),
 }
 

@@ -79,7 +79,7 @@ class Paths:
 
     @property
     def metrics(self) -> Path:
-        """Test metrics, floors and verdicts, written by `evaluate`."""
+        """Test metrics, baselines and verdicts, written by `evaluate`."""
         return self.workspace / "reports" / "metrics.json"
 
     @property
@@ -98,9 +98,9 @@ class Paths:
         return self.workspace / "reports" / "report.html"
 
     @property
-    def atlas(self) -> Path:
+    def dashboard(self) -> Path:
         """The self-contained HTML page of all units, written by `visualize`."""
-        return self.workspace / "reports" / "atlas.html"
+        return self.workspace / "reports" / "dashboard.html"
 
     @property
     def comparison(self) -> Path:

@@ -51,7 +51,7 @@ _CASES = {
         architecture=RELU, objective=replace(ON_RELU, kind="kl_tutorial", rho=0.2, beta=0.01)
     ),
     "l1_code": Case(architecture=RELU, objective=replace(ON_RELU, kind="l1_code")),
-    "l1_kernel": Case(objective=replace(OBJECTIVE, kind="l1_kernel", beta=0.0001)),
+    "l1_weights": Case(objective=replace(OBJECTIVE, kind="l1_weights", beta=0.0001)),
     "none, with noise": Case(
         objective=replace(OBJECTIVE, kind="none"), optimization=replace(OPTIMIZATION, noise=0.3)
     ),

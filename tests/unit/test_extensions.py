@@ -30,7 +30,7 @@ FITTING = {
     "kl_poisson": {"sigmoid", "relu", "topk"},
     "kl_tutorial": {"sigmoid", "relu", "topk"},
     "l1_code": EVERY_CODE,
-    "l1_kernel": EVERY_CODE,
+    "l1_weights": EVERY_CODE,
     "none": EVERY_CODE,
 }
 

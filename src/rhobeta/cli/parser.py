@@ -8,7 +8,7 @@ STAGES = {
     "download": "bring the data set's files into data/raw, verified",
     "preprocess": "draw the train, validation and test splits",
     "train": "train the sparse autoencoder and open its MLflow run",
-    "evaluate": "measure the model on the test split, beside floors",
+    "evaluate": "measure the model on the test split, beside baselines",
     "visualize": "draw the figures and write the report",
 }
 

@@ -90,7 +90,7 @@ class Pipeline(Section):
     @model_validator(mode="after")
     def _some_classes_are_anomalies(self) -> Self:
         known = self.data.classes or (None if self.data.name == "own" else NAMED_CLASSES)
-        if "anomaly" in self.evaluate.uses and known is not None:
+        if "anomaly" in self.evaluate.tasks and known is not None:
             fault = fault_of_normal_classes(self.evaluate.normal_classes, known)
             if fault is not None:
                 raise ValueError(fault)

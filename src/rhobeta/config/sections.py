@@ -105,7 +105,7 @@ class TopKParams(Section):
     anneal: Annotated[float, Field(ge=0, le=1)] = Field(
         description="Share of the training over which it falls."
     )
-    revive: Annotated[float, Field(ge=0, le=1)] = Field(
+    auxk_coef: Annotated[float, Field(ge=0, le=1)] = Field(
         description="Weight of the loss that lets units silent for an epoch try; 0 for none."
     )
 
@@ -181,7 +181,7 @@ class EvaluateParams(Section):
     probe_iterations: Annotated[int, Field(ge=10, le=100_000)] = Field(
         description="Most L-BFGS iterations of the probe."
     )
-    uses: Annotated[list[Use], Field(max_length=5)] = Field(
+    tasks: Annotated[list[Use], Field(max_length=5)] = Field(
         description="Claimed uses of the code that are scored; an empty list for none."
     )
     sparse_probe_units: Annotated[
@@ -205,7 +205,7 @@ class EvaluateParams(Section):
             values = getattr(self, name)
             if values != sorted(set(values)):
                 raise ValueError(f"{name}: found {values}, allowed: ascending, no repeats")
-        for name in ("uses", "normal_classes"):
+        for name in ("tasks", "normal_classes"):
             values = getattr(self, name) or []
             if len(set(values)) < len(values):
                 raise ValueError(f"{name}: found {values}, allowed: no repeats")

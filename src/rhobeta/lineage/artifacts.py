@@ -20,7 +20,7 @@ from rhobeta.tracking.training_run import history_of_model
 from rhobeta.utils.files import md5_of_bytes
 
 _REPORT = "reports/report.html"
-_ATLAS = "reports/atlas.html"
+_DASHBOARD = "reports/dashboard.html"
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,14 @@ def belongings_of(model: ModelFile, paths: Paths) -> Belongings:
     epoch, loss = model.description["best_epoch"], model.description["best_loss"]
     measured = _is_locked(lock, "evaluate", METRICS, paths.metrics, model)
     drawn = _is_locked(lock, "visualize", _REPORT, paths.report, model)
-    atlas = _is_locked(lock, "visualize", _ATLAS, paths.atlas, model)
+    atlas = _is_locked(lock, "visualize", _DASHBOARD, paths.dashboard, model)
     return Belongings(
         history=history_of_model(paths.history, epoch, loss) is not None,
         manifest=_manifest(model, paths),
         metrics=paths.metrics if measured or _is_recorded(model, paths) else None,
         evaluate=lock.parameters("evaluate") if measured else {},
         report=paths.report if _names(paths.report, model) and paths.figures.is_dir() else None,
-        pages=[paths.atlas] if atlas else [],
+        pages=[paths.dashboard] if atlas else [],
         figures=paths.figures,
         visualize=lock.parameters("visualize") if drawn else {},
     )

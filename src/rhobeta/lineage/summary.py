@@ -21,7 +21,7 @@ def print_summary(params: Params, paths: Paths) -> None:
         print(as_table(uses))
         print()
     print(f"report   {paths.report}")
-    print(f"atlas    {paths.atlas}")
+    print(f"atlas    {paths.dashboard}")
     print(f"figures  {paths.figures}")
     print(f"model    {paths.model}")
     print(f"         SHA-256 {model_sha256}")
@@ -35,8 +35,8 @@ def print_summary(params: Params, paths: Paths) -> None:
 
 def as_table(rows: list[Row]) -> str:
     """The rows as aligned columns of text."""
-    header = ("", "model", "floor", "verdict")
-    cells = [header, *((row.name, row.value, row.floor, row.verdict) for row in rows)]
+    header = ("", "model", "baseline", "verdict")
+    cells = [header, *((row.name, row.value, row.baseline, row.verdict) for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(header))]
     lines = [
         "  ".join(

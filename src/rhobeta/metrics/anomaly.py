@@ -33,7 +33,7 @@ def code_scores(normal: NDArray[np.float32], test: NDArray[np.float32]) -> NDArr
 
 
 def pixel_scores(normal: NDArray[np.float32], test: NDArray[np.float32]) -> NDArray[np.float64]:
-    """The floor: what a PCA of the normal training images leaves of test images (shape: [images]).
+    """What a PCA of the normal training images leaves of test images (shape: [images]).
 
     Squared residual of PCA with 32 components, or as many as there are pixels or images. Images
     are [images, pixels].

@@ -18,13 +18,13 @@ class Baselines:
     pca: float
     """PCA with as many components as the code has units."""
     pca_clipped: float
-    """The same, clipped to [0, 1]: the stronger floor."""
+    """The same, clipped to [0, 1]: the stronger baseline."""
 
 
 def reconstruction_baselines(
     pca: PrincipalComponents, test: NDArray[np.float32], *, components: int
 ) -> Baselines:
-    """The floors on `test` ([images, pixels] in [0, 1]), of a PCA fitted on the training images.
+    """The baselines on `test` ([images, pixels] in [0, 1]), of a PCA fitted on the training images.
 
     PCA has at most as many components as there are pixels or training images.
     """

@@ -3,7 +3,7 @@
 All are of the activity a >= 0 of N units over the samples of a whole split. Per sample, then
 averaged:
 
-    L0@t          number of units with a > t
+    l0_at_t          number of units with a > t
     Gini          1 - 2 sum_k (a_(k) / |a|_1) (N - k + 1/2) / N,  a_(1) <= ... <= a_(N)
     Hoyer         (sqrt N - |a|_1 / |a|_2) / (sqrt N - 1)
     Treves-Rolls  (sum_i a_i / N)^2 / (sum_i a_i^2 / N)
@@ -54,7 +54,7 @@ class SparsityStatistics:
         }
         if rho is not None:
             metrics["rho_hat_distance"] = (self.mean_activity - rho).abs().mean().item()
-        metrics |= {f"l0@{threshold:g}": value for threshold, value in self.l0.items()}
+        metrics |= {f"l0_at_{threshold:g}": value for threshold, value in self.l0.items()}
         return metrics | {
             "gini": self.gini,
             "hoyer": self.hoyer,

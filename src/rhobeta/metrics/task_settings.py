@@ -15,7 +15,7 @@ def task_settings(params: EvaluateParams, manifest: Manifest) -> TaskSettings:
     """
     most = min(manifest.splits["train"]["per_class"].values())
     few_labels = [count for count in params.few_labels if count <= most]
-    if "few_labels" in params.uses and len(few_labels) < len(params.few_labels):
+    if "few_labels" in params.tasks and len(few_labels) < len(params.few_labels):
         left_out = ", ".join(str(count) for count in params.few_labels if count > most)
         print(f"note: the smallest class has {most} images; few_labels {left_out} is not scored")
     return TaskSettings(
@@ -35,14 +35,14 @@ def require_scorable(params: EvaluateParams, manifest: Manifest) -> None:
     Raises `RhobetaError` for normal classes that the data does not have or that are all it has,
     and where the test split holds normal images alone, or none.
     """
-    fault = _fault_of_anomaly(params, manifest) if "anomaly" in params.uses else None
+    fault = _fault_of_anomaly(params, manifest) if "anomaly" in params.tasks else None
     if fault is not None:
         raise RhobetaError(fault)
 
 
 def _fault_of_anomaly(params: EvaluateParams, manifest: Manifest) -> str | None:
     if fault := fault_of_normal_classes(params.normal_classes, manifest.classes):
-        return f"{fault}.\nChange it in params.yaml, or take anomaly out of evaluate.uses."
+        return f"{fault}.\nChange it in params.yaml, or take anomaly out of evaluate.tasks."
     tested = {int(label) for label in manifest.splits["test"]["per_class"]}
     normal = tested & set(params.normal_classes or manifest.classes)
     if normal and len(tested) > 1 and (params.normal_classes is None or tested - normal):
@@ -50,5 +50,5 @@ def _fault_of_anomaly(params: EvaluateParams, manifest: Manifest) -> str | None:
     return (
         f"evaluate.normal_classes: found {params.normal_classes or 'null'}, but the test split has"
         f" only images of {', '.join(map(str, sorted(tested)))}; an anomaly score needs normal"
-        " images and others there.\nBring test images, or take anomaly out of evaluate.uses."
+        " images and others there.\nBring test images, or take anomaly out of evaluate.tasks."
     )

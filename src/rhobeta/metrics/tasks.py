@@ -72,7 +72,7 @@ class TaskScores:
     """What one use comes to."""
 
     metrics: dict[str, float | None]
-    beats: dict[str, bool]
+    beats_baseline: dict[str, bool]
     curves: dict[str, list[RatePoint]] = field(default_factory=dict)
     """Rate and distortion by coder; of compression alone."""
 
@@ -119,7 +119,7 @@ def _few_labels(material: EvaluationData, settings: TaskSettings) -> TaskScores:
 def _accuracies(use: str, accuracies: dict[str, dict[int, float]], judged: int) -> TaskScores:
     """Scores by representation and setting, the verdicts at the setting `judged`."""
     return TaskScores(
-        {f"{name}@{at}": value for name, by in accuracies.items() for at, value in by.items()},
+        {f"{name}_at_{at}": value for name, by in accuracies.items() for at, value in by.items()},
         {
             f"{use}_{rival}": accuracies["code"][judged] > accuracies[rival][judged]
             for rival in ("pca", "pixels")
@@ -137,9 +137,9 @@ def _denoising(material: EvaluationData, settings: TaskSettings) -> TaskScores:
     metrics: dict[str, float | None] = {}
     for sigma, psnr in quality.items():
         metrics |= {
-            f"code@{sigma:g}": psnr.model,
-            f"wiener@{sigma:g}": psnr.wiener,
-            f"noisy@{sigma:g}": psnr.noisy,
+            f"code_at_{sigma:g}": psnr.model,
+            f"wiener_at_{sigma:g}": psnr.wiener,
+            f"noisy_at_{sigma:g}": psnr.noisy,
         }
     middle = quality[settings.noise[len(settings.noise) // 2]]
     return TaskScores(metrics, {"wiener": middle.model > middle.wiener})
@@ -159,8 +159,8 @@ def _anomaly(material: EvaluationData, settings: TaskSettings) -> TaskScores:
         single = {}
         for group in groups:
             scores = score(train[np.isin(material.train_labels, group)], test)
-            at = "+".join(map(str, group))
-            single[f"{name}_auroc@{at}"] = auroc(scores, material.test_labels, group)
+            at = "_".join(map(str, group))
+            single[f"{name}_auroc_at_{at}"] = auroc(scores, material.test_labels, group)
         means[name] = float(np.mean(list(single.values())))
         metrics |= {f"{name}_auroc": means[name], **single}
     return TaskScores(metrics, {"anomaly_pca": means["code"] > means["pca"]})

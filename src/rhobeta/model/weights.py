@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from rhobeta.config.renamed import current_parameters
 from rhobeta.errors import RhobetaError
 from rhobeta.extensions import PENALTIES
 from rhobeta.model.autoencoder import Architecture, Autoencoder
@@ -108,6 +109,7 @@ def _description(content: bytes) -> ModelDescription:
     for name, kind in (kinds | {"best_loss": float}).items():
         if not isinstance(described[name], kind):
             raise TypeError(f"its {name} is {described[name]!r}, expected {kind.__name__}")
+    described["parameters"] = current_parameters(described["parameters"])
     penalty = described["parameters"].get("penalty.kind")
     if penalty not in PENALTIES:
         raise ValueError(

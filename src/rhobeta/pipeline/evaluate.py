@@ -1,4 +1,4 @@
-"""Stage 4: measure the model on the test split, beside the floors that it must beat."""
+"""Stage 4: measure the model on the test split, beside the baselines."""
 
 import csv
 import io
@@ -61,9 +61,9 @@ def run(params: Params, paths: Paths) -> None:
     statistics = sparsity.statistics()
 
     units = saved.model.architecture.units
-    print(f"fitting the floors: the mean image and PCA with {units} components", flush=True)
+    print(f"fitting the baselines: the mean image and PCA with {units} components", flush=True)
     pca = PrincipalComponents.fit(train_pixels)
-    floors = reconstruction_baselines(pca, test_pixels, components=units)
+    baselines = reconstruction_baselines(pca, test_pixels, components=units)
 
     code = (codes_of(saved.model, train_pixels), encoded.code)
     material = EvaluationData(
@@ -85,37 +85,41 @@ def run(params: Params, paths: Paths) -> None:
     probes = _probe_accuracies(material, settings)
 
     metrics: dict[str, dict[str, Any]] = {
-        "reconstruction": {"mse": quality.mse, "fvu": quality.fvu, "psnr_db": quality.psnr_db},
-        "sparsity": statistics.as_metrics(saved.rho),
+        "test": {
+            "mse": quality.mse,
+            "fvu": quality.fvu,
+            "psnr_db": quality.psnr_db,
+            **statistics.as_metrics(saved.rho),
+        },
         "probe": {
             "code_accuracy": probes["code"],
             "pixel_accuracy": probes["pixels"],
             "pca_accuracy": probes["pca"],
         },
-        "floors": {
-            "mean_image_mse": floors.mean_image,
-            "pca_mse": floors.pca,
-            "pca_clipped_mse": floors.pca_clipped,
+        "baselines": {
+            "mean_image_mse": baselines.mean_image,
+            "pca_mse": baselines.pca,
+            "pca_clipped_mse": baselines.pca_clipped,
         },
     }
-    beats = {
-        "mean_image": quality.mse < floors.mean_image,
-        "pca": quality.mse < floors.pca,
-        "pca_clipped": quality.mse < floors.pca_clipped,
+    beats_baseline = {
+        "mean_image": quality.mse < baselines.mean_image,
+        "pca": quality.mse < baselines.pca,
+        "pca_clipped": quality.mse < baselines.pca_clipped,
         "pixel_probe": probes["code"] > probes["pixels"],
         "pca_probe": probes["code"] > probes["pca"],
     }
     curves: dict[str, list[RatePoint]] = {}
-    of_uses = task_settings(settings, manifest)
-    for use in settings.uses:
-        if use == "few_labels" and not of_uses.few_labels:
+    of_tasks = task_settings(settings, manifest)
+    for task in settings.tasks:
+        if task == "few_labels" and not of_tasks.few_labels:
             continue
-        print(f"scoring a use: {use.replace('_', ' ')}", flush=True)
-        scores = score_task(use, material, of_uses)
-        metrics[use] = scores.metrics
-        beats |= scores.beats
+        print(f"scoring a task: {task.replace('_', ' ')}", flush=True)
+        scores = score_task(task, material, of_tasks)
+        metrics[task] = scores.metrics
+        beats_baseline |= scores.beats_baseline
         curves |= scores.curves
-    metrics["beats"] = beats
+    metrics["beats_baseline"] = beats_baseline
 
     shown = first_of_each_class(test.labels)
     shape = (len(shown), *manifest.image_shape)

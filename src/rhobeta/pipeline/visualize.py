@@ -10,7 +10,7 @@ from rhobeta.model.model_file import read_model
 from rhobeta.paths import Paths
 from rhobeta.reporting import codes, curves
 from rhobeta.reporting import pictures as images
-from rhobeta.reporting.dashboard import render_atlas
+from rhobeta.reporting.dashboard import render_dashboard
 from rhobeta.reporting.rate_distortion import Curves, read_curves
 from rhobeta.reporting.report import render_report
 from rhobeta.reporting.style import save, style
@@ -66,9 +66,9 @@ def run(params: Params, paths: Paths) -> None:
             save(figure, folder / f"{name}.png", settings.dpi)
         report = render_report(saved, metrics, {name: folder / f"{name}.png" for name in figures})
     write_text(paths.report, report)
-    write_text(paths.atlas, render_atlas(saved, record, count=settings.filters))
+    write_text(paths.dashboard, render_dashboard(saved, record, count=settings.filters))
     log_visualization(
-        tracked, flatten(settings, "visualize."), paths.figures, paths.report, [paths.atlas]
+        tracked, flatten(settings, "visualize."), paths.figures, paths.report, [paths.dashboard]
     )
     print(f"wrote {len(figures)} figures to {paths.figures} and the report to {paths.report}")
 

@@ -63,11 +63,11 @@ class Group:
     cards: list[Card]
 
 
-def render_atlas(saved: SavedModel, record: TestRecord, *, count: int) -> str:
+def render_dashboard(saved: SavedModel, record: TestRecord, *, count: int) -> str:
     """The page of the `count` most active units of the record, as HTML."""
     groups = group_cards(unit_cards(decoder_filters(saved.model), record, count=count))
     return render_page(
-        "atlas.html.j2",
+        "dashboard.html.j2",
         saved,
         groups=groups,
         shown=sum(len(group.cards) for group in groups),

@@ -1,4 +1,4 @@
-"""Which floors are beaten and which are not, in sentences."""
+"""Which baselines are beaten and which are not, in sentences."""
 
 from collections.abc import Iterator, Mapping
 
@@ -6,20 +6,20 @@ from rhobeta.reporting.task_rows import Metrics, counted, decisive_setting
 
 
 def plain_words(metrics: Metrics) -> list[str]:
-    """How many floors are beaten, then one sentence for each thing that the code may be good for.
+    """How many baselines are beaten, then one sentence for each downstream task.
 
     The verdicts are those of `beats` alone, at the settings that it is about.
     """
     compared = [(subject, rivals) for subject, rivals in _compared(metrics) if rivals]
     verdicts = [won for _, rivals in compared for won in rivals.values()]
     return [
-        f"This model beats {sum(verdicts)} of {len(verdicts)} floors.",
+        f"This model beats {sum(verdicts)} of {len(verdicts)} baselines.",
         *(_sentence(subject, rivals) for subject, rivals in compared),
     ]
 
 
 def _compared(metrics: Metrics) -> Iterator[tuple[str, dict[str, bool]]]:
-    beats = metrics["beats"]
+    beats = metrics["beats_baseline"]
 
     def won(rivals: Mapping[str, str]) -> dict[str, bool]:
         return {rival: bool(beats[key]) for key, rival in rivals.items() if key in beats}

@@ -1,4 +1,4 @@
-"""The table of core results, each beside its floor with a verdict, for report and terminal."""
+"""The table of core results, each beside its baseline with a verdict, for report and terminal."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,23 +11,23 @@ class Row:
 
     name: str
     value: str
-    floor: str
+    baseline: str
     verdict: str
     meaning: str
 
 
 def result_rows(metrics: Mapping[str, Mapping[str, Any]]) -> list[Row]:
-    """The table of core results, each beside its floor with a verdict."""
-    reconstruction, sparsity = metrics["reconstruction"], metrics["sparsity"]
-    floors, probe, beats = metrics["floors"], metrics["probe"], metrics["beats"]
-    mse = f"{reconstruction['mse']:.5f}"
+    """The table of core results, each beside its baseline with a verdict."""
+    test, probe = metrics["test"], metrics["probe"]
+    baselines, beats = metrics["baselines"], metrics["beats_baseline"]
+    mse = f"{test['mse']:.5f}"
 
-    def against(floor: str, name: str, meaning: str) -> Row:
+    def against(baseline: str, name: str, meaning: str) -> Row:
         return Row(
             f"MSE against {name}",
             mse,
-            f"{floors[f'{floor}_mse']:.5f}",
-            verdict(beats[floor]),
+            f"{baselines[f'{baseline}_mse']:.5f}",
+            verdict(beats[baseline]),
             meaning,
         )
 
@@ -35,8 +35,8 @@ def result_rows(metrics: Mapping[str, Mapping[str, Any]]) -> list[Row]:
         against("mean_image", "the mean image", "squared error per pixel; lower is better"),
         against("pca", "PCA of the same size", "the best linear code with as many numbers"),
         against("pca_clipped", "PCA clipped to [0, 1]", "the same, helped to stay in range"),
-        Row("FVU", f"{reconstruction['fvu']:.3f}", "1", "", "share of the variance not explained"),
-        Row("PSNR", f"{reconstruction['psnr_db']:.2f} dB", "", "", "higher is better"),
+        Row("FVU", f"{test['fvu']:.3f}", "1", "", "share of the variance not explained"),
+        Row("PSNR", f"{test['psnr_db']:.2f} dB", "", "", "higher is better"),
         Row(
             "Linear probe",
             f"{probe['code_accuracy']:.2%}",
@@ -46,34 +46,37 @@ def result_rows(metrics: Mapping[str, Mapping[str, Any]]) -> list[Row]:
         ),
         Row(
             "Mean activation",
-            f"{sparsity['rho_hat_mean']:.4f}",
-            f"target {rho:g}" if (rho := sparsity.get("rho_target")) is not None else "",
+            f"{test['rho_hat_mean']:.4f}",
+            f"target {rho:g}" if (rho := test.get("rho_target")) is not None else "",
             "",
-            f"mean over units; they range from {sparsity['rho_hat_min']:.4f} to"
-            f" {sparsity['rho_hat_max']:.4f}",
+            f"mean over units; they range from {test['rho_hat_min']:.4f} to"
+            f" {test['rho_hat_max']:.4f}",
         ),
     ]
     rows += [
         Row(
-            f"L0 above {name.removeprefix('l0@')}", f"{value:.1f}", "", "", "active units per image"
+            f"L0 above {name.removeprefix('l0_at_')}",
+            f"{value:.1f}",
+            "",
+            "",
+            "active units per image",
         )
-        for name, value in sparsity.items()
-        if name.startswith("l0@")
+        for name, value in test.items()
+        if name.startswith("l0_at_")
     ]
     rows += [
-        Row("Gini", f"{sparsity['gini']:.3f}", "", "", "0 is an even code, towards 1 a sparse one"),
-        Row("Hoyer", f"{sparsity['hoyer']:.3f}", "", "", "0 is an even code, 1 one active unit"),
+        Row("Gini", f"{test['gini']:.3f}", "", "", "0 is an even code, towards 1 a sparse one"),
+        Row("Hoyer", f"{test['hoyer']:.3f}", "", "", "0 is an even code, 1 one active unit"),
         Row(
             "Treves-Rolls",
-            f"{sparsity['treves_rolls']:.3f}",
+            f"{test['treves_rolls']:.3f}",
             "",
             "",
             "1 is an even code, towards 0 a sparse one",
         ),
         Row(
             "Dead, constant, saturated units",
-            f"{sparsity['dead_units']}, {sparsity['constant_units']},"
-            f" {sparsity['saturated_units']}",
+            f"{test['dead_units']}, {test['constant_units']}, {test['saturated_units']}",
             "0, 0, 0",
             "",
             "units that never rise, never change, never rest",
@@ -83,5 +86,5 @@ def result_rows(metrics: Mapping[str, Mapping[str, Any]]) -> list[Row]:
 
 
 def verdict(beats: bool) -> str:
-    """Whether a floor is beaten, in words."""
+    """Whether a baseline is beaten, in words."""
     return "beats it" if beats else "does not beat it"

@@ -40,9 +40,7 @@ def draw_tasks(metrics: Metrics, curves: Curves, *, units: int, pixels: int) -> 
     if "few_labels" in metrics:
         figures["few_labels"] = draw_few_labels(metrics["few_labels"])
     if "denoising" in metrics:
-        figures["denoising"] = draw_denoising(
-            metrics["denoising"], metrics["reconstruction"]["psnr_db"]
-        )
+        figures["denoising"] = draw_denoising(metrics["denoising"], metrics["test"]["psnr_db"])
     if "anomaly" in metrics:
         figures["anomaly"] = draw_anomaly(metrics["anomaly"])
     if "compression" in metrics:
@@ -120,13 +118,13 @@ def draw_anomaly(section: Mapping[str, float]) -> "Figure":
         axis.plot(places, list(values.values()), color=colour, marker=marker, ls="", ms=8)
         axis.axhline(mean, color=colour, linestyle="--", linewidth=1.2)
         ends.append((f"{label}, {'mean ' if len(code) > 1 else ''}{mean:.3f}", mean, colour))
-    axis.set_xticks(places, list(code))
+    axis.set_xticks(places, [name.replace("_", " and ") for name in code])
     axis.set_xlim(-0.6, len(code) - 0.4)
     axis.grid(visible=False, axis="x")
     axis.set(
         title="How well unknown classes stand out from what is known",
         xlabel="the class that is known, all others being unknown"
-        if all("+" not in name for name in code)
+        if all("_" not in name for name in code)
         else "the classes that are known, all others being unknown",
         ylabel="AUROC (0.5 is chance)",
     )

@@ -1,6 +1,6 @@
 """The table of uses: what the code is good for, each number beside what it must beat.
 
-A use stands in the metrics only where `evaluate.uses` asks for it. The metrics hold the verdict at
+A use stands in the metrics only where `evaluate.tasks` asks for it. The metrics hold the verdict at
 one setting of each use (`beats`); at its other settings the same rule, strictly better, is applied
 to the numbers themselves.
 """
@@ -16,18 +16,18 @@ TASKS = ("sparse_probe", "few_labels", "denoising", "anomaly", "compression")
 
 
 def task_rows(metrics: Metrics) -> list[Row]:
-    """One row for each use that was scored, each of its settings and each of its floors."""
+    """One row for each use that was scored, each of its settings and each of its baselines."""
     return [row for use in TASKS if use in metrics for row in _ROWS[use](metrics)]
 
 
 def unscored_tasks(metrics: Metrics) -> list[str]:
-    """The uses, named as in `evaluate.uses`, that the metrics have no numbers of."""
+    """The uses, named as in `evaluate.tasks`, that the metrics have no numbers of."""
     return [use for use in TASKS if use not in metrics]
 
 
 def by_setting(section: Mapping[str, Any], coder: str) -> dict[str, float]:
-    """Values of `coder@setting` by setting, in the order of the metrics."""
-    start = f"{coder}@"
+    """Values of `coder_at_setting` by setting, in the order of the metrics."""
+    start = f"{coder}_at_"
     return {name.removeprefix(start): v for name, v in section.items() if name.startswith(start)}
 
 
@@ -62,14 +62,16 @@ def _compared(
     shown: Callable[[float], str],
     meaning: str,
 ) -> list[Row]:
-    values, beats = metrics[use], metrics["beats"]
+    values, beats = metrics[use], metrics["beats_baseline"]
     decisive = decisive_setting(metrics, use)
     rows = []
     for setting, value in by_setting(values, "code").items():
         for coder, label, key in rivals:
-            floor = values[f"{coder}@{setting}"]
-            won = beats[key] if key is not None and setting == decisive else value > floor
-            row = Row(name(setting), shown(value), f"{label} {shown(floor)}", verdict(won), meaning)
+            baseline = values[f"{coder}_at_{setting}"]
+            won = beats[key] if key is not None and setting == decisive else value > baseline
+            row = Row(
+                name(setting), shown(value), f"{label} {shown(baseline)}", verdict(won), meaning
+            )
             rows.append(row)
     return rows
 
@@ -80,7 +82,7 @@ def _sparse_probe(metrics: Metrics) -> list[Row]:
         "Accuracy from all units",
         _percent(probe["code_accuracy"]),
         f"PCA {_percent(probe['pca_accuracy'])}",
-        verdict(metrics["beats"]["pca_probe"]),
+        verdict(metrics["beats_baseline"]["pca_probe"]),
         "The linear probe of the table above; beside it, PCA of the same size.",
     )
     rows = _compared(
@@ -137,14 +139,14 @@ def _anomaly(metrics: Metrics) -> list[Row]:
             "Anomalies, mean AUROC" if len(code) > 1 else "Anomalies, AUROC",
             f"{section['code_auroc']:.3f}",
             f"PCA {section['pca_auroc']:.3f}",
-            verdict(metrics["beats"]["anomaly_pca"]),
+            verdict(metrics["beats_baseline"]["anomaly_pca"]),
             meaning,
         )
     ]
 
 
 def _compression(metrics: Metrics) -> list[Row]:
-    section, beats = metrics["compression"], metrics["beats"]
+    section, beats = metrics["compression"], metrics["beats_baseline"]
     return [
         Row(
             f"Compression to MSE {section['mse']:.4f}",

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rhobeta.config.params import Params
 from rhobeta.config.registration import RegistryParams
-from rhobeta.config.tuning_section import Bound, nearest
+from rhobeta.config.tuning_section import nearest
 from rhobeta.errors import RhobetaError
 from rhobeta.model.model_file import read_model
 from rhobeta.paths import Paths
@@ -17,7 +17,6 @@ from rhobeta.serving.source import find_run, read_package
 from rhobeta.tracking.run import (
     find_run_of_model,
     latest_parameters,
-    metric_name,
     runs_of_model,
 )
 from rhobeta.tracking.store import Store, open_store
@@ -119,7 +118,7 @@ def _run_of_workspace_model(store: Store, paths: Paths, rules: RegistryParams) -
 
 def _asked(rules: RegistryParams) -> list[str]:
     """The metrics that the gate looks at, as MLflow names them."""
-    bounds = (*_named(rules.bounds), *_named(rules.margins))
+    bounds = (*rules.bounds, *rules.margins)
     return list(dict.fromkeys(bound.metric for bound in bounds))
 
 
@@ -168,7 +167,7 @@ def _judged(
     """The present champion, and what the gate says of the candidate beside it."""
     champion = registry.champion()
     metrics = candidate.run.data.metrics
-    checks = against_thresholds(_named(rules.bounds), metrics).checks
+    checks = against_thresholds(rules.bounds, metrics).checks
     if champion is None or champion.tags.get(MODEL_TAG) == candidate.sha256:
         return champion, Verdict(checks), []
     data = champion.tags.get(DATA_TAG)
@@ -184,7 +183,7 @@ def _judged(
         return champion, Verdict((*checks, Check(False, text))), []
     theirs = _run_of(store, champion)
     measured = {} if theirs is None else theirs.data.metrics
-    compared = against_champion(_named(rules.margins), metrics, measured).checks
+    compared = against_champion(rules.margins, metrics, measured).checks
     return champion, Verdict((*checks, *compared)), _other_measures(candidate.run, theirs)
 
 
@@ -259,10 +258,6 @@ def _one_at_a_time(paths: Paths) -> Iterator[None]:
     paths.store.mkdir(parents=True, exist_ok=True)
     with FileLock(paths.store / ".registry.lock"):
         yield
-
-
-def _named(bounds: list[Bound]) -> list[Bound]:
-    return [replace(bound, metric=metric_name(bound.metric)) for bound in bounds]
 
 
 def _named_version(name: str, version: "ModelVersion") -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import pytorch_lightning as pl
 
-from rhobeta.tracking.run import Run, metric_name
+from rhobeta.tracking.run import Run
 from rhobeta.training.callbacks import epoch_metrics, epochs_so_far
 
 _FLUSH_SECONDS = 2.0
@@ -37,5 +37,5 @@ class TrackEpochs(pl.Callback):
             self._flushed = time.monotonic()
 
     def _note(self, metrics: Mapping[str, float], epoch: int) -> None:
-        new = {k: v for k, v in metrics.items() if epoch > self._logged.get(metric_name(k), 0)}
+        new = {k: v for k, v in metrics.items() if epoch > self._logged.get(k, 0)}
         self._run.buffer_metrics(new, step=epoch)

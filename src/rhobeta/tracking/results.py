@@ -21,7 +21,7 @@ Metrics = Mapping[str, Mapping[str, Any]]
 def log_evaluation(
     run: Run, metrics: Metrics, params: Mapping[str, Any], manifest: Manifest | None, file: Path
 ) -> None:
-    """Log the metrics (`test/mse`, `denoising/code@0.1`, ...), the test split, a description.
+    """Log the metrics (`test/mse`, `denoising/code_at_0.1`, ...), the test split, a description.
 
     `file` is the one that holds the metrics; its digest says later that the run has them. Without
     a `manifest` the split is left out.
@@ -49,20 +49,19 @@ def log_visualization(
 
 def describe(metrics: Metrics) -> str:
     """The key numbers in a few words of Markdown, for the run's page."""
-    reconstruction, sparsity = metrics["reconstruction"], metrics["sparsity"]
-    probe, floors = metrics["probe"], metrics["floors"]
+    test, probe, baselines = metrics["test"], metrics["probe"], metrics["baselines"]
     active = ", ".join(
-        f"{value:.1f} above {name.removeprefix('l0@')}"
-        for name, value in sparsity.items()
-        if name.startswith("l0@")
+        f"{value:.1f} above {name.removeprefix('l0_at_')}"
+        for name, value in test.items()
+        if name.startswith("l0_at_")
     )
     return "\n".join(
         [
-            f"**Test MSE {reconstruction['mse']:.5f}** (FVU {reconstruction['fvu']:.3f});"
-            f" PCA {floors['pca_mse']:.5f}, mean image {floors['mean_image_mse']:.5f}.",
+            f"**Test MSE {test['mse']:.5f}** (FVU {test['fvu']:.3f});"
+            f" PCA {baselines['pca_mse']:.5f}, mean image {baselines['mean_image_mse']:.5f}.",
             "",
-            f"Mean activation {sparsity['rho_hat_mean']:.4f}; units active per image: {active};"
-            f" {sparsity['dead_units']:.0f} dead.",
+            f"Mean activation {test['rho_hat_mean']:.4f}; units active per image: {active};"
+            f" {test['dead_units']:.0f} dead.",
             "",
             f"Linear probe {probe['code_accuracy']:.2%}; on raw pixels"
             f" {probe['pixel_accuracy']:.2%}.",
@@ -70,25 +69,12 @@ def describe(metrics: Metrics) -> str:
     )
 
 
-# Sections of the metrics, and the prefix under which MLflow shows them. Verdicts are left out.
-_PREFIXES = {
-    "reconstruction": "test",
-    "sparsity": "test",
-    "probe": "probe",
-    "floors": "floor",
-    "sparse_probe": "sparse_probe",
-    "few_labels": "few_labels",
-    "denoising": "denoising",
-    "anomaly": "anomaly",
-    "compression": "compression",
-}
-
-
 def flat_metrics(metrics: Metrics) -> dict[str, float]:
-    """The numbers of `metrics.json` by the names that a run has them under."""
+    """The numbers of `metrics.json` as `section/name`; verdicts and undefined ones are left out."""
     return {
-        f"{prefix}/{name}": float(value)
-        for section, prefix in _PREFIXES.items()
-        for name, value in metrics.get(section, {}).items()
+        f"{section}/{name}": float(value)
+        for section, values in metrics.items()
+        if section != "beats_baseline"
+        for name, value in values.items()
         if value is not None
     }

@@ -71,7 +71,7 @@ class Run:
         # MLflow gives a curve back in the order of its times: they must not fall when the clock is
         # set back.
         self._now = now = max(self._now, int(time.time() * 1000))
-        self._buffer += [(metric_name(k), v, now, step) for k, v in metrics.items()]
+        self._buffer += [(k, v, now, step) for k, v in metrics.items()]
 
     def flush(self) -> None:
         """Send what is buffered."""
@@ -104,14 +104,6 @@ class Run:
         data_set = {"name": name, "digest": digest[:32], "source": source, "profile": profile}
         tags = {"mlflow.data.context": context, "sha256": digest}
         self.do(Action("data_set", {"data_set": data_set, "tags": tags}))
-
-
-def metric_name(name: str) -> str:
-    """The name under which MLflow takes a metric: it allows no `@` and no `+`.
-
-    `l0@0.1` is `l0_at_0.1`, and `code_auroc@1+3` is `code_auroc_at_1_3`.
-    """
-    return name.replace("@", "_at_").replace("+", "_")
 
 
 @contextmanager

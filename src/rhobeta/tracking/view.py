@@ -54,7 +54,7 @@ def _description(experiment_id: str) -> str:
             " low, `test/gini` and `probe/code_accuracy` are better high.",
             "- `train/` and `validation/`: curves by epoch; `best/`: validation at the epoch whose"
             " weights were kept.",
-            "- `floor/`: what the mean image and PCA of the same size reach.",
+            "- `baselines/`: what the mean image and PCA of the same size reach.",
             "- A search is one run with its trials below it. `rhobeta compare RUN RUN` prints in"
             " what runs differ, with intervals over seeds.",
         ]

@@ -66,5 +66,5 @@ def optimization_of(params: Params) -> Optimization:
         unit_norm_decoder=params.model.unit_norm_decoder,
         keep=training.keep,
         precision=training.precision,
-        topk=TopK(topk.start, topk.anneal, topk.revive) if takes_k else None,
+        topk=TopK(topk.start, topk.anneal, topk.auxk_coef) if takes_k else None,
     )

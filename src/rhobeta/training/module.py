@@ -107,7 +107,7 @@ class SparseAutoencoderModule(pl.LightningModule):
         self._group = ProcessGroup(self.trainer.global_rank, self.trainer.world_size)
         self._exact = next(self.autoencoder.parameters()).dtype
         self._largest_mean = torch.zeros((), device=self.device)
-        if topk is not None and topk.revive > 0:
+        if topk is not None and topk.auxk_coef > 0:
             self._silent = DeadUnitTracker(architecture.units, self._patience, self.device)
         if self._kept is not None:
             self._go_on(self._kept)
@@ -269,7 +269,7 @@ class SparseAutoencoderModule(pl.LightningModule):
         k, topk = self.autoencoder.architecture.k, self._optimization.topk
         if k is None or topk is None:
             raise RuntimeError("only a topk code has units to revive")
-        return topk.revive * auxk_loss(self.autoencoder, output, x, silent, units=k)
+        return topk.auxk_coef * auxk_loss(self.autoencoder, output, x, silent, units=k)
 
     def _noise_generator(self, chunk: int) -> torch.Generator:
         # Of seed, epoch and chunk alone, so that any chunk can be repeated.

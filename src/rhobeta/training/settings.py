@@ -12,7 +12,7 @@ class TopK:
     """k of the first step; it falls linearly to the architecture's, rounded."""
     anneal: float
     """Share of all steps over which it falls, in [0, 1]."""
-    revive: float
+    auxk_coef: float
     """Weight of the loss that lets silent units try (see `rhobeta.model.auxk`); 0 for none."""
 
 

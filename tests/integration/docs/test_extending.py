@@ -71,7 +71,7 @@ def test_a_penalty_and_an_activation_of_ones_own_go_the_whole_way(
     assert added - {"__pycache__"} == {"README.md", "softsign.py", "hellinger.py"}
 
     metrics = json.loads(extended.metrics.read_text())
-    assert metrics["sparsity"]["rho_target"] == 0.1
+    assert metrics["test"]["rho_target"] == 0.1
     rows = extended.history.read_text().splitlines()
     penalty = rows[0].split(",").index("train_penalty")
     first, last = (float(row.split(",")[penalty]) for row in (rows[1], rows[-1]))

@@ -77,7 +77,7 @@ def test_parameters_that_are_named_exist_and_their_values_are_allowed() -> None:
 def test_the_table_is_the_committed_run_s() -> None:
     metrics = json.loads((REPOSITORY / "reports" / "metrics.json").read_text())
     expected = [
-        f"| {row.name} | {row.value} | {row.floor} | {row.verdict} |"
+        f"| {row.name} | {row.value} | {row.baseline} | {row.verdict} |"
         for row in result_rows(metrics)
     ]
     table = [line for line in README.splitlines() if line.startswith("|")][2:]

@@ -187,7 +187,7 @@ def test_uses_that_the_data_cannot_be_scored_on_are_refused_before_work(
     start_after("train")
     (paths.splits / "test.safetensors").unlink()  # work would begin with reading it
     write_params(paths.workspace, QUICK | changes)
-    _refused(capsys, "evaluate", *expected, "evaluate.uses")
+    _refused(capsys, "evaluate", *expected, "evaluate.tasks")
     assert not paths.metrics.exists()
 
 
@@ -200,7 +200,7 @@ def test_test_images_without_an_anomaly_are_refused(
     write_sealed_json(paths.splits / "manifest.json", manifest)
     for normal in (None, [3], [3, 4], [5]):
         write_params(paths.workspace, QUICK | {"evaluate.normal_classes": normal})
-        _refused(capsys, "evaluate", "the test split has only images of 3", "evaluate.uses")
+        _refused(capsys, "evaluate", "the test split has only images of 3", "evaluate.tasks")
 
 
 def test_training_that_diverges_writes_no_model_and_its_run_is_marked(

@@ -63,13 +63,13 @@ def test_five_stages_write_every_output(
     rebuilt = encode_images(saved.model, pixels).reconstruction
     mse = np.square(pixels.astype(np.float64) - rebuilt).mean()
     mean = pixels_of(train.images).mean(0, dtype=np.float64)
-    assert metrics["reconstruction"]["mse"] == pytest.approx(mse, rel=1e-9)
+    assert metrics["test"]["mse"] == pytest.approx(mse, rel=1e-9)
     fvu = mse / np.square(pixels - mean).mean()
-    assert metrics["reconstruction"]["fvu"] == pytest.approx(fvu, rel=1e-6)
-    floor = np.square(pixels - mean).mean()
-    assert metrics["floors"]["mean_image_mse"] == pytest.approx(floor, rel=1e-6)
-    assert metrics["beats"]["mean_image"] is bool(mse < floor)
-    assert metrics["floors"]["pca_clipped_mse"] <= metrics["floors"]["pca_mse"]
+    assert metrics["test"]["fvu"] == pytest.approx(fvu, rel=1e-6)
+    baseline = np.square(pixels - mean).mean()
+    assert metrics["baselines"]["mean_image_mse"] == pytest.approx(baseline, rel=1e-6)
+    assert metrics["beats_baseline"]["mean_image"] is bool(mse < baseline)
+    assert metrics["baselines"]["pca_clipped_mse"] <= metrics["baselines"]["pca_mse"]
 
     counts = list(csv.DictReader(finished.l0_distribution.open()))
     assert sum(int(row["images"]) for row in counts) == 200
@@ -77,7 +77,7 @@ def test_five_stages_write_every_output(
         float(row["mean_activity"]) for row in csv.DictReader(finished.unit_activity.open())
     ]
     assert activity == sorted(activity, reverse=True)
-    assert np.mean(activity) == pytest.approx(metrics["sparsity"]["rho_hat_mean"])
+    assert np.mean(activity) == pytest.approx(metrics["test"]["rho_hat_mean"])
 
 
 def test_every_use_has_its_section_its_verdicts_and_its_metrics_in_the_run(
@@ -85,8 +85,8 @@ def test_every_use_has_its_section_its_verdicts_and_its_metrics_in_the_run(
 ) -> None:
     metrics = json.loads(finished.metrics.read_text())
     uses = ("sparse_probe", "few_labels", "denoising", "anomaly", "compression")
-    assert list(metrics)[4:] == [*uses, "beats"]
-    assert metrics["beats"].keys() == {
+    assert list(metrics)[3:] == [*uses, "beats_baseline"]
+    assert metrics["beats_baseline"].keys() == {
         "mean_image",
         "pca",
         "pca_clipped",
@@ -122,21 +122,23 @@ def test_the_table_of_rate_and_distortion_holds_the_operating_point(finished: Pa
 def test_without_uses_there_are_no_sections_and_the_table_has_its_header(finished: Paths) -> None:
     before = json.loads(finished.metrics.read_text())
     # More labels than there are images are no matter to a use that is not scored.
-    write_params(finished.workspace, QUICK | {"evaluate.uses": [], "evaluate.few_labels": [10_000]})
+    write_params(
+        finished.workspace, QUICK | {"evaluate.tasks": [], "evaluate.few_labels": [10_000]}
+    )
     assert main(["evaluate"]) == 0
     metrics = json.loads(finished.metrics.read_text())
-    assert list(metrics) == ["reconstruction", "sparsity", "probe", "floors", "beats"]
-    assert list(metrics["beats"])[-1] == "pca_probe"
+    assert list(metrics) == ["test", "probe", "baselines", "beats_baseline"]
+    assert list(metrics["beats_baseline"])[-1] == "pca_probe"
     assert all(metrics[section] == before[section] for section in list(metrics)[:4])
     assert finished.rate_distortion.read_text() == "coder,bits,mse\n"
 
 
 def test_normal_classes_are_scored_together_and_reach_the_run(finished: Paths) -> None:
-    changes = {"evaluate.uses": ["anomaly"], "evaluate.normal_classes": [3, 1]}
+    changes = {"evaluate.tasks": ["anomaly"], "evaluate.normal_classes": [3, 1]}
     write_params(finished.workspace, QUICK | changes)
     assert main(["evaluate"]) == 0
     anomaly = json.loads(finished.metrics.read_text())["anomaly"]
-    assert list(anomaly) == ["code_auroc", "code_auroc@1+3", "pca_auroc", "pca_auroc@1+3"]
+    assert list(anomaly) == ["code_auroc", "code_auroc_at_1_3", "pca_auroc", "pca_auroc_at_1_3"]
     (run,) = _runs(finished)
     assert run.data.metrics["anomaly/code_auroc_at_1_3"] == anomaly["code_auroc"]
 
@@ -171,7 +173,7 @@ def test_without_uses_there_is_a_report_without_them(
 ) -> None:
     start_after("train")
     fitting_and_not = {"evaluate.few_labels": [20, 10_000]}
-    write_params(paths.workspace, QUICK | fitting_and_not | {"evaluate.uses": ["few_labels"]})
+    write_params(paths.workspace, QUICK | fitting_and_not | {"evaluate.tasks": ["few_labels"]})
     for stage in STAGES[3:]:
         assert main([stage]) == 0
     figures = {path.stem for path in paths.figures.iterdir()}
@@ -179,11 +181,11 @@ def test_without_uses_there_is_a_report_without_them(
     assert not {"sparse_probe", "denoising", "anomaly", "rate_distortion"} & figures
     assert "few_labels 10000 is not scored" in capsys.readouterr().out
     scored = json.loads(paths.metrics.read_text())["few_labels"]
-    assert scored.keys() == {"code@20", "pca@20", "pixels@20"}
+    assert scored.keys() == {"code_at_20", "pca_at_20", "pixels_at_20"}
     write_params(paths.workspace, QUICK | {"evaluate.few_labels": [10_000]})
     assert main(["evaluate"]) == 0
     assert "few_labels" not in json.loads(paths.metrics.read_text())
-    write_params(paths.workspace, QUICK | {"evaluate.uses": []})
+    write_params(paths.workspace, QUICK | {"evaluate.tasks": []})
     for stage in STAGES[3:]:
         assert main([stage]) == 0
     assert len(list(paths.figures.iterdir())) == 7
@@ -209,7 +211,7 @@ def test_the_atlas_shows_the_images_that_excite_a_unit(finished: Paths) -> None:
     assert page.count('<div class="card">') == 16
     assert "measured on 200 test images" in page
     assert 'href="report.html"' in page
-    assert 'href="atlas.html"' in finished.report.read_text()
+    assert 'href="dashboard.html"' in finished.report.read_text()
 
 
 def test_one_run_holds_parameters_curves_metrics_data_and_files(finished: Paths) -> None:
@@ -237,7 +239,7 @@ def test_one_run_holds_parameters_curves_metrics_data_and_files(finished: Paths)
     assert run.data.tags["mlflow.source.git.dirty"] == "false"
     assert "Test MSE" in run.data.tags["mlflow.note.content"]
     files = {file.path for file in client.list_artifacts(run.info.run_id)}
-    assert {"history.csv", "metrics.json", "figures", "report.html", "atlas.html"} <= files
+    assert {"history.csv", "metrics.json", "figures", "report.html", "dashboard.html"} <= files
     pictures = {file.path for file in client.list_artifacts(run.info.run_id, "figures")}
     assert "figures/filters.png" in pictures
 
@@ -263,7 +265,7 @@ def test_the_packaged_model_gives_the_library_s_codes(
     )
     predicted = packaged.predict(pixels)
     np.testing.assert_allclose(predicted["code"], expected.code, atol=1e-6)
-    np.testing.assert_allclose(predicted["reconstruction"], expected.reconstruction, atol=1e-6)
+    np.testing.assert_allclose(predicted["test"], expected.reconstruction, atol=1e-6)
 
 
 def test_the_same_inputs_give_the_same_bytes(finished: Paths) -> None:
@@ -348,12 +350,12 @@ def test_other_models_and_data_go_through_all_stages(paths: Paths, changes: dict
     for stage in STAGES:
         assert main([stage]) == 0
     metrics = json.loads(paths.metrics.read_text())
-    assert ("rho_target" in metrics["sparsity"]) is ("penalty.kind" not in changes)
+    assert ("rho_target" in metrics["test"]) is ("penalty.kind" not in changes)
     saved = model_from_bytes(paths.model.read_bytes(), name="model")
     for name, value in changes.items():
         assert saved.description.parameters[name] == value
     if "topk.k" in changes:
-        assert 0 < metrics["sparsity"]["l0@0.1"] <= 4
+        assert 0 < metrics["test"]["l0_at_0.1"] <= 4
 
 
 @pytest.mark.slow
@@ -418,13 +420,13 @@ def test_summary_says_what_came_out_and_where_it_is(
     assert main(["summary"]) == 0
     output = capsys.readouterr().out
     (run,) = _runs(finished)
-    mse = json.loads(finished.metrics.read_text())["reconstruction"]["mse"]
+    mse = json.loads(finished.metrics.read_text())["test"]["mse"]
     assert f"{mse:.5f}" in output
     for row in task_rows(json.loads(finished.metrics.read_text())):
         (line,) = (
             line
             for line in output.splitlines()
-            if line.startswith(f"{row.name} ") and f" {row.floor} " in line
+            if line.startswith(f"{row.name} ") and f" {row.baseline} " in line
         )
         assert line.endswith(f" {row.verdict}")
         assert f" {row.value} " in line

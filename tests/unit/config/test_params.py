@@ -154,7 +154,7 @@ def test_a_missing_parameter_is_named_with_what_it_may_be():
         ("topk.k", [1, 8, 32], [0, 65537]),
         ("topk.start", [1, 65536], [0, 65537]),
         ("topk.anneal", [0, 1], [-1e-9, 1.000001]),
-        ("topk.revive", [0, 1], [-1e-9, 1.000001]),
+        ("topk.auxk_coef", [0, 1], [-1e-9, 1.000001]),
         ("training.weight_decay", [0, 1], [-1e-9, 1.000001]),
         ("training.seed", [0, 4294967295], [-1, 4294967296]),
         ("evaluate.l0_thresholds", [[0], [1e-9, 0.999999]], [[], [-1e-9], [1], [0.1, 0.5, 1.5]]),
@@ -168,7 +168,7 @@ def test_a_missing_parameter_is_named_with_what_it_may_be():
         ("evaluate.probe_penalty", [1e-9, 1e6], [0, 1_000_001.0]),
         ("evaluate.probe_iterations", [10, 100_000], [9, 100_001]),
         (
-            "evaluate.uses",
+            "evaluate.tasks",
             [[], ["anomaly"], ["compression", "sparse_probe"]],
             [["denoise"], "anomaly", None],
         ),
@@ -313,7 +313,7 @@ def test_lists_that_do_not_ascend_are_refused(name, values):
 
 
 @pytest.mark.parametrize(
-    ("name", "values"), [("uses", ["anomaly", "anomaly"]), ("normal_classes", [3, 1, 3])]
+    ("name", "values"), [("tasks", ["anomaly", "anomaly"]), ("normal_classes", [3, 1, 3])]
 )
 def test_repeats_are_refused_where_the_order_is_free(name, values):
     assert the_fault({f"evaluate.{name}": values}) == (
@@ -349,7 +349,7 @@ def test_no_class_left_to_be_an_anomaly_is_refused():
         # Of the user's own data nothing is known before it is read.
         {"data.name": "own", "evaluate.normal_classes": [200]},
         # A use that is not scored has no wishes.
-        {"evaluate.uses": ["denoising"], "evaluate.normal_classes": [200]},
+        {"evaluate.tasks": ["denoising"], "evaluate.normal_classes": [200]},
     ],
 )
 def test_other_normal_classes_are_accepted(changes):
@@ -406,7 +406,7 @@ def test_a_kl_of_means_with_a_code_that_can_be_negative_is_refused(kind, code, w
 )
 def test_a_misspelt_name_is_answered_with_the_known_ones_and_the_nearest(path, value, meant):
     known = {
-        "penalty.kind": "kl, kl_poisson, kl_tutorial, l1_code, l1_kernel, none",
+        "penalty.kind": "kl, kl_poisson, kl_tutorial, l1_code, l1_weights, none",
         "model.code_activation": "sigmoid, tanh, relu, topk, identity",
     }[path]
     assert the_fault({path: value}) == (
@@ -479,9 +479,9 @@ def test_names_of_extensions_beside_the_file_are_accepted_and_offered(tmp_path):
     assert load_params(tmp_path / "params.yaml").model.code_activation == "half"
     assert load_params(edited(tmp_path, "penalty.kind", "half_l1")).penalty.kind == "half_l1"
     assert the_fault({"penalty.kind": "half_11"}).endswith(
-        "l1_kernel, none, half_l1. Did you mean half_l1?"
+        "l1_weights, none, half_l1. Did you mean half_l1?"
     )
-    assert the_fault({"penalty.kind": None}).endswith("l1_kernel, none, half_l1")
+    assert the_fault({"penalty.kind": None}).endswith("l1_weights, none, half_l1")
     assert "half" in schema_leaves()["model.code_activation"]["enum"]
 
 

@@ -176,7 +176,7 @@ def test_a_search_that_cannot_be_is_refused(changes: dict[str, Any], fault: str)
         ({"tune.objectives": {"fuv": "minimize", "gini": "maximize"}}, "fvu"),
         ({"tune.objectives": {"fvu": "minimize", "probe_acuracy": "maximize"}}, "probe_accuracy"),
         ({"tune.constraints": ["dead <= 3"]}, "dead_units"),
-        ({"tune.choose": "best gini where l0@.1 <= 4"}, "l0@0.1"),
+        ({"tune.choose": "best gini where l0_at_.1 <= 4"}, "l0_at_0.1"),
     ],
 )
 def test_a_metric_that_does_not_exist_is_answered_with_the_nearest(
@@ -207,12 +207,12 @@ def test_bounds_and_rule_are_read() -> None:
         {
             "tune.objectives": TWO,
             "tune.constraints": ["dead_share <= 0.05", "gini>=0.4"],
-            "tune.choose": "best gini where fvu <= 0.25 and l0@0.1 <= 12",
+            "tune.choose": "best gini where fvu <= 0.25 and l0_at_0.1 <= 12",
         }
     ).tune
     assert tune.bounds == [Bound("dead_share", True, 0.05), Bound("gini", False, 0.4)]
-    assert tune.rule == Rule("gini", (Bound("fvu", True, 0.25), Bound("l0@0.1", True, 12.0)))
-    assert tune.metrics == ["fvu", "gini", "dead_share", "l0@0.1"]
+    assert tune.rule == Rule("gini", (Bound("fvu", True, 0.25), Bound("l0_at_0.1", True, 12.0)))
+    assert tune.metrics == ["fvu", "gini", "dead_share", "l0_at_0.1"]
     assert parse_bound("gini >= 0.4", "x").excess(0.3) == pytest.approx(0.1)
     assert parse_bound("gini <= 0.4", "x").excess(0.3) == pytest.approx(-0.1)
 

@@ -96,7 +96,7 @@ def test_figures_have_five_digits_and_counts_are_whole() -> None:
         ("few_labels/code_at_10", 1),
         ("anomaly/code_auroc_at_1_3", 1),
         ("probe/pixel_accuracy", None),
-        ("floor/pca_mse", None),
+        ("baselines/pca_mse", None),
         ("test/rho_hat_mean", None),
         ("denoising/noisy_at_0.1", None),
     ],

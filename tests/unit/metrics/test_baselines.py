@@ -1,4 +1,4 @@
-"""The floors that an autoencoder must beat, against numpy's own decomposition."""
+"""The baselines that an autoencoder must beat, against numpy's own decomposition."""
 
 import numpy as np
 import pytest
@@ -33,10 +33,10 @@ def rebuilt_by_svd(train: Images, test: Images, components: int) -> NDArray[np.f
 @pytest.mark.parametrize("components", [1, 3, 7])
 def test_pca_is_the_truncated_svd_of_the_centred_training_images(components: int) -> None:
     train, test = images(60), images(25, seed=1)
-    floors = reconstruction_baselines(train, test, components=components)
+    baselines = reconstruction_baselines(train, test, components=components)
     rebuilt = rebuilt_by_svd(train, test, components)
-    assert floors.pca == pytest.approx(np.square(test - rebuilt).mean(), rel=1e-4)
-    assert floors.pca_clipped == pytest.approx(
+    assert baselines.pca == pytest.approx(np.square(test - rebuilt).mean(), rel=1e-4)
+    assert baselines.pca_clipped == pytest.approx(
         np.square(test - rebuilt.clip(0, 1)).mean(), rel=1e-4
     )
 
@@ -46,34 +46,34 @@ def test_pca_of_real_digits_is_the_truncated_svd(
 ) -> None:
     train, test = pixels_of(digits.images), pixels_of(test_digits.images)
     rebuilt = rebuilt_by_svd(train, test, 16)
-    floors = reconstruction_baselines(train, test, components=16)
-    assert floors.pca == pytest.approx(np.square(test - rebuilt).mean(), rel=1e-4)
-    assert floors.pca_clipped < floors.pca < floors.mean_image
+    baselines = reconstruction_baselines(train, test, components=16)
+    assert baselines.pca == pytest.approx(np.square(test - rebuilt).mean(), rel=1e-4)
+    assert baselines.pca_clipped < baselines.pca < baselines.mean_image
 
 
 def test_mean_image_by_hand() -> None:
     train = np.array([[0, 1], [1, 1]], dtype=np.float32)
     test = np.array([[1, 0]], dtype=np.float32)
     # The mean is (1/2, 1).
-    floors = reconstruction_baselines(train, test, components=1)
-    assert floors.mean_image == (0.25 + 1) / 2
+    baselines = reconstruction_baselines(train, test, components=1)
+    assert baselines.mean_image == (0.25 + 1) / 2
     # The only component is the first pixel's axis, so that the second stays at its mean.
-    assert floors.pca == pytest.approx(1 / 2, rel=1e-6)
+    assert baselines.pca == pytest.approx(1 / 2, rel=1e-6)
 
 
 @pytest.mark.parametrize("components", [12, 40])
 def test_as_many_components_as_pixels_lose_nothing(components: int) -> None:
-    floors = reconstruction_baselines(images(60), images(25, seed=1), components=components)
-    assert floors.pca == pytest.approx(0, abs=1e-10)
-    assert floors.pca_clipped == pytest.approx(0, abs=1e-10)
-    assert floors.mean_image > 0.01
+    baselines = reconstruction_baselines(images(60), images(25, seed=1), components=components)
+    assert baselines.pca == pytest.approx(0, abs=1e-10)
+    assert baselines.pca_clipped == pytest.approx(0, abs=1e-10)
+    assert baselines.mean_image > 0.01
 
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("components", [1, 5])
 def test_clipping_is_never_worse(seed: int, components: int) -> None:
-    floors = reconstruction_baselines(images(60), images(25, seed=seed), components=components)
-    assert floors.pca_clipped <= floors.pca
+    baselines = reconstruction_baselines(images(60), images(25, seed=seed), components=components)
+    assert baselines.pca_clipped <= baselines.pca
 
 
 def test_clipping_helps_where_the_linear_code_leaves_the_range() -> None:
@@ -81,16 +81,16 @@ def test_clipping_helps_where_the_linear_code_leaves_the_range() -> None:
     test = np.array([[0, 0], [1, 1]], dtype=np.float32)
     rebuilt = rebuilt_by_svd(train, test, 1)
     assert rebuilt.min() < 0
-    floors = reconstruction_baselines(train, test, components=1)
-    assert floors.pca_clipped < floors.pca
+    baselines = reconstruction_baselines(train, test, components=1)
+    assert baselines.pca_clipped < baselines.pca
 
 
 @pytest.mark.parametrize("samples", [2, 5])
 def test_more_components_than_training_images_are_as_many_as_there_are(samples: int) -> None:
     train, test = images(samples), images(25, seed=1)
-    floors = reconstruction_baselines(train, test, components=10)
+    baselines = reconstruction_baselines(train, test, components=10)
     rebuilt = rebuilt_by_svd(train, test, samples - 1)
     on_train = reconstruction_baselines(train, train, components=10)
     assert on_train.pca == pytest.approx(0, abs=1e-10)
     # Axes beyond the rank are any that are orthogonal: they can only help.
-    assert floors.pca <= np.square(test - rebuilt).mean() * (1 + 1e-4)
+    assert baselines.pca <= np.square(test - rebuilt).mean() * (1 + 1e-4)

@@ -243,7 +243,7 @@ def test_no_samples_have_no_statistics() -> None:
 
 NAMES = [
     *("rho_target", "rho_hat_mean", "rho_hat_min", "rho_hat_max", "rho_hat_distance"),
-    *("l0@0.1", "l0@0.5"),
+    *("l0_at_0.1", "l0_at_0.5"),
     *("gini", "hoyer", "treves_rolls", "dead_units", "constant_units", "saturated_units"),
 ]
 
@@ -258,8 +258,8 @@ def test_metrics_name_every_number() -> None:
     assert metrics["rho_hat_max"] == pytest.approx(1)
     distances = (0.45, 0.45, 0, 0.45, 0.5, 0.1)
     assert metrics["rho_hat_distance"] == pytest.approx(sum(distances) / 6)
-    assert metrics["l0@0.1"] == 4
-    assert metrics["l0@0.5"] == pytest.approx(8 / 3)
+    assert metrics["l0_at_0.1"] == 4
+    assert metrics["l0_at_0.5"] == pytest.approx(8 / 3)
     assert (metrics["gini"], metrics["hoyer"]) == (found.gini, found.hoyer)
     assert metrics["treves_rolls"] == found.treves_rolls
     assert (metrics["dead_units"], metrics["constant_units"]) == (2, 3)

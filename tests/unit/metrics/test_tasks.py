@@ -52,59 +52,62 @@ def test_sparse_probe_and_few_labels_name_representation_and_setting(
     for name, settings, judged in (("sparse_probe", (1, 3), 3), ("few_labels", (2, 5), 2)):
         scores = score(name, material)
         assert list(scores.metrics) == [
-            f"{rival}@{at}" for rival in ("code", "pca", "pixels") for at in settings
+            f"{rival}_at_{at}" for rival in ("code", "pca", "pixels") for at in settings
         ]
         for rival in ("pca", "pixels"):
-            code, floor = scores.metrics[f"code@{judged}"], scores.metrics[f"{rival}@{judged}"]
+            code, baseline = (
+                scores.metrics[f"code_at_{judged}"],
+                scores.metrics[f"{rival}_at_{judged}"],
+            )
             assert code is not None
-            assert floor is not None
-            assert scores.beats[f"{name}_{rival}"] is (code > floor)
-        assert len(scores.beats) == 2
+            assert baseline is not None
+            assert scores.beats_baseline[f"{name}_{rival}"] is (code > baseline)
+        assert len(scores.beats_baseline) == 2
 
 
 def test_a_code_that_is_the_pixels_beats_neither_of_them(material: EvaluationData) -> None:
     same = dataclasses.replace(material, code=material.pixels, features=material.pixels)
     for name in ("sparse_probe", "few_labels"):
         scores = score(name, same)
-        assert scores.beats[f"{name}_pixels"] is False
+        assert scores.beats_baseline[f"{name}_pixels"] is False
         for key, value in scores.metrics.items():
-            if key.startswith("code@"):
+            if key.startswith("code_at_"):
                 assert value == scores.metrics[key.replace("code", "pixels")]
 
 
 def test_denoising_is_judged_at_the_middle_level(material: EvaluationData) -> None:
     scores = score("denoising", material)
     assert list(scores.metrics) == [
-        f"{name}@{sigma}" for sigma in (0.1, 0.3, 0.5) for name in ("code", "wiener", "noisy")
+        f"{name}_at_{sigma}" for sigma in (0.1, 0.3, 0.5) for name in ("code", "wiener", "noisy")
     ]
-    assert scores.beats == {"wiener": False}
+    assert scores.beats_baseline == {"wiener": False}
     # Where the filter has no training images to speak of, anything beats it at the middle level.
     blank = dataclasses.replace(
         material, pca=PrincipalComponents.fit(1 - np.zeros((3, 784), np.float32))
     )
-    assert score("denoising", blank).beats == {"wiener": True}
+    assert score("denoising", blank).beats_baseline == {"wiener": True}
 
 
 def test_anomaly_takes_every_class_alone_and_their_mean(material: EvaluationData) -> None:
     metrics = score("anomaly", material).metrics
     assert len(metrics) == 22
     for name in ("code", "pca"):
-        single = [metrics[f"{name}_auroc@{label}"] for label in range(10)]
+        single = [metrics[f"{name}_auroc_at_{label}"] for label in range(10)]
         assert metrics[f"{name}_auroc"] == pytest.approx(np.mean(single))
-    assert metrics["code_auroc@1"] > metrics["code_auroc@8"] > 0.5
+    assert metrics["code_auroc_at_1"] > metrics["code_auroc_at_8"] > 0.5
 
 
 def test_normal_classes_are_normal_together(material: EvaluationData) -> None:
     scores = score("anomaly", material, normal_classes=[5, 1])
     assert list(scores.metrics) == [
         "code_auroc",
-        "code_auroc@1+5",
+        "code_auroc_at_1_5",
         "pca_auroc",
-        "pca_auroc@1+5",
+        "pca_auroc_at_1_5",
     ]
-    assert scores.metrics["code_auroc"] == scores.metrics["code_auroc@1+5"]
-    code, floor = scores.metrics["code_auroc"], scores.metrics["pca_auroc"]
-    assert scores.beats == {"anomaly_pca": code > floor}
+    assert scores.metrics["code_auroc"] == scores.metrics["code_auroc_at_1_5"]
+    code, baseline = scores.metrics["code_auroc"], scores.metrics["pca_auroc"]
+    assert scores.beats_baseline == {"anomaly_pca": code > baseline}
 
 
 def test_a_class_without_test_images_is_left_out(material: EvaluationData) -> None:
@@ -116,7 +119,7 @@ def test_a_class_without_test_images_is_left_out(material: EvaluationData) -> No
         pixels=(material.pixels[0], material.pixels[1][kept]),
     )
     metrics = score("anomaly", fewer).metrics
-    assert "code_auroc@4" not in metrics
+    assert "code_auroc_at_4" not in metrics
     assert len(metrics) == 20
 
 
@@ -127,7 +130,7 @@ def test_compression_gives_one_point_and_all_curves(material: EvaluationData) ->
     assert (scores.metrics["code_bits"], scores.metrics["mse"]) in scores.curves["code"]
     # So bad is an untrained model that PCA does as well with fewer bits; JPEG has a dear minimum.
     assert scores.metrics["pca_bits"] < scores.metrics["code_bits"] < scores.metrics["jpeg_bits"]
-    assert scores.beats == {"compression_pca": False, "compression_jpeg": True}
+    assert scores.beats_baseline == {"compression_pca": False, "compression_jpeg": True}
 
 
 def test_a_rival_that_cannot_reach_the_error_is_beaten(material: EvaluationData) -> None:
@@ -148,7 +151,7 @@ def test_a_rival_that_cannot_reach_the_error_is_beaten(material: EvaluationData)
     )
     scores = score("compression", strong)
     assert scores.metrics["pca_bits"] is None
-    assert scores.beats["compression_pca"] is True
+    assert scores.beats_baseline["compression_pca"] is True
 
 
 @pytest.mark.filterwarnings("error")

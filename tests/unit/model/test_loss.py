@@ -88,7 +88,7 @@ KERNELS = [torch.tensor([[1.0, -2.0]]), torch.tensor([[0.5], [0.25]])]
         ("kl_poisson", 0.2 * math.log(0.2) + 0.8 + 0.2 * math.log(1.6) - 0.075),
         # 2 images of |a| 0.5 and 1.75.
         ("l1_code", (0.5 + 1.75) / 2),
-        ("l1_kernel", 3.75),
+        ("l1_weights", 3.75),
         ("none", 0.0),
     ],
 )
@@ -163,7 +163,7 @@ def test_means_of_pieces_joined_give_the_penalty_of_the_whole(kind: str) -> None
     )
 
 
-@pytest.mark.parametrize("kind", ["none", "l1_kernel"])
+@pytest.mark.parametrize("kind", ["none", "l1_weights"])
 def test_penalties_that_are_of_no_code_have_no_means(kind: str) -> None:
     assert SparseLoss(kind, "relu", rho=0.2, beta=1.0).means(SPARSE) is None
 

@@ -23,7 +23,7 @@ from rhobeta.reporting.dashboard import (
     filter_png,
     group_cards,
     images_png,
-    render_atlas,
+    render_dashboard,
     unit_cards,
 )
 
@@ -189,7 +189,7 @@ class Page(HTMLParser):
 
 
 def test_the_page_shows_every_card_with_its_numbers() -> None:
-    page = Page(render_atlas(saved_model(), record(), count=100))
+    page = Page(render_dashboard(saved_model(), record(), count=100))
     assert re.findall(r"Unit (\d)\s", page.text) == ["1", "3", "0", "2"]
     assert "all 4 units,\nmeasured on 4 test images" in page.text
     assert "fires for 75.0% · class 8 · selectivity 0.67" in page.text
@@ -205,18 +205,18 @@ def test_the_page_shows_every_card_with_its_numbers() -> None:
 
 
 def test_the_page_says_where_it_leaves_units_out() -> None:
-    page = Page(render_atlas(saved_model(), record(), count=2))
+    page = Page(render_dashboard(saved_model(), record(), count=2))
     assert "the 2 most active of 4 units" in page.text
 
 
 @pytest.mark.parametrize(("hidden", "deep"), [((4,), False), ((5, 4), True)])
 def test_filters_of_a_deep_decoder_are_explained(hidden: tuple[int, ...], deep: bool) -> None:
-    page = Page(render_atlas(saved_model(hidden=hidden), record(), count=4))
+    page = Page(render_dashboard(saved_model(hidden=hidden), record(), count=4))
     assert ("The decoder has several layers" in page.text) is deep
 
 
 def test_nothing_comes_from_outside_and_links_lead_to_the_report_or_within() -> None:
-    html = render_atlas(saved_model(), record(), count=4)
+    html = render_dashboard(saved_model(), record(), count=4)
     page = Page(html)
     assert not {"script", "link", "iframe", "object", "embed"} & {tag for tag, _ in page.tags}
     links = [str(attributes["href"]) for tag, attributes in page.tags if tag == "a"]
@@ -232,7 +232,7 @@ def test_nothing_comes_from_outside_and_links_lead_to_the_report_or_within() -> 
 
 def test_a_name_with_html_in_it_is_shown_not_obeyed() -> None:
     name = '</title><script>alert("1 & 2")</script>'
-    html = render_atlas(saved_model(name), record(), count=4)
+    html = render_dashboard(saved_model(name), record(), count=4)
     assert name not in html
     page = Page(html)
     assert "script" not in {tag for tag, _ in page.tags}
@@ -240,7 +240,7 @@ def test_a_name_with_html_in_it_is_shown_not_obeyed() -> None:
 
 
 def test_the_same_model_is_the_same_page() -> None:
-    assert len({render_atlas(saved_model(), record(), count=4) for _ in range(2)}) == 1
+    assert len({render_dashboard(saved_model(), record(), count=4) for _ in range(2)}) == 1
 
 
 def test_a_hundred_units_stay_a_page_that_opens_quickly() -> None:
@@ -262,4 +262,4 @@ def test_a_hundred_units_stay_a_page_that_opens_quickly() -> None:
         architecture, {"data.name": "own", "penalty.kind": "none"}, "cd" * 32, 1, 0.1
     )
     saved = model_from_bytes(model_to_bytes(Autoencoder(architecture), described), name="it")
-    assert len(render_atlas(saved, noisy, count=100)) < 2_000_000
+    assert len(render_dashboard(saved, noisy, count=100)) < 2_000_000

@@ -27,14 +27,16 @@ from rhobeta.reporting.task_rows import task_rows
 def metrics(*, rho: float | None = 0.05, **beats: bool) -> dict[str, dict[str, Any]]:
     target = {} if rho is None else {"rho_target": rho, "rho_hat_distance": 0.01}
     return {
-        "reconstruction": {"mse": 0.0123456, "fvu": 0.18349, "psnr_db": 19.0847},
-        "sparsity": {
+        "test": {
+            "mse": 0.0123456,
+            "fvu": 0.18349,
+            "psnr_db": 19.0847,
             **target,
             "rho_hat_mean": 0.05123,
             "rho_hat_min": 0.00123,
             "rho_hat_max": 0.25678,
-            "l0@0.1": 7.249,
-            "l0@0.5": 1.5,
+            "l0_at_0.1": 7.249,
+            "l0_at_0.5": 1.5,
             "gini": 0.8126,
             "hoyer": 0.7034,
             "treves_rolls": 0.1357,
@@ -43,8 +45,13 @@ def metrics(*, rho: float | None = 0.05, **beats: bool) -> dict[str, dict[str, A
             "saturated_units": 13,
         },
         "probe": {"code_accuracy": 0.91234, "pixel_accuracy": 0.92567},
-        "floors": {"mean_image_mse": 0.0671, "pca_mse": 0.01112, "pca_clipped_mse": 0.01023},
-        "beats": {"mean_image": True, "pca": False, "pca_clipped": False, "pixel_probe": False}
+        "baselines": {"mean_image_mse": 0.0671, "pca_mse": 0.01112, "pca_clipped_mse": 0.01023},
+        "beats_baseline": {
+            "mean_image": True,
+            "pca": False,
+            "pca_clipped": False,
+            "pixel_probe": False,
+        }
         | beats,
     }
 
@@ -119,11 +126,11 @@ class Page(HTMLParser):
 def test_every_row_of_the_results_is_in_the_report(figures: dict[str, Path]) -> None:
     page = Page(report(figures))
     for row in result_rows(metrics()):
-        assert [row.name, row.value, row.floor, row.verdict, row.meaning] in page.rows
+        assert [row.name, row.value, row.baseline, row.verdict, row.meaning] in page.rows
 
 
 def test_results_by_hand() -> None:
-    rows = {row.name: (row.value, row.floor, row.verdict) for row in result_rows(metrics())}
+    rows = {row.name: (row.value, row.baseline, row.verdict) for row in result_rows(metrics())}
     assert rows == {
         "MSE against the mean image": ("0.01235", "0.06710", "beats it"),
         "MSE against PCA of the same size": ("0.01235", "0.01112", "does not beat it"),
@@ -142,7 +149,7 @@ def test_results_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("floor", "name"),
+    ("baseline", "name"),
     [
         ("mean_image", "MSE against the mean image"),
         ("pca", "MSE against PCA of the same size"),
@@ -151,9 +158,9 @@ def test_results_by_hand() -> None:
     ],
 )
 @pytest.mark.parametrize("beaten", [True, False])
-def test_a_verdict_is_that_of_its_own_floor(floor: str, name: str, beaten: bool) -> None:
-    others = dict.fromkeys(metrics()["beats"], not beaten)
-    rows = {row.name: row.verdict for row in result_rows(metrics(**(others | {floor: beaten})))}
+def test_a_verdict_is_that_of_its_own_floor(baseline: str, name: str, beaten: bool) -> None:
+    others = dict.fromkeys(metrics()["beats_baseline"], not beaten)
+    rows = {row.name: row.verdict for row in result_rows(metrics(**(others | {baseline: beaten})))}
     assert rows[name] == ("beats it" if beaten else "does not beat it")
     assert [verdict for verdict in rows.values() if verdict].count(rows[name]) == 1
 
@@ -165,7 +172,7 @@ def test_the_mean_activations_range_is_told() -> None:
 
 def test_without_a_target_the_mean_activation_stands_alone() -> None:
     (row,) = (row for row in result_rows(metrics(rho=None)) if row.name == "Mean activation")
-    assert (row.value, row.floor, row.verdict) == ("0.0512", "", "")
+    assert (row.value, row.baseline, row.verdict) == ("0.0512", "", "")
 
 
 def test_every_figure_is_inside_under_its_title(figures: dict[str, Path]) -> None:
@@ -182,7 +189,7 @@ def test_every_figure_is_inside_under_its_title(figures: dict[str, Path]) -> Non
 def test_nothing_comes_from_outside(figures: dict[str, Path]) -> None:
     html = report_of_uses(figures)
     page = Page(html)
-    assert page.links == ["atlas.html"]
+    assert page.links == ["dashboard.html"]
     assert not {"script", "link", "iframe", "object", "embed"} & {tag for tag, _ in page.tags}
     sources = [
         value
@@ -201,7 +208,7 @@ def test_every_use_has_its_rows_in_the_report(figures: dict[str, Path]) -> None:
     told: list[str] = []
     for row, cells in zip(task_rows(with_uses(metrics())), shown, strict=False):
         # Name, value and meaning stand once where rows share them.
-        own = [row.floor, row.verdict]
+        own = [row.baseline, row.verdict]
         assert cells in (
             [row.name, row.value, *own, row.meaning],
             [row.name, row.value, *own],
@@ -223,7 +230,7 @@ def test_cells_that_rows_share_are_as_high_as_these_rows(figures: dict[str, Path
     rows = len(task_rows(with_uses(metrics())))
     for kind in ("name", "number", "quiet"):
         assert sum(height for found, height in spans if found == kind) == rows
-    # Three sizes against two floors, all units against one, three by two, three by two, 1, 2.
+    # Three sizes against two baselines, all units against one, three by two, three by two, 1, 2.
     assert [height for found, height in spans if found == "quiet"] == [6, 1, 6, 6, 1, 2]
     assert [height for found, height in spans if found == "name"] == [2] * 3 + [1] + [2] * 6 + [
         1,
@@ -239,7 +246,7 @@ def test_a_use_has_its_section_where_it_was_scored(use: str, figures: dict[str, 
     assert USE_SECTIONS[use].reading in page.text
     others = ", ".join(name for name in USE_METRICS if name != use)
     assert (
-        f"Not scored, for want of images or as evaluate.uses leaves them out: {others}."
+        f"Not scored, for want of images or as evaluate.tasks leaves them out: {others}."
         in page.text
     )
 
@@ -292,9 +299,9 @@ def test_a_model_without_a_penalty_is_introduced_without_one(figures: dict[str, 
             " pixel-mean squared error.",
         ),
         (
-            {"penalty.kind": "l1_kernel", "training.pixel_loss": "bce"},
-            "A tanh code with the penalty l1_kernel (sum over weights of |w|), of weight beta = 0.5"
-            " beside the pixel-mean binary cross-entropy.",
+            {"penalty.kind": "l1_weights", "training.pixel_loss": "bce"},
+            "A tanh code with the penalty l1_weights (sum over weights of |w|), of weight"
+            " beta = 0.5 beside the pixel-mean binary cross-entropy.",
         ),
         (
             {"penalty.kind": "none", "model.code_activation": "topk"},

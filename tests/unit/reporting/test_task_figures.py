@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CORE: dict[str, dict[str, Any]] = {
-    "reconstruction": {"psnr_db": 18.24},
+    "test": {"psnr_db": 18.24},
     "probe": {"code_accuracy": 0.9316, "pixel_accuracy": 0.9233},
-    "beats": {},
+    "beats_baseline": {},
 }
 FIGURE_OF = {use: use for use in USE_METRICS} | {"compression": "rate_distortion"}
 
@@ -123,7 +123,7 @@ def test_the_sparse_probe_ends_with_the_accuracy_from_everything() -> None:
 
 def test_counts_without_room_for_their_number_go_unnamed_but_not_undrawn() -> None:
     counts = range(1, 41)
-    section = {f"{coder}@{k}": k / 50 for coder in ("code", "pca", "pixels") for k in counts}
+    section = {f"{coder}_at_{k}": k / 50 for coder in ("code", "pca", "pixels") for k in counts}
     (axis,) = draw_few_labels(section).axes
     assert len(points(axis, BLUE)) == 40
     named = [float(label.get_text()) for label in axis.get_xticklabels()]
@@ -142,7 +142,7 @@ def test_few_labels_are_drawn_by_the_number_of_them() -> None:
 
 
 def test_a_single_setting_is_drawn_as_a_point() -> None:
-    (axis,) = draw_few_labels({"code@7": 0.5, "pca@7": 0.4, "pixels@7": 0.3}).axes
+    (axis,) = draw_few_labels({"code_at_7": 0.5, "pca_at_7": 0.4, "pixels_at_7": 0.3}).axes
     assert points(axis, BLUE) == [(7, 0.5)]
     assert [label.get_text() for label in axis.get_xticklabels()] == ["7"]
 
@@ -163,8 +163,8 @@ def test_denoising_is_drawn_below_the_quality_of_clean_images() -> None:
 
 
 def test_anomaly_joins_code_and_pca_for_each_class_beside_their_means() -> None:
-    section = {"code_auroc": 0.8, "pca_auroc": 0.7, "code_auroc@3": 0.9, "pca_auroc@3": 0.6}
-    section |= {"code_auroc@5": 0.7, "pca_auroc@5": 0.8}
+    section = {"code_auroc": 0.8, "pca_auroc": 0.7, "code_auroc_at_3": 0.9, "pca_auroc_at_3": 0.6}
+    section |= {"code_auroc_at_5": 0.7, "pca_auroc_at_5": 0.8}
     (axis,) = draw_anomaly(section).axes
     assert points(axis, BLUE) == [(0, 0.9), (1, 0.7)]
     assert points(axis, ORANGE) == [(0, 0.6), (1, 0.8)]
@@ -179,9 +179,14 @@ def test_anomaly_joins_code_and_pca_for_each_class_beside_their_means() -> None:
 
 
 def test_classes_that_are_known_together_are_one_place() -> None:
-    section = {"code_auroc": 0.8, "pca_auroc": 0.7, "code_auroc@1+3": 0.8, "pca_auroc@1+3": 0.7}
+    section = {
+        "code_auroc": 0.8,
+        "pca_auroc": 0.7,
+        "code_auroc_at_1_3": 0.8,
+        "pca_auroc_at_1_3": 0.7,
+    }
     (axis,) = draw_anomaly(section).axes
-    assert [label.get_text() for label in axis.get_xticklabels()] == ["1+3"]
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["1 and 3"]
     assert set(names(axis)) == {"code, 0.800", "PCA, 0.700"}
 
 

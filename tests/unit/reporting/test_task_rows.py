@@ -1,4 +1,4 @@
-"""The table of uses and the plain words: every number beside its floor, with the right verdict."""
+"""The table of tasks and the plain words: every number beside its baseline and verdict."""
 
 from typing import Any
 
@@ -11,18 +11,18 @@ from rhobeta.reporting.task_rows import in_bits, task_rows, unscored_tasks
 
 CORE: dict[str, dict[str, Any]] = {
     "probe": {"code_accuracy": 0.9316, "pixel_accuracy": 0.9233},
-    "beats": {"mean_image": True, "pca": False, "pca_clipped": False, "pixel_probe": True},
+    "beats_baseline": {"mean_image": True, "pca": False, "pca_clipped": False, "pixel_probe": True},
 }
 WON, LOST = "beats it", "does not beat it"
 
 
 def shown(rows: list[Row]) -> list[tuple[str, str, str, str]]:
-    return [(row.name, row.value, row.floor, row.verdict) for row in rows]
+    return [(row.name, row.value, row.baseline, row.verdict) for row in rows]
 
 
 def rows_of(use: str, **beats: bool) -> list[tuple[str, str, str, str]]:
     metrics = with_uses(CORE, use)
-    return shown(task_rows(metrics | {"beats": metrics["beats"] | beats}))
+    return shown(task_rows(metrics | {"beats_baseline": metrics["beats_baseline"] | beats}))
 
 
 def test_rows_by_hand() -> None:
@@ -92,16 +92,21 @@ def test_a_verdict_of_the_metrics_is_that_of_its_own_row_and_no_other(key: str) 
 
 
 def test_of_two_levels_of_noise_the_higher_is_the_middle() -> None:
-    section = {"code@0.1": 9.0, "code@0.9": 9.0, "noisy@0.1": 1.0, "noisy@0.9": 1.0}
-    section |= {"wiener@0.1": 10.0, "wiener@0.9": 10.0}
-    rows = task_rows({"denoising": section, "beats": {"wiener": True}})
-    assert [row.verdict for row in rows if "Wiener" in row.floor] == [LOST, WON]
+    section = {"code_at_0.1": 9.0, "code_at_0.9": 9.0, "noisy_at_0.1": 1.0, "noisy_at_0.9": 1.0}
+    section |= {"wiener_at_0.1": 10.0, "wiener_at_0.9": 10.0}
+    rows = task_rows({"denoising": section, "beats_baseline": {"wiener": True}})
+    assert [row.verdict for row in rows if "Wiener" in row.baseline] == [LOST, WON]
 
 
 def test_one_choice_of_known_classes_has_no_mean() -> None:
-    section = {"code_auroc": 0.8, "pca_auroc": 0.7, "code_auroc@1+3": 0.8, "pca_auroc@1+3": 0.7}
-    (row,) = task_rows({"anomaly": section, "beats": {"anomaly_pca": True}})
-    assert (row.name, row.value, row.floor) == ("Anomalies, AUROC", "0.800", "PCA 0.700")
+    section = {
+        "code_auroc": 0.8,
+        "pca_auroc": 0.7,
+        "code_auroc_at_1_3": 0.8,
+        "pca_auroc_at_1_3": 0.7,
+    }
+    (row,) = task_rows({"anomaly": section, "beats_baseline": {"anomaly_pca": True}})
+    assert (row.name, row.value, row.baseline) == ("Anomalies, AUROC", "0.800", "PCA 0.700")
     assert "known classes." not in row.meaning
 
 
@@ -120,7 +125,7 @@ def test_bits_in_words(bits: float | None, words: str) -> None:
 
 def test_plain_words_by_hand() -> None:
     assert plain_words(with_uses(CORE)) == [
-        "This model beats 9 of 13 floors.",
+        "This model beats 9 of 13 baselines.",
         "Reconstruction beats the mean image, but does not beat PCA of the same size or PCA clipped"
         " to [0, 1].",
         "A linear classifier on the whole code beats one on raw pixels and one on PCA of the same"
@@ -135,7 +140,7 @@ def test_plain_words_by_hand() -> None:
 
 def test_plain_words_of_the_core_results_alone() -> None:
     sentences = plain_words(CORE)
-    assert sentences[0] == "This model beats 2 of 4 floors."
+    assert sentences[0] == "This model beats 2 of 4 baselines."
     assert len(sentences) == 3
     assert sentences[2] == "A linear classifier on the whole code beats one on raw pixels."
 
@@ -143,8 +148,10 @@ def test_plain_words_of_the_core_results_alone() -> None:
 @pytest.mark.parametrize("beaten", [True, False])
 def test_plain_words_follow_the_verdicts(beaten: bool) -> None:
     metrics = with_uses(CORE)
-    first, *sentences = plain_words(metrics | {"beats": dict.fromkeys(metrics["beats"], beaten)})
-    assert first == f"This model beats {13 if beaten else 0} of 13 floors."
+    first, *sentences = plain_words(
+        metrics | {"beats_baseline": dict.fromkeys(metrics["beats_baseline"], beaten)}
+    )
+    assert first == f"This model beats {13 if beaten else 0} of 13 baselines."
     assert len(sentences) == 7
     assert all(("does not beat" in sentence) is not beaten for sentence in sentences)
     assert not any(", but" in sentence for sentence in sentences)

@@ -84,7 +84,7 @@ def log_everything(run: Run, folder: Path) -> None:
     run.log_params({"penalty.rho": 0.1, "evaluate.x": 1})
     run.log_params({"penalty.rho": 0.2})
     for step in (1, 2):
-        run.log_metrics({"train/mse": 1 / step, "l0@0.1": float("nan")}, step=step)
+        run.log_metrics({"train/mse": 1 / step, "l0_at_0.1": float("nan")}, step=step)
     run.set_tags({"name": "first", "other": "x"})
     run.set_tags({"name": "second"})
     run.log_data_set(name="d-train", digest="b" * 64, context="training", profile="{}", source="{}")
@@ -301,7 +301,7 @@ def test_a_model_whose_upload_was_cut_off_is_there_once(
     assert len(client.get_run(run.run_id).outputs.model_outputs) > 1
     (place,) = paths.store.glob(f"artifacts/models/{found.model_id}/artifacts")
     assert (place / "data" / "model" / "autoencoder.safetensors").read_bytes() == model
-    assert (place / "code" / "rhobeta" / "registry.py").is_file()
+    assert (place / "code" / "rhobeta" / "extensions.py").is_file()
     assert not list(place.rglob("__pycache__"))
 
 

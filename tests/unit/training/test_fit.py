@@ -150,7 +150,7 @@ COLUMNS = [
     *("validation_loss", "validation_mse", "validation_penalty", "validation_fvu"),
     *("validation_rho_target", "validation_rho_hat_mean", "validation_rho_hat_min"),
     *("validation_rho_hat_max", "validation_rho_hat_distance"),
-    *("validation_l0@0.1", "validation_l0@0.5"),
+    *("validation_l0_at_0.1", "validation_l0_at_0.5"),
     *("validation_gini", "validation_hoyer", "validation_treves_rolls"),
     *("validation_dead_units", "validation_constant_units", "validation_saturated_units"),
     "learning_rate",
@@ -197,7 +197,7 @@ def test_validation_is_of_the_whole_split_and_of_the_best_weights(
         "fvu": mse / (x - mean).square().mean().item(),
         "rho_hat_mean": output.code.mean().item(),
         "rho_hat_distance": (output.code.mean(0) - 0.4).abs().mean().item(),
-        "l0@0.1": (output.code > 0.1).sum(1).double().mean().item(),
+        "l0_at_0.1": (output.code > 0.1).sum(1).double().mean().item(),
     }
     history = history_of(found)
     for name, value in expected.items():

@@ -220,7 +220,7 @@ def test_k_falls_from_its_start_in_training_and_is_the_architectures_elsewhere(
     code = found.model.encode(torch.from_numpy(pixels_of(validation.images)))
     assert (code > 0).sum(1).max() == 4
     # Every unit that is kept counts as active above any small threshold.
-    assert max(history_of(found)["validation_l0@0.1"]) <= 4
+    assert max(history_of(found)["validation_l0_at_0.1"]) <= 4
 
 
 def test_other_codes_are_given_no_k(train: LabelledImages, validation: LabelledImages) -> None:
@@ -267,13 +267,13 @@ def test_revival_leaves_fewer_dead_units(train: LabelledImages, validation: Labe
         ),
         (
             ARCHITECTURE,
-            "l1_kernel",
+            "l1_weights",
             lambda model, code: sum(
                 layer.weight.detach().abs().sum() for layer in (*model.encoder, *model.decoder)
             ),
         ),
     ],
-    ids=["l1_code", "kl_poisson", "l1_kernel"],
+    ids=["l1_code", "kl_poisson", "l1_weights"],
 )
 def test_other_penalties_are_minimised_and_validation_has_that_of_the_whole_split(
     architecture: Any,

@@ -24,7 +24,7 @@ def test_the_front_holds_what_no_other_beats_best_first_objective_first() -> Non
 
 def test_the_front_is_that_of_the_plain_definition_for_three_objectives() -> None:
     numbers = np.random.default_rng(0).random((60, 3)).round(1)
-    objectives = {"fvu": "minimize", "gini": "maximize", "l0@0.1": "minimize"}
+    objectives = {"fvu": "minimize", "gini": "maximize", "l0_at_0.1": "minimize"}
     all_of = [
         Candidate(n, dict(zip(objectives, map(float, row), strict=True)))
         for n, row in enumerate(numbers)

@@ -1,6 +1,6 @@
 """PCA's test MSE by number of components: what every code in the matched comparison stands beside.
 
-python -m experiments.floors
+python -m experiments.baselines
 """
 
 from rhobeta.data.batches import pixels_of
@@ -14,7 +14,7 @@ COMPONENTS = (5, 10, 25, 50, 64)
 
 
 def main() -> None:
-    """Write experiments/outcomes/floors.json."""
+    """Write experiments/outcomes/baselines.json."""
     paths = find_paths()
     data = read_raw(paths.raw_data)
     if data.test is None:
@@ -25,7 +25,7 @@ def main() -> None:
         str(c): reconstruction_baselines(pca, test, components=c).pca_clipped for c in COMPONENTS
     }
     folder = paths.workspace / "experiments" / "outcomes"
-    write_json(folder / "floors.json", {"pca_clipped_mse": mse})
+    write_json(folder / "baselines.json", {"pca_clipped_mse": mse})
 
 
 if __name__ == "__main__":
