@@ -16,8 +16,8 @@ from rhobeta.config.params import Params, load_params
 from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.paths import Paths, find_paths
 from rhobeta.pipeline import train
+from rhobeta.tuning.objective import train_once
 from rhobeta.tuning.space import with_values
-from rhobeta.tuning.trial import train_once
 from rhobeta.utils.threads import use_threads
 
 TURNS = 5
