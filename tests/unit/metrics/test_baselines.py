@@ -8,7 +8,7 @@ from rhobeta.data.batches import pixels_of
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.metrics.baselines import Baselines
 from rhobeta.metrics.baselines import reconstruction_baselines as floors_of_pca
-from rhobeta.metrics.linear import PrincipalComponents
+from rhobeta.metrics.baselines import PrincipalComponents
 
 Images = NDArray[np.float32]
 
