@@ -11,7 +11,6 @@ from helpers.task_samples import TASK_BEATS, TASK_METRICS
 from rhobeta.config.sections import EvaluateParams
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.labelled import LabelledImages
-from rhobeta.metrics.baselines import PrincipalComponents
 from rhobeta.metrics.downstream.tasks import TASKS, EvaluationData, TaskScores, score_task
 from rhobeta.metrics.encoding import codes_of
 from rhobeta.model.autoencoder import Architecture, Autoencoder
