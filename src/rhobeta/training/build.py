@@ -6,7 +6,7 @@ from rhobeta.config.params import Params, flatten
 from rhobeta.config.search import SEARCHED
 from rhobeta.config.sections import FitParams
 from rhobeta.data.splits import Manifest
-from rhobeta.extensions import CODE_ACTIVATIONS
+from rhobeta.extensions import ACTIVATION_SPECS
 from rhobeta.model.autoencoder import Architecture
 from rhobeta.model.loss import SparseLoss
 
@@ -29,7 +29,7 @@ def architecture_of(params: FitParams, image_shape: tuple[int, int]) -> Architec
         hidden_activation=model.hidden_activation,
         output_activation=model.output_activation,
         tied_weights=model.tied_weights,
-        k=params.topk.k if CODE_ACTIVATIONS[model.code_activation].takes_k else None,
+        k=params.topk.k if ACTIVATION_SPECS[model.code_activation].takes_k else None,
     )
 
 

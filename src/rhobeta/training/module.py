@@ -77,7 +77,7 @@ class SparseAutoencoderModule(pl.LightningModule):
         self._images_seen = 0
         self._learning_rate = 0.0
         share = 1.0
-        if sparse_loss.entry.uses_rho:
+        if sparse_loss.spec.uses_rho:
             size = min(self._settings.batch_size, train_images)
             share = running_share(float(sparse_loss.rho), size, ENOUGH_ACTIVE_IMAGES)
         self._running_mean = RunningMean(share)
@@ -268,7 +268,7 @@ class SparseAutoencoderModule(pl.LightningModule):
         if means is None:
             return None
         means = self._group.mean(means, weight)
-        if not self.sparse_loss.entry.uses_rho:
+        if not self.sparse_loss.spec.uses_rho:
             return means
         if isinstance(means, Mean):
             self._note_largest(means.value.detach().max())
