@@ -23,7 +23,8 @@ from ruamel.yaml import YAML
 from rhobeta.config.params import load_params
 from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.paths import Paths, find_paths
-from rhobeta.tuning.objective import TrialObjective, train_once
+from rhobeta.training.fit import fit
+from rhobeta.tuning.objective import TrialObjective
 from rhobeta.tuning.space import with_values
 from rhobeta.tuning.tune import open_session
 
@@ -79,11 +80,11 @@ def trial_and_training(paths: Paths) -> tuple[float, float]:
             read_split(place.splits, "train", manifest),
             read_split(place.splits, "validation", manifest),
         )
-        train_once(with_values(params, {"training.epochs": 1}), manifest, *images, [])
+        fit(with_values(params, {"training.epochs": 1}), *images, progress=False)
         for turn in range(TURNS):
             values = {"penalty.rho": 0.05 + 0.01 * turn, "penalty.beta": 0.002}
             started = time.perf_counter()
-            train_once(with_values(params, values), manifest, *images, [])
+            fit(with_values(params, values), *images, progress=False)
             between = time.perf_counter()
             session.study.enqueue_trial(values)
             session.study.optimize(objective, n_trials=1)

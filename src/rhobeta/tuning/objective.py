@@ -1,6 +1,5 @@
 """The objective that Optuna calls: train a trial's parameters, measure, and record it in MLflow."""
 
-from collections.abc import Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -9,17 +8,15 @@ import pytorch_lightning as pl
 from optuna.exceptions import UpdateFinishedTrialError
 
 from rhobeta.config.params import Params
-from rhobeta.data.labelled import LabelledImages
 from rhobeta.data.splits import Manifest, read_manifest, read_split
 from rhobeta.tracking.away import is_away
 from rhobeta.tracking.callback import TrackEpochs
 from rhobeta.tracking.run import Run, StoppedOnPurpose, new_run
 from rhobeta.tracking.store import Store, open_store, without_password
 from rhobeta.tracking.training_run import outcome_tags
-from rhobeta.training.build import architecture_of, hparams_of, objective_of, optimization_of
+from rhobeta.training.build import hparams_of
 from rhobeta.training.callbacks import epoch_metrics
-from rhobeta.training.devices import Machine
-from rhobeta.training.fit import Trained, fit
+from rhobeta.training.fit import fit
 from rhobeta.tuning.job import TuningJob
 from rhobeta.tuning.measures import Probe, measures_of_epoch, require_measures
 from rhobeta.tuning.runs import PRUNED_TAG, trial_name, trial_note, trial_tags
@@ -94,7 +91,7 @@ class TrialObjective:
         callbacks: list[pl.Callback] = [TrackEpochs(run)]
         if params.tune.pruner != "none":
             callbacks.append(ReportToPruner(trial, next(iter(params.tune.objectives)), units))
-        trained = train_once(params, self._manifest, self._train, self._validation, callbacks)
+        trained = fit(params, self._train, self._validation, callbacks=callbacks, progress=False)
         measures = measures_of_epoch(trained.best_metrics, units)
         if self._probe is not None:
             measures["probe_accuracy"] = self._probe.accuracy(trained.model)
@@ -119,24 +116,3 @@ class ReportToPruner(pl.Callback):
         self._trial.report(measures[self._objective], epoch)
         if epoch < (trainer.max_epochs or 0) and self._trial.should_prune():
             raise StoppedOnPurpose({PRUNED_TAG: str(epoch)})
-
-
-def train_once(
-    params: Params,
-    manifest: Manifest,
-    train: LabelledImages,
-    validation: LabelledImages,
-    callbacks: Sequence[pl.Callback],
-) -> Trained:
-    """Train these parameters in this process, without a progress bar."""
-    return fit(
-        architecture_of(params, manifest.image_shape),
-        objective_of(params),
-        optimization_of(params),
-        train,
-        validation,
-        seed=params.training.seed,
-        machine=Machine(params.runtime.accelerator, 1),
-        callbacks=callbacks,
-        progress=False,
-    )

@@ -18,7 +18,7 @@ from rhobeta.errors import RhobetaError
 from rhobeta.tracking.away import for_a_moment, is_away
 from rhobeta.tracking.environment import environment_kept
 from rhobeta.tracking.store import Store, without_password
-from rhobeta.training.devices import Machine
+from rhobeta.training.devices import gpus
 from rhobeta.tuning.job import TuningJob
 from rhobeta.tuning.storage import GRACE_BEATS, open_storage
 from rhobeta.tuning.study import (
@@ -53,8 +53,7 @@ def workers_and_threads(params: Params, asked: int | None) -> tuple[int, int]:
         return asked, threads
     if params.tune.workers != "auto":
         return params.tune.workers, threads
-    gpus = Machine(params.runtime.accelerator).gpus()
-    return gpus or max(1, cores() // threads), threads
+    return gpus(params.runtime.accelerator) or max(1, cores() // threads), threads
 
 
 def run_workers(job: TuningJob, study: Study, number: int, best: Callable[[], str]) -> None:
@@ -177,11 +176,11 @@ def _wait_for_server(store: Store) -> None:
 def _start(job: TuningJob, number: int) -> list[SpawnProcess]:
     # torch hangs in its thread pools after a fork.
     context = multiprocessing.get_context("spawn")
-    gpus = Machine(job.params.runtime.accelerator).gpus()
+    devices = gpus(job.params.runtime.accelerator)
     workers = []
     for index in range(number):
         worker = context.Process(target=work, args=(job,), name=f"worker {index}")
-        environment = worker_environment(index, job.threads, gpus)
+        environment = worker_environment(index, job.threads, devices)
         with environment_kept(environment), _no_interrupts():
             os.environ.update(environment)
             worker.start()
@@ -189,13 +188,13 @@ def _start(job: TuningJob, number: int) -> list[SpawnProcess]:
     return workers
 
 
-def worker_environment(index: int, threads: int, gpus: int) -> dict[str, str]:
-    """A worker's threads and GPU, as variables that torch and numpy read when imported."""
+def worker_environment(index: int, threads: int, count: int) -> dict[str, str]:
+    """Threads and GPU (one of `count`) of a worker, as variables that torch reads on import."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     environment = dict.fromkeys(names, str(threads))
-    if gpus > 1:
+    if count > 1:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        devices = visible.split(",") if visible else [str(gpu) for gpu in range(gpus)]
+        devices = visible.split(",") if visible else [str(gpu) for gpu in range(count)]
         environment["CUDA_VISIBLE_DEVICES"] = devices[index % len(devices)]
     return environment
 

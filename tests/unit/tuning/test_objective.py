@@ -34,15 +34,15 @@ def _runs(paths: Paths) -> dict[str, Any]:
 
 def _patch_training(monkeypatch: pytest.MonkeyPatch, instead: dict[int, Any]) -> None:
     """Have the n-th training (from 0) call or raise something else."""
-    plain, count = objective.train_once, iter(range(1000))
+    plain, count = objective.fit, iter(range(1000))
 
-    def train(*arguments: Any) -> Any:
+    def train(*arguments: Any, **named: Any) -> Any:
         do = instead.get(next(count), plain)
         if isinstance(do, BaseException):
             raise do
-        return do(*arguments)
+        return do(*arguments, **named)
 
-    monkeypatch.setattr(objective, "train_once", train)
+    monkeypatch.setattr(objective, "fit", train)
 
 
 def test_a_study_gets_the_trials_asked_for_and_continues(run_here: RunTrials) -> None:
@@ -187,11 +187,11 @@ def test_the_result_of_a_trial_that_ran_elsewhere_is_dropped(
     run_here: RunTrials, project: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study, _, job = run_here(tune__trials=1)
-    plain = objective.train_once
+    plain = objective.fit
 
-    def slowly(*arguments: Any) -> Any:
+    def slowly(*arguments: Any, **named: Any) -> Any:
         study.tell(1, state=TrialState.FAIL)
-        return plain(*arguments)
+        return plain(*arguments, **named)
 
     _patch_training(monkeypatch, {0: slowly})
     run_trials(asking(job, 2))
