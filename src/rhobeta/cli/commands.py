@@ -41,9 +41,7 @@ def run_command(options: argparse.Namespace) -> int:
 
 def _stage(options: argparse.Namespace, params: "Params", paths: "Paths") -> None:
     from rhobeta.utils.locks import workspace_lock
-    from rhobeta.utils.signals import end_with_starter
 
-    end_with_starter()
     with workspace_lock(paths.workspace, options.command):
         importlib.import_module(f"rhobeta.pipeline.{options.command}").run(params, paths)
 
