@@ -14,7 +14,7 @@ from rhobeta.errors import RhobetaError
 from rhobeta.lineage.lock import METRICS, MODEL, Lock
 from rhobeta.lineage.repository import Repository
 from rhobeta.lineage.resolve import ModelFile
-from rhobeta.metrics.measured import read_record
+from rhobeta.metrics.evaluation import read_record
 from rhobeta.paths import Paths
 from rhobeta.tracking.training_run import history_of_model
 from rhobeta.utils.files import md5_of_bytes
