@@ -12,6 +12,7 @@ from rhobeta.errors import RhobetaError
 
 if TYPE_CHECKING:
     from rhobeta.config.params import Params
+    from rhobeta.lineage.project import Project
     from rhobeta.paths import Paths
 
     Command = Callable[[argparse.Namespace, Params, Paths], int | None]
@@ -68,16 +69,22 @@ def _presets(options: argparse.Namespace, params: "Params", paths: "Paths") -> N
         print(f"{name:20}  {preset_title(paths.presets, name)}")
 
 
+def _project(params: "Params", paths: "Paths") -> "Project":
+    from rhobeta.lineage.project import Project
+
+    return Project(paths, params)
+
+
 def _compare(options: argparse.Namespace, params: "Params", paths: "Paths") -> None:
     from rhobeta.lineage.compare import compare
 
-    compare(options.what, paths, everything=options.all, page=not options.no_page)
+    compare(options.what, _project(params, paths), everything=options.all, page=not options.no_page)
 
 
 def _summary(options: argparse.Namespace, params: "Params", paths: "Paths") -> None:
     from rhobeta.lineage.summary import print_summary
 
-    print_summary(params, paths)
+    print_summary(_project(params, paths))
 
 
 def _sync(options: argparse.Namespace, params: "Params", paths: "Paths") -> None:
@@ -92,13 +99,14 @@ def _trace(options: argparse.Namespace, params: "Params", paths: "Paths") -> Non
     from rhobeta.lineage.trace import trace
 
     what = " ".join(options.what)
-    trace(what, params, paths, everything=options.all, as_json=options.json)
+    project = _project(params, paths)
+    trace(what, project, everything=options.all, as_json=options.json)
 
 
 def _doctor(options: argparse.Namespace, params: "Params", paths: "Paths") -> int:
     from rhobeta.lineage.doctor import examine, has_fault, print_findings
 
-    findings = examine(paths)
+    findings = examine(_project(params, paths))
     print_findings(findings, as_json=options.json)
     return 1 if has_fault(findings) else 0
 
@@ -131,20 +139,22 @@ def _tune(options: argparse.Namespace, params: "Params", paths: "Paths") -> None
 def _register(options: argparse.Namespace, params: "Params", paths: "Paths") -> None:
     from rhobeta.serving.register import register
 
-    register(params, paths, run_id=options.run, new_data=options.new_data)
+    word = options.run or options.what
+    register(_project(params, paths), word=word, new_data=options.new_data)
 
 
 def _export(options: argparse.Namespace, params: "Params", paths: "Paths") -> None:
     from rhobeta.serving.export import export_onnx
 
     file = Path(options.onnx) if options.onnx else paths.model.with_suffix(".onnx")
-    export_onnx(params, paths, model=options.model, file=file)
+    export_onnx(_project(params, paths), model=options.model, file=file)
 
 
 def _encode(options: argparse.Namespace, params: "Params", paths: "Paths") -> None:
     from rhobeta.serving.encode import encode
 
-    encode(params, paths, Path(options.images), model=options.model, out=Path(options.out))
+    project = _project(params, paths)
+    encode(project, Path(options.images), model=options.model, out=Path(options.out))
 
 
 def _ui(options: argparse.Namespace, params: "Params", paths: "Paths") -> None:

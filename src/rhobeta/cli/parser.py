@@ -12,6 +12,11 @@ STAGES = {
     "visualize": "draw the figures and write the report",
 }
 
+_WORDS = (
+    "model file, digest, run id or name, DVC experiment, git revision, STUDY/NUMBER, `trial N`,"
+    " study, preset, `presets` or `workspace`"
+)
+
 
 def _at_least_one(text: str) -> int:
     number = int(text)
@@ -51,8 +56,7 @@ def make_parser() -> argparse.ArgumentParser:
         "what",
         nargs="+",
         metavar="WHAT",
-        help="run id, run name, DVC experiment, git commit, model file, `presets` (all their"
-        " runs) or `workspace` (its model)",
+        help=_WORDS,
     )
     compare.add_argument(
         "--all", action="store_true", help="also what is the same in all, and the last epoch"
@@ -76,7 +80,7 @@ def make_parser() -> argparse.ArgumentParser:
         "what",
         nargs="+",
         metavar="WHAT",
-        help="file, run id (6 digits or more) or name, experiment, revision, STUDY/NUMBER, trial N",
+        help=_WORDS,
     )
     trace.add_argument("--all", action="store_true", help="all parameters and metrics")
     trace.add_argument("--json", action="store_true", help="print data instead")
@@ -108,7 +112,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def _add_serving(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    which = "a model file or the id of a run (default: models/autoencoder.safetensors)"
+    which = f"{_WORDS} (default: models/autoencoder.safetensors)"
     register = commands.add_parser(
         "register",
         help="put the model into MLflow's registry; @champion moves only if it passes",
@@ -116,7 +120,9 @@ def _add_serving(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         " if it keeps the rules of params.yaml's section registry; else the command says which it"
         " breaks and ends with status 1.",
     )
-    register.add_argument("--run", metavar="ID", help="the model of this run instead")
+    which_one = register.add_mutually_exclusive_group()
+    which_one.add_argument("what", nargs="?", metavar="WHAT", help=which)
+    which_one.add_argument("--run", metavar="ID", help="the model of this run")
     register.add_argument(
         "--new-data",
         action="store_true",
@@ -131,7 +137,7 @@ def _add_serving(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         metavar="FILE",
         help="the file to write (default: models/autoencoder.onnx)",
     )
-    export.add_argument("--model", metavar="FILE_OR_RUN", help=which)
+    export.add_argument("--model", metavar="WHAT", help=which)
     encode = commands.add_parser(
         "encode",
         help="write the codes of your own images",
@@ -139,5 +145,5 @@ def _add_serving(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
         " picture, or of a folder of pictures in the order of their names.",
     )
     encode.add_argument("images", metavar="FILE_OR_FOLDER")
-    encode.add_argument("--model", metavar="FILE_OR_RUN", help=which)
+    encode.add_argument("--model", metavar="WHAT", help=which)
     encode.add_argument("--out", default="codes.npz", metavar="FILE", help="default: %(default)s")
