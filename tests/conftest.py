@@ -6,7 +6,6 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +19,7 @@ from helpers import (
 )
 from rhobeta.cli import main
 from rhobeta.data.labelled import LabelledImages
-from rhobeta.extensions import CODE_ACTIVATIONS, EXTENSIONS, PENALTIES
+from rhobeta.extensions import TABLES
 from rhobeta.paths import Paths
 
 
@@ -109,10 +108,9 @@ def paths(workspace: Path) -> Paths:
 @pytest.fixture
 def clean_registry() -> Iterator[None]:
     """Forget afterwards what a test registers."""
-    tables: tuple[dict[str, Any], ...] = (CODE_ACTIVATIONS, PENALTIES, EXTENSIONS)
-    before = [dict(table) for table in tables]
+    before = [dict(table) for table in TABLES]
     yield
-    for table, entries in zip(tables, before, strict=True):
+    for table, entries in zip(TABLES, before, strict=True):
         table.clear()
         table.update(entries)
 

@@ -99,12 +99,12 @@ def draw_curves(curves: Mapping[str, Sequence[Curves]]) -> "Figure | None":
     panels = [name for name in _PANELS if _is_drawn(curves, name)]
     if not panels:
         return None
-    colours = list(CLASS_COLOURS)
+    colours: list[Any] = list(CLASS_COLOURS[: len(curves)])
     if len(curves) > len(colours):
         colours = [colormaps["turbo"](index / (len(curves) - 1)) for index in range(len(curves))]
     figure, axes = plt.subplots(1, len(panels), figsize=(4.2 * len(panels), 3.9), squeeze=False)
     for axis, name in zip(axes[0], panels, strict=True):
-        for colour, members in zip(colours, curves.values(), strict=False):
+        for colour, members in zip(colours, curves.values(), strict=True):
             for member in members:
                 for split, line in _LINES.items():
                     epochs, values = member.get(f"{split}/{name}", ([], []))
@@ -114,10 +114,7 @@ def draw_curves(curves: Mapping[str, Sequence[Curves]]) -> "Figure | None":
         axis.set(title=_PANELS[name], xlabel="epoch", yscale="log")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
     handles = [
-        *(
-            Line2D([], [], color=c, label=letter)
-            for c, letter in zip(colours, curves, strict=False)
-        ),
+        *(Line2D([], [], color=c, label=name) for c, name in zip(colours, curves, strict=True)),
         *(Line2D([], [], color=INK, linestyle=line, label=split) for split, line in _LINES.items()),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 14))

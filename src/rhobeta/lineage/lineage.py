@@ -214,10 +214,10 @@ def _metrics_in(content: bytes) -> dict[str, float]:
         found = flat_metrics(sections)
     except (ValueError, TypeError, AttributeError):
         return {}
-    pairs = ((*name.split("/", 1), value) for name, value in found.items())
+    split = {name: name.partition("/") for name in found}
     return {
-        current_metric(f"{_SECTIONS.get(section, section)}/{rest}"): value
-        for section, rest, value in pairs
+        current_metric(f"{_SECTIONS.get(section, section)}/{rest}"): found[name]
+        for name, (section, _, rest) in split.items()
     }
 
 

@@ -14,8 +14,8 @@ from rhobeta.tracking.store import find_store, store_uri, without_password
 class Project:
     """A project; the store is opened at the first look into it, and never changed."""
 
-    paths: Paths
     params: Params
+    paths: Paths
 
     @cached_property
     def runs(self) -> Runs:

@@ -66,11 +66,10 @@ class Lock:
         found: dict[str, Any] = {}
         try:
             for name, value in self._stages[stage]["params"]["params.yaml"].items():
-                # A whole section, or one parameter by its path.
-                is_section = isinstance(value, dict)
-                found |= (
-                    {f"{name}.{k}": v for k, v in value.items()} if is_section else {name: value}
-                )
+                if isinstance(value, dict):
+                    found |= {f"{name}.{key}": inner for key, inner in value.items()}
+                else:
+                    found[name] = value
         except (KeyError, TypeError, AttributeError):
             return {}
         return found
@@ -195,7 +194,7 @@ def manifest_from(content: bytes) -> dict[str, Any] | None:
 
 @cache
 def _stages(content: bytes) -> dict[str, Any]:
-    import yaml
+    import yaml  # type: ignore[import-untyped]
 
     try:
         # DVC's own parser takes ten times as long, and a history holds many locks.

@@ -166,7 +166,7 @@ def _of_run(run: RunInfo) -> Reference:
 
 
 def _of_presets(word: str, names: list[str], project: Project) -> Reference:
-    paths, found = project.paths, {}
+    paths, found = project.paths, dict[str, RunInfo]()
     for name in names:
         overlay = read_preset(paths.presets, name)
         params = flatten(overlaid(read_yaml(paths.params), overlay, name=name))

@@ -155,8 +155,10 @@ class RunInfo:
 
     def as_data(self) -> dict[str, Any]:
         """What `rhobeta trace --json` prints of a run."""
-        same = ("id", "name", "status", "stage", "experiment", "started", "model_sha256",
-                "data_sha256", "dvc_experiment", "baseline", "study", "trial", "parent")  # fmt: skip
+        same = (
+            "id", "name", "status", "stage", "experiment", "started", "model_sha256", "data_sha256",
+            "dvc_experiment", "baseline", "study", "trial", "parent",
+        )  # fmt: skip
         code = None if self.code is None else asdict(self.code)
         values = {name: getattr(self, name) for name in same}
         return {**values, "restored": self.is_restored, "code": code}
