@@ -18,7 +18,6 @@ from rhobeta.lineage.models import read_package
 from rhobeta.lineage.project import Project
 from rhobeta.lineage.runs import RunInfo
 from rhobeta.model.autoencoder import Autoencoder
-from rhobeta.model.model_file import read_model
 from rhobeta.model.weights import SavedModel, model_from_bytes
 from rhobeta.reporting.pages import png_source, render_template
 from rhobeta.reporting.pictures import decoder_filters, draw_filters
@@ -85,9 +84,9 @@ def curves_of(run: RunInfo, project: Project) -> Curves:
 
 def model_of(run: RunInfo, project: Project) -> SavedModel:
     """The model of a compared training. Raises `RhobetaError` where it cannot be read."""
-    if not run.id:
-        return read_model(Path(run.name))
-    return model_from_bytes(read_package(project.runs, run).content, name=run.name)
+    # A training without a run was named by its model file.
+    content = read_package(project.runs, run).content if run.id else Path(run.name).read_bytes()
+    return model_from_bytes(content, name=run.name)
 
 
 def draw_curves(curves: Mapping[str, Sequence[Curves]]) -> "Figure | None":
