@@ -21,7 +21,7 @@ from rhobeta.config.presets import overlaid, read_preset
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.extensions import ACTIVATION_SPECS, load_extensions
-from rhobeta.metrics.truncation import truncated_mse
+from rhobeta.metrics.reconstruction import truncated_mse
 from rhobeta.model.weights import model_from_bytes
 from rhobeta.paths import Paths, find_paths
 from rhobeta.pipeline import evaluate, preprocess, train

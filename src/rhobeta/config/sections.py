@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -252,3 +252,27 @@ class RuntimeParams(Section):
     data_folder: Text | None = Field(
         description="Folder with the data set's files, tried before any download; null for none."
     )
+
+
+class FitParams(Protocol):
+    """The sections that a training reads; `Pipeline` and `Params` have them."""
+
+    @property
+    def model(self) -> ModelParams:
+        """The network."""
+
+    @property
+    def penalty(self) -> PenaltyParams:
+        """The sparsity penalty."""
+
+    @property
+    def topk(self) -> TopKParams:
+        """Read only for codes that take k."""
+
+    @property
+    def training(self) -> TrainingParams:
+        """How the weights are found."""
+
+    @property
+    def runtime(self) -> RuntimeParams:
+        """The devices and the time between checkpoints."""

@@ -13,7 +13,7 @@ from rhobeta.data.splits import Manifest, read_manifest
 from rhobeta.errors import RhobetaError
 from rhobeta.lineage.repository import METRICS, MODEL, Lock, Repository
 from rhobeta.lineage.resolve import ModelFile
-from rhobeta.metrics.measured import read_record
+from rhobeta.metrics.evaluation import read_record
 from rhobeta.paths import Paths
 from rhobeta.tracking.training_run import history_of_model
 from rhobeta.utils.files import md5_of_bytes

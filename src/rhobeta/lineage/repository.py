@@ -204,7 +204,7 @@ def _stages(content: bytes) -> dict[str, Any]:
     try:
         # A tenth of the time of DVC's own parser: a history holds many locks. As text, since this
         # parser takes 1e-08 for a string and long digests for numbers.
-        stages = yaml.load(content, yaml.CBaseLoader)["stages"]
+        stages = yaml.load(content, yaml.CBaseLoader)["stages"]  # noqa: S506
     except (yaml.YAMLError, TypeError, KeyError):
         return {}
     return stages if isinstance(stages, dict) else {}

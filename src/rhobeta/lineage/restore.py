@@ -9,7 +9,7 @@ from rhobeta.errors import RhobetaError
 from rhobeta.lineage.artifacts import Belongings
 from rhobeta.lineage.gaps import Gap, gaps_of
 from rhobeta.lineage.runs import RunInfo, Runs
-from rhobeta.metrics.measured import read_record
+from rhobeta.metrics.evaluation import read_record
 from rhobeta.model.model_file import read_model
 from rhobeta.model.weights import SavedModel
 from rhobeta.paths import Paths

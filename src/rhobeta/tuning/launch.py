@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rhobeta.config.params import Params
 from rhobeta.errors import RhobetaError
 from rhobeta.tracking.environment import environment_kept
-from rhobeta.training.devices import Machine
+from rhobeta.training.devices import gpus
 from rhobeta.tuning.progress import Progress
 from rhobeta.tuning.ranks import devices_of
 from rhobeta.tuning.study import ERROR, Counts, counts_of
@@ -38,7 +38,7 @@ def workers_and_threads(params: Params, asked: int | None) -> tuple[int, int]:
         return asked, threads
     if params.tune.workers != "auto":
         return params.tune.workers, threads
-    room = Machine(params.runtime.accelerator).gpus() or cores() // threads
+    room = gpus(params.runtime.accelerator) or cores() // threads
     return max(1, room // devices_of(params)), threads
 
 
@@ -94,11 +94,11 @@ def run_workers(
 def _start(job: Job, number: int) -> list[SpawnProcess]:
     # A forked torch hangs in its thread pools; a spawned one starts clean.
     context = multiprocessing.get_context("spawn")
-    gpus = Machine(job.params.runtime.accelerator).gpus()
+    devices = gpus(job.params.runtime.accelerator)
     workers = []
     for index in range(number):
         worker = context.Process(target=work, args=(job,), name=f"worker {index}")
-        environment = environment_of_worker(index, job.threads, gpus, devices_of(job.params))
+        environment = environment_of_worker(index, job.threads, devices, devices_of(job.params))
         with environment_kept(environment), _no_interrupts():
             os.environ.update(environment)
             worker.start()

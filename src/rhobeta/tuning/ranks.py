@@ -156,7 +156,6 @@ def _fit(
             read_split(paths.splits, "train", manifest),
             read_split(paths.splits, "validation", manifest),
             callbacks,
-            devices=devices_of(params),
         )
     finally:
         if run is not None:

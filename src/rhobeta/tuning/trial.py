@@ -18,9 +18,8 @@ from rhobeta.tracking.provenance import Code
 from rhobeta.tracking.run import Run, StoppedOnPurpose, new_run
 from rhobeta.tracking.store import Store
 from rhobeta.tracking.training_run import outcome_tags
-from rhobeta.training.build import architecture_of, hparams_of, objective_of, optimization_of
+from rhobeta.training.build import hparams_of
 from rhobeta.training.callbacks import epoch_metrics
-from rhobeta.training.devices import Machine
 from rhobeta.training.fit import Trained, fit
 from rhobeta.training.process_group import ProcessGroup
 from rhobeta.tuning.measures import Probe, measures_of_epoch, require_measures
@@ -100,22 +99,9 @@ def train_once(
     train: LabelledImages,
     validation: LabelledImages,
     callbacks: Sequence[pl.Callback],
-    *,
-    devices: int = 1,
 ) -> Trained:
-    """A training of these parameters in silence: in this process, or as one of `devices`."""
-    return fit(
-        architecture_of(params, manifest.image_shape),
-        objective_of(params),
-        optimization_of(params),
-        train,
-        validation,
-        seed=params.training.seed,
-        machine=Machine(params.runtime.accelerator, devices),
-        callbacks=callbacks,
-        # Several workers share one terminal, and the parent says how far they are.
-        progress=False,
-    )
+    """A training of these parameters that prints nothing: several workers share a terminal."""
+    return fit(params, train, validation, callbacks=callbacks, progress=False)
 
 
 class EndOnRequest(pl.Callback):

@@ -9,7 +9,7 @@ from rhobeta.config.params import Params, check_params
 from rhobeta.config.tuning_section import METRICS, NEED_RHO, Bound, Rule, parse_bound
 from rhobeta.errors import RhobetaError
 from rhobeta.metrics.sparsity import SparsityAccumulator
-from rhobeta.training.settings import Measurement
+from rhobeta.training.measurement import CONSTANT_STD, DEAD_THRESHOLD, L0_THRESHOLDS
 
 TWO = {"fvu": "minimize", "gini": "maximize"}
 RELU = {"model.code_activation": "relu", "penalty.kind": "l1_code"}
@@ -220,11 +220,8 @@ def test_bounds_and_rule_are_read() -> None:
 def test_the_metrics_are_those_that_a_training_has_and_two_more() -> None:
     import torch
 
-    measurement = Measurement()
     sparsity = SparsityAccumulator(
-        l0_thresholds=measurement.l0_thresholds,
-        dead_threshold=measurement.dead_threshold,
-        constant_std=measurement.constant_std,
+        l0_thresholds=L0_THRESHOLDS, dead_threshold=DEAD_THRESHOLD, constant_std=CONSTANT_STD
     )
     sparsity.update(torch.rand(4, 3))
     with_rho = sparsity.statistics().as_metrics(0.1)

@@ -7,7 +7,7 @@ import pytest
 
 from helpers import with_changes
 from rhobeta.config.params import Params, check_params
-from rhobeta.training.devices import Machine
+from rhobeta.training.devices import gpus
 from rhobeta.tuning import launch, progress
 from rhobeta.tuning.progress import in_words
 from rhobeta.tuning.results import Results, Row
@@ -42,7 +42,7 @@ def test_gpus_have_a_worker_each(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     assert launch.workers_and_threads(machine(runtime__accelerator="auto"), None) == (4, 1)
-    assert Machine(machine().runtime.accelerator).gpus() == 0
+    assert gpus(machine().runtime.accelerator) == 0
 
 
 def test_a_worker_s_environment_holds_its_threads_and_its_gpu(

@@ -1,4 +1,8 @@
-"""Accuracy with few labels: what a representation learned without labels saves in labelling."""
+"""Accuracy with few labels: a classifier sees few labelled images of each class.
+
+This is semi-supervised evaluation as in self-taught learning (Raina et al., 2007): the code is
+learned without labels, the classifier from the few.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -25,10 +29,10 @@ def few_label_accuracies(
 ) -> dict[str, dict[int, float]]:
     """Test accuracy of each representation by the number n of labelled images of each class.
 
-    The classifier is that of `probe_accuracy`, fitted on n images of each class alone. The mean
-    is over five draws for n below 30, three below 300, one above: the spread falls as the cost
-    rises. All representations see the same draws, and a draw's smaller sets lie in its larger.
-    No class may have fewer images than the largest n.
+    The classifier is that of `probe_accuracy`, fitted on n images of each class. The mean is taken
+    over five draws for n below 30, three below 300 and one above, since the spread falls as the
+    cost rises. All representations see the same draws; smaller sets of a draw are subsets of its
+    larger ones. Every class must have as many images as the largest n.
     """
     accuracies: dict[str, dict[int, float]] = {name: {} for name in representations}
     for n in labels_per_class:
@@ -50,7 +54,11 @@ def few_label_accuracies(
 
 
 def draws_of(labels_per_class: int) -> int:
-    """How many draws the mean is taken over."""
+    """Number of draws that the mean is taken over.
+
+    >>> [draws_of(n) for n in (10, 100, 1000)]
+    [5, 3, 1]
+    """
     return 5 if labels_per_class < _FEW else 3 if labels_per_class < _MANY else 1
 
 

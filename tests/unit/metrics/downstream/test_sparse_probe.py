@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.labelled import LabelledImages
-from rhobeta.metrics.sparse_probe import differences, sparse_probe_accuracies
+from rhobeta.metrics.downstream.sparse_probe import differences, sparse_probe_accuracies
 
 Features = NDArray[np.float32]
 Labels = NDArray[np.uint8]

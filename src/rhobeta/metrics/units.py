@@ -1,6 +1,6 @@
-"""What each unit stands for: how often it fires, for which images, and for which class.
+"""Statistics of single units: how often a unit fires, for which images and for which class.
 
-All are of the activity a >= 0 of the units over the images of a split; a unit fires for an image
+All use the activity a >= 0 of the units over the images of a split. A unit fires for an image
 where a is above a threshold, the first of `evaluate.l0_thresholds`.
 
     firing rate       share of the images for which the unit fires
@@ -9,9 +9,9 @@ where a is above a threshold, the first of `evaluate.l0_thresholds`.
     selectivity       (m_best - m_rest) / (m_best + m_rest),
                       m_rest the mean of m_c over all other classes
 
-Selectivity is 0 for a unit that answers all classes alike and 1 for one that is silent for all
-classes but its best; a unit that is always silent, or data of one class, has 0. Source: the class
-selectivity index of Morcos, Barrett, Rabinowitz and Botvinick, "On the importance of single
+Selectivity is 0 for a unit with the same mean for all classes, and 1 for a unit that is inactive
+for all classes but its best. A unit that is never active, or data of one class, has 0. Source: the
+class selectivity index of Morcos, Barrett, Rabinowitz and Botvinick, "On the importance of single
 directions for generalization", 2018.
 """
 
@@ -20,18 +20,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-# More units than the figures ever show (visualize.filters) would only fill the disk.
+# As many as the figures can show (`visualize.filters`).
 MOST_UNITS = 1024
 IMAGES_OF_A_UNIT = 9
 
 
 class UnitStatistics(NamedTuple):
-    """What the module defines, of each unit."""
+    """The statistics that the module defines, of each unit."""
 
     classes: NDArray[np.uint8]
     """The labels, ascending (shape: [classes])."""
     fired: NDArray[np.int64]
-    """For how many images the unit fires (shape: [units])."""
+    """Number of images for which the unit fires (shape: [units])."""
     firing_rate: NDArray[np.float64]
     """The same as a share of all images (shape: [units])."""
     class_means: NDArray[np.float64]
@@ -62,7 +62,10 @@ def unit_statistics(
 def most_active_units(activity: NDArray[np.float32], *, count: int) -> NDArray[np.int64]:
     """At most `count` units in falling order of mean activity ([images, units] -> [units]).
 
-    Of units with the same mean, the first comes first.
+    Units with the same mean keep their order.
+
+    >>> most_active_units(np.array([[0.1, 0.4, 0.4]], np.float32), count=2).tolist()
+    [1, 2]
     """
     means = activity.mean(0, dtype=np.float64)
     return np.argsort(-means, kind="stable")[:count].astype(np.int64)
@@ -71,11 +74,11 @@ def most_active_units(activity: NDArray[np.float32], *, count: int) -> NDArray[n
 def exciting_images(
     activity: NDArray[np.float32], images: NDArray[np.uint8], *, threshold: float
 ) -> NDArray[np.uint8]:
-    """The images that excite each unit most, the strongest first.
+    """The nine images that excite each unit most, the strongest first.
 
     `activity` is [images, units], `images` [images, height, width]; the result is
-    [units, 9, height, width]. Of images that excite a unit equally, the first comes first. A unit
-    that fires for fewer than nine has black images in the places left over.
+    [units, 9, height, width]. Images that excite a unit equally keep their order. Where a unit
+    fires for fewer than nine images, the remaining places are black.
     """
     chosen = np.zeros((activity.shape[1], IMAGES_OF_A_UNIT, *images.shape[1:]), np.uint8)
     for unit, values in enumerate(np.ascontiguousarray(activity.T)):
@@ -91,6 +94,6 @@ def _selectivity(means: NDArray[np.float64]) -> NDArray[np.float64]:
     best = means.max(1)
     rest = np.sort(means, axis=1)[:, :-1].mean(1)
     total = best + rest
-    # The rounding of the mean may put the rest a hair above the best.
+    # Rounding may put the mean of the rest slightly above the best.
     index: NDArray[np.float64] = ((best - rest) / np.where(total > 0, total, 1)).clip(0, 1)
     return index

@@ -1,10 +1,10 @@
-"""The k-sparse probe: how well a handful of units tells each class from the rest.
+"""The k-sparse probe: accuracy of classifiers that see k units each.
 
 For each class c the k features of largest absolute standardised mean difference
 
     d_j = |mean_j(c) - mean_j(rest)| / std_j,    0 where std_j is 0,
 
-feed a logistic regression of c against the rest. The predicted class is that of the largest score
+feed a logistic regression of c against the rest. The predicted class has the largest score
 (log-odds). Source of selection and probe: Gurnee et al., "Finding neurons in a haystack", 2023.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _MOST_IMAGES = 10_000
-# Of a standard deviation to the largest: below it a feature is constant but for rounding.
+# Relative to the largest standard deviation: a feature below varies by rounding only.
 _CONSTANT = 1e-6
 
 
@@ -30,9 +30,9 @@ def sparse_probe_accuracies(
 ) -> dict[int, float]:
     """Test accuracy, in [0, 1], for each k of `units` (all features where there are fewer).
 
-    Representations are [images, features]. Features are chosen, standardised and fitted on
-    `train`, or where it has more than 10,000 images on that many, drawn by `seed` in proportion
-    to the classes. L2 penalty 1 / (2 C) |w|^2 beside the summed log-loss, C = `inverse_penalty`.
+    Representations are [images, features]. Features are chosen, standardised and fitted on `train`,
+    or on 10,000 images of it that `seed` draws in proportion to the classes. Each regression
+    minimises sum over images of log-loss + 1 / (2 C) |w|^2, C = `inverse_penalty`.
     """
     train, train_labels = _drawn(train, train_labels, seed)
     deviation = train.std(0, dtype=np.float64)
@@ -55,9 +55,9 @@ def sparse_probe_accuracies(
 def differences(
     standardised: NDArray[np.float32], inside: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """The d of each feature of mean 0 and standard deviation 1 (or 0) (shape: [features])."""
+    """The d of each feature (shape: [features]) of mean 0 and standard deviation 1 or 0."""
     share = inside.mean()
-    # The means of class and rest add up to 0, weighted by their shares.
+    # The means of class and rest, weighted by their shares, sum to 0.
     difference: NDArray[np.float64] = np.abs(standardised[inside].mean(0, dtype=np.float64))
     difference /= 1 - share
     return difference
@@ -72,7 +72,7 @@ def _score(
 ) -> NDArray[np.float64]:
     from sklearn.linear_model import LogisticRegression
 
-    # Few features and many images: Newton's steps are few, and each is cheap.
+    # With few features and many images Newton needs few steps, and each is cheap.
     probe = LogisticRegression(C=inverse_penalty, solver="newton-cholesky")
     probe.fit(train[:, chosen].astype(np.float64), inside)
     score: NDArray[np.float64] = probe.decision_function(test[:, chosen].astype(np.float64))

@@ -10,7 +10,8 @@ from PIL import Image
 
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.labelled import LabelledImages
-from rhobeta.metrics.compression import (
+from rhobeta.metrics.baselines import PrincipalComponents
+from rhobeta.metrics.downstream.compression import (
     QUALITIES,
     STEPS,
     RatePoint,
@@ -22,7 +23,6 @@ from rhobeta.metrics.compression import (
     quantised_curve,
     scan_bytes,
 )
-from rhobeta.metrics.linear import PrincipalComponents
 
 
 @pytest.mark.parametrize("bits", [1, 3, 8])

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.labelled import LabelledImages
-from rhobeta.metrics.few_labels import draw, draws_of, few_label_accuracies
+from rhobeta.metrics.downstream.few_labels import draw, draws_of, few_label_accuracies
 from rhobeta.metrics.probe import probe_accuracy
 
 Labels = NDArray[np.uint8]

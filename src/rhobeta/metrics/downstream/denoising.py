@@ -1,7 +1,8 @@
-"""Denoising without training for it: noisy images through a model, against the linear optimum.
+"""Denoising: reconstructions of noisy images, beside the best linear filter.
 
-A clean image x becomes y = x + sigma n, n standard normal, not clipped. PSNR is of the mean squared
-error against x over all images and pixels, every estimate clipped to [0, 1].
+A clean image x becomes y = x + sigma n, with n standard normal, and is not clipped. PSNR (dB) is
+that of the mean squared error against x over all images and pixels; estimates are clipped to
+[0, 1] first.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rhobeta.metrics.linear import PrincipalComponents
+from rhobeta.metrics.baselines import PrincipalComponents
 from rhobeta.metrics.reconstruction import psnr
 
 _PIECE = 1024
 
 Reconstruct = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""Images to their reconstructions (shapes: [images, pixels])."""
+"""Maps images to their reconstructions (shapes: [images, pixels])."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,9 @@ class Denoising:
     model: float
     """The model's reconstruction of y."""
     wiener: float
-    """The linear filter of least squared error, mu + C (C + sigma^2 I)^-1 (y - mu)."""
+    """The linear filter of least squared error (Wiener), mu + C (C + sigma^2 I)^-1 (y - mu)."""
     noisy: float
-    """y itself."""
+    """The noisy image y itself."""
 
 
 def denoising_quality(
@@ -41,7 +42,7 @@ def denoising_quality(
 ) -> dict[float, Denoising]:
     """Quality on `test` ([images, pixels] in [0, 1]) by standard deviation sigma of the noise.
 
-    Mean mu and covariance C of the filter are those of `pca`, fitted on the training images. All
+    The filter's mean mu and covariance C are those of `pca`, fitted on the training images. All
     levels scale the same normal numbers, drawn by `seed`.
     """
     random = np.random.default_rng(seed)

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from rhobeta.config.sections import VisualizeParams
-from rhobeta.metrics.top_images import (
+from rhobeta.metrics.units import (
     IMAGES_OF_A_UNIT,
     MOST_UNITS,
     exciting_images,

@@ -7,7 +7,7 @@ from sklearn.covariance import LedoitWolf
 
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.labelled import LabelledImages
-from rhobeta.metrics.anomaly import auroc, code_scores, pixel_scores
+from rhobeta.metrics.downstream.anomaly import auroc, code_scores, pixel_scores
 
 Codes = NDArray[np.float32]
 

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.labelled import LabelledImages
-from rhobeta.metrics.denoising import Denoising, denoising_quality
-from rhobeta.metrics.linear import PrincipalComponents
+from rhobeta.metrics.baselines import PrincipalComponents
+from rhobeta.metrics.downstream.denoising import Denoising, denoising_quality
 
 Images = NDArray[np.float32]
 GREY = np.full((400, 50), 0.5, np.float32)

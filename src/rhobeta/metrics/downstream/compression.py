@@ -1,14 +1,14 @@
-"""Rate and distortion: how many bits an image costs as a code, as PCA coefficients, as a JPEG.
+"""Rate and distortion: bits per image as a code, as PCA coefficients and as a JPEG.
 
-A representation is quantised uniformly: a feature a becomes the symbol s = round(a / step), held
-within the range that the training images span, and is decoded from step * s. Its rate is what an
-ideal entropy coder spends that knows only the training images: for every feature alone,
+A representation is quantised uniformly: a feature a becomes the symbol s = round(a / step), clipped
+to the range of the training images, and is decoded as step * s. The rate is that of an ideal
+entropy coder that knows only the training images. It is the sum over features of
 
-    - mean over test images of log2 (n(s) + 1) / (N + S),
+    - mean over test images of log2 (n(s) + 1) / (N + S)
 
-n(s) of N training images having the symbol s, of S possible ones (Laplace's rule), summed over
-features. Distortion is the test MSE of the decoded images, clipped to [0, 1]. JPEG's rate is that
-of the entropy-coded scan alone.
+bits, where n(s) of N training images have the symbol s, out of S possible ones (Laplace's rule of
+succession). Distortion is the test MSE of the decoded images, clipped to [0, 1]. JPEG's rate
+counts the entropy-coded scan only.
 """
 
 import io
@@ -25,14 +25,14 @@ from rhobeta.metrics.moments import mean_and_spread, mean_square
 STEPS = tuple(2.0 ** (half / 2) for half in range(6, -7, -1))
 QUALITIES = (1, 3, 5, 10, 20, 40, 60, 80, 95)
 JPEG_IMAGES = 1000
-# How much of the MSE quantisation may add at the operating point.
+# MSE at the operating point, at most, relative to that of the unquantised code.
 TOLERATED = 1.05
 
-# Images that are decoded at a time: the memory that they take should be used again.
+# Images decoded at a time, so that their memory is reused.
 _PIECE = 1024
 
 Decode = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""A representation ([images, features]) to images ([images, pixels])."""
+"""Maps a representation ([images, features]) to images ([images, pixels])."""
 
 
 class RatePoint(NamedTuple):
@@ -57,7 +57,7 @@ def quantised_curve(
     factor of sqrt 2 apart.
     """
     _, spread = mean_and_spread(train)
-    # A feature after the other, each in one piece of memory that fits the cache.
+    # One feature at a time, each contiguous and small enough for the cache.
     of_train, of_test = (np.ascontiguousarray(values.T) for values in (train, test))
     points = []
     for relative in STEPS:
@@ -84,7 +84,7 @@ def decoded_mse(code: NDArray[np.float32], decode: Decode, pixels: NDArray[np.fl
 def quantised(
     train: NDArray[np.float32], test: NDArray[np.float32], step: np.float32
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Symbols of one feature (shapes: [images]), the test's held within the range of train's."""
+    """Symbols of one feature (shapes: [images]), the test's clipped to the range of train's."""
     seen, symbols = (np.rint(values / step).astype(np.int64) for values in (train, test))
     return seen, symbols.clip(seen.min(), seen.max())
 
@@ -92,7 +92,10 @@ def quantised(
 def cross_entropy(seen: NDArray[np.int64], symbols: NDArray[np.int64]) -> float:
     """Mean bits of `symbols` under the smoothed frequencies of `seen` (shapes: [images]).
 
-    `symbols` lie in the range of `seen`, all of which is the alphabet.
+    The alphabet is the range of `seen`, in which `symbols` must lie.
+
+    >>> cross_entropy(np.array([0, 1]), np.array([1, 1, 0]))
+    1.0
     """
     lowest = seen.min()
     counts = np.bincount(seen - lowest) + 1
@@ -106,10 +109,10 @@ def jpeg_curve(
 ) -> list[RatePoint]:
     """Rate and distortion of grey baseline JPEG, one point a quality, coarsest first.
 
-    Of test images ([images, pixels] in [0, 1], multiples of 1/255), or of 1,000 that `seed` draws.
-    The rate is the bytes between the header of the scan and the end-of-image marker. What lies
-    before them is the same in every file (the standard's own Huffman tables, and quantisation
-    tables that the quality fixes), so a decoder may know it.
+    Measured on the test images ([images, pixels] in [0, 1], multiples of 1/255), or on 1,000 of
+    them that `seed` draws. The rate counts the bytes between the header of the scan and the
+    end-of-image marker. The bytes before them are the same in every file (the standard's Huffman
+    tables, and quantisation tables that the quality fixes), so a decoder can know them.
     """
     if len(pixels) > JPEG_IMAGES:
         rows = np.random.default_rng(seed).choice(len(pixels), JPEG_IMAGES, replace=False)
@@ -144,7 +147,7 @@ def scan_bytes(file: bytes) -> int:
 def operating_point(curve: Sequence[RatePoint], unquantised_mse: float) -> RatePoint:
     """The point of fewest bits whose MSE is at most 5 % above `unquantised_mse`.
 
-    The point of least MSE where none is that good.
+    Where no point is that good, the point of least MSE.
     """
     good = [point for point in curve if point.mse <= TOLERATED * unquantised_mse]
     return min(good) if good else min(curve, key=lambda point: point.mse)
@@ -153,8 +156,8 @@ def operating_point(curve: Sequence[RatePoint], unquantised_mse: float) -> RateP
 def bits_for(curve: Sequence[RatePoint], mse: float) -> float | None:
     """Bits that a coder needs for an MSE: linear in log MSE between the best points of its curve.
 
-    A point is among the best if none with as few bits has as low an MSE. None where the curve
-    does not come down to `mse`; its fewest bits where all of it is lower.
+    A point is among the best if no other has both as few bits and as low an MSE. Returns None
+    where the whole curve lies above `mse`, and its fewest bits where all of it lies below.
     """
     best: list[RatePoint] = []
     for point in sorted(curve):
