@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from matplotlib import pyplot as plt
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from rhobeta.config.tuning_section import METRICS, TuneParams
+from rhobeta.config.search import METRICS, TuneParams
 from rhobeta.reporting.style import BLUE, GREEN, GREY, INK, ORANGE, RED
 from rhobeta.tuning.choice import Candidate, front_of
 from rhobeta.tuning.results import Results

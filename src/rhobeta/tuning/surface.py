@@ -7,7 +7,7 @@ from matplotlib import pyplot as plt
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from rhobeta.config.tuning_section import Dimension, TuneParams
+from rhobeta.config.search import Dimension, TuneParams
 from rhobeta.reporting.style import BLUE, GREY, INK, ORANGE, SEQUENTIAL
 from rhobeta.tuning.pictures import axis_label
 from rhobeta.tuning.results import Results, Row

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from helpers import REPOSITORY, shipped_values, with_changes
 from rhobeta.cli import main
 from rhobeta.config.params import check_params, flatten
-from rhobeta.config.tuning_section import METRICS
+from rhobeta.config.search import METRICS
 from rhobeta.tuning.storage import STORAGE_VARIABLE
 
 TUNING = (REPOSITORY / "docs" / "tuning.md").read_text()

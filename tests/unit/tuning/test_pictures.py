@@ -12,7 +12,7 @@ from matplotlib import pyplot as plt
 
 from helpers import with_changes
 from rhobeta.config.params import check_params
-from rhobeta.config.tuning_section import TuneParams
+from rhobeta.config.search import TuneParams
 from rhobeta.metrics.confidence import Interval
 from rhobeta.reporting.style import save, style
 from rhobeta.tuning.choice import Candidate, front_of
