@@ -61,7 +61,7 @@ def _keys(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _path(fault: Any, values: Any) -> str:
-    """The fault's dotted path: pydantic appends which type of a union it tried, which is cut off."""
+    """The fault's dotted path, without the type of a union that pydantic appends."""
     parts = []
     for part in fault["loc"]:
         inside = isinstance(values, dict) and part in values
@@ -76,10 +76,9 @@ def _nearest(path: str, known: dict[str, str]) -> str:
     if path in PARAMETERS:
         return f", which is {PARAMETERS[path]} since version 0.2"
     section, _, name = path.rpartition(".")
-    siblings = [
-        key.rpartition(".")[2] for key in known if key and key.rpartition(".")[0] == section
-    ]
-    elsewhere = [key for key in known if key.rpartition(".")[2] == name]
+    split = [key.rpartition(".") for key in known if key]
+    siblings = [last for above, _, last in split if above == section]
+    elsewhere = [f"{above}.{last}" for above, _, last in split if above and last == name]
     if near := did_you_mean(name, siblings):
         return near
     if elsewhere:

@@ -135,8 +135,8 @@ def _require_measured(candidate: Candidate, rules: RegistryParams) -> None:
         )
     raise RhobetaError(
         f"The run {run_id} has no metric {missing[0]}, which params.yaml's section registry asks"
-        f" for{did_you_mean(missing[0], known)}\nName metrics as MLflow shows them in the run; nothing"
-        " was registered."
+        f" for{did_you_mean(missing[0], known)}\nName metrics as MLflow shows them in the run;"
+        " nothing was registered."
     )
 
 

@@ -8,10 +8,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from faults.injected import wait_until
 from ruamel.yaml import YAML
 
 from helpers import REPOSITORY, shipped_values, with_changes
+from helpers.injected import wait_until
 from rhobeta.cli import main
 from rhobeta.config.params import check_params, flatten
 from rhobeta.config.search import METRICS

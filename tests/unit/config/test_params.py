@@ -156,7 +156,7 @@ def test_misspelt_section_is_missing_and_unknown() -> None:
         ("data.name", "cifar", "found 'cifar' (text), allowed: 'mnist', 'fashion-mnist', 'kmnist'"),
         ("model.hidden_sizes", 64, "found 64, allowed: a valid list. Units of each encoder"),
         ("runtime.threads", 0, "found 0, allowed: 'auto' or greater than or equal to 1. CPU"),
-        ("runtime.experiment", "", "found '' (text), allowed: String should have at least 1"),
+        ("runtime.experiment", "", "found '' (text), allowed: Value should have at least 1"),
         ("data", None, "found null, allowed: a section with name, classes"),
     ],
 )
