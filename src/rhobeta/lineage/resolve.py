@@ -1,6 +1,5 @@
 """What a word on the command line names: a model, a run, a commit, an experiment, a trial, ..."""
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any
 from rhobeta.config.params import flatten, read_yaml
 from rhobeta.config.presets import overlaid, preset_names, read_preset
 from rhobeta.config.renamed import current_parameters
-from rhobeta.errors import RhobetaError
+from rhobeta.errors import RhobetaError, did_you_mean
 from rhobeta.lineage.project import Project
 from rhobeta.lineage.repository import MODEL, Experiment
 from rhobeta.lineage.runs import RunInfo, is_hexadecimal
@@ -264,10 +263,8 @@ def _unknown(word: str, project: Project) -> str:
     known += [WORKSPACE, PRESETS, *preset_names(project.paths.presets), MODEL]
     names = list(dict.fromkeys(filter(None, known)))
     # The beginning of a run's name says which one is meant, however much follows.
-    near = difflib.get_close_matches(word, names, n=1) or [
-        name for name in names if word and name.startswith(word)
-    ]
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    started = next((name for name in names if word and name.startswith(word)), None)
+    hint = f". Did you mean {started}?" if started else did_you_mean(word, names) or "."
     notes = []
     if project.runs.store is None:
         notes.append(f"There is no MLflow store at {project.place}, and so no run.")
@@ -277,7 +274,7 @@ def _unknown(word: str, project: Project) -> str:
         notes.append("There is no such file: `dvc checkout` or `dvc pull` brings the model.")
     return "\n".join(
         [
-            f"Nothing is known by the name {word!r}.{hint}",
+            f"Nothing is known by the name {word!r}{hint}",
             *notes,
             f"Expected: {'; '.join(KINDS)}.",
             "`dvc exp list --all-commits` lists experiments, `make ui` shows runs and their ids.",

@@ -5,8 +5,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rhobeta.config.registration import RegistryParams
-from rhobeta.config.tuning_section import nearest
-from rhobeta.errors import RhobetaError
+from rhobeta.errors import RhobetaError, did_you_mean
 from rhobeta.lineage.models import Package, read_package, run_with_model
 from rhobeta.lineage.project import Project
 from rhobeta.lineage.resolve import WORKSPACE, require_one, resolve
@@ -99,8 +98,8 @@ def _require_measured(run: RunInfo, rules: RegistryParams) -> None:
     if missing:
         raise RhobetaError(
             f"The run {run.id} has no metric {missing[0]}, which params.yaml's section registry"
-            f" asks for{nearest(missing[0], run.metrics)}\nName metrics as MLflow shows them in the"
-            " run. Nothing was registered."
+            f" asks for{did_you_mean(missing[0], run.metrics)}\nName metrics as MLflow shows them in"
+            " the run. Nothing was registered."
         )
 
 
