@@ -2,8 +2,7 @@
 
 from rhobeta.config.params import Params
 from rhobeta.paths import Paths
-from rhobeta.reporting.rows import Row, result_rows
-from rhobeta.reporting.task_rows import task_rows
+from rhobeta.reporting.tables import ResultRow, result_rows, task_rows
 from rhobeta.tracking.run import find_run_of_model
 from rhobeta.tracking.store import open_store, without_password
 from rhobeta.utils.files import read_json, require_file, sha256_of_file
@@ -17,23 +16,24 @@ def print_summary(params: Params, paths: Paths) -> None:
     run = find_run_of_model(store, model_sha256)
     print(as_table(result_rows(metrics)))
     print()
-    if uses := task_rows(metrics):
-        print(as_table(uses))
+    if tasks := task_rows(metrics):
+        print(as_table(tasks))
         print()
-    print(f"report   {paths.report}")
-    print(f"atlas    {paths.dashboard}")
-    print(f"figures  {paths.figures}")
-    print(f"model    {paths.model}")
-    print(f"         SHA-256 {model_sha256}")
+    print(f"report     {paths.report}")
+    print(f"dashboard  {paths.dashboard}")
+    print(f"figures    {paths.figures}")
+    print(f"model      {paths.model}")
+    print(f"           SHA-256 {model_sha256}")
     if run is None:
         print(
-            f"MLflow   no run of this model in {without_password(store.uri)}; `dvc repro` makes one"
+            f"MLflow     no run of this model in {without_password(store.uri)};"
+            " `dvc repro` makes one"
         )
     else:
-        print(f"MLflow   run {run.run_id} in {without_password(store.uri)}; `make ui` shows it")
+        print(f"MLflow     run {run.run_id} in {without_password(store.uri)}; `make ui` shows it")
 
 
-def as_table(rows: list[Row]) -> str:
+def as_table(rows: list[ResultRow]) -> str:
     """The rows as aligned columns of text."""
     header = ("", "model", "baseline", "verdict")
     cells = [header, *((row.name, row.value, row.baseline, row.verdict) for row in rows)]
