@@ -22,7 +22,6 @@ from rhobeta.data.labelled import LabelledImages
 from rhobeta.data.raw import read_raw
 from rhobeta.metrics.encoding import codes_of
 from rhobeta.paths import find_paths
-from rhobeta.training.build import architecture_of, objective_of, optimization_of
 from rhobeta.training.fit import fit
 from rhobeta.utils.files import write_json
 
@@ -37,21 +36,13 @@ def measure(seed: int) -> dict[str, Any]:
     """Train on 5-9, classify 0-4; returns accuracies on the test half."""
     paths = find_paths()
     data = read_raw(paths.raw_data).train
-    overlay = read_preset(paths.presets, "ng-cs294a") | CHANGES
+    overlay = read_preset(paths.presets, "ng-cs294a") | CHANGES | {"training.seed": seed}
     params = overlaid(read_yaml(paths.params), overlay, name="ng-cs294a")
     unlabelled = data.take(np.flatnonzero(data.labels >= 5))
     known = data.take(np.flatnonzero(data.labels <= 4))
     half = round(len(known.labels) / 2)
     train, test = known.take(np.arange(half)), known.take(np.arange(half, len(known.labels)))
-    shape = (int(data.images.shape[1]), int(data.images.shape[2]))
-    trained = fit(
-        architecture_of(params, shape),
-        objective_of(params),
-        optimization_of(params),
-        unlabelled,
-        unlabelled.take(np.arange(0)),
-        seed=seed,
-    )
+    trained = fit(params, unlabelled, unlabelled.take(np.arange(0)))
     train_codes = codes_of(trained.model, pixels_of(train.images))
     test_codes = codes_of(trained.model, pixels_of(test.images))
     accuracy, strength = _softmax(train_codes, test_codes, train, test)

@@ -29,6 +29,8 @@ from experiments.trap_variants import (
     kl_of,
     mean_of_kls,
 )
+from rhobeta.config.params import read_yaml
+from rhobeta.config.presets import overlaid
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.data.splits import read_manifest, read_split
@@ -37,11 +39,9 @@ from rhobeta.metrics.encoding import codes_of, encode_images
 from rhobeta.metrics.probe import probe_accuracy
 from rhobeta.metrics.reconstruction import ReconstructionAccumulator
 from rhobeta.metrics.sparsity import SparsityAccumulator
-from rhobeta.model.autoencoder import Architecture, Autoencoder
-from rhobeta.model.loss import SparseLoss
-from rhobeta.training.devices import Machine
+from rhobeta.model.autoencoder import Autoencoder
+from rhobeta.paths import find_paths
 from rhobeta.training.fit import fit
-from rhobeta.training.settings import Optimization
 from rhobeta.utils.files import write_text
 
 Numbers = NDArray[np.float32]
@@ -88,32 +88,29 @@ class Result:
 
 def train(data: Data, run: Run) -> Autoencoder:
     """The model of a run. Raises `RhobetaError` where training diverges."""
-    architecture = Architecture(
-        image_shape=(28, 28),
-        hidden_sizes=(UNITS,),
-        code_activation=run.activation,
-        hidden_activation="relu",
-        output_activation="sigmoid",
-    )
-    optimization = Optimization(
-        epochs=run.epochs,
-        batch_size=run.batch_size,
-        learning_rate=0.01,
-        schedule=run.schedule,
-        weight_decay=run.weight_decay,
-        unit_norm_decoder=run.unit_norm_decoder,
-    )
-    objective = SparseLoss(run.kind, run.activation, rho=RHO, beta=run.beta)
-    fitted = fit(
-        architecture,
-        objective,
-        optimization,
-        data.train,
-        data.validation,
-        seed=0,
-        machine=Machine("cpu"),
-    )
-    return fitted.model
+    overlay = {
+        "model.hidden_sizes": [UNITS],
+        "model.code_activation": run.activation,
+        "model.output_activation": "sigmoid",
+        "model.tied_weights": False,
+        "model.unit_norm_decoder": run.unit_norm_decoder,
+        "penalty.kind": run.kind,
+        "penalty.rho": RHO,
+        "penalty.beta": run.beta,
+        "training.epochs": run.epochs,
+        "training.batch_size": run.batch_size,
+        "training.learning_rate": 0.01,
+        "training.noise": 0.0,
+        "training.pixel_loss": "mse",
+        "training.precision": "float32",
+        "training.keep": "best",
+        "training.seed": 0,
+        "training.schedule": run.schedule,
+        "training.weight_decay": run.weight_decay,
+        "runtime.accelerator": "cpu",
+    }
+    params = overlaid(read_yaml(find_paths().params), overlay, name=run.name)
+    return fit(params, data.train, data.validation).model
 
 
 HEADER = (

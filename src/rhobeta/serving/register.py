@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 from rhobeta.config.params import Params
 from rhobeta.config.registration import RegistryParams
-from rhobeta.config.tuning_section import nearest
-from rhobeta.errors import RhobetaError
+from rhobeta.errors import RhobetaError, did_you_mean
 from rhobeta.model.model_file import read_model
 from rhobeta.paths import Paths
 from rhobeta.serving.gate import Check, Verdict, against_champion, against_thresholds
@@ -136,8 +135,8 @@ def _require_measured(candidate: Candidate, rules: RegistryParams) -> None:
         )
     raise RhobetaError(
         f"The run {run_id} has no metric {missing[0]}, which params.yaml's section registry asks"
-        f" for{nearest(missing[0], known)}\nName metrics as MLflow shows them in the run; nothing"
-        " was registered."
+        f" for{did_you_mean(missing[0], known)}\nName metrics as MLflow shows them in the run;"
+        " nothing was registered."
     )
 
 
