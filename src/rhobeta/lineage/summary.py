@@ -2,8 +2,7 @@
 
 from rhobeta.lineage.project import Project
 from rhobeta.lineage.resolve import distinct
-from rhobeta.reporting.rows import Row, result_rows
-from rhobeta.reporting.task_rows import task_rows
+from rhobeta.reporting.tables import ResultRow, result_rows, task_rows
 from rhobeta.utils.files import read_json, require_file, sha256_of_file
 
 
@@ -27,7 +26,7 @@ def print_summary(project: Project) -> None:
         print(f"MLflow     no run of this model in {project.place}; `rhobeta sync` makes one")
 
 
-def as_table(rows: list[Row]) -> str:
+def as_table(rows: list[ResultRow]) -> str:
     """The rows as aligned columns of text."""
     header = ("", "model", "baseline", "verdict")
     cells = [header, *((row.name, row.value, row.baseline, row.verdict) for row in rows)]

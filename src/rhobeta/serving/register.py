@@ -98,8 +98,8 @@ def _require_measured(run: RunInfo, rules: RegistryParams) -> None:
     if missing:
         raise RhobetaError(
             f"The run {run.id} has no metric {missing[0]}, which params.yaml's section registry"
-            f" asks for{did_you_mean(missing[0], run.metrics)}\nName metrics as MLflow shows them in"
-            " the run. Nothing was registered."
+            f" asks for{did_you_mean(missing[0], run.metrics)}\n"
+            "Name metrics as MLflow shows them in the run. Nothing was registered."
         )
 
 
