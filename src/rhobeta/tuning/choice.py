@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rhobeta.config.tuning_section import Rule
+from rhobeta.config.search import Rule
 from rhobeta.errors import RhobetaError
 
 

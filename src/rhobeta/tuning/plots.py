@@ -11,7 +11,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 from optuna.visualization import matplotlib as optuna_plots
 
-from rhobeta.config.tuning_section import METRICS, TuneParams
+from rhobeta.config.search import METRICS, TuneParams
 from rhobeta.reporting.style import GREY, INK, ORANGE
 from rhobeta.tuning.study_results import StudyResults
 

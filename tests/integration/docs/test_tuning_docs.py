@@ -14,7 +14,7 @@ from helpers import REPOSITORY, shipped_values, with_changes
 from helpers.injected import wait_until
 from rhobeta.cli import main
 from rhobeta.config.params import check_params, flatten
-from rhobeta.config.tuning_section import METRICS
+from rhobeta.config.search import METRICS
 from rhobeta.tuning.storage import STORAGE_VARIABLE
 
 TUNING = (REPOSITORY / "docs" / "tuning.md").read_text()

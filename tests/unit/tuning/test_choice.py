@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from rhobeta.config.tuning_section import Bound, Rule
+from rhobeta.config.bounds import Bound
+from rhobeta.config.search import Rule
 from rhobeta.errors import RhobetaError
 from rhobeta.metrics.confidence import interval_of
 from rhobeta.tuning.choice import MeasuredTrial, choose, front_of, rule_in_words
