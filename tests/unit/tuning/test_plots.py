@@ -8,6 +8,7 @@ import numpy as np
 import optuna
 import pytest
 from matplotlib import pyplot as plt
+from optuna.distributions import FloatDistribution
 from optuna.trial import create_trial
 
 from helpers import with_changes
@@ -15,13 +16,16 @@ from rhobeta.config.params import Params, check_params
 from rhobeta.metrics.confidence import Interval
 from rhobeta.reporting.style import save, style
 from rhobeta.tuning.plots import plot_study
-from rhobeta.tuning.space import distributions_of
 from rhobeta.tuning.study import MEASURES
 from rhobeta.tuning.study_results import StudyResults, read_results
 
 ONE = {"fvu": "minimize"}
 TWO = ONE | {"gini": "maximize"}
 THREE = TWO | {"probe_accuracy": "maximize"}
+SPACE = {
+    "penalty.rho": FloatDistribution(0.01, 0.5, log=True),
+    "penalty.beta": FloatDistribution(0.0001, 0.1),
+}
 
 
 def params_for(objectives: dict[str, str], **changes: Any) -> Params:
@@ -45,7 +49,7 @@ def made_up(params: Params, trials: int = 20) -> tuple[optuna.Study, StudyResult
         study.add_trial(
             create_trial(
                 params={path: values[path] for path in params.tune.space},
-                distributions=distributions_of(params),
+                distributions={path: SPACE[path] for path in params.tune.space},
                 values=[measures[name] for name in objectives],
                 user_attrs={MEASURES: measures},
                 constraints={"dead_share <= 0.05": float(beta > 0.05) - 0.5},
@@ -97,11 +101,7 @@ def test_the_front_marks_the_chosen_trial_at_its_means() -> None:
 
 
 def test_a_contour_has_log_axes_where_the_search_has() -> None:
-    space = {
-        "penalty.rho": {"low": 0.01, "high": 0.5, "log": True},
-        "penalty.beta": {"low": 0.0001, "high": 0.1},
-    }
-    params = params_for(TWO, space=space)
+    params = params_for(TWO)
     study, results = made_up(params)
     with style():
         axis = plot_study(study, results, params.tune)["contour_fvu"].axes[0]
