@@ -18,6 +18,7 @@ from rhobeta.tuning.study_runs import STUDY_ID_TAG, end_lost_runs, parent_run
 from rhobeta.tuning.tune import open_results
 
 
+@pytest.mark.slow
 def test_the_command_searches_repeats_the_front_and_logs_it(
     project: Paths, capfd: pytest.CaptureFixture[str]
 ) -> None:
