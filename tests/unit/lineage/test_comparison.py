@@ -1,26 +1,51 @@
 """Grouping by seed, what differs, intervals and marks: on numbers worked out by hand."""
 
 import math
+from typing import Any
 
 import pytest
 
-from rhobeta.lineage.compare_subject import Group, Subject, grouped_by_seed
-from rhobeta.lineage.compare_table import best_of, cell_of, compare_groups, figure, with_interval
-from rhobeta.lineage.compare_text import WIDTH, as_text
+from rhobeta.lineage.compare import WIDTH, as_text
+from rhobeta.lineage.comparison import (
+    SeedGroup,
+    best_of,
+    cell_of,
+    compare_groups,
+    figure,
+    grouped_by_seed,
+    with_interval,
+)
+from rhobeta.lineage.runs import RunInfo
+from rhobeta.tracking.tags import DATA_TAG, EXPERIMENT_TAG
 
 BASE = {"data.seed": "0", "penalty.rho": "0.05", "penalty.beta": "0.01", "training.seed": "0"}
 
 
-def subject(changes: dict[str, str] | None = None, **fields: object) -> Subject:
-    given = {"name": "a run", "run_id": "f" * 32, "data_sha256": "d0", "test_sha256": "t0"}
-    return Subject(parameters=BASE | (changes or {}), **(given | fields))
+def subject(
+    changes: dict[str, str] | None = None,
+    *,
+    name: str = "a run",
+    data_sha256: str = "d0",
+    test_sha256: str = "t0",
+    experiment: str = "",
+    metrics: dict[str, float] | None = None,
+) -> RunInfo:
+    tags = {DATA_TAG: data_sha256} | ({EXPERIMENT_TAG: experiment} if experiment else {})
+    return RunInfo(
+        name,
+        "f" * 32,
+        tags=tags,
+        parameters=BASE | (changes or {}),
+        metrics=metrics or {},
+        splits={"evaluation": test_sha256},
+    )
 
 
-def seed(number: int, **fields: object) -> Subject:
+def seed(number: int, **fields: Any) -> RunInfo:
     return subject({"training.seed": str(number)}, **fields)
 
 
-def letters_of(subjects: list[Subject]) -> list[list[str]]:
+def letters_of(subjects: list[RunInfo]) -> list[list[str]]:
     return [[s.parameters["training.seed"] for s in g.members] for g in grouped_by_seed(subjects)]
 
 
@@ -112,7 +137,7 @@ def test_means_are_marked_all_that_tie_and_nothing_where_nothing_is_better() -> 
     assert best_of("test/mse", [[math.nan], [0.3], [0.4]]) == (False, True, False)
 
 
-def compared(*subjects: Subject, everything: bool = False) -> dict[str, tuple[str, ...]]:
+def compared(*subjects: RunInfo, everything: bool = False) -> dict[str, tuple[str, ...]]:
     comparison = compare_groups(grouped_by_seed(subjects), everything=everything)
     return {line.name: line.cells for line in [*comparison.parameters, *comparison.metrics]}
 
@@ -146,7 +171,7 @@ def test_one_group_s_spread_is_no_value_that_all_share() -> None:
     assert lines == {"test/mse": ("0.2 ± 1.3",)}
 
 
-def marks(*subjects: Subject) -> dict[str, tuple[bool, ...]]:
+def marks(*subjects: RunInfo) -> dict[str, tuple[bool, ...]]:
     return {line.name: line.best for line in compare_groups(grouped_by_seed(subjects)).metrics}
 
 
@@ -170,7 +195,7 @@ def test_losses_of_other_penalties_and_other_data_are_not_judged() -> None:
 
 def test_text_fits_the_terminal_whatever_is_compared() -> None:
     groups = [
-        Group(
+        SeedGroup(
             letter,
             (
                 subject(

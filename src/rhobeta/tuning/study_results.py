@@ -1,27 +1,27 @@
-"""What a study has found: its trials as rows, the front with its noise, the choice."""
+"""What a study has found: its trials as rows, its front with repeats, the chosen trial."""
 
 import csv
 import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
 
 from rhobeta.config.params import Params
+from rhobeta.config.renamed import current_metric
 from rhobeta.config.search import SEED
 from rhobeta.errors import RhobetaError
 from rhobeta.metrics.confidence import Interval, interval_of
-from rhobeta.tuning.choice import Candidate, choose, front_of
+from rhobeta.tuning.choice import MeasuredTrial, choose, front_of
 from rhobeta.tuning.space import values_of
-from rhobeta.tuning.study import ERROR, MEASURES, RUN, WITHDRAWN, has_failed, retried
-
-if TYPE_CHECKING:
-    from optuna.study import Study
-    from optuna.trial import FrozenTrial
+from rhobeta.tuning.study import ERROR, MEASURES, RUN, state_of
 
 
 @dataclass(frozen=True)
-class Row:
+class TrialRow:
     """One trial."""
 
     number: int
@@ -37,12 +37,12 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Results:
+class StudyResults:
     """What a study has found so far."""
 
     objectives: dict[str, str]
-    rows: list[Row]
-    front: list[Candidate]
+    rows: list[TrialRow]
+    front: list[MeasuredTrial]
     """As trained in the search, each trial once."""
     repeated: dict[int, dict[str, Interval]] = field(default_factory=dict)
     """By trial on the front: each measure over the further seeds, where it was trained with all."""
@@ -54,7 +54,7 @@ class Results:
     missing: int = 0
     """Those of them that have not been run to their end."""
 
-    def row(self, number: int) -> Row:
+    def row(self, number: int) -> TrialRow:
         """The trial of that number."""
         return next(row for row in self.rows if row.number == number)
 
@@ -80,24 +80,22 @@ class Results:
         )
 
     @property
-    def complete(self) -> list[Row]:
+    def complete(self) -> list[TrialRow]:
         """The trials that were trained to the end."""
         return [row for row in self.rows if row.state == "complete"]
 
 
-def results_of(study: "Study", seeds: "Study | None", params: Params) -> Results:
+def read_results(study: Study, seeds: Study | None, params: Params) -> StudyResults:
     """Read a study, and the one that repeats its front, where there is one.
 
     The choice is by the means over the further seeds only where each trial on the front has all
     that `tune.seeds` asks for: a few of them would leave the other trials out.
     """
-    trials = study.get_trials(deepcopy=False)
-    again = retried(trials)
-    rows = [_row(trial, again) for trial in trials if WITHDRAWN not in trial.user_attrs]
+    rows = [_row(trial) for trial in study.get_trials(deepcopy=False)]
     objectives: dict[str, str] = dict(params.tune.objectives)
     front = front_of(
         [
-            Candidate(row.number, row.measures)
+            MeasuredTrial(row.number, row.measures)
             for row in rows
             if row.state == "complete" and row.keeps_bounds
         ],
@@ -118,7 +116,7 @@ def results_of(study: "Study", seeds: "Study | None", params: Params) -> Results
         chosen = choose(eligible, objectives, params.tune.rule).number
     except RhobetaError as error:
         why_none = str(error)
-    return Results(objectives, rows, front, repeated, chosen, why_none, wanted, missing)
+    return StudyResults(objectives, rows, front, repeated, chosen, why_none, wanted, missing)
 
 
 def further_seeds(params: Params) -> range:
@@ -127,11 +125,11 @@ def further_seeds(params: Params) -> range:
     return range(first, first + params.tune.seeds)
 
 
-def as_csv(results: Results) -> str:
+def as_csv(results: StudyResults) -> str:
     """All trials as a table."""
     paths = list(dict.fromkeys(path for row in results.rows for path in row.values))
     measures = list(dict.fromkeys(name for row in results.rows for name in row.measures))
-    front = {candidate.number for candidate in results.front}
+    front = {trial.number for trial in results.front}
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(
@@ -154,16 +152,16 @@ def as_csv(results: Results) -> str:
     return text.getvalue()
 
 
-def front_table(results: Results) -> str:
+def front_table(results: StudyResults) -> str:
     """The front as aligned text, the chosen trial marked; means where all further seeds are."""
     if not results.front:
         return "no trial is on the front"
     paths = list(results.row(results.front[0].number).values)
     header = ["", "trial", *paths, *results.objectives]
     lines = [header]
-    for candidate in results.front:
-        row = results.row(candidate.number)
-        mark = "->" if candidate.number == results.chosen else ""
+    for trial in results.front:
+        row = results.row(trial.number)
+        mark = "->" if trial.number == results.chosen else ""
         cells = [mark, str(row.number), *(_short(row.values[path]) for path in paths)]
         for name in results.objectives:
             over = results.repeated.get(row.number, {}).get(name)
@@ -181,21 +179,15 @@ def front_table(results: Results) -> str:
     return "\n".join([text[0], "-" * max(map(len, text)), *text[1:]])
 
 
-def _row(trial: "FrozenTrial", again: set[int]) -> Row:
-    from optuna.trial import TrialState
-
-    state = trial.state.name.lower()
-    note = ""
-    if trial.state == TrialState.FAIL:
-        state = "failed" if has_failed(trial, again) else "lost"
-        note = trial.user_attrs.get(ERROR, "")
+def _row(trial: FrozenTrial) -> TrialRow:
+    note = trial.user_attrs.get(ERROR, "")
     if trial.state == TrialState.PRUNED:
         note = f"after epoch {trial.last_step}"
-    return Row(
+    return TrialRow(
         number=trial.number,
-        state=state,
+        state=state_of(trial),
         values=values_of(trial),
-        measures=dict(trial.user_attrs.get(MEASURES, {})),
+        measures=_measures(trial),
         keeps_bounds=all(excess <= 0 for excess in trial.constraints.values()),
         run_id=trial.user_attrs.get(RUN, ""),
         note=note,
@@ -203,23 +195,26 @@ def _row(trial: "FrozenTrial", again: set[int]) -> Row:
 
 
 def _measured_again(
-    front: list[Candidate], rows: list[Row], seeds: "Study", params: Params
+    front: list[MeasuredTrial], rows: list[TrialRow], seeds: Study, params: Params
 ) -> dict[int, list[Mapping[str, float]]]:
     """By trial on the front: the measures of its trainings with the seeds that are asked for."""
-    from optuna.trial import TrialState
-
     asked = further_seeds(params)
     by_values: dict[str, dict[int, Mapping[str, float]]] = {}
     for trial in seeds.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
         values = values_of(trial)
         seed = values.pop(SEED)
         if seed in asked:
-            by_values.setdefault(_key(values), {})[seed] = trial.user_attrs[MEASURES]
+            by_values.setdefault(_key(values), {})[seed] = _measures(trial)
     values_by_number = {row.number: row.values for row in rows}
     return {
-        candidate.number: list(by_values.get(_key(values_by_number[candidate.number]), {}).values())
-        for candidate in front
+        trial.number: list(by_values.get(_key(values_by_number[trial.number]), {}).values())
+        for trial in front
     }
+
+
+def _measures(trial: FrozenTrial) -> dict[str, float]:
+    found = trial.user_attrs.get(MEASURES, {})
+    return {current_metric(name): value for name, value in found.items()}
 
 
 def _over_seeds(measured: list[Mapping[str, float]]) -> dict[str, Interval]:
@@ -229,13 +224,13 @@ def _over_seeds(measured: list[Mapping[str, float]]) -> dict[str, Interval]:
 
 
 def _eligible(
-    front: list[Candidate], repeated: Mapping[int, Mapping[str, Interval]], params: Params
-) -> list[Candidate]:
+    front: list[MeasuredTrial], repeated: Mapping[int, Mapping[str, Interval]], params: Params
+) -> list[MeasuredTrial]:
     """What the rule chooses from: the front, or where all was repeated the front of the means."""
     if not repeated:
         return front
     means = [
-        Candidate(number, {name: over.mean for name, over in measures.items()})
+        MeasuredTrial(number, {name: over.mean for name, over in measures.items()})
         for number, measures in repeated.items()
     ]
     keeping = [
