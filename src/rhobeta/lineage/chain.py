@@ -12,7 +12,7 @@ from rhobeta.lineage.records import Record, Records
 from rhobeta.lineage.repository import Repository, manifest_from
 from rhobeta.lineage.resolve import End, ModelFile, read_model_file
 from rhobeta.paths import Paths
-from rhobeta.tracking.results import flat_metrics
+from rhobeta.tracking.evaluation_log import flat_metrics
 from rhobeta.utils.files import md5_of_bytes, sha256_of_bytes
 
 _CONTEXTS = {"training": "train", "validation": "validation", "evaluation": "test"}

@@ -1,4 +1,4 @@
-"""The stores: MLflow's database, runs that nobody works on, unfinished trainings, the outbox."""
+"""The stores: MLflow's database, runs that nobody works on, unfinished trainings, pending runs."""
 
 import fcntl
 import sqlite3
@@ -10,9 +10,9 @@ from rhobeta.errors import RhobetaError
 from rhobeta.lineage.doctor_finding import Finding, fault, note, ok
 from rhobeta.lineage.doctor_shared_store import check_shared_store
 from rhobeta.paths import Paths
-from rhobeta.tracking.database import known_versions
-from rhobeta.tracking.outbox import outbox_of, waiting_runs
-from rhobeta.tracking.store import store_uri
+from rhobeta.tracking.database import current_schema
+from rhobeta.tracking.pending import pending_runs
+from rhobeta.tracking.store import pending_folder, store_uri
 from rhobeta.tracking.tags import MODEL_TAG, STAGE_TAG
 from rhobeta.training.unfinished import Unfinished
 
@@ -28,7 +28,7 @@ def check_stores(paths: Paths) -> list[Finding]:
         found += _database(Path(uri.removeprefix("sqlite:///")), paths)
     else:
         found += check_shared_store(paths)
-    return [*found, *_unfinished(paths), *_outbox(paths)]
+    return [*found, *_unfinished(paths), *_pending(paths)]
 
 
 def _file_store(paths: Paths) -> Finding:
@@ -78,23 +78,14 @@ def _schema(database: sqlite3.Connection) -> Finding | None:
     if not {"alembic_version", "runs", "tags", "experiments"} <= tables:
         return _damaged(Path(_file_of(database)), "tables are missing")
     versions = [version for (version,) in database.execute("SELECT * FROM alembic_version")]
-    known = known_versions()
-    if not known:
-        return fault("MLflow database", "cannot be judged: MLflow is not installed", "`make setup`")
-    newest = known[-1]
-    if versions == [newest]:
+    current = current_schema()
+    if versions == [current]:
         return None
-    if len(versions) == 1 and versions[0] in known:
-        return fault(
-            "MLflow database",
-            f"of an older MLflow (schema {versions[0]}, wanted {newest})",
-            f"Copy the file, then `mlflow db upgrade sqlite:///{_file_of(database)}`.",
-        )
     return fault(
         "MLflow database",
-        f"of a newer MLflow than is installed, or half upgraded (schema {versions})",
-        "Install the MLflow that wrote it (`make setup` for that of requirements.lock), or bring"
-        " the file back from a backup.",
+        f"of another MLflow (schema {', '.join(versions)}, wanted {current})",
+        f"If an older one made it, copy the file, then `mlflow db upgrade"
+        f" sqlite:///{_file_of(database)}`; if a newer one did, install that one.",
     )
 
 
@@ -110,7 +101,7 @@ def _left_running(database: sqlite3.Connection, paths: Paths) -> list[Finding]:
         (STAGE_TAG,),
     ).fetchall()
     at_work = {run for run, alive in _trainings(paths).values() if alive}
-    waiting = {run.run_id for run in waiting_runs(outbox_of(paths))}
+    waiting = {run.run_id for run in pending_runs(pending_folder(paths))}
     left = [run for (run,) in running if run not in at_work | waiting]
     if not left:
         return [ok("runs", f"{len(running)} running, none left behind")]
@@ -200,20 +191,19 @@ def _unfinished(paths: Paths) -> list[Finding]:
     ]
 
 
-def _outbox(paths: Paths) -> list[Finding]:
+def _pending(paths: Paths) -> list[Finding]:
     try:
-        waiting = waiting_runs(outbox_of(paths))
+        pending = pending_runs(pending_folder(paths))
     except RhobetaError as error:
         found, _, advice = str(error).partition("\n")
-        return [fault("outbox", found, advice)]
-    if not waiting:
-        return [ok("outbox", "all is delivered")]
-    stores = ", ".join(sorted({run.store for run in waiting}))
+        return [fault("pending", found, advice)]
+    if not pending:
+        return [ok("pending", "every run is complete")]
+    stores = ", ".join(sorted({run.store for run in pending}))
     return [
         note(
-            "outbox",
-            f"{sum(run.actions for run in waiting)} records of {len(waiting)} runs wait for"
-            f" {stores}",
-            "`rhobeta sync`, with MLFLOW_TRACKING_URI at that server, delivers them.",
+            "pending",
+            f"{len(pending)} runs wait for {stores}",
+            "`rhobeta sync`, with MLFLOW_TRACKING_URI at that server, completes them.",
         )
     ]

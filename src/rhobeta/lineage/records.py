@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from rhobeta.tracking.package import logged_model
-from rhobeta.tracking.results import EVALUATION_TAG
 from rhobeta.tracking.run import latest_parameters
 from rhobeta.tracking.store import Store
 from rhobeta.tracking.tags import (
@@ -18,6 +16,7 @@ from rhobeta.tracking.tags import (
     COMMIT_TAG,
     DATA_TAG,
     DIRTY_TAG,
+    EVALUATION_TAG,
     EXPERIMENT_TAG,
     MODEL_MD5_TAG,
     MODEL_TAG,
@@ -25,6 +24,7 @@ from rhobeta.tracking.tags import (
     RESTORED_TAG,
     STAGE_TAG,
 )
+from rhobeta.tracking.upload import logged_model
 from rhobeta.tuning.runs import STUDY_ID_TAG, STUDY_TAG, TRIAL_TAG
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ class Records:
         """Whether a packaged model was logged with the run, and its upload came to its end."""
         return (
             self._store is not None
-            and logged_model(self._store, record.id, record.experiment_id) is not None
+            and logged_model(self._store.client, record.id, record.experiment_id) is not None
         )
 
     def newest(self) -> list[Record]:

@@ -9,8 +9,8 @@ from rhobeta.errors import RhobetaError
 from rhobeta.lineage.compare_subject import Subject
 from rhobeta.model.weights import SavedModel, model_from_bytes
 from rhobeta.tracking.environment import environment_kept
-from rhobeta.tracking.package import logged_model
 from rhobeta.tracking.store import Store
+from rhobeta.tracking.upload import logged_model
 from rhobeta.utils.files import sha256_of_bytes
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def model_of(store: Store, subject: Subject) -> SavedModel:
 
     Raises `RhobetaError` where the run has none, or it is not the model that the run names.
     """
-    content = subject.model if subject.model is not None else _logged_model(store, subject)
+    content = subject.model if subject.model is not None else _logged_model(store.client, subject)
     if subject.model_sha256 and sha256_of_bytes(content) != subject.model_sha256:
         raise RhobetaError("the model among the run's artifacts is not the one that it trained")
     return model_from_bytes(content, name=subject.name)
@@ -66,7 +66,7 @@ def _logged_model(store: Store, subject: Subject) -> bytes:
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     experiment = store.client.get_run(subject.run_id).info.experiment_id
-    model = logged_model(store, subject.run_id, experiment)
+    model = logged_model(store.client, subject.run_id, experiment)
     if model is None:
         raise RhobetaError("the run has no logged model")
     try:

@@ -105,7 +105,7 @@ def _fit_or_forget(
     tracked: Run,
 ) -> Trained:
     resumption = Resumption(unfinished.state(), unfinished.keep, params.runtime.checkpoint_seconds)
-    track = TrackEpochs(tracked, tracked.last_steps)
+    track = TrackEpochs(tracked, tracked.last_epoch)
     try:
         return _fit(params, manifest, train, validation, resumption, [track])
     except DivergedError:

@@ -15,8 +15,8 @@ from rhobeta.reporting.rate_distortion import Curves, read_curves
 from rhobeta.reporting.report import render_report
 from rhobeta.reporting.style import save, style
 from rhobeta.reporting.task_figures import draw_tasks
-from rhobeta.tracking.model_run import open_store_of_model, run_of_model
-from rhobeta.tracking.results import log_visualization
+from rhobeta.tracking.backfill import run_of_model
+from rhobeta.tracking.evaluation_log import log_visualization
 from rhobeta.utils.files import atomic_folder, read_json, require_file, write_text
 
 if TYPE_CHECKING:
@@ -25,14 +25,13 @@ if TYPE_CHECKING:
 
 def run(params: Params, paths: Paths) -> None:
     """Draw what evaluate measured; log the figures and the report into the model's run."""
-    store = open_store_of_model(paths, params.runtime.experiment)
     saved = read_model(paths.model)
     metrics = read_json(paths.metrics, made_by="rhobeta evaluate")
     record = read_record(saved.sha256, paths)
     text = require_file(paths.history, made_by="rhobeta train").read_text(encoding="utf-8")
     history = curves.read_history(text, name=str(paths.history))
     example = record.examples[:2].reshape(2, -1)
-    tracked = run_of_model(store, saved, history=paths.history, example=example)
+    tracked = run_of_model(paths, params.runtime.experiment, saved, example=example)
     settings = params.visualize
     architecture = saved.model.architecture
 

@@ -13,9 +13,10 @@ from rhobeta.model.model_file import read_model
 from rhobeta.model.weights import SavedModel, model_from_bytes
 from rhobeta.paths import Paths
 from rhobeta.tracking.environment import environment_kept
-from rhobeta.tracking.package import PACKAGED_FILE, logged_model
+from rhobeta.tracking.package import PACKAGED_FILE
 from rhobeta.tracking.store import Store, open_store, without_password
 from rhobeta.tracking.tags import MODEL_TAG
+from rhobeta.tracking.upload import logged_model
 from rhobeta.utils.files import sha256_of_bytes
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def read_package(store: Store, run: "RunEntity") -> Package:
 
     run_id = run.info.run_id
     expected = run.data.tags.get(MODEL_TAG)
-    package = logged_model(store, run_id, run.info.experiment_id)
+    package = logged_model(store.client, run_id, run.info.experiment_id)
     if expected is None or package is None:
         raise RhobetaError(
             f"The run {run_id} ({run.info.status}) has no model: its training did not come to its"

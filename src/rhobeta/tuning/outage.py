@@ -7,9 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rhobeta.tracking.away import for_a_moment, is_away
-from rhobeta.tracking.outbox import reason_of
-from rhobeta.tracking.store import Store, StoreAwayError, without_password
+from rhobeta.tracking.store import Store, StoreUnavailableError
 
 _FIRST_SECONDS = 1.0
 _MOST_SECONDS = 60.0
@@ -17,18 +15,9 @@ _MOST_SECONDS = 60.0
 
 @contextmanager
 def answering(store: Store) -> Iterator[None]:
-    """Raise `StoreAwayError` where the body fails because the store is a server that is away."""
-    try:
+    """Raise `StoreUnavailableError` if the body fails because the server does not answer."""
+    with store.required():
         yield
-    except StoreAwayError:
-        raise
-    except Exception as error:
-        if store.outbox is None or not is_away(error):
-            raise
-        raise StoreAwayError(
-            f"The MLflow server {without_password(store.uri)} does not answer ({reason_of(error)})."
-            "\nStart it; the same command goes on."
-        ) from None
 
 
 class Outage:
@@ -40,7 +29,7 @@ class Outage:
         self._next_look: float | None = None
         self._told: set[str] = set()
 
-    def begin(self, error: StoreAwayError) -> None:
+    def begin(self, error: StoreUnavailableError) -> None:
         """The server did not answer, and the trial was put back."""
         reason = str(error).splitlines()[0].rstrip(".")
         self._say("away", f"{reason}; the trial is back in the queue, and this worker waits")
@@ -52,14 +41,9 @@ class Outage:
             return False
         if time.monotonic() < self._next_look:
             return True
-        try:
-            with for_a_moment():
-                self._store.client.get_experiment(self._store.experiment_id)
-        except Exception as error:
-            if is_away(error):
-                self._wait()
-                return True
-        # Another error is for the next trial, which records it.
+        if not self._store.answers():
+            self._wait()
+            return True
         self._next_look = None
         self._say("back", "the MLflow server answers again; this worker goes on")
         return False

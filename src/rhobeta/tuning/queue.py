@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rhobeta.tracking.store import Store, StoreAwayError
+from rhobeta.tracking.store import Store, StoreUnavailableError
 from rhobeta.tuning.runs import end_given_up_run
 from rhobeta.tuning.storage import one_at_a_time
 from rhobeta.tuning.study import INTERRUPTED, RUN, WITHDRAWN, is_given_up
@@ -110,7 +110,7 @@ class Queue:
             try:
                 if run_id is not None:
                     end_given_up_run(store, run_id)
-            except StoreAwayError:
+            except StoreUnavailableError:
                 # To be looked at again the next time.
                 return
             self._closed.add(trial.number)

@@ -16,7 +16,7 @@ from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
 from rhobeta.tracking.environment import environment_kept
 from rhobeta.tracking.run import StoppedOnPurpose
-from rhobeta.tracking.store import StoreAwayError
+from rhobeta.tracking.store import StoreUnavailableError
 from rhobeta.training.processes import run_in_processes
 from rhobeta.tuning.storage import STORAGE_VARIABLE
 from rhobeta.utils.files import read_json, write_bytes, write_json
@@ -62,8 +62,8 @@ def told(
 def train_in_processes(told: Told, devices: int, url: str) -> "Trained":
     """Train in `devices` processes on this machine; `url` is the studies' database.
 
-    Raises `RhobetaError` where the training fails, `StoreAwayError` where that is because MLflow's
-    server is away, `StoppedOnPurpose` where the pruner ends it, `SystemExit` where this process is
+    Raises `RhobetaError` where the training fails, `StoreUnavailableError` where MLflow's server
+    is away, `StoppedOnPurpose` where the pruner ends it, `SystemExit` where this process is
     asked to end.
     """
     from rhobeta.utils.signals import EndedBySignal
@@ -97,7 +97,7 @@ def _failure_of(folder: Path) -> RhobetaError:
     if not (folder / _OUTCOME).is_file():
         return RhobetaError("A process of the training has ended; what it said stands above.")
     outcome = read_json(folder / _OUTCOME, made_by="rhobeta tune")
-    kind = StoreAwayError if outcome.get("away") else RhobetaError
+    kind = StoreUnavailableError if outcome.get("away") else RhobetaError
     return kind(str(outcome.get("error")))
 
 
@@ -121,7 +121,7 @@ def _train(folder: Path) -> None:
     except Exception as error:
         if first:
             kind = "" if isinstance(error, RhobetaError) else f"{type(error).__name__}: "
-            away = isinstance(error, StoreAwayError)
+            away = isinstance(error, StoreUnavailableError)
             write_json(folder / _OUTCOME, {"error": f"{kind}{error}", "away": away})
         # Told by the worker, in the trial and its run.
         raise SystemExit(1) from None

@@ -5,11 +5,10 @@ from typing import Any
 
 from rhobeta.config.params import Params, flatten
 from rhobeta.data.splits import Manifest
-from rhobeta.tracking.actions import ERROR_TAG, ending
 from rhobeta.tracking.provenance import Code, user_name
 from rhobeta.tracking.run import Run
 from rhobeta.tracking.store import Store, without_password
-from rhobeta.tracking.tags import DATA_TAG, NOTE_TAG, PARENT_TAG, STAGE_TAG
+from rhobeta.tracking.tags import DATA_TAG, ERROR_TAG, NOTE_TAG, PARENT_TAG, STAGE_TAG
 from rhobeta.tracking.training_run import training_tags
 from rhobeta.tuning.outage import answering
 from rhobeta.tuning.storage import MOST_RETRIES
@@ -118,7 +117,7 @@ def trial_name(values: Mapping[str, Any], trial: int) -> str:
 def end_lost_run(store: Store, run_id: str, again: int) -> None:
     """Mark the run of a trial whose worker was lost; trial `again` repeats it.
 
-    Raises `StoreAwayError` where the server does not answer.
+    Raises `StoreUnavailableError` where the server does not answer.
     """
     if _is_running(store, run_id):
         _end(Run(store, run_id), "KILLED", f"its worker was lost; trial {again} runs it again")
@@ -127,7 +126,7 @@ def end_lost_run(store: Store, run_id: str, again: int) -> None:
 def end_given_up_run(store: Store, run_id: str) -> None:
     """Mark the run of a trial whose worker was lost so often that it is not repeated any more.
 
-    Raises `StoreAwayError` where the server does not answer.
+    Raises `StoreUnavailableError` where the server does not answer.
     """
     if _is_running(store, run_id):
         reason = f"its worker was lost, as {MOST_RETRIES} before; it is not run again"
@@ -151,8 +150,7 @@ def _is_running(store: Store, run_id: str) -> bool:
 
 
 def _end(run: Run, status: str, reason: str) -> None:
-    run.set_tags({ERROR_TAG: reason})
-    run.do(ending(status))
+    run.end(status, {ERROR_TAG: reason})
 
 
 def _parents(store: Store, study_id: str) -> list[str]:

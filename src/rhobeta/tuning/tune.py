@@ -9,7 +9,6 @@ from rhobeta.config.search import SEED
 from rhobeta.data.splits import Manifest, read_manifest
 from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
-from rhobeta.tracking.actions import ending
 from rhobeta.tracking.provenance import read_code
 from rhobeta.tracking.run import Run
 from rhobeta.tracking.store import Store, open_store, without_password
@@ -82,8 +81,7 @@ def tune(
         )
         raise
     finally:
-        run.do(ending(status))
-        run.settle()
+        run.end(status)
     print_results(results, params)
     print(f"pictures and table  {paths.tuning}")
     print(f"MLflow              {run_link(store, run.run_id)} in {without_password(store.uri)}")

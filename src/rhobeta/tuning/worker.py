@@ -81,7 +81,7 @@ def run_until_enough(job: Job, ending: threading.Event | None = None) -> None:
 
     import torch
 
-    from rhobeta.tracking.store import StoreAwayError
+    from rhobeta.tracking.store import StoreUnavailableError
     from rhobeta.tuning.outage import Outage
     from rhobeta.tuning.queue import Queue
     from rhobeta.tuning.storage import open_storage
@@ -119,7 +119,7 @@ def run_until_enough(job: Job, ending: threading.Event | None = None) -> None:
             continue
         try:
             run_and_tell(study, storage, trial, around)
-        except StoreAwayError as away:
+        except StoreUnavailableError as away:
             outage.begin(away)
         else:
             outage.over()
@@ -134,14 +134,14 @@ def run_and_tell(
     """Run a trial and tell the study what became of it.
 
     A training that fails is told as failed, with its error in a user attribute. A worker that is
-    asked to end puts its trial back into the queue, and so does one whose MLflow server is away:
-    `StoreAwayError`. What a trial gives that was taken for lost in the meantime is dropped: it runs
+    asked to end puts its trial back into the queue, and so does one whose MLflow server is away
+    (`StoreUnavailableError`). What a trial gives that was taken for lost in the meantime is dropped: it runs
     again elsewhere, and counts there.
     """
     import optuna
     from optuna.trial import TrialState
 
-    from rhobeta.tracking.store import StoreAwayError
+    from rhobeta.tracking.store import StoreUnavailableError
     from rhobeta.tuning.queue import Queue
     from rhobeta.tuning.storage import alive
     from rhobeta.tuning.study import ERROR
@@ -156,7 +156,7 @@ def run_and_tell(
             state = TrialState.COMPLETE
     except optuna.TrialPruned:
         state = TrialState.PRUNED
-    except (SystemExit, KeyboardInterrupt, StoreAwayError):
+    except (SystemExit, KeyboardInterrupt, StoreUnavailableError):
         if not queue.put_back(trial):
             _disown(storage, trial, around)
         raise
