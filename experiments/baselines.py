@@ -5,8 +5,7 @@ python -m experiments.baselines
 
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.raw import read_raw
-from rhobeta.metrics.baselines import reconstruction_baselines
-from rhobeta.metrics.linear import PrincipalComponents
+from rhobeta.metrics.baselines import PrincipalComponents, reconstruction_baselines
 from rhobeta.paths import find_paths
 from rhobeta.utils.files import write_json
 

@@ -20,8 +20,8 @@ from rhobeta.config.params import read_yaml
 from rhobeta.config.presets import overlaid, read_preset
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.splits import read_manifest, read_split
-from rhobeta.extensions import CODE_ACTIVATIONS, load_extensions
-from rhobeta.metrics.truncation import truncated_mse
+from rhobeta.extensions import ACTIVATION_SPECS, load_extensions
+from rhobeta.metrics.reconstruction import truncated_mse
 from rhobeta.model.weights import model_from_bytes
 from rhobeta.paths import Paths, find_paths
 from rhobeta.pipeline import evaluate, preprocess, train
@@ -76,7 +76,7 @@ def _last_epoch(paths: Paths) -> dict[str, float]:
 def _truncated(paths: Paths) -> dict[str, float]:
     model = model_from_bytes(paths.model.read_bytes(), name=str(paths.model)).model
     manifest = read_manifest(paths.splits)
-    if CODE_ACTIVATIONS[model.architecture.code_activation].low < 0:
+    if ACTIVATION_SPECS[model.architecture.code_activation].low < 0:
         # Such a code rests elsewhere than at 0, and has no units to leave out.
         return {}
     x = torch.from_numpy(pixels_of(read_split(paths.splits, "test", manifest).images))

@@ -6,7 +6,6 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,13 +14,16 @@ from helpers import (
     DIGITS,
     OUTSIDE,
     STAGES,
+    NewStore,
     StartAfter,
     make_project,
 )
 from rhobeta.cli import main
 from rhobeta.data.labelled import LabelledImages
-from rhobeta.extensions import CODE_ACTIVATIONS, EXTENSIONS, PENALTIES
+from rhobeta.extensions import TABLES
 from rhobeta.paths import Paths
+from rhobeta.tracking.database import prepare_database
+from rhobeta.tracking.store import Store, open_store
 
 
 def pytest_configure() -> None:
@@ -106,13 +108,32 @@ def paths(workspace: Path) -> Paths:
     return Paths(workspace=workspace, store_root=workspace)
 
 
+@pytest.fixture(scope="session")
+def blank_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new MLflow database: making one takes MLflow a second, copying it nothing."""
+    folder = tmp_path_factory.mktemp("blank")
+    prepare_database(folder / "mlflow.db", folder / "artifacts")
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def new_store(blank_database: Path) -> NewStore:
+    """Open a new store, which is a copy of a blank one."""
+
+    def opened(paths: Paths, experiment: str = "rhobeta") -> Store:
+        paths.store.mkdir(parents=True)
+        shutil.copyfile(blank_database, paths.store / "mlflow.db")
+        return open_store(paths, experiment)
+
+    return opened
+
+
 @pytest.fixture
 def clean_registry() -> Iterator[None]:
     """Forget afterwards what a test registers."""
-    tables: tuple[dict[str, Any], ...] = (CODE_ACTIVATIONS, PENALTIES, EXTENSIONS)
-    before = [dict(table) for table in tables]
+    before = [dict(table) for table in TABLES]
     yield
-    for table, entries in zip(tables, before, strict=True):
+    for table, entries in zip(TABLES, before, strict=True):
         table.clear()
         table.update(entries)
 

@@ -1,10 +1,13 @@
-"""Which code activations and penalties there are, by name; files in `extensions/` add to them.
+"""Names of code activations and penalties, and the decorators that add your own.
 
-Nothing here imports torch: the names and their ranges are known to the check of `params.yaml`,
-the functions are imported when a model is built. docs/extending.md shows both registrations.
+A file in `extensions/` registers a function with `code_activation` or `penalty`; its name is then a
+value of `model.code_activation` or `penalty.kind`. docs/extending.md shows both.
+
+This module does not import torch, so that checking `params.yaml` stays fast. It describes each
+name. The functions are in `rhobeta.model.activations.CODE_ACTIVATIONS` and
+`rhobeta.model.penalties.PENALTIES`.
 """
 
-import importlib
 import importlib.util
 import math
 import sys
@@ -25,35 +28,37 @@ weights: each layer's weight matrix
 nothing: there is no penalty
 """
 
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-_BUILT_IN = "rhobeta.model.activations"
-_PENALTIES = "rhobeta.model.penalties"
+Function = Callable[..., Any]
+_Decorated = TypeVar("_Decorated", bound=Function)
 
 
 @dataclass(frozen=True)
-class CodeActivation:
-    """How the code a is had from its pre-activation z, and the interval that it lies in."""
+class ActivationSpec:
+    """A code activation: the interval that the code lies in, and whether it takes k.
 
-    function: Callable[..., Any] | str
-    """a = function(z), shapes [batch, units]; or its place, `module:name`."""
+    >>> ACTIVATION_SPECS["tanh"]
+    ActivationSpec(low=-1, high=1, takes_k=False)
+    """
+
     low: float
     high: float
-    logits: Callable[..., Any] | str | None = None
-    """For codes in an interval: z -> logits whose sigmoid is the activity, where they exist."""
     takes_k: bool = False
-    """Whether the function is function(z, k), with the number of units that it leaves active."""
+    """Whether the function is called as f(z, k), with the number of units that stay active."""
 
     @property
     def bounded(self) -> bool:
-        """Whether the code lies in an interval, so that its mean is a probability once scaled."""
+        """Whether both ends are finite, so that the scaled mean of the code is a probability."""
         return math.isfinite(self.low) and math.isfinite(self.high)
 
 
 @dataclass(frozen=True)
-class Penalty:
-    """A sparsity penalty: what it is a function of, and how it is written."""
+class PenaltySpec:
+    """A sparsity penalty: what it is a function of, and its formula.
 
-    function: Callable[..., Any] | str | None
+    >>> PENALTY_SPECS["kl"].uses_rho, PENALTY_SPECS["l1_code"].uses_rho
+    (True, False)
+    """
+
     on: PenaltyInput
     formula: str
     """What beta multiplies, in words and symbols, for reports."""
@@ -64,66 +69,89 @@ class Penalty:
         return self.on in ("probability", "mean")
 
 
-CODE_ACTIVATIONS: dict[str, CodeActivation] = {
-    "sigmoid": CodeActivation(
-        f"{_BUILT_IN}:sigmoid", low=0, high=1, logits=f"{_BUILT_IN}:sigmoid_logits"
-    ),
-    "tanh": CodeActivation(f"{_BUILT_IN}:tanh", low=-1, high=1, logits=f"{_BUILT_IN}:tanh_logits"),
-    "relu": CodeActivation(f"{_BUILT_IN}:relu", low=0, high=math.inf),
-    "topk": CodeActivation(f"{_BUILT_IN}:topk", low=0, high=math.inf, takes_k=True),
-    "identity": CodeActivation(f"{_BUILT_IN}:identity", low=-math.inf, high=math.inf),
+ACTIVATION_SPECS = {
+    "sigmoid": ActivationSpec(low=0, high=1),
+    "tanh": ActivationSpec(low=-1, high=1),
+    "relu": ActivationSpec(low=0, high=math.inf),
+    "topk": ActivationSpec(low=0, high=math.inf, takes_k=True),
+    "identity": ActivationSpec(low=-math.inf, high=math.inf),
 }
 
-PENALTIES: dict[str, Penalty] = {
-    "kl": Penalty(f"{_PENALTIES}:bernoulli_kl", "probability", "sum over units of KL(rho || q)"),
-    "kl_poisson": Penalty(
-        f"{_PENALTIES}:poisson_kl", "mean", "sum over units of rho log(rho / q) - rho + q"
-    ),
-    "kl_tutorial": Penalty(
-        f"{_PENALTIES}:tutorial_kl", "mean", "sum over units of KL(rho || q), q not bounded"
-    ),
-    "l1_code": Penalty(
-        f"{_PENALTIES}:l1_code", "code", "mean over images of sum over units of |a|"
-    ),
-    "l1_weights": Penalty(f"{_PENALTIES}:l1_weights", "weights", "sum over weights of |w|"),
-    "none": Penalty(None, "nothing", "no penalty"),
+PENALTY_SPECS = {
+    "kl": PenaltySpec("probability", "sum over units of KL(rho || q)"),
+    "kl_poisson": PenaltySpec("mean", "sum over units of rho log(rho / q) - rho + q"),
+    "kl_tutorial": PenaltySpec("mean", "sum over units of KL(rho || q), q not bounded"),
+    "l1_code": PenaltySpec("code", "mean over images of sum over units of |a|"),
+    "l1_weights": PenaltySpec("weights", "sum over weights of |w|"),
+    "none": PenaltySpec("nothing", "no penalty"),
 }
+
+USER_ACTIVATIONS: dict[str, Function] = {}
+USER_LOGITS: dict[str, Function] = {}
+USER_PENALTIES: dict[str, Function] = {}
+"""The functions that extensions have registered, by name."""
 
 EXTENSIONS: dict[str, bytes] = {}
 """The files that `load_extensions` has imported: their source by the name of the file."""
 
+TABLES: tuple[dict[str, Any], ...] = (
+    ACTIVATION_SPECS,
+    PENALTY_SPECS,
+    USER_ACTIVATIONS,
+    USER_LOGITS,
+    USER_PENALTIES,
+    EXTENSIONS,
+)
+"""All that an extension changes."""
+
 
 def code_activation(
-    name: str, *, low: float, high: float = math.inf, logits: Callable[..., Any] | None = None
-) -> Callable[[_Function], _Function]:
+    name: str, *, low: float, high: float = math.inf, logits: Function | None = None
+) -> Callable[[_Decorated], _Decorated]:
     """Register the decorated function z -> a as the code activation `name`.
 
-    The code lies in [low, high]. For a bounded one, `logits` gives from z the logits whose sigmoid
-    is (a - low) / (high - low); without it the KL takes the logarithm of the mean activity.
-    Raises `RhobetaError` where the name is taken, the interval is none, or logits are given for a
-    code without bounds.
+    Args:
+        name: The value of `model.code_activation` that stands for it.
+        low: Lower end of the interval that the code lies in; `-math.inf` for none.
+        high: Upper end; default: none.
+        logits: For a code with both ends: maps z to logits whose sigmoid is the activity,
+            (a - low) / (high - low). Without it, the KL takes the logarithm of the mean activity.
+
+    Raises:
+        RhobetaError: The name is taken, low is not below high, or logits are given for a code
+            without two finite ends.
     """
-    entry = CodeActivation("", low, high, logits)
-    if not low < high or (logits is not None and not entry.bounded):
+    spec = ActivationSpec(low, high)
+    if not low < high or (logits is not None and not spec.bounded):
         raise RhobetaError(
             f"the code activation {name!r} cannot be registered with low {low}, high {high}"
             f" and {'no ' if logits is None else ''}logits: low must be below high, and logits"
             " belong to a code with both bounds."
         )
 
-    def register(function: _Function) -> _Function:
-        _add(CODE_ACTIVATIONS, name, CodeActivation(function, low, high, logits))
+    def register(function: _Decorated) -> _Decorated:
+        _require_new(name, ACTIVATION_SPECS)
+        ACTIVATION_SPECS[name] = spec
+        USER_ACTIVATIONS[name] = function
+        if logits is not None:
+            USER_LOGITS[name] = logits
         return function
 
     return register
 
 
-def penalty(name: str, *, on: PenaltyInput, formula: str) -> Callable[[_Function], _Function]:
+def penalty(name: str, *, on: PenaltyInput, formula: str) -> Callable[[_Decorated], _Decorated]:
     """Register the decorated function as the penalty `name`.
 
-    It is called as `function(log_means, rho)`, `function(mean, rho)`, `function(code)` or
-    `function(weight)`, as `on` says, and returns one value a unit, a unit, an image or a layer.
-    Raises `RhobetaError` where the name is taken or `on` is unknown.
+    Args:
+        name: The value of `penalty.kind` that stands for it.
+        on: How it is called: `function(log_means, rho)` for "probability", `function(mean, rho)`
+            for "mean", `function(code)` for "code", `function(weight)` for "weights". It returns
+            one value a unit, a unit, an image or a layer.
+        formula: What beta multiplies, for reports.
+
+    Raises:
+        RhobetaError: The name is taken, or `on` is unknown.
     """
     known = [kind for kind in get_args(PenaltyInput) if kind != "nothing"]
     if on not in known:
@@ -131,19 +159,25 @@ def penalty(name: str, *, on: PenaltyInput, formula: str) -> Callable[[_Function
             f"the penalty {name!r} cannot be registered on {on!r}; known: {', '.join(known)}."
         )
 
-    def register(function: _Function) -> _Function:
-        _add(PENALTIES, name, Penalty(function, on, formula))
+    def register(function: _Decorated) -> _Decorated:
+        _require_new(name, PENALTY_SPECS)
+        PENALTY_SPECS[name] = PenaltySpec(on, formula)
+        USER_PENALTIES[name] = function
         return function
 
     return register
 
 
 def incompatibility(penalty_name: str, activation_name: str) -> str | None:
-    """Why a penalty cannot be used on a code, or None where it can."""
-    chosen, code = PENALTIES[penalty_name], CODE_ACTIVATIONS[activation_name]
+    """Why a penalty cannot be used on a code, or None where it can.
+
+    >>> incompatibility("kl", "sigmoid") is None
+    True
+    """
+    chosen, code = PENALTY_SPECS[penalty_name], ACTIVATION_SPECS[activation_name]
     named = f"{'an' if activation_name[:1] in set('aeiou') else 'a'} {activation_name} code"
     if chosen.on == "probability" and not code.bounded:
-        fitting = [name for name, other in CODE_ACTIVATIONS.items() if other.bounded]
+        fitting = [name for name, other in ACTIVATION_SPECS.items() if other.bounded]
         return (
             f"its KL needs a mean activation in (0, 1); the mean of {named} can leave that"
             " interval, where the KL is undefined (NaN)."
@@ -159,15 +193,6 @@ def incompatibility(penalty_name: str, activation_name: str) -> str | None:
     return None
 
 
-def resolve(function: Callable[..., Any] | str) -> Callable[..., Any]:
-    """The function itself, imported where only its place is known."""
-    if not isinstance(function, str):
-        return function
-    module, _, name = function.partition(":")
-    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    return found
-
-
 def load_extensions(folder: Path) -> None:
     """Import every Python file in `folder`, in the order of their names; each once in a process.
 
@@ -180,7 +205,7 @@ def load_extensions(folder: Path) -> None:
         if loaded is not None and loaded != source:
             raise RhobetaError(
                 f"{path} is another version of the {path.name} that this process has loaded.\n"
-                "Load the two in processes of their own, or give the files and what they register"
+                "Load each version in its own process, or give the files and what they register"
                 " other names."
             )
         if loaded is None:
@@ -195,23 +220,26 @@ def _import(path: Path) -> None:
         raise RhobetaError(f"{path} cannot be imported.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    tables: tuple[dict[str, Any], ...] = (CODE_ACTIVATIONS, PENALTIES)
-    before = [dict(table) for table in tables]
+    before = [dict(table) for table in TABLES]
     try:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
-        # What it registered before it failed would be in the way of the mended file.
-        for table, entries in zip(tables, before, strict=True):
+        # A corrected file must be able to register these names again.
+        for table, entries in zip(TABLES, before, strict=True):
             table.clear()
             table.update(entries)
+        if isinstance(error, ModuleNotFoundError) and error.name == "rhobeta.registry":
+            raise RhobetaError(
+                f"extensions/{path.name} imports rhobeta.registry, which is rhobeta.extensions"
+                " since version 0.2: change that import."
+            ) from error
         raise RhobetaError(
             f"extensions/{path.name} cannot be imported: {type(error).__name__}: {error}\n"
-            "Mend the file, or move it out of extensions/."
+            "Correct the file, or move it out of extensions/."
         ) from error
 
 
-def _add(table: dict[str, Any], name: str, entry: Any) -> None:
+def _require_new(name: str, table: dict[str, Any]) -> None:
     if name in table:
         raise RhobetaError(f"{name!r} is registered already; choose another name.")
-    table[name] = entry

@@ -1,4 +1,4 @@
-"""Metrics of the uses as evaluate writes them, with numbers such as MNIST gives."""
+"""Metrics of the downstream tasks as evaluate writes them, with numbers as on MNIST."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ _AUROC = (
     *(0.973, 0.997, 0.871, 0.912, 0.944, 0.899, 0.975, 0.960, 0.874, 0.955),
 )
 
-USE_METRICS: dict[str, dict[str, Any]] = {
+TASK_METRICS: dict[str, dict[str, Any]] = {
     "sparse_probe": {
         "code_at_1": 0.5512,
         "code_at_2": 0.7034,
@@ -51,8 +51,7 @@ USE_METRICS: dict[str, dict[str, Any]] = {
 }
 
 # The verdicts that these numbers have.
-USE_BEATS = {
-    "pca_probe": True,
+TASK_BEATS = {
     "sparse_probe_pca": True,
     "sparse_probe_pixels": True,
     "few_labels_pixels": True,
@@ -76,8 +75,52 @@ jpeg,3469,0.0000214
 """
 
 
+CORE_METRICS: dict[str, dict[str, Any]] = {
+    "test": {
+        "mse": 0.0123456,
+        "fvu": 0.18349,
+        "psnr_db": 18.24,
+        "rho_target": 0.05,
+        "rho_hat_mean": 0.05123,
+        "rho_hat_min": 0.00123,
+        "rho_hat_max": 0.25678,
+        "rho_hat_distance": 0.01,
+        "l0_at_0.1": 7.249,
+        "l0_at_0.5": 1.5,
+        "gini": 0.8126,
+        "hoyer": 0.7034,
+        "treves_rolls": 0.1357,
+        "dead_units": 11,
+        "constant_units": 12,
+        "saturated_units": 13,
+    },
+    "probe": {"code_accuracy": 0.9316, "pixel_accuracy": 0.9233, "pca_accuracy": 0.9048},
+    "baselines": {"mean_image_mse": 0.0671, "pca_mse": 0.01112, "pca_clipped_mse": 0.01023},
+    "beats_baseline": {
+        "mean_image": True,
+        "pca": False,
+        "pca_clipped": False,
+        "pixel_probe": True,
+        "pca_probe": True,
+    },
+}
+
+
+def with_tasks(*tasks: str) -> dict[str, dict[str, Any]]:
+    """Core metrics with the sections of some tasks (all, if none is named), and their verdicts."""
+    return {
+        **CORE_METRICS,
+        **{task: TASK_METRICS[task] for task in tasks or TASK_METRICS},
+        "beats_baseline": CORE_METRICS["beats_baseline"] | TASK_BEATS,
+    }
+
+
+USE_METRICS = TASK_METRICS
+USE_BEATS = {"pca_probe": True} | TASK_BEATS
+
+
 def with_uses(metrics: dict[str, dict[str, Any]], *uses: str) -> dict[str, dict[str, Any]]:
-    """Core metrics with the sections of some uses (all, if none is named), and their verdicts."""
+    """Core metrics with the sections of some tasks (all, if none is named), and their verdicts."""
     chosen = {use: USE_METRICS[use] for use in uses or USE_METRICS}
     return {
         **metrics,

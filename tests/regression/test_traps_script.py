@@ -11,20 +11,20 @@ import pytest
 import torch
 
 from helpers import REPOSITORY
-from rhobeta import extensions as registry
+from rhobeta import extensions
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.labelled import LabelledImages
+from rhobeta.model.penalties import PENALTIES
 
 
 @pytest.fixture(scope="module")
 def script() -> Iterator[ModuleType]:
     """The script; what it registers is taken back."""
-    tables = (registry.PENALTIES, registry.CODE_ACTIVATIONS)
-    before = [dict(table) for table in tables]
+    before = [dict(table) for table in extensions.TABLES]
     yield importlib.import_module("experiments.traps")
     for name in ("traps", "trap_variants"):
         del sys.modules[f"experiments.{name}"]
-    for table, values in zip(tables, before, strict=True):
+    for table, values in zip(extensions.TABLES, before, strict=True):
         table.clear()
         table.update(values)
 
@@ -47,7 +47,7 @@ KL_OF_A_HALF = 0.05 * math.log(0.1) + 0.95 * math.log(1.9)
 def test_a_wrong_penalty_worked_out_by_hand(
     script: ModuleType, kind: str, code: list[list[float]], value: float
 ) -> None:
-    found = registry.resolve(registry.PENALTIES[kind].function or "")(torch.tensor(code))
+    found = PENALTIES[kind](torch.tensor(code))
     assert found.item() == pytest.approx(value, rel=1e-5)
 
 

@@ -1,26 +1,29 @@
-"""Penalties and code activations by name: which fit, and what a file of one's own may add."""
+"""Penalties and code activations by name: which fit, and what an extension may add."""
 
+import doctest
 import math
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from rhobeta import extensions as registry
+from rhobeta import extensions
 from rhobeta.errors import RhobetaError
 from rhobeta.extensions import (
-    CODE_ACTIVATIONS,
+    ACTIVATION_SPECS,
     EXTENSIONS,
-    PENALTIES,
+    PENALTY_SPECS,
     code_activation,
     incompatibility,
     load_extensions,
     penalty,
-    resolve,
 )
 from rhobeta.model import penalties
+from rhobeta.model.activations import ACTIVITY_LOGITS, CODE_ACTIVATIONS
+from rhobeta.model.penalties import PENALTIES
 
 pytestmark = pytest.mark.usefixtures("clean_registry")
 
@@ -35,44 +38,43 @@ FITTING = {
 }
 
 
-def test_these_are_the_names_that_the_program_comes_with() -> None:
-    assert set(CODE_ACTIVATIONS) == EVERY_CODE
-    assert set(PENALTIES) == set(FITTING)
+def test_each_built_in_name_has_a_spec_and_a_function() -> None:
+    assert set(ACTIVATION_SPECS) == set(CODE_ACTIVATIONS) == EVERY_CODE
+    assert set(PENALTY_SPECS) == set(FITTING) == {*PENALTIES, "none"}
+    assert set(ACTIVITY_LOGITS) == {n for n, spec in ACTIVATION_SPECS.items() if spec.bounded}
 
 
 @pytest.mark.parametrize("kind", FITTING)
 @pytest.mark.parametrize("code", sorted(EVERY_CODE))
-def test_which_penalty_fits_which_code(kind: str, code: str) -> None:
+def test_incompatibility_of_each_penalty_and_code(kind: str, code: str) -> None:
     reason = incompatibility(kind, code)
     assert (reason is None) == (code in FITTING[kind])
     if reason is not None:
         assert re.search(rf"\b{'an' if code == 'identity' else 'a'} {code} code", reason)
-        # The ways out are ways out.
+        # What the message advises is compatible.
         codes, _, kinds = reason.partition("Use ")[2].partition("penalty.kind")
         advised = EVERY_CODE & set(re.findall(r"\w+", codes))
         assert advised
         assert advised <= FITTING[kind]
         for other in FITTING.keys() & set(re.findall(r"\w+", kinds)):
             assert code in FITTING[other]
-        # A code with a penalty on its mean that fits it is told so.
+        # A code with a compatible penalty on its mean is told so.
         if any(code in FITTING[other] for other in ("kl", "kl_poisson")):
             assert kinds
 
 
-def test_which_penalties_have_a_target() -> None:
-    with_target = {name for name, entry in PENALTIES.items() if entry.uses_rho}
+def test_uses_rho_of_each_penalty() -> None:
+    with_target = {name for name, spec in PENALTY_SPECS.items() if spec.uses_rho}
     assert with_target == {"kl", "kl_poisson", "kl_tutorial"}
 
 
-def test_places_are_imported_and_functions_taken_as_they_are() -> None:
-    assert resolve("rhobeta.model.penalties:l1_code") is penalties.l1_code
-    assert resolve(math.sqrt) is math.sqrt
-    for entry in (*CODE_ACTIVATIONS.values(), *PENALTIES.values()):
-        if entry.function is not None:
-            assert callable(resolve(entry.function))
+def test_docstring_examples() -> None:
+    failed, tried = doctest.testmod(extensions)
+    assert tried
+    assert not failed
 
 
-def test_what_is_registered_is_found_by_its_name() -> None:
+def test_registered_functions_are_found_by_name() -> None:
     @code_activation("cube", low=-math.inf)
     def cube(z: torch.Tensor) -> torch.Tensor:
         return z**3
@@ -81,40 +83,38 @@ def test_what_is_registered_is_found_by_its_name() -> None:
     def log(code: torch.Tensor) -> torch.Tensor:
         return torch.log1p(code.square()).sum(1)
 
-    # Usable as plain functions still.
+    # The decorators return the functions.
     assert cube(torch.tensor(2.0)).item() == 8
-    assert CODE_ACTIVATIONS["cube"].function is cube
-    assert (CODE_ACTIVATIONS["cube"].low, CODE_ACTIVATIONS["cube"].high) == (-math.inf, math.inf)
-    assert not CODE_ACTIVATIONS["cube"].bounded
-    assert PENALTIES["log"].function is log
-    assert not PENALTIES["log"].uses_rho
+    assert CODE_ACTIVATIONS["cube"] is cube
+    assert (ACTIVATION_SPECS["cube"].low, ACTIVATION_SPECS["cube"].high) == (-math.inf, math.inf)
+    assert "cube" not in ACTIVITY_LOGITS
+    assert PENALTIES["log"] is log
+    assert not PENALTY_SPECS["log"].uses_rho
     assert incompatibility("log", "cube") is None
     assert incompatibility("kl", "cube") is not None
     assert incompatibility("kl_poisson", "cube") is not None
 
 
-def test_a_code_of_ones_own_is_offered_to_those_whose_own_does_not_fit() -> None:
+def test_registered_bounded_code_is_advised_for_the_kl() -> None:
     code_activation("hard", low=0, high=1)(torch.nn.functional.hardsigmoid)
     assert incompatibility("kl", "hard") is None
     assert "sigmoid or tanh or hard" in str(incompatibility("kl", "relu"))
 
 
-@pytest.mark.parametrize("name", ["relu", "topk"])
-def test_a_name_of_a_code_that_is_taken_is_refused(name: str) -> None:
-    before = CODE_ACTIVATIONS[name]
-    with pytest.raises(RhobetaError, match=f"'{name}' is registered already"):
-        code_activation(name, low=0)(torch.relu)
-    assert CODE_ACTIVATIONS[name] is before
+def test_taken_name_of_a_code_is_refused() -> None:
+    with pytest.raises(RhobetaError, match="'relu' is registered already"):
+        code_activation("relu", low=0)(torch.abs)
+    assert CODE_ACTIVATIONS["relu"](torch.tensor(-1.0)) == 0
 
 
-def test_a_name_of_a_penalty_that_is_taken_is_refused() -> None:
+def test_taken_name_of_a_penalty_is_refused() -> None:
     with pytest.raises(RhobetaError, match="'kl' is registered already"):
         penalty("kl", on="code", formula="")(penalties.l1_code)
-    # The two tables are apart.
+    # A code's name is free for a penalty.
     penalty("relu", on="code", formula="")(penalties.l1_code)
 
 
-MINE = """
+SQUARES = """
 from rhobeta.extensions import penalty
 
 @penalty("{name}", on="weights", formula="sum of squares")
@@ -123,37 +123,36 @@ def squares(weight):
 """
 
 
-def test_every_python_file_of_a_folder_is_imported_once(tmp_path: Path) -> None:
-    (tmp_path / "b.py").write_text(MINE.format(name="second"))
-    (tmp_path / "a.py").write_text(MINE.format(name="first"))
+def test_every_python_file_is_imported_once_in_order(tmp_path: Path) -> None:
+    (tmp_path / "b.py").write_text(SQUARES.format(name="second"))
+    (tmp_path / "a.py").write_text(SQUARES.format(name="first"))
     (tmp_path / "README.md").write_text("# no code")
     (tmp_path / "c.txt").write_text("raise ValueError")
-    before = len(PENALTIES)
+    before = len(PENALTY_SPECS)
     load_extensions(tmp_path)
     load_extensions(tmp_path)
-    assert list(PENALTIES)[before:] == ["first", "second"]
-    assert list(EXTENSIONS) == ["a.py", "b.py"]
-    assert EXTENSIONS["a.py"] == (tmp_path / "a.py").read_bytes()
+    assert list(PENALTY_SPECS)[before:] == ["first", "second"]
+    assert {name: (tmp_path / name).read_bytes() for name in ("a.py", "b.py")} == EXTENSIONS
 
 
-def test_the_same_file_in_another_folder_is_the_same_extension(tmp_path: Path) -> None:
+def test_same_file_in_another_folder_is_the_same_extension(tmp_path: Path) -> None:
     for folder in ("here", "there"):
         (tmp_path / folder).mkdir()
-        (tmp_path / folder / "a.py").write_text(MINE.format(name="first"))
+        (tmp_path / folder / "a.py").write_text(SQUARES.format(name="first"))
         load_extensions(tmp_path / folder)
     assert "first" in PENALTIES
 
 
-def test_another_version_of_a_file_is_refused_in_the_same_process(tmp_path: Path) -> None:
-    (tmp_path / "a.py").write_text(MINE.format(name="first"))
+def test_another_version_of_a_loaded_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text(SQUARES.format(name="first"))
     load_extensions(tmp_path)
-    (tmp_path / "a.py").write_text(MINE.format(name="other"))
+    (tmp_path / "a.py").write_text(SQUARES.format(name="other"))
     with pytest.raises(RhobetaError, match=r"a\.py is another version"):
         load_extensions(tmp_path)
     assert "other" not in PENALTIES
 
 
-def test_a_folder_that_is_not_there_has_no_extensions(tmp_path: Path) -> None:
+def test_missing_folder_has_no_extensions(tmp_path: Path) -> None:
     load_extensions(tmp_path / "none")
     assert EXTENSIONS == {}
 
@@ -164,14 +163,12 @@ def test_a_folder_that_is_not_there_has_no_extensions(tmp_path: Path) -> None:
         ("def broken(:\n", "SyntaxError"),
         ("import no_such_module_at_all\n", "ModuleNotFoundError: No module named 'no_such_mod"),
         ("1 / 0\n", "ZeroDivisionError: division by zero"),
-        (MINE.format(name="kl"), "'kl' is registered already; choose another name"),
+        (SQUARES.format(name="kl"), "'kl' is registered already; choose another name"),
         ("from rhobeta.extensions import penalty\npenalty('x')(print)\n", "TypeError"),
     ],
     ids=["syntax", "import", "error", "taken", "wrong use"],
 )
-def test_a_file_that_cannot_be_imported_is_named_with_the_reason(
-    tmp_path: Path, text: str, reason: str
-) -> None:
+def test_failing_file_is_named_with_the_reason(tmp_path: Path, text: str, reason: str) -> None:
     (tmp_path / "faulty.py").write_text(text)
     for _ in range(2):
         with pytest.raises(RhobetaError) as caught:
@@ -179,35 +176,43 @@ def test_a_file_that_cannot_be_imported_is_named_with_the_reason(
         message = str(caught.value)
         assert message.startswith("extensions/faulty.py cannot be imported: ")
         assert reason in message
-        assert "Mend the file" in message
+        assert "Correct the file" in message
     assert EXTENSIONS == {}
-    assert not [name for name in registry.sys.modules if "faulty" in name]
+    assert not [name for name in sys.modules if "faulty" in name]
+
+
+def test_old_module_name_in_a_file_gets_the_new_one(tmp_path: Path) -> None:
+    (tmp_path / "old.py").write_text("from rhobeta.registry import penalty\n")
+    with pytest.raises(RhobetaError) as caught:
+        load_extensions(tmp_path)
+    assert str(caught.value) == (
+        "extensions/old.py imports rhobeta.registry, which is rhobeta.extensions since version"
+        " 0.2: change that import."
+    )
 
 
 @pytest.mark.parametrize(
     ("low", "high", "logits"),
     [(1, 1, None), (2, 1, None), (math.nan, 1, None), (0, math.inf, lambda z: z)],
 )
-def test_an_activation_of_no_interval_is_refused(low: float, high: float, logits: Any) -> None:
+def test_activation_without_an_interval_is_refused(low: float, high: float, logits: Any) -> None:
     with pytest.raises(RhobetaError, match="'odd' cannot be registered"):
-        registry.code_activation("odd", low=low, high=high, logits=logits)
-    assert "odd" not in registry.CODE_ACTIVATIONS
+        code_activation("odd", low=low, high=high, logits=logits)
 
 
-def test_a_penalty_on_something_unknown_is_refused() -> None:
+def test_penalty_on_an_unknown_input_is_refused() -> None:
     with pytest.raises(RhobetaError, match=r"on 'probabilty'; known: probability, mean, code"):
-        registry.penalty("odd", on="probabilty", formula="")  # type: ignore[arg-type]
+        penalty("odd", on="probabilty", formula="")  # type: ignore[arg-type]
 
 
-def test_a_file_that_fails_leaves_nothing_registered(tmp_path: Path) -> None:
+def test_failing_file_leaves_nothing_registered(tmp_path: Path) -> None:
     file = tmp_path / "half.py"
-    register = (
-        "from rhobeta.extensions import penalty\npenalty('half', on='code', formula='')(abs)\n"
-    )
+    register = SQUARES.format(name="half")
     file.write_text(register + "1 / 0\n")
     with pytest.raises(RhobetaError, match="ZeroDivisionError"):
-        registry.load_extensions(tmp_path)
-    assert "half" not in registry.PENALTIES
+        load_extensions(tmp_path)
+    assert "half" not in PENALTY_SPECS
+    assert "half" not in PENALTIES
     file.write_text(register)
-    registry.load_extensions(tmp_path)
-    assert "half" in registry.PENALTIES
+    load_extensions(tmp_path)
+    assert "half" in PENALTIES

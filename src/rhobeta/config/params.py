@@ -25,7 +25,7 @@ from rhobeta.config.sections import (
 )
 from rhobeta.config.tuning_section import TuneParams
 from rhobeta.errors import RhobetaError
-from rhobeta.extensions import CODE_ACTIVATIONS, incompatibility, load_extensions
+from rhobeta.extensions import ACTIVATION_SPECS, incompatibility, load_extensions
 
 # What the data sets that are known by name are labelled with.
 NAMED_CLASSES = list(range(10))
@@ -59,7 +59,7 @@ class Pipeline(Section):
     @model_validator(mode="after")
     def _k_fits_code(self) -> Self:
         units = self.model.hidden_sizes[-1]
-        if not CODE_ACTIVATIONS[self.model.code_activation].takes_k:
+        if not ACTIVATION_SPECS[self.model.code_activation].takes_k:
             return self
         if not self.topk.k <= self.topk.start <= units:
             raise ValueError(

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from rhobeta.config.tuning_section import NEED_RHO, TuneParams, ends_of, nearest
-from rhobeta.extensions import PENALTIES
+from rhobeta.extensions import PENALTY_SPECS
 
 SEARCHED = ("model", "penalty", "topk", "training")
 """The sections that a model is made by."""
@@ -112,7 +112,7 @@ def _fault_of_corners(
 def _fault_of_metrics(tune: TuneParams, now: Mapping[str, Mapping[str, Any]]) -> str | None:
     kinds = tune.space.get("penalty.kind", {}).get("choices", [now["penalty"]["kind"]])
     for kind in kinds:
-        if not PENALTIES[kind].uses_rho:
+        if not PENALTY_SPECS[kind].uses_rho:
             for name in tune.metrics:
                 if name in NEED_RHO:
                     return (

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from rhobeta.extensions import CODE_ACTIVATIONS, PENALTIES
+from rhobeta.extensions import ACTIVATION_SPECS, PENALTY_SPECS
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Threshold = Annotated[float, Field(ge=0, lt=1)]
@@ -81,7 +81,7 @@ class ModelParams(Section):
     hidden_sizes: Annotated[list[Width], Field(min_length=1, max_length=16)] = Field(
         description="Units of each encoder layer, the last being the code; the decoder mirrors it."
     )
-    code_activation: _one_of(CODE_ACTIVATIONS) = Field(description="Activation of the code.")  # type: ignore[valid-type]
+    code_activation: _one_of(ACTIVATION_SPECS) = Field(description="Activation of the code.")  # type: ignore[valid-type]
     hidden_activation: Literal["sigmoid", "tanh", "relu"] = Field(
         description="Activation of the layers between input and code, and code and output."
     )
@@ -113,7 +113,7 @@ class TopKParams(Section):
 class PenaltyParams(Section):
     """The sparsity penalty, beside the pixel loss with the weight beta."""
 
-    kind: _one_of(PENALTIES) = Field(  # type: ignore[valid-type]
+    kind: _one_of(PENALTY_SPECS) = Field(  # type: ignore[valid-type]
         description="What beta multiplies; none: rho and beta are not used."
     )
     rho: Fraction = Field(description="Target mean activation of every unit, for the KLs.")

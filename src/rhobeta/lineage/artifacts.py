@@ -15,7 +15,7 @@ from rhobeta.data.splits import Manifest, read_manifest, read_split
 from rhobeta.errors import RhobetaError
 from rhobeta.lineage.lock import METRICS, MODEL, Lock
 from rhobeta.lineage.repository import Repository
-from rhobeta.metrics.measured import read_record
+from rhobeta.metrics.evaluation import read_record
 from rhobeta.model.model_file import read_model
 from rhobeta.model.weights import SavedModel
 from rhobeta.paths import Paths

@@ -1,1 +1,1 @@
-"""What is measured: pure functions and one-pass accumulators on arrays and tensors."""
+"""Measures of a model: pure functions and one-pass accumulators on arrays and tensors."""

@@ -1,17 +1,84 @@
-"""What any autoencoder must beat: the mean image, and PCA with as many components as units."""
+"""Baselines for an autoencoder: the mean image, and PCA with as many components as units.
+
+PCA is the best linear code (Eckart and Young, 1936). The same components give the linear
+denoiser of least squared error, the Wiener filter.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rhobeta.metrics.linear import PrincipalComponents
 from rhobeta.metrics.moments import mean_square
+
+_PIECE = 4096
+
+
+@dataclass(frozen=True)
+class PrincipalComponents:
+    """Mean and principal axes of a set of images, from the eigenvectors of their covariance.
+
+    With mean mu and axes U = (u_1, u_2, ...) in order of falling variance, an image x has the
+    coefficients U_k^T (x - mu), and its reconstruction is mu + U_k U_k^T (x - mu).
+    """
+
+    mean: NDArray[np.float64]
+    """mu (shape: [pixels])."""
+    axes: NDArray[np.float64]
+    """U, orthonormal columns (shape: [pixels, components])."""
+    variances: NDArray[np.float64]
+    """Variance of the coefficients, descending, at least 0 (shape: [components])."""
+
+    @classmethod
+    def fit(cls, images: NDArray[np.float32]) -> "PrincipalComponents":
+        """All min(images, pixels) components of images ([images, pixels]).
+
+        The covariance is summed in float64 and divided by the number of images.
+        """
+        from threadpoolctl import threadpool_limits
+
+        mean = images.mean(0, dtype=np.float64)
+        covariance = np.zeros((len(mean), len(mean)))
+        # A second thread hardly helps, and is several times slower on a busy machine.
+        with threadpool_limits(1):
+            for start in range(0, len(images), _PIECE):
+                centred = images[start : start + _PIECE] - mean
+                covariance += centred.T @ centred
+            variances, axes = np.linalg.eigh(covariance / len(images))
+        kept = min(images.shape)
+        # eigh sorts ascending; rounding leaves tiny negative values where there is no variance.
+        return cls(mean, axes[:, ::-1][:, :kept].copy(), variances[::-1][:kept].clip(0))
+
+    @property
+    def components(self) -> int:
+        """Number of components."""
+        return len(self.variances)
+
+    def coefficients(self, images: NDArray[np.float32], components: int) -> NDArray[np.float32]:
+        """Coefficients of images on the first axes (shape: [images, min(components, all)])."""
+        axes = self.axes[:, :components].astype(np.float32)
+        offset = (self.mean @ self.axes[:, :components]).astype(np.float32)
+        coefficients: NDArray[np.float32] = images @ axes - offset
+        return coefficients
+
+    def rebuilt(self, coefficients: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Images of coefficients on the first axes (shape: [images, pixels]), not clipped."""
+        axes = self.axes[:, : coefficients.shape[1]].astype(np.float32)
+        images: NDArray[np.float32] = coefficients @ axes.T + self.mean.astype(np.float32)
+        return images
+
+    def denoised(self, noisy: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+        """Wiener filter mu + C (C + sigma^2 I)^-1 (y - mu) of noisy images y, not clipped.
+
+        C is the covariance, sigma > 0 the standard deviation of white noise.
+        """
+        gains = (self.variances / (self.variances + sigma**2)).astype(np.float32)
+        return self.rebuilt(self.coefficients(noisy, self.components) * gains)
 
 
 @dataclass(frozen=True)
 class Baselines:
-    """Test MSE of reconstructions that need no autoencoder."""
+    """Test MSE (mean over images and pixels) of reconstructions that need no autoencoder."""
 
     mean_image: float
     """Every image reconstructed as the training set's mean."""
@@ -24,9 +91,9 @@ class Baselines:
 def reconstruction_baselines(
     pca: PrincipalComponents, test: NDArray[np.float32], *, components: int
 ) -> Baselines:
-    """The baselines on `test` ([images, pixels] in [0, 1]), of a PCA fitted on the training images.
+    """Baselines on `test` ([images, pixels] in [0, 1]), with `pca` fitted on training images.
 
-    PCA has at most as many components as there are pixels or training images.
+    PCA uses at most as many components as it has.
     """
     rebuilt = pca.rebuilt(pca.coefficients(test, components))
     return Baselines(

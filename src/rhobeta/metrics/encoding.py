@@ -1,4 +1,4 @@
-"""A split through a model, in pieces, on the CPU."""
+"""Codes and reconstructions of a split, computed in pieces on the CPU."""
 
 from typing import NamedTuple
 
@@ -12,12 +12,12 @@ _PIECE = 4096
 
 
 class Encoded(NamedTuple):
-    """What a model makes of a split."""
+    """Codes, activities and reconstructions of a split."""
 
     code: NDArray[np.float32]
     """a (shape: [images, units])."""
     activity: NDArray[np.float32]
-    """How far each unit is from rest (shape: [images, units])."""
+    """Activity >= 0 of each unit (shape: [images, units])."""
     reconstruction: NDArray[np.float32]
     """x_hat (shape: [images, pixels])."""
 
@@ -37,9 +37,9 @@ def encode_images(model: Autoencoder, pixels: NDArray[np.float32]) -> Encoded:
 def codes_of(
     model: Autoencoder, pixels: NDArray[np.float32], *, k: int | None = None
 ) -> NDArray[np.float32]:
-    """Only the codes ([images, units]) of images ([images, pixels] in [0, 1]).
+    """Codes ([images, units]) of images ([images, pixels] in [0, 1]).
 
-    `k` is how many units of a topk code are active, as many as in training where it is None.
+    `k` is the number of active units of a topk code; None: as in training.
     """
     with torch.inference_mode():
         pieces = torch.split(torch.from_numpy(pixels), _PIECE)

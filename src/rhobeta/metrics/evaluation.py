@@ -1,26 +1,26 @@
-"""What evaluation keeps of the test split for the figures, as bytes (safetensors)."""
+"""The record of an evaluation: what `visualize` draws of the test split, as bytes (safetensors)."""
 
 import json
-import struct
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rhobeta.errors import RhobetaError
+from rhobeta.model.header import MALFORMED, metadata_in
+from rhobeta.paths import Paths
 from rhobeta.utils.checksum import EMPTY_CHECKSUM, add_checksum, verify_checksum
+from rhobeta.utils.files import require_file, sha256_of_file
 
 _FORMAT = "rhobeta-evaluation-1"
-
-# What reading a header raises that is not what it should be.
-_MALFORMED = (ValueError, LookupError, TypeError, AttributeError, RecursionError, struct.error)
+_MADE_BY = "rhobeta evaluate"
 
 
 @dataclass(frozen=True)
 class TestRecord:
     """Codes and examples of the test split."""
 
-    __test__ = False  # not a test case, whatever its name says to pytest
+    __test__ = False  # pytest: not a test case
 
     activity: NDArray[np.float32]
     """Activity of every unit for every test image (shape: [images, units])."""
@@ -31,7 +31,7 @@ class TestRecord:
     reconstructions: NDArray[np.float32]
     """Their reconstructions (shape: [classes, height, width])."""
     l0_counts: NDArray[np.int64]
-    """How many images have 0, 1, ... active units (shape: [units + 1])."""
+    """Number of images with 0, 1, ... active units (shape: [units + 1])."""
     l0_threshold: NDArray[np.float64]
     """The activity above which a unit counts as active there (shape: [1])."""
     top_units: NDArray[np.int64]
@@ -39,10 +39,10 @@ class TestRecord:
     top_images: NDArray[np.uint8]
     """The test images that excite each of them most (shape: [units, 9, height, width])."""
     belongs_to: dict[str, str] = field(default_factory=dict)
-    """SHA-256 of the files that go with this record, by a name for each."""
+    """SHA-256 of the files that go with this record, by file name."""
 
     def to_bytes(self) -> bytes:
-        """Serialise and seal; the same record gives the same bytes."""
+        """Serialise, with a checksum; the same record gives the same bytes."""
         from safetensors.numpy import save
 
         described = {"_seal": EMPTY_CHECKSUM, "format": _FORMAT, "belongs_to": self.belongs_to}
@@ -53,48 +53,50 @@ class TestRecord:
 
     @classmethod
     def from_bytes(cls, content: bytes, *, name: str) -> "TestRecord":
-        """Rebuild what `to_bytes` made.
+        """Read what `to_bytes` wrote.
 
-        Raises `RhobetaError` where it is damaged, or its fields do not belong together.
+        Raises `RhobetaError` where it is damaged, or its fields do not fit each other.
         """
         from safetensors import SafetensorError
         from safetensors.numpy import load
 
         try:
             verify_checksum(content)
-            record = cls(**load(content), belongs_to=_belongings(content))
-            record._require_one_piece()
-        except (RhobetaError, SafetensorError, *_MALFORMED) as error:
+            described = metadata_in(content, _FORMAT)
+            belongs_to = {str(k): str(v) for k, v in described["belongs_to"].items()}
+            record = cls(**load(content), belongs_to=belongs_to)
+            record._check()
+        except (RhobetaError, SafetensorError, *MALFORMED) as error:
             raise RhobetaError(
-                f"{name} is damaged ({error}).\nRun `dvc repro --force evaluate` to make it anew."
+                f"{name} is damaged ({error}).\nRun `dvc repro --force evaluate` to write it again."
             ) from None
         return record
 
-    def _require_one_piece(self) -> None:
-        """Raises `ValueError` where a field's type, shape or values do not fit those of others."""
+    def _check(self) -> None:
+        """Raise `ValueError` where a field's type, shape or values do not fit the others."""
         sizes: dict[str, int] = {}
         for name, (kind, dimensions) in _FIELDS.items():
-            values = getattr(self, name)
-            names = dimensions.split()
-            if (
-                values.dtype != kind
-                or values.ndim != len(names)
-                or any(
-                    sizes.setdefault(k, n) != n for k, n in zip(names, values.shape, strict=True)
+            values, axes = getattr(self, name), dimensions.split()
+            fits = (
+                values.dtype == kind
+                and values.ndim == len(axes)
+                and all(
+                    sizes.setdefault(axis, size) == size
+                    for axis, size in zip(axes, values.shape, strict=True)
                 )
-            ):
+            )
+            if not fits:
                 raise ValueError(f"{name} is {values.dtype} of shape {values.shape}")
-        unit_numbers, examples = self.top_units.tolist(), len(np.unique(self.labels))
+        units, classes = self.top_units.tolist(), len(np.unique(self.labels))
         rules = {
             "activity": np.isfinite(self.activity).all(),
-            "examples": sizes["classes"] == examples and np.isfinite(self.examples).all(),
+            "examples": sizes["classes"] == classes and np.isfinite(self.examples).all(),
             "reconstructions": np.isfinite(self.reconstructions).all(),
             "l0_counts": sizes["counts"] == sizes["units"] + 1
             and self.l0_counts.min() >= 0
             and self.l0_counts.sum() == sizes["images"],
             "l0_threshold": sizes["one"] == 1 and 0 <= self.l0_threshold.item() < 1,
-            "top_units": len(set(unit_numbers)) == len(unit_numbers)
-            and set(unit_numbers) <= set(range(sizes["units"])),
+            "top_units": len(set(units)) == len(units) and set(units) <= set(range(sizes["units"])),
         }
         for name, holds in rules.items():
             if not holds:
@@ -113,15 +115,36 @@ _FIELDS = {
 }
 
 
-def _belongings(content: bytes) -> dict[str, str]:
-    (header_length,) = struct.unpack("<Q", content[:8])
-    header = json.loads(content[8 : 8 + header_length])
-    described = json.loads(header["__metadata__"]["rhobeta"])
-    if described["format"] != _FORMAT:
-        raise ValueError(f"its format is not {_FORMAT}")
-    return {str(name): str(digest) for name, digest in described["belongs_to"].items()}
+def evaluated_files(model_sha256: str, paths: Paths) -> dict[str, str]:
+    """SHA-256 of the model and of the tables that go with an evaluation of it, by file name."""
+    tables = (paths.metrics, paths.rate_distortion)
+    digests = {path.name: sha256_of_file(require_file(path, made_by=_MADE_BY)) for path in tables}
+    return {paths.model.name: model_sha256, **digests}
+
+
+def read_record(model_sha256: str, paths: Paths) -> TestRecord:
+    """Read the record of the test split.
+
+    Raises `RhobetaError` where it is missing or damaged, or was written with another model or
+    with other tables than those beside it.
+    """
+    content = require_file(paths.evaluation, made_by=_MADE_BY).read_bytes()
+    record = TestRecord.from_bytes(content, name=str(paths.evaluation))
+    for name, found in evaluated_files(model_sha256, paths).items():
+        expected = record.belongs_to.get(name, "none")
+        if found != expected:
+            raise RhobetaError(
+                f"{paths.evaluation} belongs to another {name} (expected SHA-256"
+                f" {expected[:16]}..., found {found[:16]}...): one of them is damaged, or from"
+                " another run.\nRun `dvc repro --force evaluate` to measure the present model."
+            )
+    return record
 
 
 def first_of_each_class(labels: NDArray[np.uint8]) -> NDArray[np.intp]:
-    """Index of the first image of each class, in the order of the classes."""
+    """Index of the first image of each class, in the order of the classes.
+
+    >>> first_of_each_class(np.array([7, 3, 7, 3, 0], np.uint8)).tolist()
+    [4, 1, 0]
+    """
     return np.unique(labels, return_index=True)[1]

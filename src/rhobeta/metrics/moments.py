@@ -1,22 +1,26 @@
-"""Means and spreads over whole splits, summed in float64 without copies in float64."""
+"""Means and spreads over whole splits, summed in float64 without float64 copies."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Of the features' root mean square: a spread below this is rounding.
+# Relative to the root mean square of the features: a smaller spread is rounding.
 _ROUNDING = 1e-6
 
 
 def mean_square(difference: NDArray[np.floating]) -> float:
-    """Mean over all entries of the square."""
+    """Mean of the squares of all entries.
+
+    >>> mean_square(np.array([[3.0, 0.0], [1.0, 2.0]]))
+    3.5
+    """
     return float(np.square(difference, dtype=np.float64).mean())
 
 
 def mean_and_spread(features: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:
-    """Mean of each feature (shape: [features]), and their spread, of [samples, features].
+    """Mean of each feature (shape: [features]) and the spread of all ([samples, features]).
 
-    The spread is the root mean square, over samples and features, of the features less their
-    means; 1 where no feature varies, so that one can divide by it.
+    The spread is sqrt(mean over samples and features of (x_ij - mean_j)^2). Where no feature
+    varies it is 1, so that callers can divide by it.
     """
     mean = features.mean(0, dtype=np.float64)
     # E x^2 - (E x)^2 without a centred copy: the pixels of a data set are large.

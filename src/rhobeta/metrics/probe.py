@@ -1,4 +1,4 @@
-"""The linear probe: how well a logistic regression tells the classes from a representation."""
+"""The linear probe: accuracy of a logistic regression on a representation (Alain, Bengio, 2016)."""
 
 import warnings
 
@@ -19,10 +19,10 @@ def probe_accuracy(
 ) -> float:
     """Test accuracy, in [0, 1], of multinomial logistic regression fitted on `train`.
 
-    Both representations are [images, features]. They are divided by one number, the root mean
-    square of the centred training features, so that the L2 penalty (1 / (2 C) |W|^2 beside the
-    summed log-loss, C = `inverse_penalty`) means the same for codes of any scale, and raw pixels
-    keep their proportions. At most `iterations` L-BFGS steps.
+    Minimises sum over images of log-loss + 1 / (2 C) |W|^2, C = `inverse_penalty`, in at most
+    `iterations` L-BFGS steps. Both representations ([images, features]) are centred by the training
+    means and divided by one number, the root mean square of the centred training features. So C
+    means the same for codes of any scale, and raw pixels keep their proportions.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
@@ -30,10 +30,9 @@ def probe_accuracy(
 
     mean, spread = mean_and_spread(train)
     scale = np.float32(spread)
-    # One thread: the products are bound by memory, so that a second one brings nothing, and costs
-    # ten times as much where another process wants its core.
+    # The products are bound by memory: a second thread gains nothing, and slows a busy machine.
     with warnings.catch_warnings(), threadpool_limits(1):
-        # The number of steps is a parameter: stopping there is asked for, not a fault.
+        # The number of steps is a parameter, so stopping there is no fault.
         warnings.simplefilter("ignore", ConvergenceWarning)
         probe = LogisticRegression(C=inverse_penalty, max_iter=iterations).fit(
             _scaled(train, mean, scale), train_labels

@@ -1,11 +1,11 @@
-"""How good a reconstruction is, over a whole split, accumulated in float64.
+"""Quality of reconstructions over a whole split, accumulated in float64.
 
     MSE  = mean over images and pixels of (x - x_hat)^2
     FVU  = sum |x - x_hat|^2 / sum |x - mean_train|^2
     PSNR = 10 log10(1 / MSE) in dB, for pixels in [0, 1]
 
-FVU, the fraction of variance unexplained, is 1 for the training set's mean image and 0 for a
-perfect reconstruction.
+MSE is in squared pixel values. FVU, the fraction of variance unexplained, has no unit: it is 1 for
+the training set's mean image and 0 for a perfect reconstruction.
 """
 
 import math
@@ -14,7 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_PIECE = 128
+from rhobeta.model.activations import topk
+from rhobeta.model.autoencoder import Autoencoder
+
+# Images at a time: few enough that float64 copies stay in the cache; more where codes are made.
+_PIECE, _CODES = 128, 2048
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,7 @@ class ReconstructionQuality:
 
 
 class ReconstructionAccumulator:
-    """Takes images and reconstructions piece by piece; `mean_image` is that of the train split."""
+    """Accumulates images and reconstructions; `mean_image` is that of the train split."""
 
     def __init__(self, mean_image: Tensor) -> None:
         self._mean_image = mean_image.double()
@@ -37,7 +41,6 @@ class ReconstructionAccumulator:
     def update(self, x: Tensor, reconstruction: Tensor) -> None:
         """Add images and their reconstructions (shapes: [images, pixels])."""
         mean_image = self._mean_image.to(x.device)
-        # In pieces that stay in the cache: as float64 a whole split would go through memory.
         pieces = zip(torch.split(x, _PIECE), torch.split(reconstruction, _PIECE), strict=True)
         for part, rebuilt in pieces:
             exact = part.to(torch.float64, copy=True)
@@ -46,14 +49,14 @@ class ReconstructionAccumulator:
         self._values += x.numel()
 
     def add(self, other: "ReconstructionAccumulator") -> "ReconstructionAccumulator":
-        """Add the images that another has taken; returns this one."""
+        """Add the images of another accumulator to this one, and return it."""
         self._error = self._error + other._error
         self._variation = self._variation + other._variation
         self._values += other._values
         return self
 
     def quality(self) -> ReconstructionQuality:
-        """The measures of all images so far. Raises `ValueError` before the first."""
+        """The measures of all images so far. Raises `ValueError` where there are none."""
         if self._values == 0:
             raise ValueError("no images to measure")
         mse = self._error.item() / self._values
@@ -66,5 +69,28 @@ class ReconstructionAccumulator:
 
 
 def psnr(mse: float) -> float:
-    """Peak signal-to-noise ratio in dB of pixels in [0, 1]; infinite for no error."""
+    """Peak signal-to-noise ratio 10 log10(1 / MSE) in dB of pixels in [0, 1].
+
+    >>> psnr(0.01), psnr(0.0)
+    (20.0, inf)
+    """
     return 10 * math.log10(1 / mse) if mse > 0 else math.inf
+
+
+def truncated_mse(model: Autoencoder, x: Tensor, kept: int) -> float:
+    """MSE where only the `kept` most active units of each image stay active.
+
+    mean over images and pixels of (x - decode(a'))^2, where a' is the code a with all but the
+    `kept` largest activities set to 0. It compares codes of any kind at one L0. `x` are images
+    ([images, pixels] in [0, 1]). Raises `ValueError` for codes with negative values, for which 0
+    does not mean inactive.
+    """
+    error = 0.0
+    with torch.inference_mode():
+        for piece in torch.split(x, _CODES):
+            code = model.encode(piece)
+            if (code < 0).any():
+                raise ValueError("found negative values in the code; expected activities >= 0")
+            rebuilt = model.decode(topk(code, min(kept, model.architecture.units)))
+            error += (piece.double() - rebuilt).square().sum().item()
+    return error / x.numel()

@@ -3,7 +3,7 @@
 All are of the activity a >= 0 of N units over the samples of a whole split. Per sample, then
 averaged:
 
-    l0_at_t          number of units with a > t
+    l0_at_t       number of units with a > t
     Gini          1 - 2 sum_k (a_(k) / |a|_1) (N - k + 1/2) / N,  a_(1) <= ... <= a_(N)
     Hoyer         (sqrt N - |a|_1 / |a|_2) / (sqrt N - 1)
     Treves-Rolls  (sum_i a_i / N)^2 / (sum_i a_i^2 / N)
@@ -36,7 +36,7 @@ class SparsityStatistics:
     l0: dict[float, float]
     """Mean L0 by threshold."""
     l0_counts: dict[float, Tensor]
-    """By threshold: how many samples have 0, 1, ... N active units (shape: [units + 1])."""
+    """By threshold: number of samples with 0, 1, ... N active units (shape: [units + 1])."""
     gini: float
     hoyer: float
     treves_rolls: float
@@ -66,7 +66,7 @@ class SparsityStatistics:
 
 
 class SparsityAccumulator:
-    """Takes a split's activities piece by piece; `statistics` gives what the module defines."""
+    """Accumulates a split's activities; `statistics` gives what the module defines."""
 
     def __init__(
         self, *, l0_thresholds: Sequence[float], dead_threshold: float, constant_std: float
@@ -75,7 +75,7 @@ class SparsityAccumulator:
         self._dead_threshold = dead_threshold
         self._constant_std = constant_std
         self._samples = 0
-        # Moments are taken about the first piece's mean, lest a small variance drown in a mean.
+        # Moments about the first piece's mean: about zero, a small variance would be lost.
         self._shift = self._sum = self._square_sum = torch.empty(0)
         self._smallest = self._largest = torch.empty(0)
         self._measure_sums = torch.empty(0)
@@ -90,7 +90,7 @@ class SparsityAccumulator:
         self._samples += len(values)
         self._sum += centred.sum(0)
         self._square_sum += centred.square().sum(0)
-        # Against thresholds, in the code's own precision, in which a value may equal one.
+        # In the code's own precision, so that a value can equal a threshold.
         self._smallest = torch.minimum(self._smallest, activity.detach().amin(0))
         self._largest = torch.maximum(self._largest, activity.detach().amax(0))
         self._measure_sums += torch.stack(
@@ -102,7 +102,7 @@ class SparsityAccumulator:
             counts += torch.bincount(active, minlength=units + 1)
 
     def on_cpu(self) -> "SparsityAccumulator":
-        """Move all that has been taken to the CPU's memory; returns this one."""
+        """Move all sums to the CPU, and return this accumulator."""
         for name, value in vars(self).items():
             if isinstance(value, Tensor):
                 setattr(self, name, value.cpu())
@@ -110,9 +110,9 @@ class SparsityAccumulator:
         return self
 
     def add(self, other: "SparsityAccumulator") -> "SparsityAccumulator":
-        """Add the samples that another, of the same thresholds, has taken; returns this one.
+        """Add the samples of another accumulator of the same thresholds, and return this one.
 
-        The other's moments, about its own shift t, are first taken about this one's, s:
+        The other's moments about its shift t are converted to this one's shift s:
         sum (x - s)^2 = sum (x - t)^2 + 2 (t - s) sum (x - t) + n (t - s)^2.
         """
         if other._samples == 0:
@@ -137,7 +137,7 @@ class SparsityAccumulator:
         return self
 
     def statistics(self) -> SparsityStatistics:
-        """The statistics of all samples so far. Raises `ValueError` before the first."""
+        """The statistics of all samples so far. Raises `ValueError` where there are none."""
         if self._samples == 0:
             raise ValueError("no samples to take statistics of")
         mean = self._sum / self._samples
@@ -173,7 +173,11 @@ class SparsityAccumulator:
 
 
 def gini(activity: Tensor) -> Tensor:
-    """Gini index of each sample (shape: [samples, units] -> [samples])."""
+    """Gini index of each sample (shape: [samples, units] -> [samples]).
+
+    >>> gini(torch.tensor([[2.0, 2.0], [0.0, 3.0]])).tolist()
+    [0.0, 0.5]
+    """
     units = activity.shape[1]
     ascending = activity.sort(dim=1).values
     ranks = torch.arange(1, units + 1, dtype=activity.dtype, device=activity.device)
@@ -183,7 +187,11 @@ def gini(activity: Tensor) -> Tensor:
 
 
 def hoyer(activity: Tensor) -> Tensor:
-    """Hoyer's measure of each sample (shape: [samples, units] -> [samples]); 0 for one unit."""
+    """Hoyer's measure of each sample (shape: [samples, units] -> [samples]); 0 for one unit.
+
+    >>> hoyer(torch.eye(3)).tolist()
+    [1.0, 1.0, 1.0]
+    """
     units = activity.shape[1]
     if units == 1:
         return activity.new_zeros(len(activity))
@@ -193,7 +201,11 @@ def hoyer(activity: Tensor) -> Tensor:
 
 
 def treves_rolls(activity: Tensor) -> Tensor:
-    """Treves-Rolls activity ratio of each sample (shape: [samples, units] -> [samples])."""
+    """Treves-Rolls activity ratio of each sample (shape: [samples, units] -> [samples]).
+
+    >>> treves_rolls(torch.tensor([[2.0, 2.0], [0.0, 3.0]])).tolist()
+    [1.0, 0.5]
+    """
     mean_square = activity.square().mean(1)
     ratio = activity.mean(1).square() / mean_square.clamp_min(_TINY)
     return torch.where(mean_square > 0, ratio, 1)

@@ -1,7 +1,11 @@
 """Code activations: z -> a, elementwise but for topk (shapes: [batch, units])."""
 
+from collections import ChainMap
+
 import torch
 from torch import Tensor
+
+from rhobeta.extensions import USER_ACTIVATIONS, USER_LOGITS, Function
 
 
 def sigmoid(z: Tensor) -> Tensor:
@@ -45,3 +49,15 @@ def topk(z: Tensor, k: int) -> Tensor:
         return torch.relu(z)
     values, places = torch.topk(z, k, dim=-1, sorted=False)
     return torch.zeros_like(z).scatter(-1, places, torch.relu(values))
+
+
+CODE_ACTIVATIONS: ChainMap[str, Function] = ChainMap(
+    USER_ACTIVATIONS,
+    {"sigmoid": sigmoid, "tanh": tanh, "relu": relu, "topk": topk, "identity": identity},
+)
+"""The functions z -> a by name; those of extensions are found here as well."""
+
+ACTIVITY_LOGITS: ChainMap[str, Function] = ChainMap(
+    USER_LOGITS, {"sigmoid": sigmoid_logits, "tanh": tanh_logits}
+)
+"""For codes in an interval: z -> logits whose sigmoid is the activity, where they exist."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from rhobeta.errors import RhobetaError
-from rhobeta.extensions import CODE_ACTIVATIONS, resolve
+from rhobeta.extensions import ACTIVATION_SPECS
 from rhobeta.model import activations
 
 # Of hidden layers and the output.
@@ -54,14 +54,14 @@ class Architecture:
                 " cannot be built; expected at least one layer, and whole numbers"
                 f" from 1 to {_LARGEST_SIZE}."
             )
-        named = ((self.code_activation, CODE_ACTIVATIONS), (self.hidden_activation, ACTIVATIONS))
+        named = ((self.code_activation, ACTIVATION_SPECS), (self.hidden_activation, ACTIVATIONS))
         for name, known in (*named, (self.output_activation, ACTIVATIONS)):
             if name not in known:
                 raise RhobetaError(
                     f"Unknown activation {name!r}; known: {', '.join(known)}. A code activation of"
                     " your own is registered by its file in extensions/."
                 )
-        takes_k = CODE_ACTIVATIONS[self.code_activation].takes_k
+        takes_k = ACTIVATION_SPECS[self.code_activation].takes_k
         if takes_k != (type(self.k) is int) or (self.k is not None and self.k < 1):
             allowed = "a whole number from 1" if takes_k else "none"
             raise RhobetaError(
@@ -137,8 +137,8 @@ class Autoencoder(nn.Module):
             if isinstance(layer, nn.Linear):
                 nn.init.xavier_uniform_(layer.weight, generator=generator)
                 nn.init.zeros_(layer.bias)
-        self._entry = CODE_ACTIVATIONS[architecture.code_activation]
-        self._code_activation = resolve(self._entry.function)
+        self._spec = ACTIVATION_SPECS[architecture.code_activation]
+        self._code_activation = activations.CODE_ACTIVATIONS[architecture.code_activation]
         self._hidden_activation = ACTIVATIONS[architecture.hidden_activation]
         self._output_activation = ACTIVATIONS[architecture.output_activation]
 
@@ -148,7 +148,7 @@ class Autoencoder(nn.Module):
 
     def activate(self, z: Tensor, *, k: int | None = None) -> Tensor:
         """The code a of pre-activations z (shape: [batch, units])."""
-        if self._entry.takes_k:
+        if self._spec.takes_k:
             code: Tensor = self._code_activation(z, k or self.architecture.k)
         else:
             code = self._code_activation(z)
@@ -175,8 +175,8 @@ class Autoencoder(nn.Module):
         a for codes that are never negative, (a - low) / (high - low) for bounded ones, so that a
         tanh, which rests at -1, gives (1 + a) / 2; |a| for the rest.
         """
-        low, high = self._entry.low, self._entry.high
-        if self._entry.bounded:
+        low, high = self._spec.low, self._spec.high
+        if self._spec.bounded:
             return code if (low, high) == (0, 1) else (code - low) / (high - low)
         return code if low >= 0 else code.abs()
 

@@ -16,10 +16,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
-from rhobeta.extensions import CODE_ACTIVATIONS, PENALTIES, Penalty, resolve
+from rhobeta.extensions import ACTIVATION_SPECS, PENALTY_SPECS, PenaltySpec
 from rhobeta.model.autoencoder import Output
 from rhobeta.model.means import Mean, Means
-from rhobeta.model.penalties import code_logits, log_means, log_means_of_activity, widened
+from rhobeta.model.penalties import (
+    PENALTIES,
+    code_logits,
+    log_means,
+    log_means_of_activity,
+    widened,
+)
 
 
 class LossTerms(NamedTuple):
@@ -44,9 +50,9 @@ class SparseLoss:
     pixel_loss: str = "mse"
 
     @property
-    def entry(self) -> Penalty:
-        """The penalty's registration."""
-        return PENALTIES[self.kind]
+    def spec(self) -> PenaltySpec:
+        """The penalty's description."""
+        return PENALTY_SPECS[self.kind]
 
     def __call__(
         self, output: Output, x: Tensor, weights: Sequence[Tensor] = (), means: Means | None = None
@@ -75,9 +81,9 @@ class SparseLoss:
 
         Those of two sets of images, weighted by their sizes, are those of both together.
         """
-        function, on = self.entry.function, self.entry.on
-        if on == "code" and function is not None:
-            return Mean(resolve(function)(widened(output.code)).mean())
+        on = self.spec.on
+        if on == "code":
+            return Mean(PENALTIES[self.kind](widened(output.code)).mean())
         if on == "mean":
             return Mean(widened(output.code).mean(0))
         if on != "probability":
@@ -85,17 +91,17 @@ class SparseLoss:
         logits = code_logits(output.pre_activation, self.code_activation)
         if logits is not None:
             return log_means(logits)
-        code = CODE_ACTIVATIONS[self.code_activation]
+        code = ACTIVATION_SPECS[self.code_activation]
         return log_means_of_activity((output.code - code.low) / (code.high - code.low))
 
     def penalty(self, means: Means | None, weights: Sequence[Tensor]) -> Tensor | None:
         """The penalty, a scalar, from the means and the weight matrices; None for none."""
-        if self.entry.function is None:
+        if self.spec.on == "nothing":
             return None
-        function = resolve(self.entry.function)
-        if self.entry.on == "weights":
-            return torch.stack([function(kernel) for kernel in weights]).sum()
-        if self.entry.on == "code" and isinstance(means, Mean):
+        function = PENALTIES[self.kind]
+        if self.spec.on == "weights":
+            return torch.stack([function(weight) for weight in weights]).sum()
+        if self.spec.on == "code" and isinstance(means, Mean):
             return means.value
         per_unit: Tensor = function(means.value if isinstance(means, Mean) else means, self.rho)
         return per_unit.sum()

@@ -16,12 +16,14 @@ saturated (|z| of 100 and more), where a sigmoid rounds to 0 or 1 and an added e
 """
 
 import math
+from collections import ChainMap
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from rhobeta.extensions import CODE_ACTIVATIONS, resolve
+from rhobeta.extensions import ACTIVATION_SPECS, USER_PENALTIES, Function
+from rhobeta.model.activations import ACTIVITY_LOGITS
 from rhobeta.model.means import LogMeans
 
 SMALLEST_MEAN = 1e-10
@@ -96,6 +98,19 @@ def l1_weights(weight: Tensor) -> Tensor:
     return weight.abs().sum()
 
 
+PENALTIES: ChainMap[str, Function] = ChainMap(
+    USER_PENALTIES,
+    {
+        "kl": bernoulli_kl,
+        "kl_poisson": poisson_kl,
+        "kl_tutorial": tutorial_kl,
+        "l1_code": l1_code,
+        "l1_weights": l1_weights,
+    },
+)
+"""The penalties' functions by name; those of extensions are found here as well."""
+
+
 def code_logits(pre_activation: Tensor, code_activation: str) -> Tensor | None:
     """Logits whose sigmoid is the code's activity in (0, 1): z for sigmoid, 2 z for tanh.
 
@@ -103,12 +118,12 @@ def code_logits(pre_activation: Tensor, code_activation: str) -> Tensor | None:
     was registered without logits. Raises `ValueError` for codes that are not bounded, whose mean
     is no probability.
     """
-    entry = CODE_ACTIVATIONS.get(code_activation)
-    if entry is None or not entry.bounded:
+    spec = ACTIVATION_SPECS.get(code_activation)
+    if spec is None or not spec.bounded:
         raise ValueError(f"the Bernoulli KL is not defined on a {code_activation} code")
-    if entry.logits is None:
+    if code_activation not in ACTIVITY_LOGITS:
         return None
-    logits: Tensor = resolve(entry.logits)(pre_activation)
+    logits: Tensor = ACTIVITY_LOGITS[code_activation](pre_activation)
     return logits
 
 

@@ -14,7 +14,7 @@ import torch
 
 from rhobeta.config.renamed import current_parameters
 from rhobeta.errors import RhobetaError
-from rhobeta.extensions import PENALTIES
+from rhobeta.extensions import PENALTY_SPECS
 from rhobeta.model.autoencoder import Architecture, Autoencoder
 from rhobeta.model.header import FORMAT, MALFORMED, described_in
 from rhobeta.utils.checksum import EMPTY_CHECKSUM, add_checksum, verify_checksum
@@ -55,7 +55,7 @@ class SavedModel:
     def rho(self) -> float | None:
         """The target mean activation, or None where there was no penalty."""
         parameters = self.description.parameters
-        uses_rho = PENALTIES[parameters["penalty.kind"]].uses_rho
+        uses_rho = PENALTY_SPECS[parameters["penalty.kind"]].uses_rho
         return float(parameters["penalty.rho"]) if uses_rho else None
 
 
@@ -111,12 +111,12 @@ def _description(content: bytes) -> ModelDescription:
             raise TypeError(f"its {name} is {described[name]!r}, expected {kind.__name__}")
     described["parameters"] = current_parameters(described["parameters"])
     penalty = described["parameters"].get("penalty.kind")
-    if penalty not in PENALTIES:
+    if penalty not in PENALTY_SPECS:
         raise ValueError(
-            f"its penalty is {penalty!r}, known: {', '.join(PENALTIES)}; one of your own is"
+            f"its penalty is {penalty!r}, known: {', '.join(PENALTY_SPECS)}; one of your own is"
             " registered by its file in extensions/"
         )
-    if PENALTIES[penalty].uses_rho:
+    if PENALTY_SPECS[penalty].uses_rho:
         float(described["parameters"]["penalty.rho"])
     return ModelDescription(**described)
 

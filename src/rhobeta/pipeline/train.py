@@ -7,7 +7,7 @@ from rhobeta.config.params import Params, flatten
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.data.splits import Manifest, read_manifest, read_split
-from rhobeta.extensions import PENALTIES
+from rhobeta.extensions import PENALTY_SPECS
 from rhobeta.model.weights import ModelDescription, model_to_bytes
 from rhobeta.paths import Paths
 from rhobeta.tracking.callback import TrackEpochs
@@ -163,7 +163,7 @@ def _require_fitting_batch(params: Params, images: int) -> None:
             " every epoch is one batch"
         )
     active = rho * min(batch_size, images)
-    if PENALTIES[params.penalty.kind].uses_rho and active < ENOUGH_ACTIVE_IMAGES:
+    if PENALTY_SPECS[params.penalty.kind].uses_rho and active < ENOUGH_ACTIVE_IMAGES:
         print(
             f"note: rho times the images of a batch is {active:g}, less than"
             f" {ENOUGH_ACTIVE_IMAGES}: one batch is too small to estimate the mean activation, so"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rhobeta.metrics.evaluation import TestRecord
-from rhobeta.metrics.top_images import unit_statistics
+from rhobeta.metrics.units import unit_statistics
 from rhobeta.model.weights import SavedModel
 from rhobeta.reporting.pages import png_source, render_page
 from rhobeta.reporting.pictures import decoder_filters

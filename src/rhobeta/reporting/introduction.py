@@ -1,6 +1,6 @@
 """The first sentence of the report: what kind of code it is, and what asked it to be sparse."""
 
-from rhobeta.extensions import CODE_ACTIVATIONS, PENALTIES
+from rhobeta.extensions import ACTIVATION_SPECS, PENALTY_SPECS
 from rhobeta.model.loss import ng_beta
 from rhobeta.model.weights import SavedModel
 
@@ -12,7 +12,7 @@ def introduction(saved: SavedModel) -> str:
     parameters = saved.description.parameters
     activation, kind = parameters["model.code_activation"], parameters["penalty.kind"]
     code = f"{'An' if activation[0] in 'aeiou' else 'A'} {activation} code"
-    if CODE_ACTIVATIONS[activation].takes_k:
+    if ACTIVATION_SPECS[activation].takes_k:
         code += f" in which the {parameters['topk.k']} largest units speak,"
     beta, rho = parameters["penalty.beta"], parameters["penalty.rho"]
     loss = _PIXEL_LOSSES[parameters["training.pixel_loss"]]
@@ -26,9 +26,9 @@ def introduction(saved: SavedModel) -> str:
             " units of Ng's CS294A notes)."
         )
     target = (
-        f" held to a mean activation of rho = {rho} by" if PENALTIES[kind].uses_rho else " with"
+        f" held to a mean activation of rho = {rho} by" if PENALTY_SPECS[kind].uses_rho else " with"
     )
     return (
-        f"{code}{target} the penalty {kind} ({PENALTIES[kind].formula}), of weight"
+        f"{code}{target} the penalty {kind} ({PENALTY_SPECS[kind].formula}), of weight"
         f" beta = {beta} beside the {loss}."
     )

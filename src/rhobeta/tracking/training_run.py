@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rhobeta.data.splits import Manifest, SplitName
-from rhobeta.extensions import CODE_ACTIVATIONS, PENALTIES
+from rhobeta.extensions import ACTIVATION_SPECS, PENALTY_SPECS
 from rhobeta.tracking.provenance import Code, experiment_tags, user_name
 from rhobeta.tracking.run import Run, find_unfinished_run, new_run, reopened_run
 from rhobeta.tracking.store import Store
@@ -39,12 +39,12 @@ def run_name(parameters: Mapping[str, Any]) -> str:
 
 def _penalty(parameters: Mapping[str, Any]) -> str:
     kind, code = parameters["penalty.kind"], parameters["model.code_activation"]
-    words = [f"k={parameters['topk.k']}"] if CODE_ACTIVATIONS[code].takes_k else []
+    words = [f"k={parameters['topk.k']}"] if ACTIVATION_SPECS[code].takes_k else []
     if kind == "none":
         return " ".join(words) or "no penalty"
     if kind != "kl":
         words.append(kind)
-    if PENALTIES[kind].uses_rho:
+    if PENALTY_SPECS[kind].uses_rho:
         words.append(f"rho={parameters['penalty.rho']:g}")
     return " ".join([*words, f"beta={parameters['penalty.beta']:g}"])
 

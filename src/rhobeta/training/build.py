@@ -5,7 +5,7 @@ from typing import Any
 from rhobeta.config.params import Params, flatten
 from rhobeta.config.search import SEARCHED
 from rhobeta.data.splits import Manifest
-from rhobeta.extensions import CODE_ACTIVATIONS
+from rhobeta.extensions import ACTIVATION_SPECS
 from rhobeta.model.autoencoder import Architecture
 from rhobeta.model.loss import SparseLoss
 from rhobeta.training.devices import Machine
@@ -36,7 +36,7 @@ def architecture_of(params: Params, image_shape: tuple[int, int]) -> Architectur
         hidden_activation=model.hidden_activation,
         output_activation=model.output_activation,
         tied_weights=model.tied_weights,
-        k=params.topk.k if CODE_ACTIVATIONS[model.code_activation].takes_k else None,
+        k=params.topk.k if ACTIVATION_SPECS[model.code_activation].takes_k else None,
     )
 
 
@@ -54,7 +54,7 @@ def objective_of(params: Params) -> SparseLoss:
 def optimization_of(params: Params) -> Optimization:
     """How the parameters ask for the weights to be found."""
     topk, training = params.topk, params.training
-    takes_k = CODE_ACTIVATIONS[params.model.code_activation].takes_k
+    takes_k = ACTIVATION_SPECS[params.model.code_activation].takes_k
     return Optimization(
         epochs=training.epochs,
         batch_size=training.batch_size,

@@ -66,7 +66,7 @@ class SplitMeasurement:
     @property
     def largest_mean(self) -> float | None:
         """The largest mean activation of a unit; None where the penalty is of none, or of logs."""
-        if isinstance(self._means, Mean) and self._objective.entry.uses_rho:
+        if isinstance(self._means, Mean) and self._objective.spec.uses_rho:
             return float(self._means.value.max())
         return None
 
@@ -79,7 +79,7 @@ class SplitMeasurement:
         pixel_loss = quality.mse
         if self._objective.pixel_loss != "mse":
             pixel_loss = self._pixel_loss_sum / self._images
-        rho = float(self._objective.rho) if self._objective.entry.uses_rho else None
+        rho = float(self._objective.rho) if self._objective.spec.uses_rho else None
         return {
             "loss": pixel_loss + float(self._objective.beta) * penalty_value,
             "mse": quality.mse,

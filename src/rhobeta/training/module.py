@@ -78,7 +78,7 @@ class SparseAutoencoderModule(pl.LightningModule):
         self._rate = 0.0
         self._seed = seed
         share = 1.0
-        if objective.entry.uses_rho:
+        if objective.spec.uses_rho:
             rho, size = float(objective.rho), min(optimization.batch_size, train_images)
             share = running_share(rho, size, ENOUGH_ACTIVE_IMAGES)
         self._running_mean = RunningMean(share)
@@ -255,7 +255,7 @@ class SparseAutoencoderModule(pl.LightningModule):
         if means is None:
             return None
         means = self._group.mean(means, weight)
-        if not self.objective.entry.uses_rho:
+        if not self.objective.spec.uses_rho:
             return means
         if isinstance(means, Mean):
             self._note_largest(means.value.detach().max())

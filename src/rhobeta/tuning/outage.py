@@ -1,6 +1,6 @@
 """An MLflow server that does not answer while a worker is between two trials.
 
-In the midst of a trial the outbox keeps what cannot be logged; without a run none can begin.
+In the midst of a trial `mlruns/pending` keeps what cannot be logged; without a run none can begin.
 """
 
 import time

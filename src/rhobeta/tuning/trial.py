@@ -63,8 +63,8 @@ def run_trial(trial: optuna.Trial, around: Surroundings) -> list[float]:
     """Train and measure; the values of the objectives, in their order.
 
     Raises `TrialPruned` where the pruner ends it, `SystemExit` where the worker is asked to end,
-    `StoreUnavailableError` where MLflow's server is away and no run can begin, `RhobetaError` where the
-    parameters do not fit together or training diverges.
+    `StoreUnavailableError` where MLflow's server is away and no run can begin, `RhobetaError`
+    where the parameters do not fit together or training diverges.
     """
     values = suggested(trial, around.distributions)
     tags = trial_tags(

@@ -135,8 +135,8 @@ def run_and_tell(
 
     A training that fails is told as failed, with its error in a user attribute. A worker that is
     asked to end puts its trial back into the queue, and so does one whose MLflow server is away
-    (`StoreUnavailableError`). What a trial gives that was taken for lost in the meantime is dropped: it runs
-    again elsewhere, and counts there.
+    (`StoreUnavailableError`). What a trial gives that was taken for lost in the meantime is
+    dropped: it runs again elsewhere, and counts there.
     """
     import optuna
     from optuna.trial import TrialState

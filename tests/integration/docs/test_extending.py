@@ -42,9 +42,9 @@ def extended(paths: Paths, start_after: StartAfter) -> Paths:
 LOAD = """
 import json, sys
 import mlflow, numpy as np
-from rhobeta.extensions import CODE_ACTIVATIONS, PENALTIES
+from rhobeta.extensions import ACTIVATION_SPECS, PENALTY_SPECS
 
-known = [*CODE_ACTIVATIONS, *PENALTIES]
+known = [*ACTIVATION_SPECS, *PENALTY_SPECS]
 mlflow.set_tracking_uri(sys.argv[1])
 (logged,) = mlflow.search_logged_models(
     experiment_ids=[sys.argv[2]], output_format="list"
@@ -52,7 +52,7 @@ mlflow.set_tracking_uri(sys.argv[1])
 model = mlflow.pyfunc.load_model(logged.model_uri)
 predicted = model.predict(np.load(sys.argv[3]))
 np.savez(sys.argv[4], **predicted)
-print(json.dumps({"before": known, "after": [*CODE_ACTIVATIONS, *PENALTIES]}))
+print(json.dumps({"before": known, "after": [*ACTIVATION_SPECS, *PENALTY_SPECS]}))
 """
 
 
@@ -125,10 +125,10 @@ def test_names_whose_extension_is_gone_are_refused(extended: Paths, rhobeta) -> 
 @pytest.mark.usefixtures("extended", "clean_registry")
 def test_the_documents_check_passes_on_its_functions() -> None:
     exec(compile(CHECK, "docs/extending.md", "exec"), {})
-    from rhobeta.extensions import CODE_ACTIVATIONS, PENALTIES
+    from rhobeta.extensions import ACTIVATION_SPECS, PENALTY_SPECS
 
-    assert CODE_ACTIVATIONS["softsign"].bounded
-    assert PENALTIES["hellinger"].uses_rho
+    assert ACTIVATION_SPECS["softsign"].bounded
+    assert PENALTY_SPECS["hellinger"].uses_rho
 
 
 @pytest.mark.usefixtures("extended", "clean_registry")
@@ -141,8 +141,8 @@ def test_the_documents_check_finds_a_wrong_gradient(paths: Paths) -> None:
 
 
 def test_the_document_names_what_there_is() -> None:
-    from rhobeta.extensions import PENALTIES, PenaltyInput
+    from rhobeta.extensions import PENALTY_SPECS, PenaltyInput
 
     table = re.findall(r'^\| `"(\w+)"` \| `function\(', DOCUMENT, re.MULTILINE)
     assert {*table, "nothing"} == set(PenaltyInput.__args__)
-    assert {entry.on for entry in PENALTIES.values()} == set(PenaltyInput.__args__)
+    assert {entry.on for entry in PENALTY_SPECS.values()} == set(PenaltyInput.__args__)

@@ -6,7 +6,7 @@ import shlex
 import pytest
 
 from helpers import REPOSITORY, shipped_values, with_changes
-from rhobeta.cli.parser import make_parser
+from rhobeta.cli.command import make_parser
 from rhobeta.config.params import check_params, flatten
 from rhobeta.tracking.package import OUTPUTS
 

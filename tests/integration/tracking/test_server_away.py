@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from faults.injected import wait_until
 from mlflow import MlflowClient
+from rhobeta.tracking.outbox import deliver, outbox_of, waiting_runs
 
 from helpers import QUICK, StartAfter, write_params
 from helpers.servers import Server, mlflow_server
 from rhobeta.cli import main
 from rhobeta.paths import Paths
-from rhobeta.tracking.outbox import deliver, outbox_of, waiting_runs
 from rhobeta.tracking.store import open_store
 from rhobeta.utils.files import sha256_of_file
 

@@ -14,7 +14,7 @@ from rhobeta.cli import main
 from rhobeta.config.params import load_params
 from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
-from rhobeta.tracking.store import StoreAwayError
+from rhobeta.tracking.store import StoreUnavailableError
 from rhobeta.tuning.ranks import _failure_of, told, train_in_processes
 from rhobeta.tuning.space import distributions_of, with_values
 from rhobeta.tuning.study import MEASURES
@@ -116,9 +116,9 @@ def test_a_training_that_fails_gives_its_error_to_the_worker(
 
 def test_a_training_that_finds_no_server_is_told_from_one_that_fails(tmp_path: Path) -> None:
     write_json(tmp_path / "outcome.json", {"error": "no answer", "away": True})
-    assert isinstance(_failure_of(tmp_path), StoreAwayError)
+    assert isinstance(_failure_of(tmp_path), StoreUnavailableError)
     write_json(tmp_path / "outcome.json", {"error": "it has diverged", "away": False})
-    assert not isinstance(_failure_of(tmp_path), StoreAwayError)
+    assert not isinstance(_failure_of(tmp_path), StoreUnavailableError)
     assert str(_failure_of(tmp_path)) == "it has diverged"
 
 

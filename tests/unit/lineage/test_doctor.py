@@ -17,19 +17,17 @@ from rhobeta.data.labelled import LabelledImages
 from rhobeta.data.splits import write_splits
 from rhobeta.lineage import doctor_project as project
 from rhobeta.lineage import doctor_shared_store as shared_store
-from rhobeta.lineage import doctor_stores as stores
 from rhobeta.lineage.doctor import examine
 from rhobeta.lineage.doctor_environment import check_environment
 from rhobeta.lineage.doctor_finding import Finding
 from rhobeta.lineage.doctor_project import check_project
 from rhobeta.lineage.doctor_stores import check_stores
 from rhobeta.paths import Paths
-from rhobeta.tracking import queued
-from rhobeta.tracking.actions import Action
-from rhobeta.tracking.database import known_versions, prepare_database
-from rhobeta.tracking.outbox import outbox_of
-from rhobeta.tracking.store import Store, open_store
+from rhobeta.tracking.database import prepare_database
+from rhobeta.tracking.pending import keep_values
+from rhobeta.tracking.store import Store, open_store, pending_folder
 from rhobeta.tracking.tags import MODEL_TAG, STAGE_TAG
+from rhobeta.tracking.upload import Values
 from rhobeta.training.unfinished import Unfinished
 
 
@@ -212,12 +210,10 @@ def test_a_database_of_another_version_or_half_written(paths: Paths) -> None:
     paths.store.mkdir()
     prepare_database(file, paths.store / "artifacts")
     whole = file.read_bytes()
-    older = known_versions()[0]
-    for version, found in ((older, "of an older MLflow"), ("f" * 12, "of a newer MLflow")):
-        with changed(paths) as database:
-            database.execute("UPDATE alembic_version SET version_num = ?", (version,))
-        fault = of(check_stores(paths), "MLflow database")
-        assert (fault.level, fault.found.startswith(found)) == ("FAULT", True)
+    with changed(paths) as database:
+        database.execute("UPDATE alembic_version SET version_num = ?", ("f" * 12,))
+    fault = of(check_stores(paths), "MLflow database")
+    assert (fault.level, fault.found.startswith("of another MLflow")) == ("FAULT", True)
     file.write_bytes(whole[: len(whole) // 2 + 100])
     assert "is damaged" in of(check_stores(paths), "MLflow database").found
     file.unlink()
@@ -277,15 +273,6 @@ def test_a_database_that_is_down_is_a_fault(paths: Paths, monkeypatch: pytest.Mo
     assert "secret-word" not in str(found)
 
 
-def test_a_database_without_mlflow_is_one_finding_among_others(
-    paths: Paths, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(stores, "known_versions", list)
-    findings = check_stores(paths)
-    assert "MLflow is not installed" in of(findings, "MLflow database").found
-    assert of(findings, "outbox").level == "ok"
-
-
 def test_two_runs_that_claim_one_model(paths: Paths, store: Store) -> None:
     claims = [{MODEL_TAG: "a" * 64}, {MODEL_TAG: "a" * 64}, {MODEL_TAG: "b" * 64}]
     ids = [store.client.create_run(store.experiment_id, tags=tags).info.run_id for tags in claims]
@@ -301,15 +288,15 @@ def test_two_runs_that_claim_one_model(paths: Paths, store: Store) -> None:
 def test_what_waits_and_a_server_that_does_not_answer(
     paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    origin = {"store": "http://127.0.0.1:9", "experiment_id": "1", "model_sha256": None}
+    server = Store("http://127.0.0.1:9", None, "1", pending_folder(paths))
     for run in ("one", "two"):
-        queued.put(outbox_of(paths) / run, Action("tags", {}), origin)
+        keep_values(server, run, Values())
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret-word@127.0.0.1:9")
     findings = check_stores(paths)
-    assert of(findings, "outbox").found == "2 records of 2 runs wait for http://127.0.0.1:9"
-    server = of(findings, "MLflow store")
-    assert server.level == "FAULT"
-    assert "127.0.0.1:9 does not answer" in server.found
+    assert of(findings, "pending").found == "2 runs wait for http://127.0.0.1:9"
+    answer = of(findings, "MLflow store")
+    assert answer.level == "FAULT"
+    assert "127.0.0.1:9 does not answer" in answer.found
     assert not any("secret-word" in str(finding) for finding in findings)
 
 

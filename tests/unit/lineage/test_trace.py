@@ -9,6 +9,7 @@ from typing import Any
 
 import optuna
 import pytest
+from rhobeta.tracking.results import EVALUATION_TAG
 from ruamel.yaml import YAML
 
 from helpers import REPOSITORY, StartAfter, git
@@ -16,7 +17,6 @@ from rhobeta.cli import main
 from rhobeta.lineage import records
 from rhobeta.lineage.lock import MODEL, Lock
 from rhobeta.paths import Paths
-from rhobeta.tracking.results import EVALUATION_TAG
 from rhobeta.tracking.run import Run
 from rhobeta.tracking.store import Store, open_store
 from rhobeta.tracking.tags import COMMIT_TAG, MODEL_MD5_TAG, MODEL_TAG, STAGE_TAG

@@ -6,9 +6,8 @@ from numpy.typing import NDArray
 
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.labelled import LabelledImages
-from rhobeta.metrics.baselines import Baselines
+from rhobeta.metrics.baselines import Baselines, PrincipalComponents
 from rhobeta.metrics.baselines import reconstruction_baselines as floors_of_pca
-from rhobeta.metrics.linear import PrincipalComponents
 
 Images = NDArray[np.float32]
 

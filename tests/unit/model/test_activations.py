@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from rhobeta.extensions import CODE_ACTIVATIONS, resolve
-from rhobeta.model.activations import topk
+from rhobeta.extensions import ACTIVATION_SPECS
+from rhobeta.model.activations import ACTIVITY_LOGITS, CODE_ACTIVATIONS, topk
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -26,28 +26,27 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
     ],
 )
 def test_activations_by_hand(name: str, expected: list[float]) -> None:
-    entry = CODE_ACTIVATIONS[name]
-    assert not entry.takes_k
+    spec = ACTIVATION_SPECS[name]
+    assert not spec.takes_k
     z = torch.tensor([[-2.0, 0.0, 3.0]], dtype=torch.float64)
-    assert resolve(entry.function)(z).tolist()[0] == pytest.approx(expected, rel=1e-14)
+    assert CODE_ACTIVATIONS[name](z).tolist()[0] == pytest.approx(expected, rel=1e-14)
 
 
 @pytest.mark.parametrize("name", CODE_ACTIVATIONS)
 def test_codes_lie_in_their_interval_and_reach_its_ends(name: str) -> None:
-    entry = CODE_ACTIVATIONS[name]
+    spec = ACTIVATION_SPECS[name]
     z = 50 * normal(200, 6)
-    code = resolve(entry.function)(z, 3) if entry.takes_k else resolve(entry.function)(z)
-    assert entry.low <= code.min().item() <= max(entry.low, -50) + 1e-9
-    assert min(entry.high, 50) - 1e-9 <= code.max().item() <= entry.high
+    code = CODE_ACTIVATIONS[name](z, 3) if spec.takes_k else CODE_ACTIVATIONS[name](z)
+    assert spec.low <= code.min().item() <= max(spec.low, -50) + 1e-9
+    assert min(spec.high, 50) - 1e-9 <= code.max().item() <= spec.high
 
 
-@pytest.mark.parametrize("name", [n for n, entry in CODE_ACTIVATIONS.items() if entry.logits])
+@pytest.mark.parametrize("name", ACTIVITY_LOGITS)
 def test_the_sigmoid_of_the_logits_is_the_activity(name: str) -> None:
-    entry = CODE_ACTIVATIONS[name]
+    spec = ACTIVATION_SPECS[name]
     z = 3 * normal(20, 4)
-    activity = (resolve(entry.function)(z) - entry.low) / (entry.high - entry.low)
-    assert entry.logits is not None
-    torch.testing.assert_close(torch.sigmoid(resolve(entry.logits)(z)), activity)
+    activity = (CODE_ACTIVATIONS[name](z) - spec.low) / (spec.high - spec.low)
+    torch.testing.assert_close(torch.sigmoid(ACTIVITY_LOGITS[name](z)), activity)
 
 
 def test_topk_worked_out_on_paper() -> None:

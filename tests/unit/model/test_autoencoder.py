@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rhobeta.errors import RhobetaError
-from rhobeta.extensions import CODE_ACTIVATIONS, CodeActivation
+from rhobeta.extensions import ACTIVATION_SPECS, ActivationSpec
+from rhobeta.model.activations import CODE_ACTIVATIONS
 from rhobeta.model.autoencoder import Architecture, Autoencoder
 
 FUNCTIONS = {
@@ -203,7 +204,8 @@ def test_activity_is_the_distance_from_rest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name, low, high in (("of -1 to 3", -1, 3), ("of 2 up", 2, math.inf)):
-        monkeypatch.setitem(CODE_ACTIVATIONS, name, CodeActivation(torch.clamp, low, high))
+        monkeypatch.setitem(ACTIVATION_SPECS, name, ActivationSpec(low, high))
+        monkeypatch.setitem(CODE_ACTIVATIONS, name, torch.clamp)
     model = Autoencoder(architecture(code_activation=code_activation))
     assert model.activity(torch.tensor(code)).tolist() == activity
 

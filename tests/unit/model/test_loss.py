@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rhobeta.extensions import CODE_ACTIVATIONS, CodeActivation
+from rhobeta.extensions import ACTIVATION_SPECS, ActivationSpec
 from rhobeta.model.autoencoder import Architecture, Autoencoder, Output
 from rhobeta.model.loss import SparseLoss, ng_beta
 from rhobeta.model.means import LogMeans, Mean, Means, joined
@@ -171,7 +171,7 @@ def test_penalties_that_are_of_no_code_have_no_means(kind: str) -> None:
 def test_the_kl_of_a_bounded_code_without_logits_is_that_of_its_activity(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(CODE_ACTIVATIONS, "mine", CodeActivation(torch.erf, low=-1, high=3))
+    monkeypatch.setitem(ACTIVATION_SPECS, "mine", ActivationSpec(low=-1, high=3))
     # Activities (1 + a) / 4 of 1/2 and 1/5 on average.
     code = torch.tensor([[0.0, -0.2], [2.0, -0.2]])
     terms = SparseLoss("kl", "mine", rho=0.2, beta=1.0)(SPARSE._replace(code=code), X)

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rhobeta.extensions import CODE_ACTIVATIONS, CodeActivation
+from rhobeta.extensions import ACTIVATION_SPECS, ActivationSpec
 from rhobeta.model.means import LogMeans
 from rhobeta.model.penalties import (
     SMALLEST_MEAN,
@@ -191,7 +191,7 @@ def test_unbounded_codes_have_no_mean_that_is_a_probability(code_activation: str
 
 
 def test_a_bounded_code_without_logits_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(CODE_ACTIVATIONS, "mine", CodeActivation(torch.erf, -1, 1))
+    monkeypatch.setitem(ACTIVATION_SPECS, "mine", ActivationSpec(-1, 1))
     assert code_logits(normal(2, 2), "mine") is None
 
 

@@ -22,7 +22,7 @@ from rhobeta.data.labelled import LabelledImages
 from rhobeta.errors import RhobetaError
 from rhobeta.metrics.encoding import encode_images
 from rhobeta.metrics.evaluation import TestRecord, first_of_each_class
-from rhobeta.metrics.top_images import most_active_units
+from rhobeta.metrics.units import most_active_units
 from rhobeta.model.autoencoder import Architecture, Autoencoder
 from rhobeta.reporting.codes import (
     draw_activity_distribution,

@@ -33,11 +33,11 @@ class Flaky:
             self._away()
         return self._client.create_run(*arguments, **named)
 
-    def get_experiment(self, *arguments: Any) -> Any:
+    def search_experiments(self, *arguments: Any) -> Any:
         self.asked += 1
         if self.asked <= self.looks:
             self._away()
-        return self._client.get_experiment(*arguments)
+        return self._client.search_experiments(*arguments)
 
     def _away(self) -> None:
         # As MLflow wraps it.
@@ -59,7 +59,7 @@ def flaky(monkeypatch: pytest.MonkeyPatch) -> Any:
         def opened(paths: Any, experiment: str) -> Any:
             store = plain(paths, experiment)
             clients.append(Flaky(store.client, **away))
-            return replace(store, client=clients[-1], outbox=paths.store / "outbox")
+            return replace(store, client=clients[-1], pending=paths.store / "pending")
 
         monkeypatch.setattr(store_module, "open_store", opened)
         return clients
@@ -91,14 +91,14 @@ def test_a_worker_that_waits_for_a_server_hears_that_it_is_to_end(
     study, _, job = run_worker(tune__trials=1)
     clients = flaky(runs=1000, looks=1000)
     asked_to_end = Event()
-    plain = Flaky.get_experiment
+    plain = Flaky.search_experiments
 
     def looked(client: Flaky, *arguments: Any) -> Any:
         if client.asked == 3:
             asked_to_end.set()
         return plain(client, *arguments)
 
-    monkeypatch.setattr(Flaky, "get_experiment", looked)
+    monkeypatch.setattr(Flaky, "search_experiments", looked)
     with monkeypatch.context() as patch:
         patch.setattr(worker_module.signal, "signal", lambda number, handler: None)
         run_until_enough(asking(job, 3), asked_to_end)

@@ -1,0 +1,94 @@
+"""The parser of the `rhobeta` command, and what becomes of an error."""
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from rhobeta import __version__
+from rhobeta.cli import (
+    compare,
+    doctor,
+    encode,
+    export,
+    params,
+    presets,
+    register,
+    run,
+    stages,
+    summary,
+    sync,
+    trace,
+    tune,
+    ui,
+)
+from rhobeta.cli.explain import explain
+from rhobeta.utils.signals import EndedBySignal, end_on_signals
+
+# In the order of the help.
+_MODULES = (
+    stages,
+    run,
+    presets,
+    compare,
+    summary,
+    sync,
+    trace,
+    tune,
+    register,
+    export,
+    encode,
+    doctor,
+    ui,
+    params,
+)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of the command and all its subcommands."""
+    parser = argparse.ArgumentParser(
+        prog="rhobeta",
+        description="A reproducible, experiment-tracked pipeline around a KL-sparse autoencoder.",
+        epilog="`dvc repro` runs the five stages in order, each only where something changed.",
+    )
+    parser.add_argument("--version", action="version", version=f"rhobeta {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND [-h]")
+    for module in _MODULES:
+        module.add_parser(commands)
+    return parser
+
+
+def run_command(arguments: Sequence[str] | None = None) -> int:
+    """Parse `arguments` and run the command that they name; returns the exit status.
+
+    0: success. 1: an error that the message explains. 2: wrong usage. 130: Ctrl-C. 143: SIGTERM.
+    129: SIGHUP, the terminal was closed. 141: the reader of the output ended, as `head` does.
+    An unexpected exception is raised.
+    """
+    parser = make_parser()
+    options, more = parser.parse_known_args(arguments)
+    if more and options.command != "run":
+        parser.error(f"unrecognized arguments: {' '.join(more)}")
+    options.dvc_arguments = more
+    end_on_signals()
+    try:
+        status: int = options.function(options) or 0
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python would flush again at exit, and print an error.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except KeyboardInterrupt:
+        print(f"\nrhobeta {options.command}: interrupted.", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except EndedBySignal as end:
+        print(f"rhobeta {options.command}: ended by {end.signal.name}.", file=sys.stderr)
+        return 128 + end.signal
+    except Exception as error:
+        message = explain(error, options.command)
+        if message is None:
+            raise
+        print(f"rhobeta {options.command}: {message}", file=sys.stderr)
+        return 1
+    return status

@@ -1,0 +1,36 @@
+"""`rhobeta compare`: trainings side by side."""
+
+import argparse
+
+from rhobeta.cli.project import Commands, open_project
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser(
+        "compare",
+        help="compare runs: the parameters that differ, every metric, curves and filters",
+        description="Print the parameters in which trainings differ, and their metrics; write them"
+        " with learning curves and decoder filters to reports/compare.html. Trainings that differ"
+        " in their seed alone are one column, with the 95 %% interval of the mean.",
+    )
+    parser.add_argument(
+        "what",
+        nargs="+",
+        metavar="WHAT",
+        help="run id, run name, DVC experiment, git commit, model file, `presets` (all their"
+        " runs) or `workspace` (its model)",
+    )
+    parser.add_argument(
+        "--all", action="store_true", help="also what is the same in all, and the last epoch"
+    )
+    parser.add_argument("--no-page", action="store_true", help="write no page")
+    parser.set_defaults(function=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print the comparison and write its page."""
+    from rhobeta.lineage.compare import compare
+
+    _, paths = open_project()
+    compare(options.what, paths, everything=options.all, page=not options.no_page)

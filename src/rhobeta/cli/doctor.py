@@ -1,0 +1,26 @@
+"""`rhobeta doctor`: what is wrong with environment, project and stores."""
+
+import argparse
+
+from rhobeta.cli.project import Commands, open_project
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser(
+        "doctor",
+        help="look for what is wrong with environment, project and stores, and what to do",
+        description="Check environment, project and stores. Changes nothing. Status 1 on a fault.",
+    )
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
+    parser.set_defaults(function=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the findings; returns 1 where one is a fault."""
+    from rhobeta.lineage.doctor import examine, has_fault, print_findings
+
+    _, paths = open_project()
+    findings = examine(paths)
+    print_findings(findings, as_json=options.json)
+    return 1 if has_fault(findings) else 0

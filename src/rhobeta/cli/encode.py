@@ -1,0 +1,28 @@
+"""`rhobeta encode`: the codes of your own images."""
+
+import argparse
+from pathlib import Path
+
+from rhobeta.cli.project import MODEL_HELP, Commands, open_project
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser(
+        "encode",
+        help="write the codes of your own images",
+        description="Write the codes of images: of a .npy, of the array `images` of a .npz, of a"
+        " picture, or of a folder of pictures in the order of their names.",
+    )
+    parser.add_argument("images", metavar="FILE_OR_FOLDER")
+    parser.add_argument("--model", metavar="FILE_OR_RUN", help=MODEL_HELP)
+    parser.add_argument("--out", default="codes.npz", metavar="FILE", help="default: %(default)s")
+    parser.set_defaults(function=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the codes."""
+    from rhobeta.serving.encode import encode
+
+    params, paths = open_project()
+    encode(params, paths, Path(options.images), model=options.model, out=Path(options.out))

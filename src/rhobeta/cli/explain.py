@@ -1,0 +1,44 @@
+"""Which errors are shown as a message instead of a traceback."""
+
+import errno
+
+from rhobeta.errors import RhobetaError
+
+_STORE_LIBRARIES = ("mlflow", "optuna", "sqlalchemy", "requests", "urllib3")
+
+
+def explain(error: Exception, command: str) -> str | None:
+    """The message that a user can act on, or None for an error that is a fault of the program."""
+    if isinstance(error, RhobetaError):
+        return str(error)
+    # By name, so that a command without a store does not import these libraries.
+    if type(error).__module__.partition(".")[0] in _STORE_LIBRARIES:
+        return _store_error(error, command)
+    if isinstance(error, OSError):
+        return _file_error(error)
+    return None
+
+
+def _store_error(error: Exception, command: str) -> str:
+    from rhobeta.tracking.store import without_password
+
+    # The statement that failed does not help the user.
+    reason = without_password(" ".join(str(error).partition("[SQL:")[0].split()))[:500]
+    store = "MLflow store" + (", or the studies' database," if command == "tune" else "")
+    return (
+        f"the {store} failed in the middle of the work: {reason}\nNothing was left that looks"
+        " finished. Check the store (its server, its disk, other processes that lock it) and run"
+        " the command again."
+    )
+
+
+def _file_error(error: OSError) -> str | None:
+    place = error.filename or "a file"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return (
+            f"the disk is full: {place} could not be written, and nothing half-written was left.\n"
+            "Free some space and run the command again."
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{place} is not accessible ({error.strerror}).\nGrant access and run it again."
+    return None

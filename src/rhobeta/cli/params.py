@@ -1,0 +1,39 @@
+"""`rhobeta params`: every parameter, or the schema of params.yaml."""
+
+import argparse
+import json
+
+from rhobeta.cli.project import Commands, open_project
+from rhobeta.errors import RhobetaError
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser("params", help="check params.yaml and print every value")
+    parser.add_argument("--schema", action="store_true", help="print its JSON schema instead")
+    parser.set_defaults(function=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print the values by dotted path, or the schema, which includes what extensions register."""
+    from rhobeta.config.params import Params, flatten
+
+    if options.schema:
+        _load_extensions()
+        print(json.dumps(Params.model_json_schema(), indent=2))
+        return
+    params, _ = open_project()
+    for name, value in flatten(params).items():
+        print(f"{name}: {value}")
+
+
+def _load_extensions() -> None:
+    from rhobeta.extensions import load_extensions
+    from rhobeta.paths import find_paths
+
+    try:
+        paths = find_paths()
+    except RhobetaError:
+        # Outside a project there is a schema, but no extension.
+        return
+    load_extensions(paths.workspace / "extensions")

@@ -1,0 +1,22 @@
+"""What commands share: the project that they run in, and how they join the parser."""
+
+import argparse
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from rhobeta.config.params import Params
+    from rhobeta.paths import Paths
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+"""What `ArgumentParser.add_subparsers` returns."""
+
+MODEL_HELP = "a model file or the id of a run (default: models/autoencoder.safetensors)"
+
+
+def open_project() -> tuple["Params", "Paths"]:
+    """The checked parameters and the paths of the project around the current folder."""
+    from rhobeta.config.params import load_params
+    from rhobeta.paths import find_paths
+
+    paths = find_paths()
+    return load_params(paths.params), paths

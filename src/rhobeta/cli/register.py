@@ -1,0 +1,30 @@
+"""`rhobeta register`: the model in MLflow's registry."""
+
+import argparse
+
+from rhobeta.cli.project import Commands, open_project
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser(
+        "register",
+        help="put the model into MLflow's registry; @champion moves only if it passes",
+        description="Put the workspace's model into MLflow's model registry. It becomes @champion"
+        " if it keeps the rules of params.yaml's section registry; else the command says which it"
+        " breaks and ends with status 1.",
+    )
+    parser.add_argument("--run", metavar="ID", help="the model of this run instead")
+    parser.add_argument(
+        "--new-data",
+        action="store_true",
+        help="let the thresholds alone decide where the champion is of another data set",
+    )
+    parser.set_defaults(function=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Register the model."""
+    from rhobeta.serving.register import register
+
+    register(*open_project(), run_id=options.run, new_data=options.new_data)

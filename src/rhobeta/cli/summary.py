@@ -1,0 +1,18 @@
+"""`rhobeta summary`: the results and where they are."""
+
+import argparse
+
+from rhobeta.cli.project import Commands, open_project
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser("summary", help="print the results and where they are")
+    parser.set_defaults(function=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print the summary of the workspace's model."""
+    from rhobeta.lineage.summary import print_summary
+
+    print_summary(*open_project())

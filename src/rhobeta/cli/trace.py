@@ -1,0 +1,32 @@
+"""`rhobeta trace`: data, code, parameters, experiment, run and trial that belong together."""
+
+import argparse
+
+from rhobeta.cli.project import Commands, open_project
+
+
+def add_parser(commands: Commands) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser(
+        "trace",
+        help="print which data, code, parameters, experiment, run and trial belong together",
+        description="From a model file, an MLflow run, a DVC experiment, a git commit or a trial to"
+        " all the others, and which links are missing.",
+    )
+    parser.add_argument(
+        "what",
+        nargs="+",
+        metavar="WHAT",
+        help="file, run id (6 digits or more) or name, experiment, revision, STUDY/NUMBER, trial N",
+    )
+    parser.add_argument("--all", action="store_true", help="all parameters and metrics")
+    parser.add_argument("--json", action="store_true", help="print data instead")
+    parser.set_defaults(function=run)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print the lineage of what is named."""
+    from rhobeta.lineage.trace import trace
+
+    what = " ".join(options.what)
+    trace(what, *open_project(), everything=options.all, as_json=options.json)

@@ -1,0 +1,84 @@
+"""The core metrics of a model: reconstruction, sparsity and linear probe, beside the baselines."""
+
+from typing import Any
+
+import torch
+
+from rhobeta.config.sections import EvaluateParams
+from rhobeta.metrics.baselines import reconstruction_baselines
+from rhobeta.metrics.downstream.tasks import EvaluationData
+from rhobeta.metrics.encoding import Encoded
+from rhobeta.metrics.probe import probe_accuracy
+from rhobeta.metrics.reconstruction import ReconstructionAccumulator
+from rhobeta.metrics.sparsity import SparsityAccumulator, SparsityStatistics
+
+Metrics = dict[str, dict[str, Any]]
+"""Numbers and verdicts by section, as in `reports/metrics.json`."""
+
+
+def core_metrics(
+    data: EvaluationData,
+    encoded: Encoded,
+    statistics: SparsityStatistics,
+    settings: EvaluateParams,
+    *,
+    rho: float | None,
+) -> Metrics:
+    """The sections `test`, `probe`, `baselines` and `beats_baseline`.
+
+    `encoded` is the test split, `statistics` its sparsity, `rho` the target of the mean activity.
+    MSE is better where it is lower, accuracy where it is higher; equal is not better.
+    """
+    train, test = data.pixels
+    reconstruction = ReconstructionAccumulator(torch.from_numpy(train.mean(0, dtype=float)))
+    reconstruction.update(torch.from_numpy(test), torch.from_numpy(encoded.reconstruction))
+    quality = reconstruction.quality()
+    units = data.model.architecture.units
+    baselines = reconstruction_baselines(data.pca, test, components=units)
+    accuracy = {
+        name: probe_accuracy(
+            of_train,
+            data.train_labels,
+            of_test,
+            data.test_labels,
+            inverse_penalty=settings.probe_penalty,
+            iterations=settings.probe_iterations,
+        )
+        for name, (of_train, of_test) in data.representations.items()
+    }
+    return {
+        "test": {
+            "mse": quality.mse,
+            "fvu": quality.fvu,
+            "psnr_db": quality.psnr_db,
+            **statistics.as_metrics(rho),
+        },
+        "probe": {
+            "code_accuracy": accuracy["code"],
+            "pixel_accuracy": accuracy["pixels"],
+            "pca_accuracy": accuracy["pca"],
+        },
+        "baselines": {
+            "mean_image_mse": baselines.mean_image,
+            "pca_mse": baselines.pca,
+            "pca_clipped_mse": baselines.pca_clipped,
+        },
+        "beats_baseline": {
+            "mean_image": quality.mse < baselines.mean_image,
+            "pca": quality.mse < baselines.pca,
+            "pca_clipped": quality.mse < baselines.pca_clipped,
+            "pixel_probe": accuracy["code"] > accuracy["pixels"],
+            "pca_probe": accuracy["code"] > accuracy["pca"],
+        },
+    }
+
+
+def sparsity_statistics(encoded: Encoded, settings: EvaluateParams) -> SparsityStatistics:
+    """Sparsity statistics of an encoded split."""
+    sparsity = SparsityAccumulator(
+        l0_thresholds=settings.l0_thresholds,
+        dead_threshold=settings.dead_threshold,
+        constant_std=settings.constant_std,
+    )
+    sparsity.update(torch.from_numpy(encoded.activity))
+    return sparsity.statistics()

@@ -1,0 +1,1 @@
+"""Downstream tasks: uses of a code, each scored beside a simple rival."""

@@ -1,0 +1,332 @@
+"""The downstream tasks together: what each compares, and how it is scored.
+
+Every task is fitted on the training images and scored on the test images. It gives one section of
+the metrics and its verdicts in `beats_baseline`. `TASKS` says once which rivals a task has and at
+which setting the verdicts are taken; scoring and reporting both follow it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rhobeta.config.params import fault_of_normal_classes
+from rhobeta.config.sections import EvaluateParams
+from rhobeta.data.splits import Manifest
+from rhobeta.errors import RhobetaError
+from rhobeta.metrics.baselines import PrincipalComponents
+from rhobeta.metrics.downstream.anomaly import auroc, code_scores, pixel_scores
+from rhobeta.metrics.downstream.compression import (
+    RatePoint,
+    bits_for,
+    decoded_mse,
+    jpeg_curve,
+    operating_point,
+    quantised_curve,
+)
+from rhobeta.metrics.downstream.denoising import denoising_quality
+from rhobeta.metrics.downstream.few_labels import Representation, few_label_accuracies
+from rhobeta.metrics.downstream.sparse_probe import sparse_probe_accuracies
+from rhobeta.metrics.encoding import codes_of, encode_images
+from rhobeta.model.autoencoder import Autoencoder
+
+Features = NDArray[np.float32]
+Labels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class EvaluationData:
+    """A model, and both splits as the model and its rivals see them."""
+
+    model: Autoencoder
+    pca: PrincipalComponents
+    """Fitted on the training images."""
+    train_labels: Labels
+    test_labels: Labels
+    code: Representation
+    features: Representation
+    """The code as classifiers see it: a topk code may have more active units here."""
+    pca_code: Representation
+    """Coefficients of as many components as the code has units."""
+    pixels: Representation
+    """In [0, 1]."""
+
+    @classmethod
+    def prepare(
+        cls,
+        model: Autoencoder,
+        pixels: Representation,
+        labels: tuple[Labels, Labels],
+        test_code: Features,
+        *,
+        probe_k: int | None,
+    ) -> "EvaluationData":
+        """Encode the training images and fit the PCA.
+
+        `pixels` and `labels` are of the training and the test images, `test_code` the codes of
+        the latter. `probe_k` is the number of active units of a topk code as features.
+        """
+        train, test = pixels
+        code, units = (codes_of(model, train), test_code), model.architecture.units
+        pca = PrincipalComponents.fit(train)
+        return cls(
+            model,
+            pca,
+            *labels,
+            code=code,
+            features=code
+            if probe_k is None
+            else (codes_of(model, train, k=probe_k), codes_of(model, test, k=probe_k)),
+            pca_code=(pca.coefficients(train, units), pca.coefficients(test, units)),
+            pixels=pixels,
+        )
+
+    @property
+    def representations(self) -> dict[str, Representation]:
+        """What classifiers are fitted on, by the names that the metrics use."""
+        return {"code": self.features, "pca": self.pca_code, "pixels": self.pixels}
+
+
+@dataclass(frozen=True)
+class TaskScores:
+    """The numbers of one task."""
+
+    metrics: dict[str, float | None]
+    """The task's section of the metrics."""
+    curves: dict[str, list[RatePoint]] = field(default_factory=dict)
+    """Rate and distortion by coder; compression only."""
+
+
+class Comparison(NamedTuple):
+    """The code beside one rival, at one setting of a task."""
+
+    setting: str
+    """Such as `10` for 10 units; empty where a task has one setting."""
+    rival: str
+    value: float
+    baseline: float | None
+    """None where the rival never reaches the code's quality."""
+    better: bool
+    verdict: str | None
+    """Key of this comparison in `beats_baseline`, where it has one."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """How a task is scored and judged."""
+
+    score: Callable[[EvaluationData, EvaluateParams], TaskScores]
+    """Use `score_task`, which also limits the threads."""
+    verdicts: Mapping[str, str | None]
+    """By rival: the key of its verdict, None where there is none."""
+    decisive: Callable[[int], int] | None = None
+    """Which of n settings the verdicts are taken at; None where a task has one setting."""
+    number: str = "{}_at_{}"
+    """Name of a number in the metrics, by coder and setting."""
+    lower_is_better: bool = False
+
+    def settings(self, metrics: Mapping[str, Any]) -> list[str]:
+        """Settings in the task's section of the metrics, in its order."""
+        return [""] if self.decisive is None else list(by_setting(metrics, "code"))
+
+    def decisive_setting(self, metrics: Mapping[str, Any]) -> str:
+        """The setting that the verdicts are taken at."""
+        settings = self.settings(metrics)
+        return settings[self.decisive(len(settings)) if self.decisive else 0]
+
+    def comparisons(self, metrics: Mapping[str, Any]) -> list[Comparison]:
+        """Every setting with every rival, from the task's section of the metrics.
+
+        The code is better where its number is strictly better, or the rival has none.
+        """
+        found, decisive = [], self.decisive_setting(metrics)
+        for setting in self.settings(metrics):
+            for rival, verdict in self.verdicts.items():
+                value = metrics[self.number.format("code", setting)]
+                baseline = metrics[self.number.format(rival, setting)]
+                better = baseline is None or (
+                    value < baseline if self.lower_is_better else value > baseline
+                )
+                key = verdict if setting == decisive else None
+                found.append(Comparison(setting, rival, value, baseline, better, key))
+        return found
+
+    def beats_baseline(self, metrics: Mapping[str, Any]) -> dict[str, bool]:
+        """The verdicts by key, from the task's section of the metrics."""
+        return {c.verdict: c.better for c in self.comparisons(metrics) if c.verdict is not None}
+
+
+def by_setting(metrics: Mapping[str, Any], coder: str) -> dict[str, Any]:
+    """Values of `coder_at_setting` by setting, in the order of the metrics.
+
+    >>> by_setting({"code_at_1": 0.5, "code_at_10": 0.9, "pca_at_1": 0.4}, "code")
+    {'1': 0.5, '10': 0.9}
+    """
+    start = f"{coder}_at_"
+    return {name.removeprefix(start): v for name, v in metrics.items() if name.startswith(start)}
+
+
+def scorable(settings: EvaluateParams, manifest: Manifest) -> EvaluateParams:
+    """The settings without what the data has too few images for, which is printed.
+
+    Leaves out label counts that the smallest class does not have, and the task `few_labels` where
+    none remains. Raises `RhobetaError` where anomalies cannot be scored: for normal classes that
+    the data does not have or that are all it has, and for a test split of normal images alone, or
+    of none.
+    """
+    if "anomaly" in settings.tasks:
+        _check_anomaly(settings, manifest)
+    smallest = min(manifest.splits["train"]["per_class"].values())
+    few_labels = [count for count in settings.few_labels if count <= smallest]
+    if "few_labels" not in settings.tasks or few_labels == settings.few_labels:
+        return settings
+    left_out = ", ".join(str(count) for count in settings.few_labels if count > smallest)
+    print(f"note: the smallest class has {smallest} images; few_labels {left_out} is not scored")
+    tasks = [task for task in settings.tasks if few_labels or task != "few_labels"]
+    return settings.model_copy(update={"few_labels": few_labels, "tasks": tasks})
+
+
+def _check_anomaly(settings: EvaluateParams, manifest: Manifest) -> None:
+    if fault := fault_of_normal_classes(settings.normal_classes, manifest.classes):
+        raise RhobetaError(
+            f"{fault}.\nChange it in params.yaml, or take anomaly out of evaluate.tasks."
+        )
+    tested = {int(label) for label in manifest.splits["test"]["per_class"]}
+    normal = tested & set(settings.normal_classes or manifest.classes)
+    # Where each class is normal in turn, the other classes are the anomalies.
+    anomalies = tested - normal if settings.normal_classes else tested
+    if not normal or not anomalies or len(tested) == 1:
+        raise RhobetaError(
+            f"evaluate.normal_classes: found {settings.normal_classes or 'null'}, but the test"
+            f" split has only images of {', '.join(map(str, sorted(tested)))}; an anomaly score"
+            " needs normal images and others there.\n"
+            "Add test images, or take anomaly out of evaluate.tasks."
+        )
+
+
+def score_task(name: str, data: EvaluationData, settings: EvaluateParams) -> TaskScores:
+    """Score the task `name`, one of `TASKS`."""
+    from threadpoolctl import threadpool_limits
+
+    # The products are small: more threads, in two copies of BLAS, wait for each other.
+    with threadpool_limits(1):
+        return TASKS[name].score(data, settings)
+
+
+def _sparse_probe(data: EvaluationData, settings: EvaluateParams) -> TaskScores:
+    accuracies = {
+        name: sparse_probe_accuracies(
+            train,
+            data.train_labels,
+            test,
+            data.test_labels,
+            units=settings.sparse_probe_units,
+            inverse_penalty=settings.probe_penalty,
+            seed=settings.seed,
+        )
+        for name, (train, test) in data.representations.items()
+    }
+    return _accuracies(accuracies)
+
+
+def _few_labels(data: EvaluationData, settings: EvaluateParams) -> TaskScores:
+    accuracies = few_label_accuracies(
+        data.representations,
+        data.train_labels,
+        data.test_labels,
+        labels_per_class=settings.few_labels,
+        inverse_penalty=settings.probe_penalty,
+        iterations=settings.probe_iterations,
+        seed=settings.seed,
+    )
+    return _accuracies(accuracies)
+
+
+def _accuracies(accuracies: Mapping[str, Mapping[int, float]]) -> TaskScores:
+    return TaskScores(
+        {f"{name}_at_{at}": value for name, by in accuracies.items() for at, value in by.items()}
+    )
+
+
+def _denoising(data: EvaluationData, settings: EvaluateParams) -> TaskScores:
+    def reconstruct(noisy: Features) -> Features:
+        return encode_images(data.model, noisy).reconstruction
+
+    quality = denoising_quality(
+        reconstruct, data.pca, data.pixels[1], noise=settings.noise, seed=settings.seed
+    )
+    metrics: dict[str, float | None] = {}
+    for sigma, psnr in quality.items():
+        metrics |= {
+            f"code_at_{sigma:g}": psnr.model,
+            f"wiener_at_{sigma:g}": psnr.wiener,
+            f"noisy_at_{sigma:g}": psnr.noisy,
+        }
+    return TaskScores(metrics)
+
+
+def _anomaly(data: EvaluationData, settings: EvaluateParams) -> TaskScores:
+    if settings.normal_classes is None:
+        # An AUROC needs normal images in the test split as well.
+        present = np.intersect1d(data.train_labels, data.test_labels)
+        groups = [[label] for label in present.tolist()]
+    else:
+        groups = [sorted(settings.normal_classes)]
+    scorers = {"code": (code_scores, data.code), "pca": (pixel_scores, data.pixels)}
+    metrics: dict[str, float | None] = {}
+    for name, (score, (train, test)) in scorers.items():
+        single = {}
+        for group in groups:
+            scores = score(train[np.isin(data.train_labels, group)], test)
+            at = "_".join(map(str, group))
+            single[f"{name}_auroc_at_{at}"] = auroc(scores, data.test_labels, group)
+        metrics |= {f"{name}_auroc": float(np.mean(list(single.values()))), **single}
+    return TaskScores(metrics)
+
+
+def _compression(data: EvaluationData, settings: EvaluateParams) -> TaskScores:
+    pixels = data.pixels[1]
+
+    def decode(code: Features) -> Features:
+        with torch.inference_mode():
+            return data.model.decode(torch.from_numpy(code)).numpy()
+
+    unquantised = decoded_mse(data.code[1], decode, pixels)
+    curves = {
+        "code": quantised_curve(*data.code, decode, pixels),
+        "pca": quantised_curve(*data.pca_code, data.pca.rebuilt, pixels),
+        "jpeg": jpeg_curve(pixels, data.model.architecture.image_shape, seed=settings.seed),
+    }
+    bits, mse = operating_point(curves["code"], unquantised)
+    metrics: dict[str, float | None] = {"code_bits": bits, "mse": mse}
+    metrics |= {f"{name}_bits": bits_for(curves[name], mse) for name in ("pca", "jpeg")}
+    return TaskScores(metrics, curves)
+
+
+TASKS = {
+    "sparse_probe": Task(
+        _sparse_probe,
+        {"pca": "sparse_probe_pca", "pixels": "sparse_probe_pixels"},
+        decisive=lambda count: count - 1,
+    ),
+    "few_labels": Task(
+        _few_labels,
+        {"pca": "few_labels_pca", "pixels": "few_labels_pixels"},
+        decisive=lambda count: 0,
+    ),
+    "denoising": Task(
+        _denoising,
+        {"wiener": "wiener", "noisy": None},
+        decisive=lambda count: count // 2,
+    ),
+    "anomaly": Task(_anomaly, {"pca": "anomaly_pca"}, number="{}_auroc"),
+    "compression": Task(
+        _compression,
+        {"pca": "compression_pca", "jpeg": "compression_jpeg"},
+        number="{}_bits",
+        lower_is_better=True,
+    ),
+}

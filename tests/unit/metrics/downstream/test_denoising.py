@@ -1,0 +1,86 @@
+"""Denoising: what noise is added, and what each PSNR is of."""
+
+import math
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from rhobeta.data.batches import pixels_of
+from rhobeta.data.labelled import LabelledImages
+from rhobeta.metrics.baselines import PrincipalComponents
+from rhobeta.metrics.downstream.denoising import Denoising, denoising_quality
+
+Images = NDArray[np.float32]
+GREY = np.full((400, 50), 0.5, np.float32)
+
+
+def quality(train: Images, test: Images, sigma: float, estimate: Images) -> Denoising:
+    pca = PrincipalComponents.fit(train)
+    return denoising_quality(lambda _: estimate, pca, test, noise=[sigma], seed=0)[sigma]
+
+
+def test_a_model_that_gives_the_noise_back_is_as_good_as_the_noisy_image() -> None:
+    found = denoising_quality(lambda y: y, PrincipalComponents.fit(GREY), GREY, noise=[0.1], seed=0)
+    assert found[0.1].model == found[0.1].noisy
+
+
+def test_psnr_of_unclipped_noise_by_hand() -> None:
+    found = quality(GREY, GREY, 0.05, GREY + np.float32(0.1))
+    assert found.model == pytest.approx(20, abs=1e-4)
+    # Ten standard deviations from the bounds: clipping takes nothing away.
+    assert found.noisy == pytest.approx(10 * math.log10(1 / 0.05**2), abs=0.2)
+
+
+def test_every_estimate_is_clipped() -> None:
+    black = np.zeros((400, 50), np.float32)
+    assert quality(black, black, 0.3, black - 7).model == math.inf
+    # Half of the noise is below 0 and lost: the error is sigma^2 / 2.
+    assert quality(black, black, 0.3, black).noisy == pytest.approx(
+        10 * math.log10(2 / 0.3**2), abs=0.2
+    )
+
+
+def test_the_model_sees_noise_that_is_not_clipped() -> None:
+    black = np.zeros((400, 50), np.float32)
+    seen = []
+    denoising_quality(
+        lambda y: seen.append(y) or y, PrincipalComponents.fit(black), black, noise=[0.3], seed=0
+    )
+    assert seen[0].min() < -0.5
+    assert seen[0].std() == pytest.approx(0.3, abs=0.01)
+    assert abs(seen[0].mean()) < 0.01
+
+
+def test_levels_scale_the_same_noise_which_the_seed_draws() -> None:
+    def noise(seed: int) -> list[Images]:
+        seen: list[Images] = []
+        denoising_quality(
+            lambda y: seen.append(y - GREY) or y,
+            PrincipalComponents.fit(GREY),
+            GREY,
+            noise=[0.1, 0.2],
+            seed=seed,
+        )
+        return seen
+
+    weak, strong = noise(0)
+    np.testing.assert_allclose(2 * weak, strong, atol=1e-6)
+    assert np.array_equal(noise(0)[0], weak)
+    assert not np.array_equal(noise(1)[0], weak)
+
+
+def test_on_real_digits_the_filter_cleans(
+    digits: LabelledImages, test_digits: LabelledImages
+) -> None:
+    train, test = pixels_of(digits.images), pixels_of(test_digits.images)
+    pca = PrincipalComponents.fit(train)
+    found = denoising_quality(lambda y: y, pca, test, noise=[0.1, 0.3, 0.5], seed=0)
+    for sigma, psnr in found.items():
+        noisy = test + np.float32(sigma) * np.random.default_rng(0).standard_normal(
+            test.shape, dtype=np.float32
+        )
+        cleaned = pca.denoised(noisy, sigma).clip(0, 1)
+        expected = 10 * math.log10(1 / np.square(cleaned - test, dtype=np.float64).mean())
+        assert psnr.wiener == pytest.approx(expected, abs=1e-6)
+        assert psnr.wiener > psnr.noisy + 1

@@ -1,0 +1,90 @@
+"""Few labels: how they are drawn, and that only they are learned from."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from rhobeta.data.batches import pixels_of
+from rhobeta.data.labelled import LabelledImages
+from rhobeta.metrics.downstream.few_labels import draw, draws_of, few_label_accuracies
+from rhobeta.metrics.probe import probe_accuracy
+
+Labels = NDArray[np.uint8]
+LABELS = np.array([0, 1, 2] * 40, np.uint8)
+
+
+def test_a_draw_holds_as_many_of_each_class_and_no_image_twice() -> None:
+    chosen = draw(LABELS, 7, seed=0, number=0)
+    assert np.bincount(LABELS[chosen]).tolist() == [7, 7, 7]
+    assert (np.diff(chosen) > 0).all()
+
+
+def test_draws_differ_by_seed_and_number_and_smaller_ones_lie_in_larger() -> None:
+    drawn = {
+        (seed, n): tuple(draw(LABELS, 7, seed=seed, number=n)) for seed in (0, 1) for n in (0, 1)
+    }
+    assert len(set(drawn.values())) == 4
+    assert drawn[0, 0] == tuple(draw(LABELS, 7, seed=0, number=0))
+    assert set(draw(LABELS, 3, seed=0, number=1)) < set(drawn[0, 1])
+
+
+def test_few_labels_are_drawn_more_often() -> None:
+    assert [draws_of(n) for n in (1, 10, 29, 30, 100, 299, 300, 1000)] == [5, 5, 5, 3, 3, 3, 1, 1]
+
+
+def scores(
+    representations: dict[str, Any], train_labels: Labels, test_labels: Labels, **changes: Any
+) -> dict[str, dict[int, float]]:
+    settings = {
+        "labels_per_class": [2, 30],
+        "inverse_penalty": 1.0,
+        "iterations": 100,
+        "seed": 0,
+    } | changes
+    return few_label_accuracies(representations, train_labels, test_labels, **settings)
+
+
+def test_it_is_the_mean_of_the_probe_over_the_draws(
+    digits: LabelledImages, test_digits: LabelledImages
+) -> None:
+    train, test = pixels_of(digits.images), pixels_of(test_digits.images)
+    found = scores({"pixels": (train, test)}, digits.labels, test_digits.labels, seed=3)
+    for n, draws in ((2, 5), (30, 3)):
+        single = []
+        for number in range(draws):
+            rows = draw(digits.labels, n, seed=3, number=number)
+            single.append(
+                probe_accuracy(
+                    train[rows],
+                    digits.labels[rows],
+                    test,
+                    test_digits.labels,
+                    inverse_penalty=1.0,
+                    iterations=100,
+                )
+            )
+        assert found["pixels"][n] == pytest.approx(np.mean(single), abs=1e-12)
+        assert len(set(single)) > 1
+    assert found["pixels"][30] > found["pixels"][2] + 0.1
+
+
+def test_images_that_are_not_drawn_teach_nothing() -> None:
+    random = np.random.default_rng(0)
+    train = random.normal(size=(120, 4)).astype(np.float32)
+    test = random.normal(size=(50, 4)).astype(np.float32)
+    test_labels = random.integers(0, 3, 50).astype(np.uint8)
+    used = np.concatenate([draw(LABELS, 2, seed=0, number=n) for n in range(5)])
+    other = train.copy()
+    other[np.setdiff1d(np.arange(120), used)] = 1e6
+    settings = {"labels_per_class": [2]}
+    expected = scores({"code": (train, test)}, LABELS, test_labels, **settings)
+    assert scores({"code": (other, test)}, LABELS, test_labels, **settings) == expected
+
+
+def test_every_representation_is_scored_by_itself() -> None:
+    speaking = np.eye(3, dtype=np.float32)[LABELS]
+    silent = np.zeros_like(speaking)
+    found = scores({"code": (speaking, speaking), "pca": (silent, silent)}, LABELS, LABELS)
+    assert found == {"code": {2: 1.0, 30: 1.0}, "pca": {2: 1 / 3, 30: 1 / 3}}

@@ -1,0 +1,158 @@
+"""The tasks together: their keys, and what each verdict compares."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from helpers import shipped_values
+from helpers.task_samples import TASK_BEATS, TASK_METRICS
+from rhobeta.config.sections import EvaluateParams
+from rhobeta.data.batches import pixels_of
+from rhobeta.data.labelled import LabelledImages
+from rhobeta.metrics.downstream.tasks import TASKS, EvaluationData, TaskScores, score_task
+from rhobeta.metrics.encoding import codes_of
+from rhobeta.model.autoencoder import Architecture, Autoencoder
+
+SETTINGS = EvaluateParams(
+    **shipped_values()["evaluate"]
+    | {"sparse_probe_units": [1, 3], "few_labels": [2, 5], "probe_iterations": 20}
+)
+
+
+@pytest.fixture(scope="module")
+def data(digits: LabelledImages, test_digits: LabelledImages) -> EvaluationData:
+    """Of a model that was never trained."""
+    model = Autoencoder(Architecture((28, 28), (12,), "sigmoid", "relu", "sigmoid"))
+    pixels = (pixels_of(digits.images), pixels_of(test_digits.images))
+    labels = (digits.labels, test_digits.labels)
+    return EvaluationData.prepare(model, pixels, labels, codes_of(model, pixels[1]), probe_k=None)
+
+
+def score(name: str, data: EvaluationData, **changes: Any) -> TaskScores:
+    return score_task(name, data, SETTINGS.model_copy(update=changes))
+
+
+@pytest.mark.parametrize(("name", "settings"), [("sparse_probe", (1, 3)), ("few_labels", (2, 5))])
+def test_accuracies_by_representation_and_setting(
+    data: EvaluationData, name: str, settings: tuple[int, int]
+) -> None:
+    assert list(score(name, data).metrics) == [
+        f"{coder}_at_{at}" for coder in ("code", "pca", "pixels") for at in settings
+    ]
+
+
+def test_code_equal_to_its_rival_does_not_beat_it(data: EvaluationData) -> None:
+    same = dataclasses.replace(data, code=data.pixels, features=data.pixels)
+    metrics = score("few_labels", same).metrics
+    assert TASKS["few_labels"].beats_baseline(metrics)["few_labels_pixels"] is False
+    for key, value in metrics.items():
+        if key.startswith("code_at_"):
+            assert value == metrics[key.replace("code", "pixels")]
+
+
+def test_denoising_metrics(data: EvaluationData) -> None:
+    metrics = score("denoising", data).metrics
+    assert list(metrics) == [
+        f"{name}_at_{sigma}" for sigma in (0.1, 0.3, 0.5) for name in ("code", "wiener", "noisy")
+    ]
+
+
+def test_anomaly_metrics_for_each_class_and_their_mean(data: EvaluationData) -> None:
+    metrics = score("anomaly", data).metrics
+    assert len(metrics) == 22
+    for name in ("code", "pca"):
+        single = [metrics[f"{name}_auroc_at_{label}"] for label in range(10)]
+        assert metrics[f"{name}_auroc"] == pytest.approx(np.mean(single))
+    assert metrics["code_auroc_at_1"] > metrics["code_auroc_at_8"] > 0.5
+
+
+def test_anomaly_with_normal_classes_together(data: EvaluationData) -> None:
+    metrics = score("anomaly", data, normal_classes=[5, 1]).metrics
+    names = ["code_auroc", "code_auroc_at_1_5", "pca_auroc", "pca_auroc_at_1_5"]
+    assert list(metrics) == names
+    assert metrics["code_auroc"] == metrics["code_auroc_at_1_5"]
+
+
+def test_anomaly_leaves_out_a_class_without_test_images(data: EvaluationData) -> None:
+    kept = data.test_labels != 4
+    fewer = dataclasses.replace(
+        data,
+        test_labels=data.test_labels[kept],
+        code=(data.code[0], data.code[1][kept]),
+        pixels=(data.pixels[0], data.pixels[1][kept]),
+    )
+    metrics = score("anomaly", fewer).metrics
+    assert "code_auroc_at_4" not in metrics
+    assert len(metrics) == 20
+
+
+def test_compression_gives_one_point_and_all_curves(data: EvaluationData) -> None:
+    scores = score("compression", data)
+    assert list(scores.metrics) == ["code_bits", "mse", "pca_bits", "jpeg_bits"]
+    assert list(scores.curves) == ["code", "pca", "jpeg"]
+    assert (scores.metrics["code_bits"], scores.metrics["mse"]) in scores.curves["code"]
+    # An untrained model is so bad that PCA needs fewer bits; JPEG's fewest are many.
+    assert scores.metrics["pca_bits"] < scores.metrics["code_bits"] < scores.metrics["jpeg_bits"]
+
+
+def test_compression_of_a_rival_that_cannot_reach_the_error(data: EvaluationData) -> None:
+    # A code of 200 components, decoded by them, against one component.
+    class Linear(Autoencoder):
+        def decode(self, code: Any) -> Any:
+            import torch
+
+            return torch.from_numpy(data.pca.rebuilt(code.numpy()))
+
+    strong = dataclasses.replace(
+        data,
+        model=Linear(Architecture((28, 28), (12,), "sigmoid", "relu", "sigmoid")),
+        code=tuple(data.pca.coefficients(part, 200) for part in data.pixels),
+        pca_code=tuple(part[:, :1] for part in data.pca_code),
+    )
+    metrics = score("compression", strong).metrics
+    assert metrics["pca_bits"] is None
+    assert TASKS["compression"].beats_baseline(metrics)["compression_pca"] is True
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", ["anomaly", "compression"])
+@pytest.mark.parametrize("scale", [0, 1])
+def test_tasks_on_dead_codes_are_finite(data: EvaluationData, name: str, scale: int) -> None:
+    code = [np.where(part > 0.55, scale * part, 0).astype(np.float32) for part in data.code]
+    for part in code:
+        part[:, 3:6] = 0
+    metrics = score(name, dataclasses.replace(data, code=tuple(code))).metrics
+    assert all(value is None or np.isfinite(value) for value in metrics.values())
+
+
+def test_tasks_depend_on_the_seed_alone(data: EvaluationData) -> None:
+    first, again = (score("few_labels", data) for _ in range(2))
+    assert first == again
+    assert score("few_labels", data, seed=1) != first
+
+
+# The settings of the samples at which the verdicts are taken.
+DECISIVE = {"sparse_probe": "10", "few_labels": "10", "denoising": "0.3"}
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_verdicts_are_taken_at_the_decisive_setting(name: str) -> None:
+    metrics = TASK_METRICS[name]
+    comparisons = TASKS[name].comparisons(metrics)
+    assert TASKS[name].decisive_setting(metrics) == DECISIVE.get(name, "")
+    judged = {c.verdict: c for c in comparisons if c.verdict is not None}
+    assert {c.setting for c in judged.values()} == {DECISIVE.get(name, "")}
+    assert TASKS[name].beats_baseline(metrics) == {key: TASK_BEATS[key] for key in judged}
+
+
+def test_every_verdict_belongs_to_one_task() -> None:
+    keys = [key for task in TASKS.values() for key in task.verdicts.values() if key]
+    assert sorted(keys) == sorted(TASK_BEATS)
+
+
+def test_two_noise_levels_are_judged_at_the_higher() -> None:
+    section = {"code_at_0.1": 9.0, "wiener_at_0.1": 10.0, "noisy_at_0.1": 1.0}
+    section |= {"code_at_0.9": 9.0, "wiener_at_0.9": 8.0, "noisy_at_0.9": 1.0}
+    assert TASKS["denoising"].beats_baseline(section) == {"wiener": True}
