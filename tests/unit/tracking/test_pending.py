@@ -84,7 +84,6 @@ def log_everything(run: Run, folder: Path, model: bytes) -> None:
     (folder / "page.html").write_text("page")
     (folder / "figures" / "deep" / "one.png").write_bytes(b"one")
     run.log_params({"penalty.rho": 0.1, "evaluate.x": 1})
-    run.log_params({"penalty.rho": 0.2})
     for step in (1, 2):
         run.log_metrics({"train/mse": 1 / step, "l0_at_0.1": float("nan")}, step=step)
     run.set_tags({"name": "first", "other": "x"})
@@ -142,7 +141,6 @@ def test_a_run_is_complete_after_an_outage(
 ) -> None:
     undisturbed = content(store, logged(store, tmp_path, model, "there"))
     assert undisturbed["metrics"]["train/mse"] == [(1, "1.0"), (2, "0.5")]
-    assert undisturbed["tags"]["penalty.rho"] == "0.2"
     assert any(name.endswith("autoencoder.safetensors") for name in undisturbed["files"])
     assert not pending_folder(paths).exists()
     capsys.readouterr()
