@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rhobeta.errors import RhobetaError
-from rhobeta.tracking.outage import is_unavailable, reason_of
+from rhobeta.tracking.availability import is_unavailable, reason_of
 from rhobeta.tracking.redaction import without_password
 from rhobeta.tracking.tags import MODEL_TAG
 from rhobeta.tracking.upload import Values, send_model, send_values

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rhobeta.tracking.outage import is_unavailable, reason_of
+from rhobeta.tracking.availability import is_unavailable, reason_of
 from rhobeta.tracking.pending import (
     find_pending,
     flush_pending,

@@ -14,8 +14,8 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
+from rhobeta.tracking.availability import is_unavailable, reason_of
 from rhobeta.tracking.database import prepare_database, require_current_tables
-from rhobeta.tracking.outage import is_unavailable, reason_of
 from rhobeta.tracking.redaction import without_password as without_password
 from rhobeta.tracking.view import describe_experiment
 

@@ -17,7 +17,7 @@ from rhobeta.model.autoencoder import Architecture, Autoencoder
 from rhobeta.model.weights import ModelDescription, model_to_bytes
 from rhobeta.paths import Paths
 from rhobeta.tracking import run as run_module
-from rhobeta.tracking.outage import is_unavailable, reason_of
+from rhobeta.tracking.availability import is_unavailable, reason_of
 from rhobeta.tracking.package import log_model
 from rhobeta.tracking.pending import flush_pending, is_pending, pending_runs
 from rhobeta.tracking.run import Run, find_run_of_model, find_unfinished_run, new_run, reopened_run
