@@ -19,17 +19,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, mse_loss
 
+from rhobeta.config.params import read_yaml
+from rhobeta.config.presets import overlaid
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.data.splits import read_manifest, read_split
-from rhobeta.model.autoencoder import Architecture
-from rhobeta.model.loss import SparseLoss
 from rhobeta.paths import Paths
 from rhobeta.tracking.callback import TrackEpochs
 from rhobeta.tracking.run import new_run
 from rhobeta.tracking.store import open_store
-from rhobeta.training.devices import Machine
 from rhobeta.training.fit import fit
-from rhobeta.training.settings import Optimization
 
 UNITS, BATCH_SIZE, RHO, BETA, RATE, DECAY = 64, 256, 0.05, 0.00765, 0.01, 2e-7
 ROUNDS, EPOCHS = 7, 3
@@ -74,25 +72,27 @@ def measure(paths: Paths) -> Times:
     for _ in range(ROUNDS):
         # The first epoch of each warms up allocator and caches.
         times.bare += _bare(train, validation)[1:]
-        times.ours += _ours(train, validation)[1:]
+        times.ours += _ours(paths, train, validation)[1:]
     return times
 
 
-def _ours(train: LabelledImages, validation: LabelledImages) -> list[float]:
+def _ours(paths: Paths, train: LabelledImages, validation: LabelledImages) -> list[float]:
     clock = _Clock()
+    overlay = {
+        "model.hidden_sizes": [UNITS],
+        "penalty.rho": RHO,
+        "penalty.beta": BETA,
+        "training.epochs": EPOCHS,
+        "training.batch_size": BATCH_SIZE,
+        "training.learning_rate": RATE,
+        "training.weight_decay": DECAY,
+        "runtime.accelerator": "cpu",
+    }
+    params = overlaid(read_yaml(paths.params), overlay, name="benchmark")
     with tempfile.TemporaryDirectory() as folder:
         store = open_store(Paths(Path(folder), Path(folder)), "benchmark")
         with new_run(store, name="benchmark", tags={}) as run:
-            fit(
-                Architecture((28, 28), (UNITS,), "sigmoid", "relu", "sigmoid"),
-                SparseLoss("kl", "sigmoid", RHO, BETA),
-                Optimization(EPOCHS, BATCH_SIZE, RATE, "cosine", DECAY),
-                train,
-                validation,
-                seed=0,
-                machine=Machine("cpu"),
-                callbacks=[clock, TrackEpochs(run)],
-            )
+            fit(params, train, validation, callbacks=[clock, TrackEpochs(run)])
     return clock.seconds
 
 

@@ -9,14 +9,12 @@ import tempfile
 import time
 from pathlib import Path
 
+from rhobeta.config.params import read_yaml
+from rhobeta.config.presets import overlaid
 from rhobeta.data.splits import read_manifest, read_split
-from rhobeta.model.autoencoder import Architecture
-from rhobeta.model.loss import SparseLoss
 from rhobeta.paths import Paths
-from rhobeta.training.devices import Machine
 from rhobeta.training.fit import fit
 from rhobeta.training.resume import Resumption
-from rhobeta.training.settings import Optimization
 from rhobeta.training.unfinished import Unfinished
 
 ROUNDS, EPOCHS, SECONDS, TARGET = 5, 15, 1.0, 1.02
@@ -27,19 +25,12 @@ def rows(paths: Paths) -> list[tuple[str, str, str, bool]]:
     manifest = read_manifest(paths.splits)
     train = read_split(paths.splits, "train", manifest)
     validation = read_split(paths.splits, "validation", manifest)
+    overlay = {"training.epochs": EPOCHS, "runtime.accelerator": "cpu"}
+    params = overlaid(read_yaml(paths.params), overlay, name="benchmark")
 
     def seconds(resumption: Resumption | None) -> float:
         started = time.perf_counter()
-        fit(
-            Architecture((28, 28), (64,), "sigmoid", "relu", "sigmoid"),
-            SparseLoss("kl", "sigmoid", 0.05, 0.00765),
-            Optimization(EPOCHS, 256, 0.01, "cosine", 2e-7),
-            train,
-            validation,
-            seed=0,
-            machine=Machine("cpu"),
-            resumption=resumption,
-        )
+        fit(params, train, validation, checkpoints=resumption)
         return time.perf_counter() - started
 
     plain, keeping, states = [], [], 0

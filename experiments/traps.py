@@ -2,9 +2,9 @@
 
     python -m experiments.traps            # splits of data/processed -> experiments/traps.md
 
-Trains the wrong and the right variant of each, 784-64-784, and measures both on the test split.
-The wrong variants that the package does not have are those of trap_variants.py.
-docs/traps.md explains the traps and quotes the tables.
+Trains the wrong and the right variant of each trap, 784-64-784, and measures both on the test
+split.
+The wrong variants are in trap_variants.py. docs/traps.md explains the traps and quotes the numbers.
 """
 
 import argparse
@@ -29,6 +29,8 @@ from experiments.trap_variants import (
     kl_of,
     mean_of_kls,
 )
+from rhobeta.config.params import read_yaml
+from rhobeta.config.presets import overlaid
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.data.splits import read_manifest, read_split
@@ -37,11 +39,9 @@ from rhobeta.metrics.encoding import codes_of, encode_images
 from rhobeta.metrics.probe import probe_accuracy
 from rhobeta.metrics.reconstruction import ReconstructionAccumulator
 from rhobeta.metrics.sparsity import SparsityAccumulator
-from rhobeta.model.autoencoder import Architecture, Autoencoder
-from rhobeta.model.loss import SparseLoss
-from rhobeta.training.devices import Machine
+from rhobeta.model.autoencoder import Autoencoder
+from rhobeta.paths import find_paths
 from rhobeta.training.fit import fit
-from rhobeta.training.settings import Optimization
 from rhobeta.utils.files import write_text
 
 Numbers = NDArray[np.float32]
@@ -49,7 +49,7 @@ Numbers = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Run:
-    """What is trained; the defaults are those of params.yaml, but for the number of epochs."""
+    """One training; the defaults are those of params.yaml, except for the number of epochs."""
 
     name: str
     kind: str = "kl"
@@ -88,32 +88,29 @@ class Result:
 
 def train(data: Data, run: Run) -> Autoencoder:
     """The model of a run. Raises `RhobetaError` where training diverges."""
-    architecture = Architecture(
-        image_shape=(28, 28),
-        hidden_sizes=(UNITS,),
-        code_activation=run.activation,
-        hidden_activation="relu",
-        output_activation="sigmoid",
-    )
-    optimization = Optimization(
-        epochs=run.epochs,
-        batch_size=run.batch_size,
-        learning_rate=0.01,
-        schedule=run.schedule,
-        weight_decay=run.weight_decay,
-        unit_norm_decoder=run.unit_norm_decoder,
-    )
-    objective = SparseLoss(run.kind, run.activation, rho=RHO, beta=run.beta)
-    fitted = fit(
-        architecture,
-        objective,
-        optimization,
-        data.train,
-        data.validation,
-        seed=0,
-        machine=Machine("cpu"),
-    )
-    return fitted.model
+    overlay = {
+        "model.hidden_sizes": [UNITS],
+        "model.code_activation": run.activation,
+        "model.output_activation": "sigmoid",
+        "model.tied_weights": False,
+        "model.unit_norm_decoder": run.unit_norm_decoder,
+        "penalty.kind": run.kind,
+        "penalty.rho": RHO,
+        "penalty.beta": run.beta,
+        "training.epochs": run.epochs,
+        "training.batch_size": run.batch_size,
+        "training.learning_rate": 0.01,
+        "training.noise": 0.0,
+        "training.pixel_loss": "mse",
+        "training.precision": "float32",
+        "training.keep": "best",
+        "training.seed": 0,
+        "training.schedule": run.schedule,
+        "training.weight_decay": run.weight_decay,
+        "runtime.accelerator": "cpu",
+    }
+    params = overlaid(read_yaml(find_paths().params), overlay, name=run.name)
+    return fit(params, data.train, data.validation).model
 
 
 HEADER = (
@@ -218,7 +215,7 @@ def rank_errors(data: Data, model: Autoencoder) -> list[str]:
 
 
 def active_units(data: Data, models: dict[str, Autoencoder]) -> list[str]:
-    """Trap 7: what a mean activation says, and what fires."""
+    """Trap 7: the mean activation, and the share of activations above some thresholds."""
     rows = []
     for name, model in models.items():
         code = codes_of(model, data.test_pixels)
@@ -228,7 +225,7 @@ def active_units(data: Data, models: dict[str, Autoencoder]) -> list[str]:
 
 
 def fvu_variants(data: Data, model: Autoencoder) -> list[str]:
-    """Trap 8: definitions that are met with, on a model and on the predictor of the mean image."""
+    """Trap 8: definitions in use, on a model and on the predictor of the mean image."""
     x = data.test_pixels.astype(np.float64)
     mean = data.mean_image.numpy()
     rebuilt = encode_images(model, data.test_pixels).reconstruction.astype(np.float64)
@@ -241,7 +238,7 @@ def fvu_variants(data: Data, model: Autoencoder) -> list[str]:
 
 
 def decoder_norms(models: dict[str, Autoencoder]) -> list[str]:
-    """Trap 9: how long the columns of the decoder are."""
+    """Trap 9: lengths of the decoder's columns."""
     rows = []
     for name, model in models.items():
         norms = cast(nn.Linear, model.decoder[0]).weight.norm(dim=0)
@@ -251,7 +248,7 @@ def decoder_norms(models: dict[str, Autoencoder]) -> list[str]:
 
 RIGHT = Run("kl on sigmoid")
 POISSON = Run("kl_poisson on ReLU", "kl_poisson", "relu")
-# So weak that ReLU codes grow past 1.
+# Too weak to hold ReLU codes below 1.
 WEAK = 1e-4
 TRAPS: dict[str, tuple[Run, ...]] = {
     "The scale of beta": (replace(RIGHT, name="beta 3", beta=3.0), RIGHT),

@@ -7,47 +7,49 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from helpers import with_changes
+from rhobeta.config.params import Params, check_params
 from rhobeta.data.labelled import LabelledImages
-from rhobeta.model.autoencoder import Architecture
-from rhobeta.model.loss import SparseLoss
-from rhobeta.training.devices import Machine
 from rhobeta.training.fit import Trained, fit
-from rhobeta.training.resume import Resumption
-from rhobeta.training.settings import Optimization
 
-CPU = Machine(accelerator="cpu")
-
-ARCHITECTURE = Architecture((28, 28), (16,), "sigmoid", "relu", "sigmoid")
-# rho times the batch is 12.8: the penalty is that of each batch alone.
-OBJECTIVE = SparseLoss("kl", "sigmoid", rho=0.4, beta=0.01)
-# 210 images: six batches of 32 and a last one of 18.
-OPTIMIZATION = Optimization(3, 32, learning_rate=0.01, schedule="cosine", weight_decay=0.003)
 SEED = 5
+
+# rho times the batch is 12.8: the penalty is that of each batch alone. 210 images: six batches of
+# 32 and a last one of 18.
+PARAMS = check_params(
+    with_changes(
+        {
+            "model.hidden_sizes": [16],
+            "penalty.rho": 0.4,
+            "penalty.beta": 0.01,
+            "training.epochs": 3,
+            "training.batch_size": 32,
+            "training.weight_decay": 0.003,
+            "training.seed": SEED,
+            "runtime.accelerator": "cpu",
+        }
+    ),
+    where="the tests' parameters",
+)
+
+
+def changed(params: Params = PARAMS, /, **changes: Any) -> Params:
+    """`params` with some changed, unchecked: `penalty__rho=0.1` for `penalty.rho`."""
+    for path, value in changes.items():
+        section, _, name = path.partition("__")
+        part = getattr(params, section).model_copy(update={name: value})
+        params = params.model_copy(update={section: part})
+    return params
 
 
 def fitted(
     train: LabelledImages,
     validation: LabelledImages,
-    *,
-    architecture: Architecture = ARCHITECTURE,
-    objective: SparseLoss = OBJECTIVE,
-    optimization: Optimization = OPTIMIZATION,
+    params: Params = PARAMS,
     callbacks: tuple[pl.Callback, ...] = (),
-    seed: int = SEED,
-    machine: Machine = CPU,
-    resumption: Resumption | None = None,
+    **changes: Any,
 ) -> Trained:
-    return fit(
-        architecture,
-        objective,
-        optimization,
-        train,
-        validation,
-        seed=seed,
-        machine=machine,
-        callbacks=callbacks,
-        resumption=resumption,
-    )
+    return fit(changed(params, **changes), train, validation, callbacks=callbacks)
 
 
 def history_of(trained: Trained) -> dict[str, list[float]]:

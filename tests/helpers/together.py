@@ -17,61 +17,54 @@ import numpy as np
 import torch
 
 from helpers import DIGITS
-from helpers.fitting import ARCHITECTURE, OBJECTIVE, OPTIMIZATION, fitted, history_of
+from helpers.fitting import PARAMS, changed, fitted, history_of
+from rhobeta.config.params import Params
 from rhobeta.data.labelled import LabelledImages
-from rhobeta.model.autoencoder import Architecture
-from rhobeta.model.loss import SparseLoss
-from rhobeta.training.settings import Optimization, TopK
 
 
 @dataclass(frozen=True)
 class Case:
     """What is trained, and on how many images."""
 
-    architecture: Architecture = ARCHITECTURE
-    objective: SparseLoss = OBJECTIVE
-    optimization: Optimization = OPTIMIZATION
+    params: Params = PARAMS
     train: int = 210
     validation: int = 70
 
 
-RELU = replace(ARCHITECTURE, code_activation="relu")
-ON_RELU = replace(OBJECTIVE, code_activation="relu")
+RELU = {"model__code_activation": "relu"}
 
 _CASES = {
     "kl": Case(),
     # rho times the batch is 1.6, so the penalty is that of a running mean.
-    "running mean": Case(objective=replace(OBJECTIVE, rho=0.05)),
-    "tanh": Case(
-        architecture=replace(ARCHITECTURE, code_activation="tanh"),
-        objective=replace(OBJECTIVE, code_activation="tanh"),
-    ),
-    "kl_poisson": Case(architecture=RELU, objective=replace(ON_RELU, kind="kl_poisson")),
-    "kl_tutorial": Case(
-        architecture=RELU, objective=replace(ON_RELU, kind="kl_tutorial", rho=0.2, beta=0.01)
-    ),
-    "l1_code": Case(architecture=RELU, objective=replace(ON_RELU, kind="l1_code")),
-    "l1_weights": Case(objective=replace(OBJECTIVE, kind="l1_weights", beta=0.0001)),
-    "none, with noise": Case(
-        objective=replace(OBJECTIVE, kind="none"), optimization=replace(OPTIMIZATION, noise=0.3)
-    ),
+    "running mean": Case(changed(penalty__rho=0.05)),
+    "tanh": Case(changed(model__code_activation="tanh")),
+    "kl_poisson": Case(changed(**RELU, penalty__kind="kl_poisson")),
+    "kl_tutorial": Case(changed(**RELU, penalty__kind="kl_tutorial", penalty__rho=0.2)),
+    "l1_code": Case(changed(**RELU, penalty__kind="l1_code")),
+    "l1_weights": Case(changed(penalty__kind="l1_weights", penalty__beta=0.0001)),
+    "none, with noise": Case(changed(penalty__kind="none", training__noise=0.3)),
     # 210 = 11 * 19 + 1: a last batch of one image. And fewer validation images than processes.
     "cross-entropy": Case(
-        objective=replace(OBJECTIVE, pixel_loss="bce", beta=0.001),
-        optimization=replace(OPTIMIZATION, batch_size=19),
+        changed(training__pixel_loss="bce", penalty__beta=0.001, training__batch_size=19),
         validation=1,
     ),
-    # Two of sixteen units, so that some are silent for an epoch and tried again.
+    # Two of sixteen units, so that some are inactive for an epoch and get the auxiliary loss.
     "topk": Case(
-        architecture=replace(ARCHITECTURE, code_activation="topk", k=2),
-        objective=replace(OBJECTIVE, kind="none", code_activation="topk"),
-        optimization=replace(OPTIMIZATION, topk=TopK(2, 0.5, 0.5), unit_norm_decoder=True),
+        changed(
+            model__code_activation="topk",
+            model__unit_norm_decoder=True,
+            penalty__kind="none",
+            topk__k=2,
+            topk__start=2,
+            topk__anneal=0.5,
+            topk__auxk_coef=0.5,
+        )
     ),
 }
 
 CASES = {
     f"{name}, {precision}": replace(
-        case, optimization=replace(case.optimization, precision=precision)
+        case, params=changed(case.params, training__precision=precision)
     )
     for name, case in _CASES.items()
     for precision in ("float32", "float64")
@@ -86,9 +79,7 @@ def outcome(name: str) -> dict[str, Any]:
     trained = fitted(
         digits.take(np.arange(case.train)),
         digits.take(np.arange(500, 500 + case.validation)),
-        architecture=case.architecture,
-        objective=case.objective,
-        optimization=case.optimization,
+        case.params,
     )
     return {
         "weights": trained.model.state_dict(),

@@ -1,4 +1,8 @@
-"""Presets: named parameter overlays in `presets/`, and what DVC is asked for to run one."""
+"""Presets: named parameter overlays in `presets/`, and how DVC runs one.
+
+A preset names what differs from `presets/base.yaml`, whose values never change. So it means the
+same whatever `params.yaml` holds.
+"""
 
 import difflib
 import re
@@ -9,16 +13,20 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from rhobeta.config.params import Params, check_params, read_yaml
+from rhobeta.config.params import Params, check_params, merged, read_yaml
 from rhobeta.errors import RhobetaError
 
-# Text that DVC takes for text without quotes.
+# Text that DVC reads as text without quotes.
 _WORD = re.compile(r"(?!(?:null|true|false|nan|inf)$)[a-z][a-z0-9_-]*", re.IGNORECASE)
+
+BASE = "base.yaml"
 
 
 def preset_names(folder: Path) -> list[str]:
-    """The presets in `folder`, by name."""
-    return sorted(path.stem for path in folder.glob("*.yaml") if path.is_file())
+    """The presets in `folder`, by name; `base.yaml` is none."""
+    return sorted(
+        path.stem for path in folder.glob("*.yaml") if path.is_file() and path.name != BASE
+    )
 
 
 def preset_title(folder: Path, name: str) -> str:
@@ -28,9 +36,10 @@ def preset_title(folder: Path, name: str) -> str:
 
 
 def read_preset(folder: Path, name: str) -> dict[str, Any]:
-    """A preset's values by dotted path.
+    """A preset's values by dotted path: those of the file that it `extends`, and its own.
 
-    Raises `RhobetaError` where there is none of that name, with the nearest.
+    Raises `RhobetaError` where there is none of that name, with the nearest, and where a file is
+    not made of sections.
     """
     names = preset_names(folder)
     if name not in names:
@@ -39,40 +48,41 @@ def read_preset(folder: Path, name: str) -> dict[str, Any]:
         raise RhobetaError(f"there is no preset {name!r}.{hint} Known: {', '.join(names)}.")
     path = folder / f"{name}.yaml"
     values = read_yaml(path)
-    if not _is_sections(values):
+    base = values.pop("extends", None) if isinstance(values, dict) else None
+    own = _leaves(values, path)
+    if base is None:
+        return own
+    if not isinstance(base, str):
+        raise RhobetaError(f"{path}: extends: found {base!r}, expected the name of a file.")
+    below = (folder / base).resolve()
+    return _leaves(read_yaml(below), below) | own
+
+
+def _leaves(values: Any, path: Path) -> dict[str, Any]:
+    if not (
+        isinstance(values, dict)
+        and all(isinstance(section, dict) for section in values.values())
+        and all(isinstance(key, str) for part in (values, *values.values()) for key in part)
+    ):
         raise RhobetaError(f"{path} is no preset: expected sections with parameters.")
     return {
         f"{section}.{key}": value for section, part in values.items() for key, value in part.items()
     }
 
 
-def _is_sections(values: Any) -> bool:
-    return isinstance(values, dict) and all(
-        isinstance(name, str)
-        and isinstance(section, dict)
-        and all(isinstance(key, str) for key in section)
-        for name, section in values.items()
-    )
-
-
 def overlaid(values: dict[str, Any], overlay: dict[str, Any], *, name: str) -> Params:
     """Parameters `values` with an overlay by dotted path, checked. Raises `RhobetaError`."""
     check_params(values, where="params.yaml")
-    merged = {section: dict(part) for section, part in values.items()}
-    for path, value in overlay.items():
-        section, _, key = path.partition(".")
-        merged.setdefault(section, {})[key] = value
-    return check_params(merged, where=f"params.yaml with the preset {name}")
+    return check_params(merged(values, overlay), where=f"params.yaml with the preset {name}")
 
 
 def run_preset(params: Path, folder: Path, name: str, arguments: Sequence[str]) -> int:
     """Run a preset as a DVC experiment; returns DVC's exit status.
 
-    The preset's values are set with `-S` over the parameter file `params`, after they have been
-    checked together. `arguments` go to `dvc exp run` behind them, so that a further `-S` has the
-    last word. Unless they name the experiment or queue it, it is called as the preset, with a
-    number behind where that is taken. Raises `RhobetaError` where the preset is unknown or does
-    not fit.
+    The preset's values are checked together with the parameter file `params`, then set with `-S`.
+    `arguments` go to `dvc exp run` after them, so that a further `-S` wins. The experiment gets
+    the preset's name, with a number where that is taken, unless `arguments` name or queue it.
+    Raises `RhobetaError` where the preset is unknown or a value is invalid.
     """
     overlay = read_preset(folder, name)
     overlaid(read_yaml(params), overlay, name=name)

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.splits import Manifest, read_manifest, read_split
 from rhobeta.errors import RhobetaError
-from rhobeta.lineage.lock import METRICS, MODEL, Lock
-from rhobeta.lineage.repository import Repository
+from rhobeta.lineage.repository import METRICS, MODEL, Lock, Repository
 from rhobeta.metrics.evaluation import read_record
 from rhobeta.model.model_file import read_model
 from rhobeta.model.weights import SavedModel

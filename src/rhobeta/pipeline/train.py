@@ -1,8 +1,5 @@
 """Stage 3: train the sparse autoencoder and record the run in MLflow."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
 from rhobeta.config.params import Params, flatten
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.labelled import LabelledImages
@@ -16,14 +13,8 @@ from rhobeta.tracking.provenance import read_code
 from rhobeta.tracking.run import Run
 from rhobeta.tracking.store import open_store
 from rhobeta.tracking.training_run import model_tags, outcome_tags, training_run
-from rhobeta.training.build import (
-    architecture_of,
-    hparams_of,
-    machine_of,
-    objective_of,
-    optimization_of,
-)
-from rhobeta.training.devices import place_among_processes
+from rhobeta.training.build import hparams_of
+from rhobeta.training.devices import place_among_processes, processes_per_node
 from rhobeta.training.fit import Trained, fit
 from rhobeta.training.module import ENOUGH_ACTIVE_IMAGES, DivergedError
 from rhobeta.training.processes import run_in_processes
@@ -32,9 +23,6 @@ from rhobeta.training.unfinished import Unfinished, unfinished_training
 from rhobeta.utils.files import write_bytes, write_text
 from rhobeta.utils.threads import use_threads
 
-if TYPE_CHECKING:
-    import pytorch_lightning as pl
-
 
 def run(params: Params, paths: Paths) -> None:
     """Train on the train split; write the best model and the history; log all of it.
@@ -42,16 +30,17 @@ def run(params: Params, paths: Paths) -> None:
     Where `runtime` asks for several processes, they train together; the one of rank 0 writes and
     logs. A training that was cut off goes on from its last state, into the same run.
     """
-    machine, place = machine_of(params), place_among_processes()
-    per_node = machine.processes_here()
-    if place is None and machine.nodes * per_node > 1:
-        run_in_processes(["train"], per_node, machine.nodes)
+    place, nodes = place_among_processes(), params.runtime.nodes
+    per_node = processes_per_node(params.runtime)
+    if place is None and nodes * per_node > 1:
+        run_in_processes(["train"], per_node, nodes)
         return
     if place is None or place.rank == 0:
         _train_and_record(params, paths)
     else:
-        manifest, train, validation = _read(params, paths)
-        _fit(params, manifest, train, validation, nothing_kept(params.runtime.checkpoint_seconds))
+        _, train, validation = _read(params, paths)
+        checkpoints = nothing_kept(params.runtime.checkpoint_seconds)
+        fit(params, train, validation, checkpoints=checkpoints)
 
 
 def _train_and_record(params: Params, paths: Paths) -> None:
@@ -66,7 +55,7 @@ def _train_and_record(params: Params, paths: Paths) -> None:
     ):
         unfinished.note_run(tracked.run_id)
         tracked.log_params(hparams | flatten(params.runtime, "runtime."))
-        trained = _fit_or_forget(params, manifest, train, validation, unfinished, tracked)
+        trained = _fit_or_forget(params, train, validation, unfinished, tracked)
         content = model_to_bytes(
             trained.model,
             ModelDescription(
@@ -98,7 +87,6 @@ def _read(params: Params, paths: Paths) -> tuple[Manifest, LabelledImages, Label
 
 def _fit_or_forget(
     params: Params,
-    manifest: Manifest,
     train: LabelledImages,
     validation: LabelledImages,
     unfinished: Unfinished,
@@ -107,34 +95,13 @@ def _fit_or_forget(
     resumption = Resumption(unfinished.state(), unfinished.keep, params.runtime.checkpoint_seconds)
     track = TrackEpochs(tracked, tracked.last_epoch)
     try:
-        return _fit(params, manifest, train, validation, resumption, [track])
+        return fit(params, train, validation, callbacks=[track], checkpoints=resumption)
     except DivergedError:
         unfinished.remove()
         raise
     except (KeyboardInterrupt, SystemExit):
         print("The training was ended before its time; run it again and it goes on.", flush=True)
         raise
-
-
-def _fit(
-    params: Params,
-    manifest: Manifest,
-    train: LabelledImages,
-    validation: LabelledImages,
-    resumption: Resumption,
-    callbacks: Sequence["pl.Callback"] = (),
-) -> Trained:
-    return fit(
-        architecture_of(params, manifest.image_shape),
-        objective_of(params),
-        optimization_of(params),
-        train,
-        validation,
-        seed=params.training.seed,
-        machine=machine_of(params),
-        callbacks=callbacks,
-        resumption=resumption,
-    )
 
 
 def _log_result(tracked: Run, trained: Trained, content: bytes, train: LabelledImages) -> None:

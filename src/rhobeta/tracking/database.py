@@ -55,15 +55,6 @@ def require_current_tables(database: Path) -> None:
         )
 
 
-def current_schema() -> str:
-    """The schema version of the installed MLflow."""
-    import mlflow
-    from alembic.script import ScriptDirectory
-
-    migrations = Path(mlflow.__file__).parent / "store" / "db_migrations"
-    return str(ScriptDirectory(str(migrations)).get_current_head())
-
-
 def _require_sound(database: Path) -> None:
     try:
         with closing(sqlite3.connect(database, timeout=_BUSY_SECONDS)) as connection:

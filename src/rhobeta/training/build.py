@@ -1,33 +1,26 @@
-"""From parameters to what training takes: the network, the loss, and how it is minimised."""
+"""From parameters to the network and the loss that training takes."""
 
 from typing import Any
 
 from rhobeta.config.params import Params, flatten
 from rhobeta.config.search import SEARCHED
+from rhobeta.config.sections import FitParams
 from rhobeta.data.splits import Manifest
 from rhobeta.extensions import ACTIVATION_SPECS
 from rhobeta.model.autoencoder import Architecture
 from rhobeta.model.loss import SparseLoss
-from rhobeta.training.devices import Machine
-from rhobeta.training.settings import Optimization, TopK
 
 
 def hparams_of(params: Params, manifest: Manifest) -> dict[str, Any]:
-    """All parameters that a model depends on, by dotted path; those of data as they were drawn."""
+    """The parameters that a model depends on, by dotted path; those of data as they were drawn."""
     hparams = dict(manifest.parameters)
     for section in SEARCHED:
         hparams |= flatten(getattr(params, section), f"{section}.")
     return hparams
 
 
-def machine_of(params: Params) -> Machine:
-    """The devices that the parameters ask for."""
-    runtime = params.runtime
-    return Machine(runtime.accelerator, runtime.devices, runtime.nodes, runtime.strategy)
-
-
-def architecture_of(params: Params, image_shape: tuple[int, int]) -> Architecture:
-    """The network that the parameters ask for, for images of `image_shape`."""
+def architecture_of(params: FitParams, image_shape: tuple[int, int]) -> Architecture:
+    """The network that the parameters ask for, for images of `image_shape` (height, width)."""
     model = params.model
     return Architecture(
         image_shape=image_shape,
@@ -40,31 +33,12 @@ def architecture_of(params: Params, image_shape: tuple[int, int]) -> Architectur
     )
 
 
-def objective_of(params: Params) -> SparseLoss:
-    """What the parameters ask training to minimise."""
+def loss_of(params: FitParams) -> SparseLoss:
+    """The loss that the parameters ask training to minimise."""
     return SparseLoss(
         kind=params.penalty.kind,
         code_activation=params.model.code_activation,
         rho=params.penalty.rho,
         beta=params.penalty.beta,
         pixel_loss=params.training.pixel_loss,
-    )
-
-
-def optimization_of(params: Params) -> Optimization:
-    """How the parameters ask for the weights to be found."""
-    topk, training = params.topk, params.training
-    takes_k = ACTIVATION_SPECS[params.model.code_activation].takes_k
-    return Optimization(
-        epochs=training.epochs,
-        batch_size=training.batch_size,
-        learning_rate=training.learning_rate,
-        epsilon=training.epsilon,
-        schedule=training.schedule,
-        weight_decay=training.weight_decay,
-        noise=training.noise,
-        unit_norm_decoder=params.model.unit_norm_decoder,
-        keep=training.keep,
-        precision=training.precision,
-        topk=TopK(topk.start, topk.anneal, topk.auxk_coef) if takes_k else None,
     )

@@ -1,24 +1,25 @@
-"""Lightning callbacks: the best weights, the history, and progress for the person who waits."""
+"""Lightning callbacks: the weights to keep, and progress for the person who waits."""
 
-import csv
-import io
 import sys
 from typing import Any
 
 import pytorch_lightning as pl
 from torch import Tensor
 
-from rhobeta.training.module import SparseAutoencoderModule
+from rhobeta.training.module import module_of
 
 _PLAIN_LINES = 10
-_PLOTTED = ("validation/loss", "validation/mse", "validation/penalty")
 
 
-class KeptWeights(pl.Callback):
-    """Keeps a copy of the weights of the `best` epoch, by validation loss, or of the `last`."""
+class BestWeights(pl.Callback):
+    """Keeps a copy of the weights of the `best` epoch, by validation loss, or of the `last`.
+
+    In memory, unlike Lightning's `ModelCheckpoint`: a training that needs no file writes none, and
+    the copy is part of every checkpoint, so that the two never disagree after a crash.
+    """
 
     def __init__(self, keep: str) -> None:
-        self.state: dict[str, Tensor] = {}
+        self.weights: dict[str, Tensor] = {}
         self.epoch = 0
         """The epoch, from 1, of the kept weights; 0 before the first."""
         self.metrics: dict[str, float] = {}
@@ -26,63 +27,31 @@ class KeptWeights(pl.Callback):
 
     @property
     def loss(self) -> float:
-        """The kept epoch's validation loss, or its training loss where nothing was validated."""
+        """The kept epoch's validation loss, or its training loss without validation images."""
         return self.metrics.get("validation/loss", self.metrics["train/loss"])
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep this epoch's weights if they are to be kept so far."""
-        module = _ours(pl_module)
+        """Copy this epoch's weights if they are the best so far, or the last."""
+        module = module_of(pl_module)
+        metrics = module.history[-1]
         if (
             self._keep == "last"
             or not self.metrics
-            or module.epoch_metrics["validation/loss"] < self.metrics["validation/loss"]
+            or metrics["validation/loss"] < self.metrics["validation/loss"]
         ):
             weights = module.autoencoder.state_dict()
-            self.state = {name: value.detach().clone() for name, value in weights.items()}
-            self.metrics = dict(module.epoch_metrics)
+            self.weights = {name: value.detach().clone() for name, value in weights.items()}
+            self.metrics = dict(metrics)
             self.epoch = trainer.current_epoch + 1
 
     def state_dict(self) -> dict[str, Any]:
         """What is kept so far."""
-        return {"weights": self.state, "epoch": self.epoch, "metrics": self.metrics}
+        return {"weights": self.weights, "epoch": self.epoch, "metrics": self.metrics}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from what was kept."""
-        self.state = state_dict["weights"]
+        """Restore what was kept."""
+        self.weights = state_dict["weights"]
         self.epoch, self.metrics = state_dict["epoch"], state_dict["metrics"]
-
-
-class History(pl.Callback):
-    """Collects the metrics of every epoch."""
-
-    def __init__(self) -> None:
-        self.rows: list[dict[str, float]] = []
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Add this epoch's metrics."""
-        epoch = {"epoch": trainer.current_epoch + 1}
-        self.rows.append(epoch | _ours(pl_module).epoch_metrics)
-
-    def state_dict(self) -> dict[str, Any]:
-        """The rows so far."""
-        return {"rows": self.rows}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on after the rows so far."""
-        self.rows = state_dict["rows"]
-
-    def as_csv(self) -> str:
-        """The history as a table; `train/mse` becomes the column `train_mse`.
-
-        Without validation images the columns that DVC's plots name are there all the same, empty.
-        """
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        names = dict.fromkeys([*self.rows[0], *_PLOTTED])
-        writer.writerow(name.replace("/", "_") for name in names)
-        for row in self.rows:
-            writer.writerow(f"{row[name]:.9g}" if name in row else "" for name in names)
-        return text.getvalue()
 
 
 class Progress(pl.Callback):
@@ -95,7 +64,7 @@ class Progress(pl.Callback):
         """Open the bar."""
         from tqdm import tqdm
 
-        module = _ours(pl_module)
+        module = module_of(pl_module)
         self._bar = tqdm(
             total=(trainer.max_epochs or 0) * module.steps_per_epoch,
             initial=module.steps_done,
@@ -103,7 +72,7 @@ class Progress(pl.Callback):
             bar_format="{desc} |{bar}| {elapsed}<{remaining} {postfix}",
         )
         if module.steps_done and trainer.is_global_zero:
-            print(f"goes on after {module.steps_done} of {self._bar.total} steps", flush=True)
+            print(f"resuming after {module.steps_done} of {self._bar.total} steps", flush=True)
 
     def on_train_batch_end(
         self,
@@ -116,7 +85,7 @@ class Progress(pl.Callback):
         """Advance the bar by one chunk of mini-batches."""
         if not self._bar.disable:
             self._bar.set_description(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
-            self._bar.set_postfix_str(_in_words(_ours(pl_module).running_metrics()))
+            self._bar.set_postfix_str(_in_words(module_of(pl_module).running_metrics()))
             self._bar.update(len(batch.sizes))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -124,7 +93,7 @@ class Progress(pl.Callback):
         epoch, epochs = trainer.current_epoch + 1, trainer.max_epochs or 0
         due = epoch == 1 or epoch == epochs or epoch % max(1, round(epochs / _PLAIN_LINES)) == 0
         if self._bar.disable and trainer.is_global_zero and due:
-            metrics = _ours(pl_module).epoch_metrics
+            metrics = module_of(pl_module).history[-1]
             train = {k.removeprefix("train/"): v for k, v in metrics.items() if "train/" in k}
             line = f"epoch {epoch}/{epochs}: {_in_words(train)}"
             if "validation/mse" in metrics:
@@ -139,26 +108,7 @@ class Progress(pl.Callback):
 
 def epoch_metrics(module: pl.LightningModule) -> dict[str, float]:
     """Metrics of the epoch that has just ended, by name (`train/mse`, `validation/fvu`)."""
-    return _ours(module).epoch_metrics
-
-
-def epochs_so_far(trainer: pl.Trainer) -> list[tuple[int, dict[str, float]]]:
-    """Number, from 1, and metrics of the epochs that a training has behind it."""
-    histories = [found for found in _callbacks(trainer) if isinstance(found, History)]
-    rows = [row for history in histories for row in history.rows]
-    return [(int(row["epoch"]), {k: v for k, v in row.items() if k != "epoch"}) for row in rows]
-
-
-def _callbacks(trainer: pl.Trainer) -> list[pl.Callback]:
-    # The Trainer sets this attribute where type checkers do not see it.
-    found: list[pl.Callback] = vars(trainer)["callbacks"]
-    return found
-
-
-def _ours(module: pl.LightningModule) -> SparseAutoencoderModule:
-    if not isinstance(module, SparseAutoencoderModule):
-        raise TypeError(f"expected a SparseAutoencoderModule, found {type(module).__name__}")
-    return module
+    return module_of(module).history[-1]
 
 
 def _in_words(metrics: dict[str, float]) -> str:

@@ -1,8 +1,10 @@
 """What a training runs on: the devices, and how processes that share it find each other."""
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
+
+from rhobeta.config.sections import RuntimeParams
 
 _TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _SLURM = ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NTASKS", "SLURM_NNODES")
@@ -20,36 +22,18 @@ class Place:
     starter: Literal["torchrun", "slurm"]
 
 
-@dataclass(frozen=True)
-class Machine:
-    """The devices of a training. Nothing here changes its result, but for rounding."""
+def gpus(accelerator: str) -> int:
+    """How many CUDA devices `runtime.accelerator` can use; 0 where it is another accelerator."""
+    if accelerator not in ("auto", "cuda"):
+        return 0
+    import torch
 
-    accelerator: str = "auto"
-    devices: int | Literal["auto"] = 1
-    """Devices, and so processes, on each node; `auto`: all of the accelerator, one for a CPU."""
-    nodes: int = 1
-    strategy: Literal["auto", "ddp"] = "auto"
-    """auto: `ddp` where there are several processes; ddp: also for one."""
+    return torch.cuda.device_count()
 
-    def processes_here(self) -> int:
-        """How many processes `devices` asks for on this node."""
-        return max(1, self.gpus()) if self.devices == "auto" else self.devices
 
-    def gpus(self) -> int:
-        """How many CUDA devices there are for this accelerator; 0 where it is another."""
-        if self.accelerator not in ("auto", "cuda"):
-            return 0
-        import torch
-
-        return torch.cuda.device_count()
-
-    def here(self) -> "Machine":
-        """This machine as whoever started the processes has laid it out; else as it is."""
-        place = place_among_processes()
-        if place is None:
-            return self
-        nodes = place.world_size // place.per_node
-        return replace(self, devices=place.per_node, nodes=nodes, strategy="ddp")
+def processes_per_node(runtime: RuntimeParams) -> int:
+    """How many processes `runtime.devices` asks for on each node: for `auto`, one a GPU."""
+    return max(1, gpus(runtime.accelerator)) if runtime.devices == "auto" else runtime.devices
 
 
 def place_among_processes() -> Place | None:

@@ -1,12 +1,13 @@
 """Training from arrays to the best weights, with no file, store or DVC in sight."""
 
+import csv
 import hashlib
+import io
 import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -14,17 +15,18 @@ import torch
 from numpy.typing import NDArray
 from torch import distributed
 
+from rhobeta.config.sections import FitParams
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.errors import RhobetaError
-from rhobeta.model.autoencoder import Architecture, Autoencoder
-from rhobeta.model.loss import SparseLoss
-from rhobeta.training.callbacks import History, KeptWeights
+from rhobeta.model.autoencoder import Autoencoder
+from rhobeta.training.build import architecture_of, loss_of
+from rhobeta.training.callbacks import BestWeights
 from rhobeta.training.datamodule import ImagesInMemory
-from rhobeta.training.devices import Machine
 from rhobeta.training.module import SparseAutoencoderModule
 from rhobeta.training.resume import KeepState, Resumption, StateAsBytes
-from rhobeta.training.settings import Optimization
 from rhobeta.training.trainer import ANSWER_SECONDS, device_name, make_trainer
+
+_PLOTTED = ("validation/loss", "validation/mse", "validation/penalty")
 
 _SEVERED = re.compile(
     r"(closed|reset) by peer|timed? ?out|broken pipe|connection refused", re.IGNORECASE
@@ -48,60 +50,45 @@ class Trained:
 
 
 def fit(
-    architecture: Architecture,
-    objective: SparseLoss,
-    optimization: Optimization,
+    params: FitParams,
     train: LabelledImages,
     validation: LabelledImages,
     *,
-    seed: int,
-    machine: Machine | None = None,
     callbacks: Sequence[pl.Callback] = (),
-    resumption: Resumption | None = None,
+    checkpoints: Resumption | None = None,
     progress: bool = True,
 ) -> Trained:
     """Train on `train`, measure on `validation` after every epoch, keep the best or last weights.
 
-    `validation` may be empty; then there is no best epoch, and the last must be asked for. Several
-    processes that train together all call this with the same arguments, and all get the result;
-    of `resumption` the state of rank 0 counts. Without one, a signal ends the training at once.
+    `params` are checked parameters, such as `rhobeta.config.params.load_params` returns.
+    `validation` may be empty; then `params.training.keep` must be "last".
+
+    The training runs in this process. Where torchrun or SLURM started several, each calls `fit`
+    with the same arguments, and each gets the result; of `checkpoints` that of rank 0 counts.
+    Without `checkpoints` a signal ends the training at once.
 
     Raises `RhobetaError` when training diverges, when another process of it ends or was given
     something else, `KeyboardInterrupt` on Ctrl-C, `SystemExit` on SIGTERM.
     """
-    kept, history = KeptWeights(optimization.keep), History()
-    pixels = train.images.reshape(len(train.images), -1)
-    mean_image = torch.from_numpy(pixels.mean(0, dtype="float64") / 255)
-    # Of no use to what is shipped; an extension may draw from it.
-    torch.manual_seed(seed)
-    start = Autoencoder(architecture, seed=seed)
-    if optimization.topk is not None:
-        start.center_on(mean_image)
-    module = SparseAutoencoderModule(
-        start,
-        objective,
-        optimization,
-        train_images=len(pixels),
-        mean_image=mean_image,
-        seed=seed,
-    )
+    best = BestWeights(params.training.keep)
+    module = _new_module(params, train)
     images = ImagesInMemory(
-        train.images, validation.images, batch_size=optimization.batch_size, seed=seed
+        train.images,
+        validation.images,
+        batch_size=params.training.batch_size,
+        seed=params.training.seed,
     )
-    state = None if resumption is None else StateAsBytes(resumption)
-    keeper = None if resumption is None else KeepState(resumption.seconds)
+    state = None if checkpoints is None else StateAsBytes(checkpoints)
+    keeper = None if checkpoints is None else KeepState(checkpoints.seconds)
     trainer = make_trainer(
-        machine or Machine(),
-        optimization.epochs,
-        [kept, history, *callbacks, *([keeper] if keeper else [])],
-        precision=optimization.precision,
+        params,
+        [best, *callbacks, *([keeper] if keeper else [])],
         state=state,
         progress=progress,
     )
     with _one_of_several(trainer), _lightning_quiet():
         if trainer.world_size > 1:
-            inputs = (architecture, objective, optimization, seed)
-            _require_same(trainer, _digest(inputs, train.images, validation.images))
+            _require_same(trainer, _digest(params, train.images, validation.images))
             if state is not None:
                 state.content = trainer.strategy.broadcast(state.content)
         goes_on = state is not None and state.content is not None
@@ -117,17 +104,49 @@ def fit(
             if keeper is not None:
                 keeper.end_if_asked()
             raise
-    model = Autoencoder(architecture).to(module.dtype)
-    model.load_state_dict(kept.state)
+    model = Autoencoder(module.autoencoder.architecture).to(module.dtype)
+    model.load_state_dict(best.weights)
     return Trained(
         model=model.eval(),
-        best_epoch=kept.epoch,
-        best_loss=kept.loss,
-        best_metrics=kept.metrics,
-        history_csv=history.as_csv(),
+        best_epoch=best.epoch,
+        best_loss=best.loss,
+        best_metrics=best.metrics,
+        history_csv=history_as_csv(module.history),
         device=device_name(trainer.strategy.root_device),
         world_size=trainer.world_size,
     )
+
+
+def _new_module(params: FitParams, train: LabelledImages) -> SparseAutoencoderModule:
+    height, width = train.images.shape[1:]
+    mean_image = torch.from_numpy(train.images.mean(0, dtype="float64").reshape(-1) / 255)
+    # Nothing that is shipped draws from it, but an extension may.
+    torch.manual_seed(params.training.seed)
+    autoencoder = Autoencoder(architecture_of(params, (height, width)), seed=params.training.seed)
+    if autoencoder.architecture.k is not None:
+        autoencoder.center_on(mean_image)
+    return SparseAutoencoderModule(
+        params,
+        autoencoder,
+        loss_of(params),
+        train_images=len(train.images),
+        mean_image=mean_image,
+    )
+
+
+def history_as_csv(history: Sequence[dict[str, float]]) -> str:
+    """The metrics of every epoch as a table; `train/mse` becomes the column `train_mse`.
+
+    Without validation images the columns that DVC's plots name are there, empty.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    rows = [{"epoch": number} | metrics for number, metrics in enumerate(history, start=1)]
+    names = dict.fromkeys([*rows[0], *_PLOTTED])
+    writer.writerow(name.replace("/", "_") for name in names)
+    for row in rows:
+        writer.writerow(f"{row[name]:.9g}" if name in row else "" for name in names)
+    return text.getvalue()
 
 
 @contextmanager
@@ -171,8 +190,9 @@ def _lost(error: Exception) -> str:
     )
 
 
-def _digest(inputs: tuple[Any, ...], *images: NDArray[np.uint8]) -> str:
-    found = hashlib.sha256(repr(inputs).encode())
+def _digest(params: FitParams, *images: NDArray[np.uint8]) -> str:
+    sections = (params.model, params.penalty, params.topk, params.training)
+    found = hashlib.sha256(repr(sections).encode())
     for array in images:
         found.update(np.ascontiguousarray(array).data)
     return found.hexdigest()
@@ -197,6 +217,4 @@ def _lightning_quiet() -> Iterator[None]:
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")
         # Training without validation images is asked for by its parameter.
         warnings.filterwarnings("ignore", message="Total length of")
-        # What is logged is the same in every process already.
-        warnings.filterwarnings("ignore", message="It is recommended to use `self.log")
         yield

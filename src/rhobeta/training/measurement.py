@@ -7,7 +7,13 @@ from rhobeta.metrics.sparsity import SparsityAccumulator
 from rhobeta.model.autoencoder import Autoencoder, Output
 from rhobeta.model.loss import SparseLoss
 from rhobeta.model.means import Mean, Means, joined
-from rhobeta.training.settings import Measurement
+
+L0_THRESHOLDS = (0.1, 0.5)
+"""A unit counts as active above these in the statistics of every epoch."""
+DEAD_THRESHOLD = 0.1
+"""There a unit that never exceeds this is dead."""
+CONSTANT_STD = 0.01
+"""There a unit whose standard deviation is below this is constant."""
 
 
 class SplitMeasurement:
@@ -16,12 +22,12 @@ class SplitMeasurement:
     `mean_image` is that of the train split, in [0, 1] (shape: [pixels]).
     """
 
-    def __init__(self, objective: SparseLoss, measurement: Measurement, mean_image: Tensor) -> None:
+    def __init__(self, objective: SparseLoss, mean_image: Tensor) -> None:
         self._objective = objective
         self._sparsity = SparsityAccumulator(
-            l0_thresholds=measurement.l0_thresholds,
-            dead_threshold=measurement.dead_threshold,
-            constant_std=measurement.constant_std,
+            l0_thresholds=L0_THRESHOLDS,
+            dead_threshold=DEAD_THRESHOLD,
+            constant_std=CONSTANT_STD,
         )
         self._reconstruction = ReconstructionAccumulator(mean_image)
         self._means: Means | None = None

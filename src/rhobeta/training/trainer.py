@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -12,9 +12,10 @@ from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from pytorch_lightning.strategies import DDPStrategy
 
+from rhobeta.config.sections import FitParams
 from rhobeta.errors import RhobetaError
 from rhobeta.training.callbacks import Progress
-from rhobeta.training.devices import Machine, place_among_processes
+from rhobeta.training.devices import Place, gpus, place_among_processes
 from rhobeta.training.resume import StateAsBytes
 
 ANSWER_SECONDS = 30
@@ -29,33 +30,32 @@ _PRECISIONS: dict[str, Any] = {
 
 
 def make_trainer(
-    machine: Machine,
-    epochs: int,
+    params: FitParams,
     callbacks: Sequence[pl.Callback],
     *,
-    precision: str = "float32",
     state: StateAsBytes | None = None,
     progress: bool = True,
 ) -> pl.Trainer:
     """A Trainer that keeps no files of its own and shows only our own progress.
 
-    Where torchrun or SLURM has started this process among others, their word on devices and nodes
-    counts, not that of `machine`.
+    It trains in this process: alone, or as one of those that torchrun or SLURM has started.
     """
     # Which devices exist and are used is in the run's tags; advice on loaders does not apply.
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    machine = machine.here()
-    _require_available(machine, precision)
-    plugins: list[Any] = [_environment(), *([state] if state is not None else [])]
+    place = place_among_processes()
+    devices = 1 if place is None else place.per_node
+    _require_devices(params, devices)
+    several = place is not None or params.runtime.strategy == "ddp"
+    plugins: list[Any] = [_environment(place), *([state] if state is not None else [])]
     return pl.Trainer(
-        accelerator=machine.accelerator,
-        devices=machine.devices,
-        num_nodes=machine.nodes,
-        strategy=_strategy(machine),
-        precision=_PRECISIONS[precision],
+        accelerator=params.runtime.accelerator,
+        devices=devices,
+        num_nodes=1 if place is None else place.world_size // place.per_node,
+        strategy=DDPStrategy(timeout=timedelta(seconds=ANSWER_SECONDS)) if several else "auto",
+        precision=_PRECISIONS[params.training.precision],
         plugins=plugins,
-        max_epochs=epochs,
+        max_epochs=params.training.epochs,
         callbacks=[*([Progress()] if progress else []), *callbacks],
         logger=False,
         enable_checkpointing=False,
@@ -66,42 +66,38 @@ def make_trainer(
     )
 
 
-def _require_available(machine: Machine, precision: str) -> None:
-    cuda, asked = machine.gpus(), machine.accelerator
+def _require_devices(params: FitParams, devices: int) -> None:
+    asked = params.runtime.accelerator
+    cuda = gpus(asked)
     if asked == "cuda" and not cuda:
         raise RhobetaError(
             "runtime.accelerator is cuda, but torch finds no CUDA device here.\nSet it to auto or"
-            " cpu, or see to the driver (nvidia-smi) and to a torch that is built for it."
+            " cpu, or check the driver (nvidia-smi) and that torch is built for it."
         )
     if asked == "mps" and not torch.backends.mps.is_available():
         raise RhobetaError(
             "runtime.accelerator is mps, but this is no Apple GPU.\nSet it to auto or cpu."
         )
-    if cuda and machine.devices != "auto" and machine.devices > cuda:
+    if cuda and devices > cuda:
         raise RhobetaError(
-            f"runtime.devices is {machine.devices}, but this machine has {cuda} CUDA"
+            f"{devices} processes train on this machine (runtime.devices), but it has {cuda} CUDA"
             f" device{'s' if cuda > 1 else ''}.\nLower it, or set runtime.accelerator to cpu."
         )
-    if precision == "fp16" and not cuda:
+    if params.training.precision == "fp16" and not cuda:
         raise RhobetaError(
             "training.precision is fp16, which needs a CUDA device, and none is used here.\n"
             "Set it to float32 or bf16."
         )
 
 
-def _strategy(machine: Machine) -> DDPStrategy | Literal["auto"]:
-    if machine.strategy == "auto" and machine.devices == machine.nodes == 1:
-        return "auto"
-    return DDPStrategy(timeout=timedelta(seconds=ANSWER_SECONDS))
-
-
-def _environment() -> LightningEnvironment | SLURMEnvironment | TorchElasticEnvironment:
-    place = place_among_processes()
+def _environment(
+    place: Place | None,
+) -> LightningEnvironment | SLURMEnvironment | TorchElasticEnvironment:
     if place is None:
         return LightningEnvironment()
     if place.starter == "torchrun":
         return TorchElasticEnvironment()
-    # A requeued job goes on by itself: the state is kept on SIGTERM.
+    # A requeued job resumes by itself: a checkpoint is kept on SIGTERM.
     return SLURMEnvironment(auto_requeue=False)
 
 

@@ -318,7 +318,7 @@ def test_a_signal_ends_all_and_the_next_try_goes_on(
     assert [run.info.status for run in runs(prepared)] == ["KILLED"]
     again = start(prepared.workspace, {})
     assert again.stdout is not None
-    assert "goes on after" in again.stdout.readline()
+    assert "resuming after" in again.stdout.readline()
     again.terminate()
     output, errors = again.communicate(timeout=60)
     assert again.returncode == 143, errors
@@ -347,7 +347,7 @@ def test_several_processes_go_on_where_one_was_killed(
         QUICK | {"training.batch_size": 2, "runtime.checkpoint_seconds": 0, "runtime.devices": 2},
     )
     (output,) = finished([start(prepared.workspace, {})])
-    assert "goes on after" in output
+    assert "resuming after" in output
     require_one_whole_result(prepared, 2)
 
 

@@ -121,7 +121,7 @@ def first_step(process: "subprocess.Popen[str]") -> str:
     """Wait until the process has trained for a while, or goes on; the line that says so."""
     assert process.stdout is not None
     for line in process.stdout:
-        if line.startswith(("epoch", "goes on after")):
+        if line.startswith(("epoch", "resuming after")):
             return line
     raise AssertionError(process.communicate()[1])
 
@@ -201,7 +201,7 @@ def test_a_killed_training_goes_on_to_the_same_bytes_in_the_same_run(
 ) -> None:
     assert "epoch" in kill_in_training(prepared.workspace, 0.1)
     assert not prepared.model.exists()
-    assert "goes on after" in train_to_the_end(prepared.workspace)
+    assert "resuming after" in train_to_the_end(prepared.workspace)
     assert results(prepared) == uninterrupted
     require_one_continuous_run(prepared, LONG["training.epochs"])
     assert list(prepared.unfinished.iterdir()) == []
@@ -217,10 +217,10 @@ def test_twenty_kills_change_nothing(
     write_params(prepared.workspace, long)
     went_on = 0
     for _, moment in zip(range(20), moments(seed=7), strict=False):
-        went_on += kill_in_training(prepared.workspace, moment).startswith("goes on")
+        went_on += kill_in_training(prepared.workspace, moment).startswith("resuming")
         assert not prepared.model.exists()
     assert went_on == 19
-    assert "goes on after" in train_to_the_end(prepared.workspace)
+    assert "resuming after" in train_to_the_end(prepared.workspace)
     assert results(prepared) == results(whole)
     require_one_continuous_run(prepared, 100)
 
@@ -252,7 +252,7 @@ def test_sigterm_keeps_the_state_and_the_next_try_goes_on(
     assert "run it again and it goes on" in output
     run, _ = only_run(prepared)
     assert run.info.status == "KILLED"
-    assert "goes on after" in train_to_the_end(prepared.workspace)
+    assert "resuming after" in train_to_the_end(prepared.workspace)
     assert results(prepared) == uninterrupted
     require_one_continuous_run(prepared, LONG["training.epochs"])
     assert only_run(prepared)[0].data.tags["rhobeta.resumed"] == "true"
@@ -286,7 +286,7 @@ def test_a_killed_training_whose_run_is_gone_records_into_a_new_one(
     kill_in_training(prepared.workspace, 0.3)
     run, _ = only_run(prepared)
     MlflowClient(f"sqlite:///{prepared.store}/mlflow.db").delete_run(run.info.run_id)
-    assert "goes on after" in train_to_the_end(prepared.workspace)
+    assert "resuming after" in train_to_the_end(prepared.workspace)
     assert results(prepared) == uninterrupted
     require_one_continuous_run(prepared, LONG["training.epochs"])
 

@@ -1,4 +1,4 @@
-"""Presets: each is whole, fits, and reaches DVC as it stands in its file."""
+"""Presets: complete, valid, independent of params.yaml, and read by DVC as written."""
 
 import subprocess
 import sys
@@ -16,48 +16,43 @@ from rhobeta.config.presets import as_override, overlaid, preset_names, preset_t
 from rhobeta.errors import RhobetaError
 
 FOLDER = REPOSITORY / "presets"
-NAMES = (
-    "blog-kl-deep",
-    "blog-kl-deep-fixed",
-    "blog-plain-deep",
-    "blog-tanh-l1",
-    "identity",
-    "k-sparse",
-    "ng-cs294a",
-    "slides-l1",
-    "tutorial-relu-kl",
-)
+OVERLAYS = REPOSITORY / "experiments" / "overlays"
+FILES = [
+    pytest.param(folder, name, id=name)
+    for folder in (FOLDER, OVERLAYS)
+    for name in preset_names(folder)
+]
 
 
-def test_the_shipped_presets_are_known_by_name() -> None:
-    assert preset_names(FOLDER) == list(NAMES)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_preset_sets_all_that_makes_a_model_and_fits(name: str) -> None:
-    overlay = read_preset(FOLDER, name)
+@pytest.mark.parametrize(("folder", "name"), FILES)
+def test_preset_names_every_parameter_of_a_model(folder: Path, name: str) -> None:
+    values = read_preset(folder, name)
+    sections = ("model", "penalty", "topk", "training")
     shipped = shipped_values()
-    needed = {
-        f"{section}.{key}"
-        for section in ("model", "penalty", "topk", "training")
-        for key in shipped[section]
-        if (section, key) != ("training", "seed")
-    }
-    # Whole, so that a preset means the same whatever params.yaml holds; the seed is the user's.
-    of_evaluation = {"evaluate.probe_k", "evaluate.probe_penalty", "evaluate.l0_thresholds"}
-    assert needed | {"data.validation_fraction"} | of_evaluation == overlay.keys()
-    assert "training.seed" not in overlay
-    leaves = flatten(overlaid(shipped, overlay, name=name))
-    assert {path: leaves[path] for path in overlay} == overlay
+    needed = {f"{section}.{key}" for section in sections for key in shipped[section]}
+    # The seed is the user's.
+    assert needed - {"training.seed"} <= values.keys()
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_preset_says_in_a_line_what_it_is(name: str) -> None:
-    title = preset_title(FOLDER, name)
-    assert 20 < len(title) <= 100
+@pytest.mark.parametrize(("folder", "name"), FILES)
+def test_preset_values_do_not_depend_on_params_yaml(folder: Path, name: str) -> None:
+    values = read_preset(folder, name)
+    changed = shipped_values()
+    changed["model"] |= {"hidden_sizes": [7], "tied_weights": True}
+    changed["penalty"] |= {"rho": 0.3, "beta": 0.5}
+    changed["training"] |= {"noise": 0.7, "epochs": 3}
+    changed["evaluate"] |= {"l0_thresholds": [0.3]}
+    for now in (shipped_values(), changed):
+        leaves = flatten(overlaid(now, values, name=name))
+        assert {path: leaves[path] for path in values} == values
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", preset_names(FOLDER))
+def test_preset_has_a_title(name: str) -> None:
+    assert 20 < len(preset_title(FOLDER, name)) <= 100
+
+
+@pytest.mark.parametrize("name", preset_names(FOLDER))
 def test_dvc_reads_a_preset_as_its_file_does(name: str, tmp_path: Path) -> None:
     overlay = read_preset(FOLDER, name)
     file = tmp_path / "params.yaml"
@@ -72,39 +67,57 @@ def test_dvc_reads_a_preset_as_its_file_does(name: str, tmp_path: Path) -> None:
     ("value", "text"),
     [(None, "null"), (True, "true"), (False, "false"), (2e-7, "2e-07"), ([128, 64], "[128,64]")],
 )
-def test_values_as_dvc_reads_them(value: Any, text: str) -> None:
+def test_as_override_of_each_type(value: Any, text: str) -> None:
     assert as_override(value) == text
 
 
-def test_an_unknown_preset_is_answered_with_the_nearest() -> None:
+def test_unknown_preset_gets_the_nearest_name() -> None:
     with pytest.raises(RhobetaError, match=r"'k-sparze'.* Did you mean k-sparse\?"):
         read_preset(FOLDER, "k-sparze")
     with pytest.raises(RhobetaError, match=r"Known: .*tutorial-relu-kl"):
         read_preset(FOLDER, "nothing like it")
 
 
-@pytest.mark.parametrize("content", ["", "5\n", "model: 3\n", "[1, 2]\n"])
-def test_a_file_that_is_no_overlay_is_refused(content: str, tmp_path: Path) -> None:
+def test_preset_extends_a_file_relative_to_its_own(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("model: {hidden_sizes: [3]}\npenalty: {rho: 0.1, beta: 1}")
+    (tmp_path / "mine.yaml").write_text("extends: base.yaml\npenalty: {beta: 2}\n")
+    assert read_preset(tmp_path, "mine") == {
+        "model.hidden_sizes": [3],
+        "penalty.rho": 0.1,
+        "penalty.beta": 2,
+    }
+
+
+@pytest.mark.parametrize("content", ["", "5\n", "model: 3\n", "[1, 2]\n", "extends: other.yaml\n"])
+def test_file_without_sections_is_refused(content: str, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(content)
-    with pytest.raises(RhobetaError, match=r"mine\.yaml is no preset"):
+    (tmp_path / "other.yaml").write_text("extends: mine.yaml\n")
+    with pytest.raises(RhobetaError, match=r"(mine|other)\.yaml is no preset"):
         read_preset(tmp_path, "mine")
 
 
-def test_a_preset_that_does_not_fit_is_refused_under_its_name() -> None:
+@pytest.mark.parametrize(("base", "fault"), [("5", "found 5"), ("gone.yaml", "is missing")])
+def test_preset_of_a_wrong_base_is_refused(base: str, fault: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(f"extends: {base}\n")
+    with pytest.raises(RhobetaError, match=fault):
+        read_preset(tmp_path, "mine")
+
+
+def test_preset_with_an_invalid_value_is_refused_by_name() -> None:
     with pytest.raises(RhobetaError, match=r"preset mine is refused:\n  penalty\.rho: found 2"):
         overlaid(shipped_values(), {"penalty.rho": 2}, name="mine")
 
 
-def test_the_command_lists_them(
+def test_presets_command_lists_them(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(REPOSITORY)
     assert main(["presets"]) == 0
     listed = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in listed] == list(NAMES)
+    assert [line.split()[0] for line in listed] == preset_names(FOLDER)
 
 
-def test_a_misspelt_preset_ends_the_command_before_dvc_starts() -> None:
+def test_run_with_an_unknown_preset_ends_before_dvc_starts() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "rhobeta", "run", "--preset", "tutorial"],
         cwd=REPOSITORY,
@@ -117,7 +130,7 @@ def test_a_misspelt_preset_ends_the_command_before_dvc_starts() -> None:
     assert done.stdout == ""
 
 
-def test_other_commands_take_no_stray_arguments() -> None:
+def test_only_run_takes_unknown_arguments() -> None:
     with pytest.raises(SystemExit) as caught:
         main(["params", "--shema"])
     assert caught.value.code == 2

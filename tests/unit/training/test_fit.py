@@ -3,7 +3,6 @@
 import math
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,16 +13,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from helpers.fitting import ARCHITECTURE, OBJECTIVE, OPTIMIZATION, SEED, Disturb, fitted, history_of
+from helpers.fitting import PARAMS, SEED, Disturb, changed, fitted, history_of
+from rhobeta.config.sections import TrainingParams
 from rhobeta.data.batches import permutation, pixels_of
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.errors import RhobetaError
 from rhobeta.model.autoencoder import Architecture, Autoencoder
 from rhobeta.model.weights import ModelDescription, model_to_bytes
-from rhobeta.training.callbacks import KeptWeights, Progress, epoch_metrics
+from rhobeta.training.build import architecture_of, loss_of
+from rhobeta.training.callbacks import BestWeights, Progress, epoch_metrics
 from rhobeta.training.fit import Trained
 from rhobeta.training.module import SparseAutoencoderModule
-from rhobeta.training.settings import Optimization, lr_factor
+from rhobeta.training.schedules import lr_factor
+
+ARCHITECTURE = architecture_of(PARAMS, (28, 28))
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +48,7 @@ def naive_kl(q: Tensor, rho: float) -> Tensor:
 
 
 def plain_epochs(
-    train: LabelledImages, optimization: Optimization, rho: float
+    train: LabelledImages, optimization: TrainingParams, rho: float
 ) -> Iterator[tuple[Autoencoder, dict[str, float]]]:
     """The same training with no Lightning: yields the model after each epoch, and its means."""
     # As many batches as have ten images in which a unit on target is active.
@@ -90,10 +93,10 @@ def test_fit_is_a_plain_loop(
     schedule: str, rho: float, train: LabelledImages, validation: LabelledImages
 ) -> None:
     # The last, whose weights the loop ends with.
-    optimization = replace(OPTIMIZATION, schedule=schedule, keep="last")
+    params = changed(training__schedule=schedule, training__keep="last", penalty__rho=rho)
+    optimization = params.training
     assert len(train.images) % optimization.batch_size != 0
-    objective = replace(OBJECTIVE, rho=rho)
-    found = fitted(train, validation, objective=objective, optimization=optimization)
+    found = fitted(train, validation, params)
     history = history_of(found)
     assert found.best_epoch == optimization.epochs
     plain = list(plain_epochs(train, optimization, rho))
@@ -110,9 +113,13 @@ def test_fit_is_a_plain_loop(
 def test_loss_falls_until_the_code_beats_the_mean_image(
     train: LabelledImages, validation: LabelledImages
 ) -> None:
-    optimization = replace(OPTIMIZATION, epochs=40, learning_rate=0.02, weight_decay=0)
-    objective = replace(OBJECTIVE, rho=0.2)
-    history = history_of(fitted(train, validation, objective=objective, optimization=optimization))
+    params = changed(
+        training__epochs=40,
+        training__learning_rate=0.02,
+        training__weight_decay=0,
+        penalty__rho=0.2,
+    )
+    history = history_of(fitted(train, validation, params))
     for split in ("train", "validation"):
         first, second, third, last = np.reshape(history[f"{split}_loss"], (4, 10)).mean(1)
         assert first > second > third > last
@@ -208,27 +215,27 @@ def test_validation_is_of_the_whole_split_and_of_the_best_weights(
 def test_the_best_epochs_weights_are_kept_when_later_ones_are_worse(
     train: LabelledImages, validation: LabelledImages
 ) -> None:
-    optimization = replace(OPTIMIZATION, epochs=4, schedule="constant")
-    found = fitted(train, validation, optimization=optimization, callbacks=(Disturb(3, 1.0),))
+    params = changed(training__epochs=4, training__schedule="constant")
+    found = fitted(train, validation, params, callbacks=(Disturb(3, 1.0),))
     history = history_of(found)
     loss = history["validation_loss"]
     assert found.best_epoch == 1 + int(np.argmin(loss)) == 2
     assert found.best_metrics["validation/loss"] == pytest.approx(min(loss), rel=1e-8)
-    undisturbed = fitted(train, validation, optimization=replace(optimization, epochs=2))
+    undisturbed = fitted(train, validation, params, training__epochs=2)
     assert undisturbed.best_epoch == 2
     expected = undisturbed.model.state_dict()
     for name, value in found.model.state_dict().items():
         assert torch.equal(value, expected[name])
 
 
-def lightning_module(mean: float = 0.5) -> SparseAutoencoderModule:
+def lightning_module() -> SparseAutoencoderModule:
     architecture = Architecture((2, 2), (3,), "sigmoid", "relu", "sigmoid")
     return SparseAutoencoderModule(
+        PARAMS,
         Autoencoder(architecture),
-        OBJECTIVE,
-        OPTIMIZATION,
+        loss_of(PARAMS),
         train_images=8,
-        mean_image=torch.full((4,), mean, dtype=torch.float64),
+        mean_image=torch.full((4,), 0.5, dtype=torch.float64),
     )
 
 
@@ -238,38 +245,30 @@ def at_epoch(epoch: int, **changes: Any) -> Any:
     return SimpleNamespace(**(values | changes))
 
 
-def test_best_weights_are_copies_of_the_lowest_loss_and_the_first_of_equals() -> None:
-    module, best = lightning_module(), KeptWeights("best")
+def test_best_weights_copies_first_lowest_loss() -> None:
+    module, best = lightning_module(), BestWeights("best")
     assert best.epoch == 0
     kept: dict[int, NDArray[np.float32]] = {}
     for epoch, loss in enumerate([3.0, 1.0, 2.0, 1.0], start=1):
+        weights = module.autoencoder.state_dict()
         module.autoencoder.load_state_dict(
-            {
-                name: torch.full_like(value, epoch)
-                for name, value in module.autoencoder.state_dict().items()
-            }
+            {name: torch.full_like(value, epoch) for name, value in weights.items()}
         )
-        module.epoch_metrics = {"validation/loss": loss, "validation/mse": 10.0 * loss}
+        module.history.append({"validation/loss": loss, "validation/mse": 10.0 * loss})
         best.on_train_epoch_end(at_epoch(epoch), module)
-        module.epoch_metrics["validation/mse"] = math.nan
-        kept[epoch] = best.state["encoder.0.weight"].unique().numpy()
+        module.history[-1]["validation/mse"] = math.nan
+        kept[epoch] = best.weights["encoder.0.weight"].unique().tolist()
     assert best.epoch == 2
     assert best.metrics == {"validation/loss": 1.0, "validation/mse": 10.0}
-    assert {epoch: values.tolist() for epoch, values in kept.items()} == {
-        1: [1],
-        2: [2],
-        3: [2],
-        4: [2],
-    }
-    assert set(best.state) == set(module.autoencoder.state_dict())
+    assert kept == {1: [1], 2: [2], 3: [2], 4: [2]}
+    assert set(best.weights) == set(module.autoencoder.state_dict())
 
 
 def test_a_loss_without_bounds_names_its_epoch(
     train: LabelledImages, validation: LabelledImages
 ) -> None:
-    objective = replace(OBJECTIVE, beta=math.inf)
     with pytest.raises(RhobetaError, match=r"epoch 1 .*train/loss"):
-        fitted(train, validation, objective=objective)
+        fitted(train, validation, penalty__beta=math.inf)
 
 
 def test_a_divergence_in_a_later_epoch_names_that_epoch(
@@ -287,14 +286,12 @@ def test_steps_that_are_too_large_diverge(
         fitted(
             train,
             validation,
-            architecture=replace(
-                ARCHITECTURE,
-                hidden_sizes=(16, 16, 16),
-                code_activation="relu",
-                output_activation="identity",
-            ),
-            objective=replace(OBJECTIVE, kind="none", code_activation="relu"),
-            optimization=replace(OPTIMIZATION, learning_rate=1e8, schedule="constant"),
+            model__hidden_sizes=[16, 16, 16],
+            model__code_activation="relu",
+            model__output_activation="identity",
+            penalty__kind="none",
+            training__learning_rate=1e8,
+            training__schedule="constant",
         )
 
 
@@ -312,9 +309,12 @@ def test_other_networks_train(
     found = fitted(
         train,
         validation,
-        architecture=replace(ARCHITECTURE, hidden_sizes=sizes, code_activation=code_activation),
-        objective=replace(OBJECTIVE, kind=kind, code_activation=code_activation),
-        optimization=replace(OPTIMIZATION, epochs=5, schedule="constant", weight_decay=0),
+        model__hidden_sizes=sizes,
+        model__code_activation=code_activation,
+        penalty__kind=kind,
+        training__epochs=5,
+        training__schedule="constant",
+        training__weight_decay=0,
     )
     history = history_of(found)
     assert history["train_loss"][-1] < 0.7 * history["train_loss"][0]
@@ -329,8 +329,7 @@ def test_without_a_penalty_beta_is_no_matter(
     train: LabelledImages, validation: LabelledImages
 ) -> None:
     runs = [
-        fitted(train, validation, objective=replace(OBJECTIVE, kind="none", beta=beta))
-        for beta in (0.0, 7.0)
+        fitted(train, validation, penalty__kind="none", penalty__beta=beta) for beta in (0.0, 7.0)
     ]
     assert bytes_of(runs[0]) == bytes_of(runs[1])
     history = history_of(runs[1])
@@ -367,7 +366,7 @@ def test_callbacks_are_given_the_metrics_of_every_epoch(
 ) -> None:
     collect = Collect()
     history = history_of(fitted(train, validation, callbacks=(collect,)))
-    assert len(collect.rows) == OPTIMIZATION.epochs
+    assert len(collect.rows) == PARAMS.training.epochs
     for name in ("train/loss", "validation/mse"):
         values = [row[name] for row in collect.rows]
         assert values == pytest.approx(history[name.replace("/", "_")], rel=1e-8)
@@ -422,7 +421,7 @@ def test_plain_lines_are_about_ten(
 ) -> None:
     module, progress = lightning_module(), Progress()
     names = ("loss", "mse", "penalty", "mean_activity")
-    module.epoch_metrics = {f"train/{name}": 0.5 for name in names} | {"validation/mse": 0.25}
+    module.history = [{f"train/{name}": 0.5 for name in names} | {"validation/mse": 0.25}]
     progress.on_train_start(at_epoch(1, max_epochs=epochs), module)
     for epoch in range(1, epochs + 1):
         progress.on_train_epoch_end(at_epoch(epoch, max_epochs=epochs), module)
@@ -430,37 +429,3 @@ def test_plain_lines_are_about_ten(
     lines = capsys.readouterr().out.splitlines()
     shown = [line.partition(":")[0] for line in lines]
     assert shown == [f"epoch {epoch}/{epochs}" for epoch in expected]
-
-
-@pytest.mark.parametrize("step", [0, 1, 17, 29])
-@pytest.mark.parametrize("epochs", [1, 3])
-def test_a_constant_rate_is_constant(step: int, epochs: int) -> None:
-    assert lr_factor(step, 10, epochs, "constant") == 1
-
-
-def test_cosine_rates_by_hand() -> None:
-    # Two epochs of four steps: a quarter, a half, ... of half a cosine over eight steps.
-    rates = [lr_factor(step, 4, 2, "cosine") for step in range(8)]
-    cosines = [(1 + math.cos(math.pi * step / 8)) / 2 for step in range(8)]
-    warmth = [0.25, 0.5, 0.75, 1, 1, 1, 1, 1]
-    assert rates == pytest.approx([w * c for w, c in zip(warmth, cosines, strict=True)])
-    assert rates[0] == 0.25
-    assert rates[4] == pytest.approx(0.5)
-
-
-@pytest.mark.parametrize(("steps", "epochs"), [(1, 2), (7, 3), (211, 50)])
-def test_cosine_rates_stay_below_one_fall_after_the_warm_up_and_end_near_zero(
-    steps: int, epochs: int
-) -> None:
-    rates = [lr_factor(step, steps, epochs, "cosine") for step in range(steps * epochs)]
-    assert all(0 < rate <= 1 for rate in rates)
-    after = rates[steps - 1 :]
-    assert after == sorted(after, reverse=True)
-    # One step before the end, sin^2 of half a step's share of pi.
-    assert rates[-1] == pytest.approx(math.sin(math.pi / (2 * steps * epochs)) ** 2)
-
-
-def test_a_single_epoch_has_no_warm_up() -> None:
-    rates = [lr_factor(step, 10, 1, "cosine") for step in range(10)]
-    assert rates[0] == 1
-    assert rates == sorted(rates, reverse=True)

@@ -4,7 +4,6 @@ import csv
 import io
 import math
 import re
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,25 +11,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from helpers.fitting import (
-    ARCHITECTURE,
-    OBJECTIVE,
-    OPTIMIZATION,
-    SEED,
-    Disturb,
-    Inputs,
-    fitted,
-    history_of,
-)
+from helpers.fitting import SEED, Disturb, Inputs, fitted, history_of
 from rhobeta.data.batches import permutation, pixels_of
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.errors import RhobetaError
 from rhobeta.training.fit import Trained
-from rhobeta.training.settings import TopK
 
-RELU = replace(ARCHITECTURE, code_activation="relu")
-TOPK = replace(ARCHITECTURE, code_activation="topk", k=4)
-NO_PENALTY = replace(OBJECTIVE, kind="none", code_activation="topk")
+TOPK: dict[str, Any] = {
+    "model__code_activation": "topk",
+    "penalty__kind": "none",
+    "training__weight_decay": 0,
+    "topk__k": 4,
+    "topk__auxk_coef": 0,
+}
 
 
 def doubles(images: LabelledImages) -> Tensor:
@@ -45,9 +38,14 @@ def same_weights(first: Trained, second: Trained) -> bool:
 def test_cross_entropy_is_minimised_and_recorded_beside_the_squared_error(
     train: LabelledImages, validation: LabelledImages
 ) -> None:
-    objective = replace(OBJECTIVE, pixel_loss="bce", beta=0.001)
-    optimization = replace(OPTIMIZATION, epochs=6, keep="last")
-    found = fitted(train, validation, objective=objective, optimization=optimization)
+    found = fitted(
+        train,
+        validation,
+        penalty__beta=0.001,
+        training__pixel_loss="bce",
+        training__epochs=6,
+        training__keep="last",
+    )
     history = history_of(found)
     assert history["train_loss"][-1] < 0.7 * history["train_loss"][0]
     x = doubles(validation)
@@ -65,23 +63,22 @@ def test_cross_entropy_is_minimised_and_recorded_beside_the_squared_error(
 def test_the_validations_cross_entropy_is_no_matter_of_its_pieces(
     train: LabelledImages, validation: LabelledImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    objective = replace(OBJECTIVE, pixel_loss="bce")
-    optimization = replace(OPTIMIZATION, epochs=1)
-    whole = history_of(fitted(train, validation, objective=objective, optimization=optimization))
+    changes: dict[str, Any] = {"training__pixel_loss": "bce", "training__epochs": 1}
+    whole = history_of(fitted(train, validation, **changes))
     monkeypatch.setattr("rhobeta.training.datamodule._VALIDATION_CHUNK", 33)
-    pieces = history_of(fitted(train, validation, objective=objective, optimization=optimization))
+    pieces = history_of(fitted(train, validation, **changes))
     assert pieces["validation_loss"] == pytest.approx(whole["validation_loss"], rel=1e-6)
 
 
-NOISY = replace(OPTIMIZATION, noise=0.5, epochs=2)
+NOISY: dict[str, Any] = {"training__noise": 0.5, "training__epochs": 2}
 
 
 def test_noise_is_added_to_the_input_in_training_alone(
     train: LabelledImages, validation: LabelledImages
 ) -> None:
     inputs = Inputs()
-    optimization = replace(NOISY, batch_size=210, epochs=1)
-    found = fitted(train, validation, optimization=optimization, callbacks=(inputs,))
+    changes = NOISY | {"training__batch_size": 210, "training__epochs": 1}
+    found = fitted(train, validation, callbacks=(inputs,), **changes)
     (given,) = inputs.images
     x = torch.from_numpy(pixels_of(train.images))[permutation(210, seed=SEED, epoch=0)]
     noise = (given - x).double()
@@ -89,7 +86,7 @@ def test_noise_is_added_to_the_input_in_training_alone(
     assert noise.mean().item() == pytest.approx(0, abs=0.005)
     # The target of training, and all of validation, are clean.
     history = history_of(found)
-    start = fitted(train, validation, optimization=replace(optimization, learning_rate=1e-30))
+    start = fitted(train, validation, **changes | {"training__learning_rate": 1e-30})
     with torch.no_grad():
         of_start = (x - start.model(given).reconstruction).square().mean().item()
         y = doubles(validation)
@@ -107,7 +104,7 @@ def test_noise_is_of_the_seed_and_new_for_every_batch(
     def noise_of(seed: int) -> list[Tensor]:
         inputs = Inputs()
         torch.manual_seed(seed + 17)
-        runs.append(fitted(train, validation, optimization=NOISY, callbacks=(inputs,), seed=seed))
+        runs.append(fitted(train, validation, callbacks=(inputs,), training__seed=seed, **NOISY))
         x = torch.from_numpy(pixels_of(train.images))
         clean = [x[permutation(210, seed=seed, epoch=epoch)].split(32) for epoch in range(2)]
         return [a - b for a, b in zip(inputs.images, clean[0] + clean[1], strict=True)]
@@ -125,9 +122,13 @@ def test_noise_is_of_the_seed_and_new_for_every_batch(
 def test_unit_norm_decoders_have_unit_norm_at_the_end(
     is_tied: bool, train: LabelledImages, validation: LabelledImages
 ) -> None:
-    architecture = replace(ARCHITECTURE, hidden_sizes=(24, 16), tied_weights=is_tied)
-    optimization = replace(OPTIMIZATION, unit_norm_decoder=True)
-    found = fitted(train, validation, architecture=architecture, optimization=optimization)
+    found = fitted(
+        train,
+        validation,
+        model__hidden_sizes=[24, 16],
+        model__tied_weights=is_tied,
+        model__unit_norm_decoder=True,
+    )
     norms = found.model.decoder[0].weight.detach().norm(dim=0)
     torch.testing.assert_close(norms, torch.ones(16), rtol=0, atol=1e-6)
     assert found.model.decoder[1].weight.detach().norm(dim=0).max() > 1.01
@@ -138,8 +139,7 @@ def test_unit_norm_decoders_have_unit_norm_at_the_end(
 def test_tied_weights_learn_and_stay_tied(
     train: LabelledImages, validation: LabelledImages
 ) -> None:
-    architecture = replace(ARCHITECTURE, tied_weights=True)
-    found = fitted(train, validation, architecture=architecture)
+    found = fitted(train, validation, model__tied_weights=True)
     assert torch.equal(found.model.decoder[0].weight, found.model.encoder[0].weight.T)
     history = history_of(found)
     assert history["train_loss"][-1] < 0.9 * history["train_loss"][0]
@@ -149,8 +149,14 @@ def test_tied_weights_learn_and_stay_tied(
 def test_the_best_or_the_last_epochs_weights_are_kept(
     keep: str, epoch: int, train: LabelledImages, validation: LabelledImages
 ) -> None:
-    optimization = replace(OPTIMIZATION, epochs=4, schedule="constant", keep=keep)
-    found = fitted(train, validation, optimization=optimization, callbacks=(Disturb(3, 1.0),))
+    found = fitted(
+        train,
+        validation,
+        callbacks=(Disturb(3, 1.0),),
+        training__epochs=4,
+        training__schedule="constant",
+        training__keep=keep,
+    )
     loss = history_of(found)["validation_loss"]
     assert 1 + int(np.argmin(loss)) == 2
     assert found.best_epoch == epoch
@@ -164,8 +170,7 @@ def test_the_best_or_the_last_epochs_weights_are_kept(
 def test_without_validation_images_the_history_is_that_of_training(
     train: LabelledImages, validation: LabelledImages, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    optimization = replace(OPTIMIZATION, keep="last")
-    found = fitted(train, validation.take(np.arange(0)), optimization=optimization)
+    found = fitted(train, validation.take(np.arange(0)), training__keep="last")
     history = history_of(found)
     names = [f"train_{name}" for name in ("loss", "mse", "penalty", "mean_activity")]
     assert list(history) == ["epoch", *names, "learning_rate"]
@@ -178,7 +183,7 @@ def test_without_validation_images_the_history_is_that_of_training(
     assert found.best_loss == pytest.approx(history["train_loss"][-1], rel=1e-8)
     assert "validation" not in capsys.readouterr().out
     # Validation takes no part in training.
-    with_it = fitted(train, validation, optimization=optimization)
+    with_it = fitted(train, validation, training__keep="last")
     assert same_weights(found, with_it)
     assert [history_of(with_it)[name] for name in names] == [history[name] for name in names]
 
@@ -190,31 +195,17 @@ def test_a_divergence_without_validation_names_its_epoch(
         fitted(
             train,
             validation.take(np.arange(0)),
-            optimization=replace(OPTIMIZATION, keep="last"),
             callbacks=(Disturb(2, math.nan),),
+            training__keep="last",
         )
 
 
-def topk_run(
-    train: LabelledImages, validation: LabelledImages, topk: TopK, **changes: Any
-) -> tuple[Trained, Inputs]:
-    inputs = Inputs()
-    optimization = replace(OPTIMIZATION, weight_decay=0, topk=topk, **changes)
-    found = fitted(
-        train,
-        validation,
-        architecture=TOPK,
-        objective=NO_PENALTY,
-        optimization=optimization,
-        callbacks=(inputs,),
-    )
-    return found, inputs
-
-
-def test_k_falls_from_its_start_in_training_and_is_the_architectures_elsewhere(
+def test_k_is_annealed_in_training_and_fixed_elsewhere(
     train: LabelledImages, validation: LabelledImages
 ) -> None:
-    found, inputs = topk_run(train, validation, TopK(10, 0.5, 0))
+    inputs = Inputs()
+    changes = TOPK | {"topk__start": 10, "topk__anneal": 0.5}
+    found = fitted(train, validation, callbacks=(inputs,), **changes)
     # 10 - 6 s / 10.5, over half of 21 steps.
     assert inputs.k == [10, 9, 9, 8, 8, 7, 7, 6, 5, 5, *[4] * 11]
     code = found.model.encode(torch.from_numpy(pixels_of(validation.images)))
@@ -229,44 +220,39 @@ def test_other_codes_are_given_no_k(train: LabelledImages, validation: LabelledI
     assert set(inputs.k) == {None}
 
 
-def test_revival_leaves_fewer_dead_units(train: LabelledImages, validation: LabelledImages) -> None:
-    def dead(revive: float) -> int:
-        optimization = replace(
-            OPTIMIZATION,
-            epochs=40,
-            schedule="constant",
-            weight_decay=0,
-            topk=TopK(8, 0.0, revive),
-            keep="last",
-        )
-        found = fitted(
-            train,
-            validation,
-            architecture=replace(TOPK, hidden_sizes=(96,), k=8),
-            objective=NO_PENALTY,
-            optimization=optimization,
-        )
+def test_auxk_leaves_fewer_dead_units(train: LabelledImages, validation: LabelledImages) -> None:
+    def dead(auxk_coef: float) -> int:
+        changes = TOPK | {
+            "model__hidden_sizes": [96],
+            "training__epochs": 40,
+            "training__schedule": "constant",
+            "training__keep": "last",
+            "topk__k": 8,
+            "topk__start": 8,
+            "topk__auxk_coef": auxk_coef,
+        }
+        found = fitted(train, validation, **changes)
         code = found.model.encode(torch.from_numpy(pixels_of(train.images)))
         return int((code <= 0).all(0).sum())
 
-    without, with_revival = dead(0.0), dead(1.0)
+    without, with_auxk = dead(0.0), dead(1.0)
     assert without > 25
-    assert with_revival < 0.7 * without
+    assert with_auxk < 0.7 * without
 
 
 @pytest.mark.parametrize(
-    ("architecture", "kind", "penalty"),
+    ("code_activation", "kind", "penalty"),
     [
-        (RELU, "l1_code", lambda model, code: code.sum(1).mean()),
+        ("relu", "l1_code", lambda model, code: code.sum(1).mean()),
         (
-            RELU,
+            "relu",
             "kl_poisson",
             lambda model, code: (
                 0.4 * torch.log(0.4 / code.mean(0).clamp_min(1e-10)) - 0.4 + code.mean(0)
             ).sum(),
         ),
         (
-            ARCHITECTURE,
+            "sigmoid",
             "l1_weights",
             lambda model, code: sum(
                 layer.weight.detach().abs().sum() for layer in (*model.encoder, *model.decoder)
@@ -276,7 +262,7 @@ def test_revival_leaves_fewer_dead_units(train: LabelledImages, validation: Labe
     ids=["l1_code", "kl_poisson", "l1_weights"],
 )
 def test_other_penalties_are_minimised_and_validation_has_that_of_the_whole_split(
-    architecture: Any,
+    code_activation: str,
     kind: str,
     penalty: Any,
     train: LabelledImages,
@@ -284,17 +270,15 @@ def test_other_penalties_are_minimised_and_validation_has_that_of_the_whole_spli
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("rhobeta.training.datamodule._VALIDATION_CHUNK", 33)
-    objective = replace(
-        OBJECTIVE, kind=kind, code_activation=architecture.code_activation, beta=0.003
-    )
-    optimization = replace(OPTIMIZATION, epochs=5, keep="last")
     free, found = (
         fitted(
             train,
             validation,
-            architecture=architecture,
-            objective=replace(objective, beta=beta),
-            optimization=optimization,
+            model__code_activation=code_activation,
+            penalty__kind=kind,
+            penalty__beta=beta,
+            training__epochs=5,
+            training__keep="last",
         )
         for beta in (0.0, 0.003)
     )
@@ -310,14 +294,19 @@ def test_other_penalties_are_minimised_and_validation_has_that_of_the_whole_spli
     assert history["validation_loss"][-1] == pytest.approx(loss, rel=1e-5)
 
 
-TUTORIAL = replace(OBJECTIVE, kind="kl_tutorial", code_activation="relu", rho=0.05, beta=0.001)
+TUTORIAL: dict[str, Any] = {
+    "model__code_activation": "relu",
+    "penalty__kind": "kl_tutorial",
+    "penalty__rho": 0.05,
+    "penalty__beta": 0.001,
+}
 
 
 def test_a_tutorials_kl_that_its_mean_has_left_is_explained(
     train: LabelledImages, validation: LabelledImages
 ) -> None:
     with pytest.raises(RhobetaError) as caught:
-        fitted(train, validation, architecture=RELU, objective=TUTORIAL)
+        fitted(train, validation, **TUTORIAL)
     message = str(caught.value)
     assert re.match(
         r"Training has diverged: in epoch \d train/loss, train/penalty are not finite\.", message
@@ -333,10 +322,8 @@ def test_the_mean_that_a_tutorials_kl_could_not_take_is_stated(
         fitted(
             train,
             validation,
-            architecture=RELU,
-            objective=TUTORIAL,
-            optimization=replace(OPTIMIZATION, batch_size=210),
             callbacks=(Disturb(1, 1.0),),
+            **TUTORIAL | {"training__batch_size": 210},
         )
     # With weights and biases of 1: the sum of the pixels, and 1, of the only batch.
     mean = doubles(train).sum(1).mean().item() + 1
@@ -346,7 +333,7 @@ def test_the_mean_that_a_tutorials_kl_could_not_take_is_stated(
 def test_a_tutorials_kl_that_diverges_otherwise_is_not_blamed(
     train: LabelledImages, validation: LabelledImages
 ) -> None:
-    objective = replace(OBJECTIVE, kind="kl_tutorial", code_activation="sigmoid")
+    changes = TUTORIAL | {"model__code_activation": "sigmoid"}
     with pytest.raises(RhobetaError, match=r"Lower training\.learning_rate") as caught:
-        fitted(train, validation, objective=objective, callbacks=(Disturb(2, math.nan),))
+        fitted(train, validation, callbacks=(Disturb(2, math.nan),), **changes)
     assert "kl_poisson" not in str(caught.value)

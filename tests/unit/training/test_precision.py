@@ -1,6 +1,5 @@
 """Mixed precision: near to single precision, with an objective that is in single precision."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,78 +7,62 @@ import pytest
 import torch
 from torch import Tensor
 
-from helpers.fitting import CPU, OBJECTIVE, OPTIMIZATION, fitted, history_of
-from helpers.together import CASES, ON_RELU, RELU
+from helpers.fitting import fitted, history_of
+from helpers.together import CASES, RELU
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.model.autoencoder import Output
 from rhobeta.model.loss import LossTerms, SparseLoss
-from rhobeta.training.devices import Machine
 
-CUDA = Machine(accelerator="cuda")
-OBJECTIVES: dict[str, dict[str, Any]] = {
+LOSSES: dict[str, dict[str, Any]] = {
     "kl": {},
-    "running mean": {"objective": replace(OBJECTIVE, rho=0.05)},
-    "kl_poisson": {"architecture": RELU, "objective": replace(ON_RELU, kind="kl_poisson")},
+    "running mean": {"penalty__rho": 0.05},
+    "kl_poisson": RELU | {"penalty__kind": "kl_poisson"},
 }
-# Of the loss of any of ten epochs, relative to float32 on the CPU; stated in docs/gpu.md.
+# Of the loss of any of ten epochs, relative to float32 on the CPU; stated in docs/scaling.md.
 TOLERANCES = {"float32": 1e-3, "bf16": 5e-3, "fp16": 5e-3}
 
 
-def largest_gap(digits: LabelledImages, name: str, precision: str, machine: Machine) -> float:
+def largest_gap(digits: LabelledImages, name: str, precision: str, accelerator: str) -> float:
     train, validation = digits.take(np.arange(500)), digits.take(np.arange(500, 600))
-    exact = replace(OPTIMIZATION, epochs=10)
-    first = fitted(train, validation, optimization=exact, machine=CPU, **OBJECTIVES[name])
-    second = fitted(
-        train,
-        validation,
-        optimization=replace(exact, precision=precision),
-        machine=machine,
-        **OBJECTIVES[name],
-    )
+    changes = LOSSES[name] | {"training__epochs": 10}
+    first = fitted(train, validation, **changes)
+    changes |= {"training__precision": precision, "runtime__accelerator": accelerator}
+    second = fitted(train, validation, **changes)
     curves = [history_of(trained)["validation_loss"] for trained in (first, second)]
     return max(abs(a - b) / a for a, b in zip(*curves, strict=True))
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", LOSSES)
 def test_bf16_is_near_to_float32(digits: LabelledImages, name: str) -> None:
-    gap = largest_gap(digits, name, "bf16", CPU)
-    assert 0 < gap < TOLERANCES["bf16"]
-
-
-class Watched(SparseLoss):
-    """Notes in what it is computed."""
-
-    seen: set[torch.dtype]
-
-    def __call__(self, output: Output, x: Tensor, *args: Any, **kwargs: Any) -> LossTerms:
-        terms = super().__call__(output, x, *args, **kwargs)
-        found = [*output, x, *terms]
-        self.seen.update(value.dtype for value in found)
-        assert not torch.is_autocast_enabled("cpu")
-        return terms
+    assert 0 < largest_gap(digits, name, "bf16", "cpu") < TOLERANCES["bf16"]
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
-def test_the_objective_and_the_weights_are_in_single_precision(
-    train: LabelledImages, validation: LabelledImages, precision: str
+def test_loss_and_weights_are_in_single_precision(
+    train: LabelledImages,
+    validation: LabelledImages,
+    precision: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    watched = Watched("kl", "sigmoid", rho=0.4, beta=0.01)
-    object.__setattr__(watched, "seen", set())
-    trained = fitted(
-        train,
-        validation,
-        objective=watched,
-        optimization=replace(OPTIMIZATION, epochs=1, precision=precision),
-    )
-    assert watched.seen == {torch.float32}
+    seen: set[torch.dtype] = set()
+    plain = SparseLoss.__call__
+
+    def watched(self: SparseLoss, output: Output, x: Tensor, *args: Any) -> LossTerms:
+        terms = plain(self, output, x, *args)
+        seen.update(value.dtype for value in (*output, x, *terms))
+        assert not torch.is_autocast_enabled("cpu")
+        return terms
+
+    monkeypatch.setattr(SparseLoss, "__call__", watched)
+    trained = fitted(train, validation, training__epochs=1, training__precision=precision)
+    assert seen == {torch.float32}
     assert {value.dtype for value in trained.model.state_dict().values()} == {torch.float32}
 
 
-def test_what_is_measured_is_the_model_in_single_precision(
+def test_validation_is_in_single_precision(
     train: LabelledImages, validation: LabelledImages
 ) -> None:
-    optimization = replace(OPTIMIZATION, precision="bf16", keep="last")
-    trained = fitted(train, validation, optimization=optimization)
+    trained = fitted(train, validation, training__precision="bf16", training__keep="last")
     x = torch.from_numpy(validation.images.reshape(len(validation.images), -1) / 255)
     with torch.no_grad():
         rebuilt = trained.model(x.float()).reconstruction
@@ -93,9 +76,9 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA d
 @pytest.mark.gpu
 @needs_cuda
 @pytest.mark.parametrize("precision", TOLERANCES)
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", LOSSES)
 def test_a_gpu_is_near_to_the_cpu(digits: LabelledImages, name: str, precision: str) -> None:
-    assert largest_gap(digits, name, precision, CUDA) < TOLERANCES[precision]
+    assert largest_gap(digits, name, precision, "cuda") < TOLERANCES[precision]
 
 
 @pytest.mark.gpu
@@ -105,16 +88,8 @@ def test_in_double_precision_a_gpu_trains_as_the_cpu(digits: LabelledImages, nam
     case = CASES[name]
     train, validation = digits.take(np.arange(case.train)), digits.take(np.arange(500, 570))
     curves = [
-        history_of(
-            fitted(
-                train,
-                validation,
-                architecture=case.architecture,
-                objective=case.objective,
-                optimization=case.optimization,
-                machine=machine,
-            )
-        )["validation_loss"]
-        for machine in (CPU, CUDA)
+        history_of(fitted(train, validation, case.params, runtime__accelerator=accelerator))
+        for accelerator in ("cpu", "cuda")
     ]
-    assert curves[1] == pytest.approx(curves[0], rel=1e-9)
+    losses = [curve["validation_loss"] for curve in curves]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-9)

@@ -5,7 +5,6 @@ import os
 import pickle
 import signal
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,30 +13,35 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from helpers.fitting import ARCHITECTURE, OBJECTIVE, OPTIMIZATION, fitted
+from helpers.fitting import PARAMS, changed
 from rhobeta.data.labelled import LabelledImages
-from rhobeta.training.fit import Trained
+from rhobeta.training.fit import Trained, fit
 from rhobeta.training.resume import Resumption, StateAsBytes, nothing_kept
-from rhobeta.training.settings import TopK
 
 # 105 mini-batches, and so four chunks of at most 32: eleven states in three epochs.
-SHORT_BATCHES = replace(OPTIMIZATION, batch_size=2)
+SHORT_BATCHES = changed(training__batch_size=2)
 STATES = 11
 
-CASES: dict[str, dict[str, Any]] = {
-    "running mean, with noise": {"optimization": replace(SHORT_BATCHES, noise=0.3)},
-    "no penalty, best of all epochs": {
-        "objective": replace(OBJECTIVE, kind="none"),
-        # So high a rate that a late epoch is not the best.
-        "optimization": replace(SHORT_BATCHES, learning_rate=0.3, schedule="constant"),
-    },
-    "topk with units to revive": {
-        "architecture": replace(ARCHITECTURE, code_activation="topk", k=2),
-        "objective": replace(OBJECTIVE, kind="none", code_activation="topk"),
-        "optimization": replace(
-            SHORT_BATCHES, topk=TopK(2, 0.5, 0.5), unit_norm_decoder=True, learning_rate=0.1
-        ),
-    },
+CASES = {
+    "running mean, with noise": changed(SHORT_BATCHES, training__noise=0.3),
+    # So high a rate that a late epoch is not the best.
+    "no penalty, best of all epochs": changed(
+        SHORT_BATCHES,
+        penalty__kind="none",
+        training__learning_rate=0.3,
+        training__schedule="constant",
+    ),
+    "topk with inactive units": changed(
+        SHORT_BATCHES,
+        model__code_activation="topk",
+        model__unit_norm_decoder=True,
+        penalty__kind="none",
+        topk__k=2,
+        topk__start=2,
+        topk__anneal=0.5,
+        topk__auxk_coef=0.5,
+        training__learning_rate=0.1,
+    ),
 }
 
 
@@ -69,9 +73,9 @@ def cut_off_after_every_chunk(train: Callable[[Resumption], Trained]) -> tuple[T
 def test_a_training_cut_off_after_every_chunk_ends_the_same(
     train: LabelledImages, validation: LabelledImages, name: str
 ) -> None:
-    whole = fitted(train, validation, **CASES[name])
+    whole = fit(CASES[name], train, validation)
     found, cuts = cut_off_after_every_chunk(
-        lambda resumption: fitted(train, validation, **CASES[name], resumption=resumption)
+        lambda resumption: fit(CASES[name], train, validation, checkpoints=resumption)
     )
     assert cuts == STATES
     assert fingerprint(found) == fingerprint(whole)
@@ -79,10 +83,10 @@ def test_a_training_cut_off_after_every_chunk_ends_the_same(
 
 def test_without_validation_images_it_ends_the_same(train: LabelledImages) -> None:
     nothing = train.take(np.arange(0))
-    optimization = replace(SHORT_BATCHES, keep="last")
-    whole = fitted(train, nothing, optimization=optimization)
+    params = changed(SHORT_BATCHES, training__keep="last")
+    whole = fit(params, train, nothing)
     found, cuts = cut_off_after_every_chunk(
-        lambda resumption: fitted(train, nothing, optimization=optimization, resumption=resumption)
+        lambda resumption: fit(params, train, nothing, checkpoints=resumption)
     )
     assert cuts == STATES
     assert fingerprint(found) == fingerprint(whole)
@@ -102,14 +106,14 @@ def test_random_numbers_of_extensions_go_on_too(
     train: LabelledImages, validation: LabelledImages
 ) -> None:
     whole, parts = Draws(), Draws()
-    fitted(train, validation, optimization=SHORT_BATCHES, callbacks=(whole,))
+    fit(SHORT_BATCHES, train, validation, callbacks=(whole,))
     cut_off_after_every_chunk(
-        lambda resumption: fitted(
+        lambda resumption: fit(
+            SHORT_BATCHES,
             train,
             validation,
-            optimization=SHORT_BATCHES,
             callbacks=(parts,),
-            resumption=resumption,
+            checkpoints=resumption,
         )
     )
     assert parts.drawn == whole.drawn
@@ -119,18 +123,18 @@ def test_states_are_kept_only_as_often_as_asked(
     train: LabelledImages, validation: LabelledImages
 ) -> None:
     kept: list[bytes] = []
-    fitted(
+    fit(
+        SHORT_BATCHES,
         train,
         validation,
-        optimization=SHORT_BATCHES,
-        resumption=Resumption(None, kept.append, 3600),
+        checkpoints=Resumption(None, kept.append, 3600),
     )
     assert kept == []
 
 
 def test_keeping_states_changes_nothing(train: LabelledImages, validation: LabelledImages) -> None:
-    assert fingerprint(fitted(train, validation, resumption=nothing_kept(0))) == fingerprint(
-        fitted(train, validation)
+    assert fingerprint(fit(PARAMS, train, validation, checkpoints=nothing_kept(0))) == fingerprint(
+        fit(PARAMS, train, validation)
     )
 
 
@@ -159,12 +163,12 @@ def test_a_signal_ends_training_after_its_chunk_with_the_state_kept(
     handlers = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
     kept: list[bytes] = []
     with pytest.raises(ending) as raised:
-        fitted(
+        fit(
+            SHORT_BATCHES,
             train,
             validation,
-            optimization=SHORT_BATCHES,
             callbacks=(Signalled(number),),
-            resumption=Resumption(None, kept.append, 3600),
+            checkpoints=Resumption(None, kept.append, 3600),
         )
     if isinstance(raised.value, SystemExit):
         assert raised.value.code == 128 + number
@@ -175,13 +179,13 @@ def test_a_signal_ends_training_after_its_chunk_with_the_state_kept(
     (state,) = kept
     # One epoch of 105 steps, and two chunks of 32.
     assert torch.load(io.BytesIO(state), weights_only=True)["rhobeta"]["steps_done"] == 105 + 64
-    found = fitted(
+    found = fit(
+        SHORT_BATCHES,
         train,
         validation,
-        optimization=SHORT_BATCHES,
-        resumption=Resumption(state, kept.append, 3600),
+        checkpoints=Resumption(state, kept.append, 3600),
     )
-    whole = fitted(train, validation, optimization=SHORT_BATCHES)
+    whole = fit(SHORT_BATCHES, train, validation)
     assert fingerprint(found) == fingerprint(whole)
 
 

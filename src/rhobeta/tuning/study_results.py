@@ -1,0 +1,222 @@
+"""What a study has found: its trials as rows, its front with repeats, the chosen trial."""
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from rhobeta.config.params import Params
+from rhobeta.config.renamed import current_metric
+from rhobeta.config.search import SEED
+from rhobeta.errors import RhobetaError
+from rhobeta.metrics.confidence import Interval, interval_of
+from rhobeta.tuning.choice import MeasuredTrial, choose, front_of
+from rhobeta.tuning.space import values_of
+from rhobeta.tuning.study import ERROR, MEASURES, RUN, state_of
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """One trial."""
+
+    number: int
+    state: str
+    """complete, pruned, failed, lost, running or waiting."""
+    values: dict[str, Any]
+    """Its parameters by path."""
+    measures: dict[str, float]
+    keeps_bounds: bool
+    run_id: str
+    note: str
+    """The error of one that failed, the epoch of one that was pruned."""
+
+
+@dataclass(frozen=True)
+class StudyResults:
+    """What a study has found so far."""
+
+    objectives: dict[str, str]
+    rows: list[TrialRow]
+    front: list[MeasuredTrial]
+    """As trained in the search, each trial once."""
+    repeated: dict[int, dict[str, Interval]] = field(default_factory=dict)
+    """By trial on the front: each measure over the further seeds; empty while any is missing."""
+    chosen: int | None = None
+    why_none: str = ""
+    """Where nothing is chosen: why."""
+    shortfall: str = ""
+    """How many trainings with further seeds are missing, and what follows; empty if none is."""
+
+    def row(self, number: int) -> TrialRow:
+        """The trial of that number."""
+        return next(row for row in self.rows if row.number == number)
+
+    @property
+    def complete(self) -> list[TrialRow]:
+        """The trials that were trained to the end."""
+        return [row for row in self.rows if row.state == "complete"]
+
+
+def read_results(study: Study, seeds: Study | None, params: Params) -> StudyResults:
+    """Read a study, and the one that repeats its front, where there is one.
+
+    The choice is by the means over the further seeds once each trial on the front has all that
+    `tune.seeds` asks for; until then it is by the front as searched.
+    """
+    rows = [_row(trial) for trial in study.get_trials(deepcopy=False)]
+    objectives: dict[str, str] = dict(params.tune.objectives)
+    complete = [row for row in rows if row.state == "complete" and row.keeps_bounds]
+    front = front_of([MeasuredTrial(row.number, row.measures) for row in complete], objectives)
+    again = {} if seeds is None else _measured_again(front, rows, seeds, params)
+    wanted = params.tune.seeds * len(front)
+    missing = wanted - sum(map(len, again.values()))
+    repeated: dict[int, dict[str, Interval]] = {}
+    shortfall = ""
+    if missing:
+        shortfall = (
+            f"{missing} of {wanted} trainings with further seeds (tune.seeds) are missing, not run"
+            " yet or failed: the choice is by the front as searched, not by means."
+        )
+    elif params.tune.seeds:
+        repeated = {number: _over_seeds(found) for number, found in again.items()}
+    chosen, why_none = None, ""
+    try:
+        chosen = choose(_eligible(front, repeated, params), objectives, params.tune.rule).number
+    except RhobetaError as error:
+        why_none = str(error)
+    return StudyResults(objectives, rows, front, repeated, chosen, why_none, shortfall)
+
+
+def further_seeds(params: Params) -> range:
+    """The seeds that each trial on the front is to be trained with, beside its own."""
+    first = params.training.seed + 1
+    return range(first, first + params.tune.seeds)
+
+
+def as_csv(results: StudyResults) -> str:
+    """All trials as a table."""
+    front = {trial.number for trial in results.front}
+    table = [
+        {
+            "trial": row.number,
+            "state": row.state,
+            "keeps_bounds": _yes(row.keeps_bounds) if row.state == "complete" else "",
+            "front": _yes(row.number in front),
+            "chosen": _yes(row.number == results.chosen),
+            "run": row.run_id,
+            "note": row.note,
+            **row.values,
+            **row.measures,
+        }
+        for row in results.rows
+    ]
+    text = io.StringIO()
+    columns = dict.fromkeys(name for line in table for name in line)
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table)
+    return text.getvalue()
+
+
+def front_table(results: StudyResults) -> str:
+    """The front as aligned text, the chosen trial marked, with means where there are any."""
+    if not results.front:
+        return "no trial is on the front"
+    paths = list(results.row(results.front[0].number).values)
+    lines = [["", "trial", *paths, *results.objectives]]
+    for trial in results.front:
+        row, means = results.row(trial.number), results.repeated.get(trial.number)
+        mark = "->" if trial.number == results.chosen else ""
+        measured = [
+            f"{means[name].mean:.4g} ± {means[name].half:.2g}"
+            if means
+            else _short(row.measures[name])
+            for name in results.objectives
+        ]
+        values = [_short(row.values[path]) for path in paths]
+        lines.append([mark, str(row.number), *values, *measured])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = [
+        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+    return "\n".join([text[0], "-" * max(map(len, text)), *text[1:]])
+
+
+def _row(trial: FrozenTrial) -> TrialRow:
+    note = trial.user_attrs.get(ERROR, "")
+    if trial.state == TrialState.PRUNED:
+        note = f"after epoch {trial.last_step}"
+    return TrialRow(
+        number=trial.number,
+        state=state_of(trial),
+        values=values_of(trial),
+        measures=_measures(trial),
+        keeps_bounds=all(excess <= 0 for excess in trial.constraints.values()),
+        run_id=trial.user_attrs.get(RUN, ""),
+        note=note,
+    )
+
+
+def _measured_again(
+    front: list[MeasuredTrial], rows: list[TrialRow], seeds: Study, params: Params
+) -> dict[int, list[Mapping[str, float]]]:
+    """By trial on the front: the measures of its trainings with the seeds that are asked for."""
+    asked = further_seeds(params)
+    by_values: dict[str, dict[int, Mapping[str, float]]] = {}
+    for trial in seeds.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        values = values_of(trial)
+        seed = values.pop(SEED)
+        if seed in asked:
+            by_values.setdefault(_key(values), {})[seed] = _measures(trial)
+    values_by_number = {row.number: row.values for row in rows}
+    return {
+        trial.number: list(by_values.get(_key(values_by_number[trial.number]), {}).values())
+        for trial in front
+    }
+
+
+def _measures(trial: FrozenTrial) -> dict[str, float]:
+    found = trial.user_attrs.get(MEASURES, {})
+    return {current_metric(name): value for name, value in found.items()}
+
+
+def _over_seeds(measured: list[Mapping[str, float]]) -> dict[str, Interval]:
+    # What the rule alone asks for is measured only since it does.
+    common = [name for name in measured[0] if all(name in measures for measures in measured)]
+    return {name: interval_of([measures[name] for measures in measured]) for name in common}
+
+
+def _eligible(
+    front: list[MeasuredTrial], repeated: Mapping[int, Mapping[str, Interval]], params: Params
+) -> list[MeasuredTrial]:
+    """What the rule chooses from: the front, or the front of the means where there are any."""
+    if not repeated:
+        return front
+    means = [
+        MeasuredTrial(number, {name: over.mean for name, over in measures.items()})
+        for number, measures in repeated.items()
+    ]
+    keeping = [
+        mean
+        for mean in means
+        if all(bound.excess(mean.measures[bound.metric]) <= 0 for bound in params.tune.bounds)
+    ]
+    return front_of(keeping, params.tune.objectives)
+
+
+def _key(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, sort_keys=True)
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
