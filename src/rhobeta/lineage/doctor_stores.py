@@ -14,7 +14,7 @@ from rhobeta.tracking.database import known_versions
 from rhobeta.tracking.outbox import outbox_of, waiting_runs
 from rhobeta.tracking.store import store_uri
 from rhobeta.tracking.tags import MODEL_TAG, STAGE_TAG
-from rhobeta.training.unfinished import Unfinished
+from rhobeta.training.checkpoint_folder import CheckpointFolder
 
 _DAY = 86_400
 _SHOWN = 3
@@ -168,8 +168,8 @@ def _claims(database: sqlite3.Connection) -> list[Finding]:
 
 def _trainings(paths: Paths) -> dict[Path, tuple[str | None, bool]]:
     """Folders of trainings that have not come to their end: their run, and whether one works."""
-    folders = sorted(p for p in paths.unfinished.glob("*") if p.is_dir() and p.name[0] != ".")
-    return {p: (Unfinished(p).run_id, _is_held(p.with_suffix(".lock"))) for p in folders}
+    folders = sorted(p for p in paths.checkpoints.glob("*") if p.is_dir() and p.name[0] != ".")
+    return {p: (CheckpointFolder(p).run_id, _is_held(p.with_suffix(".lock"))) for p in folders}
 
 
 def _is_held(lock: Path) -> bool:
@@ -193,7 +193,7 @@ def _unfinished(paths: Paths) -> list[Finding]:
         note(
             "unfinished",
             f"{len(left)} trainings that nobody goes on with, {size / 1e6:.1f} MB, the oldest"
-            f" {age:.0f} days old, in {paths.unfinished}",
+            f" {age:.0f} days old, in {paths.checkpoints}",
             "With the same parameters, data and code a training goes on from there. What is not"
             " wanted any more can be deleted.",
         )

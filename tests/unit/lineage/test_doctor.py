@@ -30,7 +30,7 @@ from rhobeta.tracking.database import known_versions, prepare_database
 from rhobeta.tracking.outbox import outbox_of
 from rhobeta.tracking.store import Store, open_store
 from rhobeta.tracking.tags import MODEL_TAG, STAGE_TAG
-from rhobeta.training.unfinished import Unfinished
+from rhobeta.training.checkpoint_folder import CheckpointFolder
 
 
 def of(findings: list[Finding], check: str) -> Finding:
@@ -231,9 +231,9 @@ def test_runs_that_dead_processes_left_running(paths: Paths, store: Store) -> No
         store.client.create_run(store.experiment_id, tags={"rhobeta.stage": stage}).info.run_id
         for stage in ("train", "train", "trial")
     ]
-    paths.unfinished.mkdir(parents=True)
-    Unfinished(paths.unfinished / "abc").note_run(ids[0])
-    with FileLock(paths.unfinished / "abc.lock"):
+    paths.checkpoints.mkdir(parents=True)
+    CheckpointFolder(paths.checkpoints / "abc").note_run(ids[0])
+    with FileLock(paths.checkpoints / "abc.lock"):
         findings = check_stores(paths)
     assert of(findings, "runs").level == "FAULT"
     assert ids[1] in of(findings, "runs").found
