@@ -16,8 +16,8 @@ from rhobeta.config.params import Params, load_params
 from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.paths import Paths, find_paths
 from rhobeta.pipeline import train
+from rhobeta.training.fit import fit
 from rhobeta.tuning.space import with_values
-from rhobeta.tuning.trial import train_once
 from rhobeta.utils.threads import use_threads
 
 TURNS = 5
@@ -55,7 +55,7 @@ def _seconds_off(params: Params, place: Paths) -> float:
     use_threads(params.runtime.threads)
     manifest = read_manifest(place.splits)
     images = read_split(place.splits, "train", manifest)
-    train_once(params, manifest, images, read_split(place.splits, "validation", manifest), [])
+    fit(params, images, read_split(place.splits, "validation", manifest), progress=False)
     return time.perf_counter() - started
 
 

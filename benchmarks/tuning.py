@@ -10,7 +10,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,11 +21,12 @@ import optuna
 from ruamel.yaml import YAML
 
 from rhobeta.config.params import load_params
+from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.paths import Paths, find_paths
+from rhobeta.training.fit import fit
+from rhobeta.tuning.objective import TrialObjective
 from rhobeta.tuning.space import with_values
-from rhobeta.tuning.trial import train_once
-from rhobeta.tuning.tune import begin
-from rhobeta.tuning.worker import run_and_tell, surroundings_of
+from rhobeta.tuning.tune import open_session
 
 # Turns of bare training and trial, at the epochs that params.yaml has.
 TURNS = 4
@@ -73,19 +73,21 @@ def trial_and_training(paths: Paths) -> tuple[float, float]:
     bare, whole = [], []
     with project(paths, {"tune.startup_trials": 1, "tune.constraints": []}) as place:
         params = load_params(place.params)
-        begun = begin(params, place, asked=TURNS, threads=1)
-        around = surroundings_of(begun.job, threading.Event())
-        manifest = around.manifest
-        short = with_values(params, {"training.epochs": 1})
-        train_once(short, manifest, around.train, around.validation, [])
+        session = open_session(params, place, asked=TURNS, threads=1)
+        objective = TrialObjective(session.job)
+        manifest = read_manifest(place.splits)
+        images = (
+            read_split(place.splits, "train", manifest),
+            read_split(place.splits, "validation", manifest),
+        )
+        fit(with_values(params, {"training.epochs": 1}), *images, progress=False)
         for turn in range(TURNS):
             values = {"penalty.rho": 0.05 + 0.01 * turn, "penalty.beta": 0.002}
             started = time.perf_counter()
-            train_once(with_values(params, values), manifest, around.train, around.validation, [])
+            fit(with_values(params, values), *images, progress=False)
             between = time.perf_counter()
-            begun.study.enqueue_trial(values)
-            trial = begun.study.ask()
-            run_and_tell(begun.study, begun.storage, trial, around)
+            session.study.enqueue_trial(values)
+            session.study.optimize(objective, n_trials=1)
             bare.append(between - started)
             whole.append(time.perf_counter() - between)
     return statistics.median(bare), statistics.median(whole)

@@ -93,7 +93,7 @@ def make_project(folder: Path) -> None:
     shutil.copy(REPOSITORY / "dvc.yaml", folder)
     shutil.copytree(REPOSITORY / "extensions", folder / "extensions")
     write_params(folder, QUICK)
-    (folder / ".gitignore").write_text("data/\nmodels/\nreports/\nmlruns/\n")
+    (folder / ".gitignore").write_text("data/\nmodels/\nreports/\nmlruns/\n.rhobeta.lock\n")
     git(folder, "init", "--quiet", "--initial-branch=main")
     git(folder, "add", ".")
     git(folder, "commit", "--quiet", "--message=start")

@@ -5,9 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from rhobeta.config.params import Params
-from rhobeta.paths import Paths
-from rhobeta.tuning.tune import begin
-from rhobeta.tuning.worker import Job
+from rhobeta.tuning.job import TuningJob
 
 # The fixture's few images leave no unit dead, and a trial takes a fraction of a second.
 SEARCH: dict[str, Any] = {
@@ -21,16 +19,10 @@ SEARCH: dict[str, Any] = {
     },
 }
 
-RunWorker = Callable[..., tuple[Any, Params, Job]]
-"""Runs a worker in this process on parameters with changes: study, parameters, the job."""
+RunTrials = Callable[..., tuple[Any, Params, TuningJob]]
+"""Runs trials in this process on parameters with changes: study, parameters, the job."""
 
 
-def begun(paths: Paths, params: Params) -> tuple[Any, Job]:
-    """The study of the parameters, made or joined, and the job of its workers."""
-    found = begin(params, paths, asked=params.tune.trials, threads=1)
-    return found.study, found.job
-
-
-def asking(job: Job, trials: int) -> Job:
+def asking(job: TuningJob, trials: int) -> TuningJob:
     """The same job for another number of trials."""
     return replace(job, asked=trials)

@@ -113,18 +113,3 @@ def with_tasks(*tasks: str) -> dict[str, dict[str, Any]]:
         **{task: TASK_METRICS[task] for task in tasks or TASK_METRICS},
         "beats_baseline": CORE_METRICS["beats_baseline"] | TASK_BEATS,
     }
-
-
-USE_METRICS = TASK_METRICS
-USE_BEATS = {"pca_probe": True} | TASK_BEATS
-
-
-def with_uses(metrics: dict[str, dict[str, Any]], *uses: str) -> dict[str, dict[str, Any]]:
-    """Core metrics with the sections of some tasks (all, if none is named), and their verdicts."""
-    chosen = {use: USE_METRICS[use] for use in uses or USE_METRICS}
-    return {
-        **metrics,
-        **chosen,
-        "probe": metrics["probe"] | {"pca_accuracy": 0.9048},
-        "beats_baseline": metrics["beats_baseline"] | USE_BEATS,
-    }

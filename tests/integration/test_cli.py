@@ -50,7 +50,7 @@ def test_a_wrong_parameter_is_refused_by_the_command(workspace: Path, rhobeta) -
     params.write_text(params.read_text().replace("rho: 0.2", "rho: banana"))
     done = rhobeta("train")
     assert done.returncode == 1
-    assert "penalty.rho: found 'banana' (text), allowed: a number above 0" in done.stderr
+    assert "penalty.rho: found 'banana' (text), allowed: a valid number. Target mean" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -2,7 +2,7 @@
 
 import argparse
 
-from rhobeta.cli.project import Commands, open_project
+from rhobeta.cli.project import WORD_HELP, Commands, open_project
 
 
 def add_parser(commands: Commands) -> None:
@@ -18,8 +18,7 @@ def add_parser(commands: Commands) -> None:
         "what",
         nargs="+",
         metavar="WHAT",
-        help="run id, run name, DVC experiment, git commit, model file, `presets` (all their"
-        " runs) or `workspace` (its model)",
+        help=WORD_HELP,
     )
     parser.add_argument(
         "--all", action="store_true", help="also what is the same in all, and the last epoch"
@@ -31,6 +30,7 @@ def add_parser(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> None:
     """Print the comparison and write its page."""
     from rhobeta.lineage.compare import compare
+    from rhobeta.lineage.project import Project
 
-    _, paths = open_project()
-    compare(options.what, paths, everything=options.all, page=not options.no_page)
+    project = Project(*open_project())
+    compare(options.what, project, everything=options.all, page=not options.no_page)

@@ -19,8 +19,8 @@ def add_parser(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the findings; returns 1 where one is a fault."""
     from rhobeta.lineage.doctor import examine, has_fault, print_findings
+    from rhobeta.lineage.project import Project
 
-    _, paths = open_project()
-    findings = examine(paths)
+    findings = examine(Project(*open_project()))
     print_findings(findings, as_json=options.json)
     return 1 if has_fault(findings) else 0

@@ -15,14 +15,15 @@ def add_parser(commands: Commands) -> None:
         " picture, or of a folder of pictures in the order of their names.",
     )
     parser.add_argument("images", metavar="FILE_OR_FOLDER")
-    parser.add_argument("--model", metavar="FILE_OR_RUN", help=MODEL_HELP)
+    parser.add_argument("--model", metavar="WHAT", help=MODEL_HELP)
     parser.add_argument("--out", default="codes.npz", metavar="FILE", help="default: %(default)s")
     parser.set_defaults(function=run)
 
 
 def run(options: argparse.Namespace) -> None:
     """Write the codes."""
+    from rhobeta.lineage.project import Project
     from rhobeta.serving.encode import encode
 
-    params, paths = open_project()
-    encode(params, paths, Path(options.images), model=options.model, out=Path(options.out))
+    project = Project(*open_project())
+    encode(project, Path(options.images), model=options.model, out=Path(options.out))

@@ -17,14 +17,15 @@ def add_parser(commands: Commands) -> None:
         metavar="FILE",
         help="the file to write (default: models/autoencoder.onnx)",
     )
-    parser.add_argument("--model", metavar="FILE_OR_RUN", help=MODEL_HELP)
+    parser.add_argument("--model", metavar="WHAT", help=MODEL_HELP)
     parser.set_defaults(function=run)
 
 
 def run(options: argparse.Namespace) -> None:
     """Write the file."""
+    from rhobeta.lineage.project import Project
     from rhobeta.serving.export import export_onnx
 
-    params, paths = open_project()
-    file = Path(options.onnx) if options.onnx else paths.model.with_suffix(".onnx")
-    export_onnx(params, paths, model=options.model, file=file)
+    project = Project(*open_project())
+    file = Path(options.onnx) if options.onnx else project.paths.model.with_suffix(".onnx")
+    export_onnx(project, model=options.model, file=file)

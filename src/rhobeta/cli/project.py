@@ -10,7 +10,13 @@ if TYPE_CHECKING:
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 """What `ArgumentParser.add_subparsers` returns."""
 
-MODEL_HELP = "a model file or the id of a run (default: models/autoencoder.safetensors)"
+WORD_HELP = (
+    "model file, digest, run id or name, DVC experiment, git revision, STUDY/NUMBER, `trial N`,"
+    " study, preset, `presets` or `workspace`"
+)
+"""What names a model or a run, in every command that takes one."""
+
+MODEL_HELP = f"{WORD_HELP} (default: workspace)"
 
 
 def open_project() -> tuple["Params", "Paths"]:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from rhobeta.cli.project import Commands, open_project
+from rhobeta.cli.project import MODEL_HELP, Commands, open_project
 
 
 def add_parser(commands: Commands) -> None:
@@ -14,7 +14,9 @@ def add_parser(commands: Commands) -> None:
         " if it keeps the rules of params.yaml's section registry; else the command says which it"
         " breaks and ends with status 1.",
     )
-    parser.add_argument("--run", metavar="ID", help="the model of this run instead")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("what", nargs="?", metavar="WHAT", help=MODEL_HELP)
+    which.add_argument("--run", metavar="ID", help="the model of this run")
     parser.add_argument(
         "--new-data",
         action="store_true",
@@ -25,6 +27,8 @@ def add_parser(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Register the model."""
+    from rhobeta.lineage.project import Project
     from rhobeta.serving.register import register
 
-    register(*open_project(), run_id=options.run, new_data=options.new_data)
+    project = Project(*open_project())
+    register(project, word=options.run or options.what, new_data=options.new_data)

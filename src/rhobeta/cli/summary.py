@@ -13,6 +13,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print the summary of the workspace's model."""
+    from rhobeta.lineage.project import Project
     from rhobeta.lineage.summary import print_summary
 
-    print_summary(*open_project())
+    print_summary(Project(*open_project()))

@@ -2,7 +2,7 @@
 
 import argparse
 
-from rhobeta.cli.project import Commands, open_project
+from rhobeta.cli.project import WORD_HELP, Commands, open_project
 
 
 def add_parser(commands: Commands) -> None:
@@ -17,7 +17,7 @@ def add_parser(commands: Commands) -> None:
         "what",
         nargs="+",
         metavar="WHAT",
-        help="file, run id (6 digits or more) or name, experiment, revision, STUDY/NUMBER, trial N",
+        help=WORD_HELP,
     )
     parser.add_argument("--all", action="store_true", help="all parameters and metrics")
     parser.add_argument("--json", action="store_true", help="print data instead")
@@ -26,7 +26,8 @@ def add_parser(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print the lineage of what is named."""
+    from rhobeta.lineage.project import Project
     from rhobeta.lineage.trace import trace
 
-    what = " ".join(options.what)
-    trace(what, *open_project(), everything=options.all, as_json=options.json)
+    word = " ".join(options.what)
+    trace(word, Project(*open_project()), everything=options.all, as_json=options.json)

@@ -45,9 +45,9 @@ def run(options: argparse.Namespace) -> None:
 
         apply_choice(results, params, paths.params)
         return
-    from rhobeta.tuning.show import one_writer, write_results
+    from rhobeta.tuning.show import results_lock, write_results
 
-    with one_writer(paths):
+    with results_lock(paths):
         written = write_results(results, study, params, paths.tuning)
     for path in written:
         print(path)

@@ -5,27 +5,27 @@ sense) and refused with every fault named before any stage does work. It is pars
 it (YAML 1.2), so that `1e-3` is a number for both.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import BaseModel, ValidationError, model_validator
 
 from rhobeta.config.registration import RegistryParams
-from rhobeta.config.search import fault_of_search
+from rhobeta.config.search import NEED_RHO, TuneParams
 from rhobeta.config.sections import (
     DataParams,
     EvaluateParams,
     ModelParams,
+    ParamSection,
     PenaltyParams,
     RuntimeParams,
-    Section,
     TopKParams,
     TrainingParams,
     VisualizeParams,
 )
-from rhobeta.config.tuning_section import TuneParams
 from rhobeta.errors import RhobetaError
-from rhobeta.extensions import ACTIVATION_SPECS, incompatibility, load_extensions
+from rhobeta.extensions import ACTIVATION_SPECS, PENALTY_SPECS, incompatibility, load_extensions
 
 # What the data sets that are known by name are labelled with.
 NAMED_CLASSES = list(range(10))
@@ -34,8 +34,8 @@ _LONGEST_FILE = 1 << 18
 _DEEPEST = 16
 
 
-class Pipeline(Section):
-    """What the stages read, and the machine that they run on."""
+class Params(ParamSection):
+    """All of `params.yaml`."""
 
     data: DataParams
     model: ModelParams
@@ -45,6 +45,8 @@ class Pipeline(Section):
     evaluate: EvaluateParams
     visualize: VisualizeParams
     runtime: RuntimeParams
+    tune: TuneParams
+    registry: RegistryParams
 
     @model_validator(mode="after")
     def _penalty_fits_code(self) -> Self:
@@ -96,18 +98,15 @@ class Pipeline(Section):
                 raise ValueError(fault)
         return self
 
-
-class Params(Pipeline):
-    """All of `params.yaml`."""
-
-    tune: TuneParams
-    registry: RegistryParams
-
     @model_validator(mode="after")
-    def _search_fits(self) -> Self:
-        fault = fault_of_search(self.tune, self, Pipeline)
-        if fault is not None:
-            raise ValueError(fault)
+    def _metrics_have_their_rho(self) -> Self:
+        kinds = self.tune.space.get("penalty.kind", {}).get("choices", [self.penalty.kind])
+        without = [kind for kind in kinds if not PENALTY_SPECS[kind].uses_rho]
+        for name in set(self.tune.metrics) & set(NEED_RHO) if without else ():
+            raise ValueError(
+                f"tune.objectives: found {name} with penalty.kind {without[0]}, which has no rho to"
+                " be near to"
+            )
         return self
 
 
@@ -146,8 +145,21 @@ def check_params(values: Any, *, where: str) -> Params:
     except ValidationError as error:
         from rhobeta.config.messages import describe_faults
 
-        faults = "\n".join(f"  {line}" for line in describe_faults(error, Params))
+        faults = "\n".join(f"  {line}" for line in describe_faults(error, Params, values))
         raise RhobetaError(f"{where} is refused:\n{faults}") from None
+
+
+def merged(now: Mapping[str, Mapping[str, Any]], overlay: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested values with some set, by dotted path.
+
+    >>> merged({"penalty": {"rho": 0.1, "beta": 1}}, {"penalty.rho": 0.2})
+    {'penalty': {'rho': 0.2, 'beta': 1}}
+    """
+    nested = {section: dict(values) for section, values in now.items()}
+    for path, value in overlay.items():
+        section, _, key = path.partition(".")
+        nested.setdefault(section, {})[key] = value
+    return nested
 
 
 def flatten(section: BaseModel, prefix: str = "") -> dict[str, Any]:

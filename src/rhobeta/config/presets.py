@@ -13,7 +13,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from rhobeta.config.params import Params, check_params, read_yaml
+from rhobeta.config.params import Params, check_params, merged, read_yaml
 from rhobeta.errors import RhobetaError
 
 # Text that DVC reads as text without quotes.
@@ -73,11 +73,7 @@ def _leaves(values: Any, path: Path) -> dict[str, Any]:
 def overlaid(values: dict[str, Any], overlay: dict[str, Any], *, name: str) -> Params:
     """Parameters `values` with an overlay by dotted path, checked. Raises `RhobetaError`."""
     check_params(values, where="params.yaml")
-    merged = {section: dict(part) for section, part in values.items()}
-    for path, value in overlay.items():
-        section, _, key = path.partition(".")
-        merged.setdefault(section, {})[key] = value
-    return check_params(merged, where=f"params.yaml with the preset {name}")
+    return check_params(merged(values, overlay), where=f"params.yaml with the preset {name}")
 
 
 def run_preset(params: Path, folder: Path, name: str, arguments: Sequence[str]) -> int:

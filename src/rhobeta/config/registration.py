@@ -4,8 +4,9 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from rhobeta.config.sections import Section, Text
-from rhobeta.config.tuning_section import Bound, read_bound
+from rhobeta.config.bounds import Bound
+from rhobeta.config.renamed import current_metric
+from rhobeta.config.sections import ParamSection, Text
 
 
 def _nameable(name: str) -> str:
@@ -15,19 +16,16 @@ def _nameable(name: str) -> str:
     return name
 
 
-class RegistryParams(Section):
+class RegistryParams(ParamSection):
     """What `rhobeta register` asks of a model; no stage depends on it."""
 
-    name: Annotated[Text, Field(min_length=1, max_length=100), AfterValidator(_nameable)] = Field(
-        description="Name of the model in MLflow's registry, without / : and @."
-    )
-    thresholds: Annotated[list[Text], Field(max_length=20)] = Field(
-        description="What a champion must keep, such as `probe/code_accuracy >= 0.9`."
-    )
-    against_champion: Annotated[list[Text], Field(max_length=20)] = Field(
-        description="What the difference to the present champion must keep, such as "
-        "`test/fvu <= 0.01`; an empty list: the two are not compared."
-    )
+    name: Annotated[Text, Field(min_length=1, max_length=100), AfterValidator(_nameable)]
+    """Name of the model in the registry, 1 to 100 characters, without / : and @."""
+    thresholds: Annotated[list[Text], Field(max_length=20)]
+    """0 to 20 of METRIC <= NUMBER or METRIC >= NUMBER that a champion must keep."""
+    against_champion: Annotated[list[Text], Field(max_length=20)]
+    """0 to 20 bounds of (metric - the champion's): <= where less is better, >= where more is; all
+    must hold, one metric must be better; []: not compared."""
 
     @property
     def bounds(self) -> list[Bound]:
@@ -42,7 +40,7 @@ class RegistryParams(Section):
     @model_validator(mode="after")
     def _bounds_are_readable(self) -> Self:
         for key, bounds in (("thresholds", self.bounds), ("against_champion", self.margins)):
-            # A threshold may be one of two that enclose a metric; a margin has one direction.
+            # Two thresholds may enclose a metric; a margin has one direction.
             seen = [(b.metric, b.at_most if key == "thresholds" else True) for b in bounds]
             if len(set(seen)) < len(seen):
                 raise ValueError(f"{key}: found {getattr(self, key)}, which bounds a metric twice")
@@ -50,7 +48,9 @@ class RegistryParams(Section):
 
 
 def _bound(text: str, key: str) -> Bound:
-    bound = read_bound(text, key, such_as="probe/code_accuracy >= 0.9")
+    bound = Bound.parse(text, key)
+    if (current := current_metric(bound.metric)) != bound.metric:
+        raise ValueError(f"{key}: found {bound.metric}, which is {current} since version 0.2")
     if "/" not in bound.metric:
         raise ValueError(
             f"{key}: found the metric {bound.metric!r}, allowed: a metric of a run as MLflow names"

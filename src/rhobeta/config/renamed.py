@@ -1,22 +1,31 @@
-"""Names of version 0.1, so that its models and runs stay readable. CHANGELOG.md has the table."""
+"""Names of version 0.1. Models and runs with them stay readable; CHANGELOG.md has the table."""
 
 from collections.abc import Mapping
 from typing import Any
 
 PARAMETERS = {"topk.revive": "topk.auxk_coef", "evaluate.uses": "evaluate.tasks"}
-_VALUES = {("penalty.kind", "l1_kernel"): "l1_weights"}
+VALUES = {"l1_kernel": "l1_weights"}
+"""Values of `penalty.kind`."""
 
 
 def current_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters by dotted path, with old names and values replaced by those of today."""
+    """Parameters by dotted path, with old names and values replaced by the current ones.
+
+    >>> current_parameters({"topk.revive": 0.5, "penalty.kind": "l1_kernel"})
+    {'topk.auxk_coef': 0.5, 'penalty.kind': 'l1_weights'}
+    """
     renamed = {PARAMETERS.get(path, path): value for path, value in parameters.items()}
-    for (path, old), new in _VALUES.items():
-        if renamed.get(path) == old:
-            renamed[path] = new
+    kind = renamed.get("penalty.kind")
+    if isinstance(kind, str) and kind in VALUES:
+        renamed["penalty.kind"] = VALUES[kind]
     return renamed
 
 
 def current_metric(name: str) -> str:
-    """The name of today of a run's metric: `floor/pca_mse` is `baselines/pca_mse`."""
+    """The current name of a run's metric.
+
+    >>> current_metric("floor/pca_mse"), current_metric("test/l0@0.1")
+    ('baselines/pca_mse', 'test/l0_at_0.1')
+    """
     name = name.replace("@", "_at_")
     return f"baselines/{name.removeprefix('floor/')}" if name.startswith("floor/") else name

@@ -1,128 +1,261 @@
-"""Whether the search space of `tune` names parameters, and values that they may have."""
+"""The section `tune` of `params.yaml`: what `rhobeta tune` searches for, and how."""
 
-from collections.abc import Mapping
-from itertools import product
-from typing import Any
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+from typing_extensions import TypedDict
 
-from rhobeta.config.tuning_section import NEED_RHO, TuneParams, ends_of, nearest
-from rhobeta.extensions import PENALTY_SPECS
+from rhobeta.config.bounds import Bound
+from rhobeta.config.renamed import PARAMETERS, current_metric
+from rhobeta.config.sections import (
+    ModelParams,
+    ParamSection,
+    PenaltyParams,
+    Seed,
+    Text,
+    TopKParams,
+    TrainingParams,
+)
+from rhobeta.errors import did_you_mean
+
+METRICS = {
+    "loss": "loss",
+    "mse": "mean squared error",
+    "penalty": "penalty",
+    "fvu": "fraction of variance unexplained",
+    "rho_target": "target mean activation",
+    "rho_hat_mean": "mean activation, mean over units",
+    "rho_hat_min": "mean activation, least of all units",
+    "rho_hat_max": "mean activation, largest of all units",
+    "rho_hat_distance": "distance of mean activations to rho",
+    "l0_at_0.1": "active units per image (above 0.1)",
+    "l0_at_0.5": "active units per image (above 0.5)",
+    "gini": "Gini index of the code",
+    "hoyer": "Hoyer's sparsity of the code",
+    "treves_rolls": "Treves-Rolls activity ratio",
+    "dead_units": "dead units",
+    "constant_units": "constant units",
+    "saturated_units": "saturated units",
+    "dead_share": "dead units, share of all",
+    "probe_accuracy": "accuracy of a linear probe",
+}
+"""What a trial is measured by on the validation split, each with its name in words."""
+
+NEED_RHO = ("rho_target", "rho_hat_distance")
+AFTER_TRAINING = ("probe_accuracy",)
+"""Measured once, at the end, so that no trial can be pruned by it."""
 
 SEARCHED = ("model", "penalty", "topk", "training")
-"""The sections that a model is made by."""
+"""The sections that a model depends on."""
 SEED = "training.seed"
-_MOST_CORNERS = 4096
+
+_SECTIONS: tuple[type[ParamSection], ...] = (ModelParams, PenaltyParams, TopKParams, TrainingParams)
+_PARAMETERS = {
+    f"{name}.{key}": field
+    for name, section in zip(SEARCHED, _SECTIONS, strict=True)
+    for key, field in section.model_fields.items()
+}
+_RULE = re.compile(r"best\s+(\S+)(?:\s+where\s+(.+))?")
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
 
-def fault_of_search(tune: TuneParams, values: BaseModel, pipeline: type[BaseModel]) -> str | None:
-    """What is wrong with the search beside the other parameters, if anything.
+class Dimension(TypedDict, total=False):
+    """One searched parameter: from `low` to `high`, or one of `choices`."""
 
-    `values` are all parameters, `pipeline` the model that checks them. Each end of each dimension,
-    and each choice, must be a value that the parameter may have, and must fit the others for some
-    of their ends or choices.
-    """
-    now = {name: getattr(values, name).model_dump() for name in pipeline.model_fields}
-    known = [f"{section}.{key}" for section in SEARCHED for key in now[section]]
-    for path in tune.space:
-        if path not in known:
-            return _unknown(path, known, now)
-        if path == SEED:
-            return (
-                f"tune.space.{path}: the search cannot change it, since a lucky seed is no setting;"
-                " tune.seeds repeats the trainings on the front with several"
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[misc]
+
+    low: Any
+    high: Any
+    log: bool
+    choices: list[Any]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How one trial of the front is chosen: its knee, or the best by one objective."""
+
+    best: str | None
+    """The objective; None for the knee."""
+    bounds: tuple[Bound, ...] = ()
+
+
+class TuneParams(ParamSection):
+    """The search for parameters; no stage depends on it."""
+
+    study: Annotated[Text, Field(min_length=1, max_length=100)]
+    """Its name, 1 to 100 characters; another name begins another study."""
+    mode: Literal["pareto", "single"]
+    """pareto: the front of two or three objectives; single: one objective, which may be pruned."""
+    objectives: dict[str, Literal["minimize", "maximize"]]
+    """Metrics of the validation split, each minimize or maximize; docs/tuning.md lists them."""
+    constraints: Annotated[list[Text], Field(max_length=10)]
+    """0 to 10 of METRIC <= NUMBER or METRIC >= NUMBER that a trial on the front must keep."""
+    space: dict[str, Dimension]
+    """Parameters of model, penalty, topk and training by path: low, high and log, or choices."""
+    choose: Text
+    """Which trial of the front: knee, or best METRIC where BOUND, such as best fvu where
+    gini >= 0.8."""
+    trials: Annotated[int, Field(ge=1, le=1_000_000)]
+    """Finished trials of the study in all, pruned ones included, 1 to 1000000."""
+    startup_trials: Annotated[int, Field(ge=1, le=100_000)]
+    """Trials drawn at random before the sampler (TPE) learns from them, 1 to 100000."""
+    seed: Seed
+    """Seed of the sampler, 0 to 4294967295."""
+    seeds: Annotated[int, Field(ge=0, le=100)]
+    """Further seeds that each trial on the front is trained with, 0 or 2 to 100; the choice is by
+    their means."""
+    pruner: Literal["none", "median", "halving", "hyperband"]
+    """none, median, halving, hyperband: what ends trials early; all but none for mode single."""
+    probe_images: Annotated[int, Field(ge=10, le=10_000_000)]
+    """First training images that probe_accuracy is fitted on, 10 to 10000000."""
+    workers: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"]
+    """Processes that run trials, 1 to 1024; auto: cores / runtime.threads (auto: 1 each), or one a
+    GPU."""
+    storage: Text | None
+    """URL of a database that machines share; null: sqlite in mlruns; RHOBETA_TUNE_STORAGE
+    overrides it."""
+    heartbeat: Annotated[int, Field(ge=1, le=3600)]
+    """Seconds between signs of life, 1 to 3600; a worker silent for three times that is lost."""
+
+    @property
+    def bounds(self) -> list[Bound]:
+        """The constraints."""
+        return [_bound(text, "constraints") for text in self.constraints]
+
+    @property
+    def rule(self) -> Rule:
+        """How one trial of the front is chosen."""
+        return _parse_rule(self.choose, self.objectives)
+
+    @property
+    def metrics(self) -> list[str]:
+        """All metrics that objectives, constraints and rule ask for, each once."""
+        bounds = [bound.metric for bound in (*self.bounds, *self.rule.bounds)]
+        return list(dict.fromkeys([*self.objectives, *bounds]))
+
+    @model_validator(mode="after")
+    def _objectives_fit_mode(self) -> Self:
+        for name in self.objectives:
+            _require_metric(name, "objectives")
+        found, names = len(self.objectives), ", ".join(self.objectives) or "none"
+        if self.mode == "single" and found != 1:
+            raise ValueError(
+                f"objectives: found {found} ({names}) with tune.mode single, allowed: one; for two"
+                " or three use tune.mode pareto"
             )
-    for path, dimension in tune.space.items():
-        for label, value in _labelled(dimension):
-            fault = _fault_of_value(path, value, now, pipeline)
-            if fault is not None:
-                return f"tune.space.{path}.{label}: {fault.removeprefix(f'{path}: ')}"
-    return _fault_of_corners(tune, now, pipeline) or _fault_of_metrics(tune, now)
+        if self.mode == "pareto" and not 2 <= found <= 3:
+            raise ValueError(
+                f"objectives: found {found} ({names}) with tune.mode pareto, allowed: two or three;"
+                " for one use tune.mode single"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _pruner_fits(self) -> Self:
+        if self.pruner != "none" and self.mode == "pareto":
+            raise ValueError(
+                f"pruner: found {self.pruner} with tune.mode pareto, allowed: none, since Optuna"
+                " prunes by one objective; use tune.mode single"
+            )
+        if self.pruner != "none" and set(self.objectives) & set(AFTER_TRAINING):
+            raise ValueError(
+                f"pruner: found {self.pruner} with the objective {', '.join(self.objectives)},"
+                " allowed: none, since it is measured only after training"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _repeats_tell_a_spread(self) -> Self:
+        if self.seeds == 1:
+            raise ValueError("seeds: found 1, allowed: 0, or 2 to 100, since one tells no spread")
+        return self
+
+    @model_validator(mode="after")
+    def _bounds_and_rule_are_readable(self) -> Self:
+        seen = [(bound.metric, bound.at_most) for bound in self.bounds]
+        if len(set(seen)) < len(seen):
+            raise ValueError(f"constraints: found {self.constraints}, which bounds a metric twice")
+        _ = self.rule
+        return self
+
+    @model_validator(mode="after")
+    def _dimensions_are_possible(self) -> Self:
+        if not self.space:
+            raise ValueError("space: found an empty section, allowed: one parameter or more")
+        for path, dimension in self.space.items():
+            _check_dimension(path, dimension)
+        return self
 
 
-def overlaid(now: Mapping[str, Mapping[str, Any]], overlay: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested values with some replaced, by dotted path."""
-    nested = {section: dict(values) for section, values in now.items()}
-    for path, value in overlay.items():
-        section, _, key = path.partition(".")
-        nested[section][key] = value
-    return nested
+def _bound(text: str, key: str) -> Bound:
+    bound = Bound.parse(text, key)
+    _require_metric(bound.metric, key)
+    return bound
 
 
-def _unknown(path: str, known: list[str], now: Mapping[str, Mapping[str, Any]]) -> str:
-    section, _, key = path.partition(".")
-    if section not in SEARCHED and key in now.get(section, {}):
-        return (
-            f"tune.space.{path}: the search cannot change it, since a model does not depend on it;"
-            f" allowed: parameters of {', '.join(SEARCHED)}"
+def _require_metric(name: str, key: str) -> None:
+    if name in METRICS:
+        return
+    known = ", ".join(METRICS)
+    near = did_you_mean(current_metric(name), METRICS)
+    raise ValueError(f"{key}: found the metric {name!r}, allowed: {known}{near}")
+
+
+def _parse_rule(text: str, objectives: Iterable[str]) -> Rule:
+    if text.strip() == "knee":
+        return Rule(None)
+    match = _RULE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(
+            f"choose: found {text!r}, allowed: knee, or best METRIC where BOUND (and BOUND), such"
+            " as best fvu where gini >= 0.8"
         )
-    # A key alone is the likelier slip than a whole path that is like no other.
-    same_key = [name for name in known if name.rpartition(".")[2] == path.rpartition(".")[2]]
-    hint = f". Did you mean {same_key[0]}?" if same_key else nearest(path, known)
-    return f"tune.space.{path}: unknown parameter{hint}"
+    known = list(objectives)
+    if match[1] not in known:
+        raise ValueError(
+            f"choose: found best {match[1]}, allowed: one of tune.objectives, {', '.join(known)}"
+            f"{did_you_mean(match[1], known)}"
+        )
+    parts = re.split(r"\s+and\s+", match[2]) if match[2] else []
+    return Rule(match[1], tuple(_bound(part, "choose") for part in parts))
 
 
-def _labelled(dimension: Any) -> list[tuple[str, Any]]:
-    if "choices" in dimension:
-        return [("choices", value) for value in dimension["choices"]]
-    return [("low", dimension["low"]), ("high", dimension["high"])]
-
-
-def _fault_of_value(
-    path: str, value: Any, now: Mapping[str, Mapping[str, Any]], pipeline: type[BaseModel]
-) -> str | None:
-    try:
-        pipeline.model_validate(overlaid(now, {path: value}))
-    except ValidationError as error:
-        # A fault without a place is of a combination, which other dimensions may mend.
-        if error.errors()[0]["loc"]:
-            return _in_words(error, pipeline)
-    kept = now[path.partition(".")[0]][path.partition(".")[2]]
-    if isinstance(kept, bool | str | list) and not isinstance(value, type(kept)):
-        return f"found {value}, allowed: values like {kept!r}, in a list of choices"
-    return None
-
-
-def _fault_of_corners(
-    tune: TuneParams, now: Mapping[str, Mapping[str, Any]], pipeline: type[BaseModel]
-) -> str | None:
-    paths = list(tune.space)
-    corners = list(product(*(ends_of(tune.space[path]) for path in paths)))
-    fitting: dict[str, list[Any]] = {path: [] for path in paths}
-    reasons: dict[tuple[str, str], str] = {}
-    for corner in corners[:_MOST_CORNERS]:
-        values = dict(zip(paths, corner, strict=True))
+def _check_dimension(path: str, dimension: Dimension) -> None:
+    """Raise `ValueError` where a dimension is none, or has a value that its parameter may not."""
+    key = f"space.{path}"
+    if path not in _PARAMETERS:
+        new = PARAMETERS.get(path)
+        hint = f". Did you mean {new}?" if new else did_you_mean(path, _PARAMETERS)
+        raise ValueError(f"{key}: unknown, allowed: parameters of {', '.join(SEARCHED)}{hint}")
+    if path == SEED:
+        raise ValueError(f"{key}: a seed is not searched; tune.seeds repeats the trials")
+    given = set(dimension)
+    if given not in ({"choices"}, {"low", "high"}, {"low", "high", "log"}):
+        found = ", ".join(sorted(given)) or "an empty section"
+        raise ValueError(f"{key}: found {found}, allowed: low and high (and log), or choices")
+    choices = dimension.get("choices", [])
+    ends = {end: dimension[end] for end in ("low", "high") if end in dimension}
+    adapter = _adapter(_PARAMETERS[path])
+    for label, value in [*(("choices", choice) for choice in choices), *ends.items()]:
         try:
-            pipeline.model_validate(overlaid(now, values))
+            adapter.validate_python(value)
         except ValidationError as error:
-            for path, value in values.items():
-                reasons[path, repr(value)] = _in_words(error, pipeline)
-        else:
-            for path, value in values.items():
-                fitting[path].append(value)
-    if len(corners) > _MOST_CORNERS:
-        return None
-    for path in paths:
-        for label, value in _labelled(tune.space[path]):
-            if value not in fitting[path]:
-                return f"tune.space.{path}.{label}: found {value}: {reasons[path, repr(value)]}"
-    return None
+            reason = error.errors()[0]["msg"]
+            raise ValueError(f"{key}.{label}: found {value!r}: {reason}") from None
+    if "choices" in given and len({repr(choice) for choice in choices}) < max(2, len(choices)):
+        raise ValueError(f"{key}: found the choices {choices}, allowed: two or more, no repeats")
+    if ends and not (isinstance(ends["low"], int | float) and ends["low"] < ends["high"]):
+        raise ValueError(f"{key}: found {ends}, allowed: numbers, low below high")
+    if ends and dimension.get("log") and ends["low"] <= 0:
+        raise ValueError(f"{key}: found log true with low {ends['low']}, allowed: low above 0")
 
 
-def _fault_of_metrics(tune: TuneParams, now: Mapping[str, Mapping[str, Any]]) -> str | None:
-    kinds = tune.space.get("penalty.kind", {}).get("choices", [now["penalty"]["kind"]])
-    for kind in kinds:
-        if not PENALTY_SPECS[kind].uses_rho:
-            for name in tune.metrics:
-                if name in NEED_RHO:
-                    return (
-                        f"tune.objectives: found {name} with penalty.kind {kind}, which has no"
-                        " rho to be near to"
-                    )
-    return None
-
-
-def _in_words(error: ValidationError, pipeline: type[BaseModel]) -> str:
-    from rhobeta.config.messages import describe_faults
-
-    return describe_faults(error, pipeline)[0]
+def _adapter(field: FieldInfo) -> TypeAdapter[Any]:
+    annotation: Any = field.annotation
+    for part in field.metadata:
+        annotation = Annotated[annotation, part]
+    return TypeAdapter(annotation, config=_STRICT)

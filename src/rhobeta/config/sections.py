@@ -1,11 +1,16 @@
-"""The sections of `params.yaml`: every parameter with its type, its range and a sentence."""
+"""The sections of `params.yaml` that the stages read.
 
-import difflib
+A parameter is one field. Its type holds its range; its docstring, which says the range and the unit
+in words, is its description in the JSON schema and its comment in `params.yaml`.
+"""
+
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from rhobeta.config.renamed import VALUES
+from rhobeta.errors import did_you_mean
 from rhobeta.extensions import ACTIVATION_SPECS, PENALTY_SPECS
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -13,7 +18,7 @@ Threshold = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Label = Annotated[int, Field(ge=0, le=255)]
 Width = Annotated[int, Field(ge=1, le=65536)]
-Use = Literal["sparse_probe", "few_labels", "denoising", "anomaly", "compression"]
+Task = Literal["sparse_probe", "few_labels", "denoising", "anomaly", "compression"]
 
 
 def _one_of(table: Mapping[str, Any]) -> Any:
@@ -22,9 +27,11 @@ def _one_of(table: Mapping[str, Any]) -> Any:
     def known(name: str) -> str:
         if name in table:
             return name
-        near = difflib.get_close_matches(name, table, n=1)
-        hint = f". Did you mean {near[0]}?" if near else ""
-        raise ValueError(f": found {name!r}, allowed: {', '.join(table)}{hint}")
+        if name in VALUES:
+            raise ValueError(f": found {name!r}, which is {VALUES[name]} since version 0.2")
+        raise ValueError(
+            f": found {name!r}, allowed: {', '.join(table)}{did_you_mean(name, table)}"
+        )
 
     def enumerate_keys(schema: dict[str, Any]) -> None:
         schema["enum"] = list(table)
@@ -33,7 +40,7 @@ def _one_of(table: Mapping[str, Any]) -> Any:
 
 
 def _plain(text: str) -> str:
-    # "${...}" is DVC's and Hydra's: it would write a variable of the environment into the file.
+    # DVC's Hydra would replace "${...}" by a variable of the environment.
     if not text.isprintable() or "${" in text:
         raise ValueError(f": found {text!a}, allowed: text without control characters and ${{")
     return text
@@ -42,31 +49,32 @@ def _plain(text: str) -> str:
 Text = Annotated[str, AfterValidator(_plain)]
 
 
-class Section(BaseModel):
-    """A group of parameters: frozen, strictly typed, unknown keys refused."""
+class ParamSection(BaseModel):
+    """A group of parameters: frozen, strictly typed, without defaults or unknown keys."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=()
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        protected_namespaces=(),
+        use_attribute_docstrings=True,
     )
 
 
-class DataParams(Section):
+class DataParams(ParamSection):
     """Which images, and how they are split."""
 
-    name: Literal["mnist", "fashion-mnist", "kmnist", "own"] = Field(
-        description="The data set; `own` takes the files in data/own."
-    )
-    classes: Annotated[list[Label], Field(min_length=2)] | None = Field(
-        description="Keep only these labels (at least two, no repeats); null keeps all."
-    )
-    validation_fraction: Annotated[float, Field(ge=0, le=0.5)] = Field(
-        description="Share of the training images held out for validation, stratified by class; "
-        "0 holds out none, which needs training.keep last."
-    )
-    test_fraction: Annotated[float, Field(gt=0, le=0.5)] = Field(
-        description="Share held out for testing where the data set has no test images of its own."
-    )
-    seed: Seed = Field(description="Seed of the splits.")
+    name: Literal["mnist", "fashion-mnist", "kmnist", "own"]
+    """The data set: mnist, fashion-mnist, kmnist, or own, the files in data/own."""
+    classes: Annotated[list[Label], Field(min_length=2)] | None
+    """Labels to keep, 0 to 255, two or more, such as [5, 6, 7, 8, 9]; null: all."""
+    validation_fraction: Annotated[float, Field(ge=0, le=0.5)]
+    """Share of the training images, [0, 0.5], stratified by class; 0 needs training.keep last."""
+    test_fraction: Annotated[float, Field(gt=0, le=0.5)]
+    """Share of own data without test images that becomes the test split, (0, 0.5]."""
+    seed: Seed
+    """Seed of the splits, 0 to 4294967295."""
 
     @model_validator(mode="after")
     def _classes_are_distinct(self) -> Self:
@@ -75,129 +83,111 @@ class DataParams(Section):
         return self
 
 
-class ModelParams(Section):
+class ModelParams(ParamSection):
     """The autoencoder's architecture."""
 
-    hidden_sizes: Annotated[list[Width], Field(min_length=1, max_length=16)] = Field(
-        description="Units of each encoder layer, the last being the code; the decoder mirrors it."
-    )
-    code_activation: _one_of(ACTIVATION_SPECS) = Field(description="Activation of the code.")  # type: ignore[valid-type]
-    hidden_activation: Literal["sigmoid", "tanh", "relu"] = Field(
-        description="Activation of the layers between input and code, and code and output."
-    )
-    output_activation: Literal["sigmoid", "identity"] = Field(
-        description="Activation of the reconstruction."
-    )
-    tied_weights: bool = Field(
-        description="Whether each decoder layer has the transposed weights of its encoder layer."
-    )
-    unit_norm_decoder: bool = Field(
-        description="Whether each unit's column of the decoder is scaled to length 1 after every "
-        "step."
-    )
+    hidden_sizes: Annotated[list[Width], Field(min_length=1, max_length=16)]
+    """Units of each encoder layer, 1 to 65536; the last is the code, the decoder mirrors them."""
+    code_activation: _one_of(ACTIVATION_SPECS)  # type: ignore[valid-type]
+    """sigmoid, tanh, relu, topk, identity, or one of extensions/; penalty.kind must fit it."""
+    hidden_activation: Literal["sigmoid", "tanh", "relu"]
+    """sigmoid, tanh, relu: of the layers that are neither code nor output."""
+    output_activation: Literal["sigmoid", "identity"]
+    """sigmoid, identity: of the reconstruction."""
+    tied_weights: bool
+    """true: each decoder layer has the transposed weights of its encoder layer."""
+    unit_norm_decoder: bool
+    """true: each unit's column of the decoder is scaled to length 1 after every step."""
 
 
-class TopKParams(Section):
-    """Codes in which the k largest units are active; without effect on other codes."""
+class PenaltyParams(ParamSection):
+    """The sparsity penalty, added to the pixel loss with the weight beta."""
 
-    k: Width = Field(description="Units that are active for an image, at most the code's.")
-    start: Width = Field(description="k of the first step; it falls linearly to k.")
-    anneal: Annotated[float, Field(ge=0, le=1)] = Field(
-        description="Share of the training over which it falls."
-    )
-    auxk_coef: Annotated[float, Field(ge=0, le=1)] = Field(
-        description="Weight of the loss that lets units silent for an epoch try; 0 for none."
-    )
-
-
-class PenaltyParams(Section):
-    """The sparsity penalty, beside the pixel loss with the weight beta."""
-
-    kind: _one_of(PENALTY_SPECS) = Field(  # type: ignore[valid-type]
-        description="What beta multiplies; none: rho and beta are not used."
-    )
-    rho: Fraction = Field(description="Target mean activation of every unit, for the KLs.")
-    beta: Annotated[float, Field(ge=0, le=1000)] = Field(
-        description="Weight of the penalty beside the pixel loss."
-    )
+    kind: _one_of(PENALTY_SPECS)  # type: ignore[valid-type]
+    """kl: sum over units of KL(rho || mean activation), for sigmoid and tanh codes. kl_poisson: the
+    divergence that is defined for relu and topk codes. kl_tutorial: kl on them all the same.
+    l1_code: sum of |activation| of an image. l1_weights: sum of |weight|. none. Or one of
+    extensions/."""
+    rho: Fraction
+    """Target mean activation of every unit, (0, 1), for the KLs."""
+    beta: Annotated[float, Field(ge=0, le=1000)]
+    """Weight of the penalty, 0 to 1000; Ng's beta' = beta * pixels / 2."""
 
 
-class TrainingParams(Section):
+class TopKParams(ParamSection):
+    """Codes of which the k largest units are active; no effect on other codes."""
+
+    k: Width
+    """Units that are active for an image, 1 to 65536, at most the code's."""
+    start: Width
+    """k of the first step, 1 to 65536, from k to the code's units; it falls linearly to k."""
+    anneal: Annotated[float, Field(ge=0, le=1)]
+    """Share of the training over which it falls, 0 to 1."""
+    auxk_coef: Annotated[float, Field(ge=0, le=1)]
+    """Weight, 0 to 1, of the loss that trains units inactive for an epoch; 0: none."""
+
+
+class TrainingParams(ParamSection):
     """How the weights are found."""
 
-    epochs: Annotated[int, Field(ge=1, le=100_000)] = Field(description="Passes over the data.")
-    batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
-        description="Images in a global batch, over all devices."
-    )
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = Field(
-        description="Adam's step size, at its highest."
-    )
-    epsilon: Annotated[float, Field(gt=0, le=1)] = Field(
-        description="Adam's epsilon, added to the root of the second moment."
-    )
-    schedule: Literal["constant", "cosine"] = Field(
-        description="cosine: one epoch of linear warm-up, then a half cosine down to zero."
-    )
-    weight_decay: Annotated[float, Field(ge=0, le=1)] = Field(
-        description="lambda of the term lambda / 2 * (sum of squared weights, biases left out)."
-    )
-    pixel_loss: Literal["mse", "bce"] = Field(
-        description="mse: squared error; bce: binary cross-entropy, of a sigmoid output."
-    )
-    noise: Annotated[float, Field(ge=0, le=10)] = Field(
-        description="Standard deviation of Gaussian noise on the input; the target stays clean."
-    )
-    precision: Literal["float32", "bf16", "fp16"] = Field(
-        description="In which the network computes; bf16 and fp16 are mixed: weights, penalty and "
-        "pixel loss stay float32. fp16 needs a CUDA device."
-    )
-    keep: Literal["best", "last"] = Field(
-        description="Whose weights are kept: the epoch's of lowest validation loss, or the last's."
-    )
-    seed: Seed = Field(
-        description="Seed of the initial weights, the order of images and the noise."
-    )
+    epochs: Annotated[int, Field(ge=1, le=100_000)]
+    """Passes over the training images, 1 to 100000."""
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)]
+    """Images in a global batch, 1 to 1000000; below rho * batch_size = 10 the KL takes a running
+    mean."""
+    learning_rate: Annotated[float, Field(gt=0, le=1)]
+    """Adam's step size at its highest, (0, 1]."""
+    epsilon: Annotated[float, Field(gt=0, le=1)]
+    """Adam's epsilon, (0, 1]; 1e-8 is PyTorch's default, 1e-7 is Keras's."""
+    schedule: Literal["constant", "cosine"]
+    """constant; cosine: one epoch of warm-up, then a half cosine to zero."""
+    weight_decay: Annotated[float, Field(ge=0, le=1)]
+    """lambda, 0 to 1, of lambda/2 * sum of squared weights; Ng's lambda = this * pixels / 2."""
+    pixel_loss: Literal["mse", "bce"]
+    """mse: squared error; bce: binary cross-entropy, with model.output_activation sigmoid."""
+    noise: Annotated[float, Field(ge=0, le=10)]
+    """Standard deviation of Gaussian noise on the input, 0 to 10; the target stays clean."""
+    precision: Literal["float32", "bf16", "fp16"]
+    """float32; bf16, fp16: mixed, the objective in float32; fp16 on CUDA devices only."""
+    keep: Literal["best", "last"]
+    """Whose weights are kept: best, the epoch of lowest validation loss; last."""
+    seed: Seed
+    """Seed of initial weights, order of images and noise, 0 to 4294967295."""
 
 
-class EvaluateParams(Section):
+class EvaluateParams(ParamSection):
     """What is measured on the test split."""
 
-    l0_thresholds: Annotated[list[Threshold], Field(min_length=1, max_length=10)] = Field(
-        description="A unit counts as active above these; one L0 for each."
-    )
-    dead_threshold: Fraction = Field(
-        description="A unit is dead if it never exceeds this, saturated if it never falls below "
-        "one minus this."
-    )
-    constant_std: Annotated[float, Field(gt=0, lt=0.5)] = Field(
-        description="A unit is constant if its standard deviation is below this."
-    )
-    probe_penalty: Annotated[float, Field(gt=0, le=1e6)] = Field(
-        description="Inverse L2 strength C of the logistic-regression probe."
-    )
-    probe_k: Width | None = Field(
-        description="Active units of a topk code that serves as features; null: as in training."
-    )
-    probe_iterations: Annotated[int, Field(ge=10, le=100_000)] = Field(
-        description="Most L-BFGS iterations of the probe."
-    )
-    tasks: Annotated[list[Use], Field(max_length=5)] = Field(
-        description="Claimed uses of the code that are scored; an empty list for none."
-    )
+    l0_thresholds: Annotated[list[Threshold], Field(min_length=1, max_length=10)]
+    """Activations, [0, 1), ascending; a unit counts as active above them."""
+    dead_threshold: Fraction
+    """Activation, (0, 1); dead: never above, saturated: never below 1 - this."""
+    constant_std: Annotated[float, Field(gt=0, lt=0.5)]
+    """Activation, (0, 0.5); constant: standard deviation below this."""
+    probe_penalty: Annotated[float, Field(gt=0, le=1e6)]
+    """Inverse L2 strength C of the logistic-regression probe, (0, 1000000]."""
+    probe_k: Width | None
+    """Active units of a topk code as features, 1 to 65536, at most the code's; null: topk.k."""
+    probe_iterations: Annotated[int, Field(ge=10, le=100_000)]
+    """Most L-BFGS iterations of the probe, 10 to 100000."""
+    tasks: Annotated[list[Task], Field(max_length=5)]
+    """Downstream tasks that are scored: sparse_probe, few_labels, denoising, anomaly, compression;
+    []: none."""
     sparse_probe_units: Annotated[
         list[Annotated[int, Field(ge=1, le=65536)]], Field(min_length=1, max_length=10)
-    ] = Field(description="Units that the sparse probe of each class may look at.")
+    ]
+    """Units for each class's probe, 1 to 65536, ascending."""
     few_labels: Annotated[
         list[Annotated[int, Field(ge=1, le=1_000_000)]], Field(min_length=1, max_length=10)
-    ] = Field(description="Labelled training images of each class.")
-    noise: Annotated[
-        list[Annotated[float, Field(gt=0, le=10)]], Field(min_length=1, max_length=10)
-    ] = Field(description="Standard deviations of the Gaussian noise to be removed.")
-    normal_classes: Annotated[list[Label], Field(min_length=1)] | None = Field(
-        description="Classes that together are normal, all others being anomalies; null: each "
-        "class alone, in turn."
-    )
-    seed: Seed = Field(description="Seed of the drawn labels and images, and of the noise.")
+    ]
+    """Labelled images of each class, 1 to 1000000, ascending; more than a class has: left out."""
+    noise: Annotated[list[Annotated[float, Field(gt=0, le=10)]], Field(min_length=1, max_length=10)]
+    """Standard deviations of the noise to remove, (0, 10], ascending; pixels are in [0, 1]."""
+    normal_classes: Annotated[list[Label], Field(min_length=1)] | None
+    """Labels, 0 to 255, that together are normal, all others anomalies, such as [1, 3]; null: each
+    class alone."""
+    seed: Seed
+    """Seed of drawn labels and images and of the noise, 0 to 4294967295."""
 
     @model_validator(mode="after")
     def _lists_are_in_order(self) -> Self:
@@ -212,50 +202,42 @@ class EvaluateParams(Section):
         return self
 
 
-class VisualizeParams(Section):
+class VisualizeParams(ParamSection):
     """How the figures look."""
 
-    embedding: Literal["tsne", "pca"] = Field(
-        description="How codes are laid out in two dimensions."
-    )
-    embedding_images: Annotated[int, Field(ge=50, le=20_000)] = Field(
-        description="Test images in the two-dimensional picture."
-    )
-    filters: Annotated[int, Field(ge=1, le=1024)] = Field(
-        description="Most decoder filters drawn, and units in the atlas, the most active first."
-    )
-    dpi: Annotated[int, Field(ge=40, le=600)] = Field(description="Resolution of the PNG figures.")
+    embedding: Literal["tsne", "pca"]
+    """How codes are laid out in two dimensions: tsne, pca."""
+    embedding_images: Annotated[int, Field(ge=50, le=20_000)]
+    """Test images in that picture, 50 to 20000."""
+    filters: Annotated[int, Field(ge=1, le=1024)]
+    """Most decoder filters drawn, and units in the dashboard, 1 to 1024."""
+    dpi: Annotated[int, Field(ge=40, le=600)]
+    """Dots per inch of the figures, 40 to 600."""
 
 
-class RuntimeParams(Section):
-    """The machine: nothing here is hparams, and no stage depends on it."""
+class RuntimeParams(ParamSection):
+    """The machine. No stage depends on it, and no result changes but by float rounding."""
 
-    accelerator: Literal["auto", "cpu", "cuda", "mps"] = Field(
-        description="Lightning's accelerator."
-    )
-    devices: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
-        description="Devices that train together on each node, a process each; auto: all GPUs."
-    )
-    nodes: Annotated[int, Field(ge=1, le=1024)] = Field(description="Machines that train together.")
-    strategy: Literal["auto", "ddp"] = Field(
-        description="Lightning's strategy: auto is ddp where there are several processes."
-    )
-    threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = Field(
-        description="CPU threads of torch in a process; auto: one a core, shared by the processes."
-    )
-    checkpoint_seconds: Annotated[float, Field(ge=0, le=86_400)] = Field(
-        description="Time between two states of a training, from which it goes on if it is killed."
-    )
-    experiment: Annotated[Text, Field(min_length=1, max_length=200)] = Field(
-        description="MLflow experiment that runs go into."
-    )
-    data_folder: Text | None = Field(
-        description="Folder with the data set's files, tried before any download; null for none."
-    )
+    accelerator: Literal["auto", "cpu", "cuda", "mps"]
+    """Lightning's accelerator: auto, cpu, cuda, mps."""
+    devices: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"]
+    """Devices that train together on each node, 1 to 1024, a process each; auto: all GPUs."""
+    nodes: Annotated[int, Field(ge=1, le=1024)]
+    """Machines that train together, 1 to 1024; see docs/scaling.md."""
+    strategy: Literal["auto", "ddp"]
+    """Lightning's strategy, auto: ddp where there are several processes; ddp."""
+    threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"]
+    """CPU threads of torch in a process, 1 to 1024; auto: one a core, shared by the processes."""
+    checkpoint_seconds: Annotated[float, Field(ge=0, le=86_400)]
+    """Seconds between two states that a killed training resumes from, 0 to 86400."""
+    experiment: Annotated[Text, Field(min_length=1, max_length=200)]
+    """MLflow experiment of the runs, 1 to 200 characters."""
+    data_folder: Text | None
+    """Folder with the data set's files, used before any download; null: none."""
 
 
 class FitParams(Protocol):
-    """The sections that a training reads; `Pipeline` and `Params` have them."""
+    """The sections that a training reads."""
 
     @property
     def model(self) -> ModelParams:

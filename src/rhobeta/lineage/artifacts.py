@@ -11,8 +11,7 @@ from typing import Any
 
 from rhobeta.data.splits import Manifest, read_manifest
 from rhobeta.errors import RhobetaError
-from rhobeta.lineage.lock import METRICS, MODEL, Lock
-from rhobeta.lineage.repository import Repository
+from rhobeta.lineage.repository import METRICS, MODEL, Lock, Repository
 from rhobeta.lineage.resolve import ModelFile
 from rhobeta.metrics.evaluation import read_record
 from rhobeta.paths import Paths

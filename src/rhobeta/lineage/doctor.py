@@ -1,22 +1,56 @@
-"""What `rhobeta doctor` prints."""
+"""`rhobeta doctor`: what is wrong with environment, project and store, and what to do."""
 
 import json
-from dataclasses import asdict
+import re
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
 
-from rhobeta.lineage.doctor_environment import check_environment
-from rhobeta.lineage.doctor_finding import Finding
-from rhobeta.lineage.doctor_project import check_project
-from rhobeta.lineage.doctor_stores import check_stores
+from packaging.requirements import Requirement
+
+from rhobeta.errors import RhobetaError
+from rhobeta.lineage.project import Project
 from rhobeta.paths import Paths
+from rhobeta.tracking.provenance import read_code
+
+_DVC_SECONDS = 60
+_DAY = 86_400
+_SHOWN = 5
 
 
-def examine(paths: Paths) -> list[Finding]:
-    """All checks, in order; none changes anything."""
-    return [*check_environment(paths.workspace), *check_project(paths), *check_stores(paths)]
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was checked: `ok`, a `note` that is worth knowing, or a `FAULT` to repair."""
+
+    level: Literal["ok", "note", "FAULT"]
+    check: str
+    """What was checked, in a word or two."""
+    found: str
+    advice: str = ""
+    """What to do; empty where there is nothing to do."""
+
+
+def examine(project: Project) -> list[Finding]:
+    """All checks, in order. Nothing is changed."""
+    paths = project.paths
+    return [
+        _packages(paths.workspace),
+        _lightning(),
+        _git(paths.workspace),
+        _lock(paths.workspace),
+        *_store(project),
+        _unfinished(paths),
+    ]
 
 
 def print_findings(findings: list[Finding], *, as_json: bool) -> None:
-    """A line each, and below it what to do, where something is; or all as JSON."""
+    """Print a line for each finding and its advice below, or all as JSON."""
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
         return
@@ -29,5 +63,140 @@ def print_findings(findings: list[Finding], *, as_json: bool) -> None:
 
 
 def has_fault(findings: list[Finding]) -> bool:
-    """Whether anything has to be mended."""
+    """Whether anything needs repair."""
     return any(finding.level == "FAULT" for finding in findings)
+
+
+def _packages(workspace: Path) -> Finding:
+    """What `pip check` does, and whether pyproject.toml is satisfied, which may be newer."""
+    installed = {_name(d.name): d for d in reversed(list(metadata.distributions()))}
+    unmet = []
+    for user, text in _requirements(workspace, installed):
+        wanted = Requirement(text)
+        if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+            continue
+        found = installed.get(_name(wanted.name))
+        if found is None or not wanted.specifier.contains(found.version, prereleases=True):
+            version = "nothing" if found is None else f"{wanted.name} {found.version}"
+            unmet.append(f"{user} needs {wanted.name}{wanted.specifier}, found {version}")
+    if not unmet:
+        return Finding("ok", "packages", f"{len(installed)} packages fit together")
+    more = f", and {len(unmet) - _SHOWN} more" if len(unmet) > _SHOWN else ""
+    return Finding(
+        "FAULT",
+        "packages",
+        "; ".join(unmet[:_SHOWN]) + more,
+        "`make setup` installs the versions of requirements.lock.",
+    )
+
+
+def _requirements(
+    workspace: Path, installed: dict[str, metadata.Distribution]
+) -> Iterator[tuple[str, str]]:
+    file = workspace / "pyproject.toml"
+    if file.is_file():
+        section = tomllib.loads(file.read_text(encoding="utf-8")).get("project", {})
+        yield from (("the project", text) for text in section.get("dependencies", []))
+    for distribution in installed.values():
+        yield from ((distribution.name, text) for text in distribution.requires or [])
+
+
+def _name(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _lightning() -> Finding:
+    try:
+        found = metadata.version("lightning")
+    except metadata.PackageNotFoundError:
+        return Finding("ok", "lightning", "pytorch_lightning alone")
+    if found in ("2.6.2", "2.6.3"):
+        return Finding(
+            "FAULT",
+            "lightning",
+            f"lightning {found} is malware (GHSA-w37p-236h-pfx3)",
+            "Uninstall it, change every secret that this machine could read, and make the"
+            " environment again (`rm -r .venv && make setup`).",
+        )
+    return Finding(
+        "FAULT",
+        "lightning",
+        f"lightning {found} is installed beside pytorch_lightning; their classes do not mix",
+        "pip uninstall lightning",
+    )
+
+
+def _git(workspace: Path) -> Finding:
+    try:
+        code = read_code(workspace)
+    except RhobetaError as error:
+        return _fault("git", error)
+    changes = ", with uncommitted changes" if code.dirty else ""
+    return Finding("ok", "git", f"{code.commit[:12]}{changes}")
+
+
+def _lock(workspace: Path) -> Finding:
+    """Whether `dvc repro` would run a stage, also where the data was not pulled."""
+    if not (workspace / ".dvc").is_dir():
+        return Finding("FAULT", "dvc.lock", f"{workspace} is not a DVC repository", "dvc init")
+    command = [sys.executable, "-m", "dvc", "repro", "--allow-missing", "--dry"]
+    try:
+        done = subprocess.run(
+            command, cwd=workspace, capture_output=True, text=True, check=False,
+            timeout=_DVC_SECONDS,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return Finding("note", "dvc.lock", "DVC gave no answer; another `dvc` may be running")
+    blocked = re.search(r"failed to reproduce '(\w+)'", done.stderr)
+    if blocked is not None:
+        found = f"not current from {blocked[1]} on"
+        return Finding("note", "dvc.lock", found, "dvc pull, then dvc repro")
+    if done.returncode != 0:
+        reason = (done.stderr.strip().splitlines() or ["no answer"])[0]
+        advice = "`git checkout dvc.lock` restores a damaged one; then `dvc repro`"
+        return Finding("FAULT", "dvc.lock", f"DVC fails: {reason}", advice)
+    stages = re.findall(r"^Running stage '(\w+)'", done.stdout, re.MULTILINE)
+    if not stages:
+        return Finding("ok", "dvc.lock", "current")
+    return Finding("note", "dvc.lock", f"not current: {', '.join(stages)} would run", "dvc repro")
+
+
+def _store(project: Project) -> list[Finding]:
+    """Whether the MLflow store answers in a version that is known, and its unfinished runs."""
+    try:
+        runs = project.runs
+        running = runs.running()
+    except RhobetaError as error:
+        return [_fault("MLflow store", error)]
+    if runs.store is None:
+        return [Finding("ok", "MLflow store", f"none at {project.place}; training makes it")]
+    found = [Finding("ok", "MLflow store", f"{project.place} answers")]
+    if not running:
+        return [*found, Finding("ok", "runs", "none is RUNNING")]
+    advice = (
+        "If no process works on them, start the same training or search again: it resumes. Or end"
+        f" one: mlflow.MlflowClient().set_terminated('{running[-1].id}', 'KILLED')"
+    )
+    oldest = f"the oldest {running[-1].id} since {running[-1].started}"
+    return [*found, Finding("note", "runs", f"{len(running)} are RUNNING, {oldest}", advice)]
+
+
+def _unfinished(paths: Paths) -> Finding:
+    left = [p for p in paths.checkpoints.glob("*") if p.is_dir() and p.name[0] != "."]
+    if not left:
+        return Finding("ok", "unfinished", "none")
+    size = sum(f.stat().st_size for folder in left for f in folder.rglob("*") if f.is_file())
+    days = (time.time() - min(folder.stat().st_mtime for folder in left)) / _DAY
+    return Finding(
+        "note",
+        "unfinished",
+        f"{len(left)} trainings in {paths.checkpoints}, {size / 1e6:.1f} MB, the oldest"
+        f" {days:.0f} days old",
+        "A training with the same parameters, data and code resumes there. Delete what you do not"
+        " need, unless it is being trained now.",
+    )
+
+
+def _fault(check: str, error: RhobetaError) -> Finding:
+    found, _, advice = str(error).partition("\n")
+    return Finding("FAULT", check, found, advice)

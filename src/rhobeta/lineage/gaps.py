@@ -3,7 +3,7 @@
 from enum import Enum
 
 from rhobeta.lineage.artifacts import Belongings
-from rhobeta.lineage.records import Record, Records
+from rhobeta.lineage.runs import RunInfo, Runs
 from rhobeta.tracking.results import EVALUATION_TAG, REPORT_TAG
 from rhobeta.utils.files import sha256_of_file
 
@@ -20,7 +20,7 @@ class Gap(Enum):
     FIGURES = "the figures"
 
 
-def gaps_of(record: Record, records: Records, belongings: Belongings) -> list[Gap]:
+def gaps_of(record: RunInfo, records: Runs, belongings: Belongings) -> list[Gap]:
     """What `record`, one of `records`, lacks, in the order in which it is added."""
     lacking = {
         Gap.MODEL: not records.has_package(record),

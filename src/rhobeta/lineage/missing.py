@@ -1,155 +1,141 @@
-"""Which links of a chain are missing, and what brings each."""
+"""What a lineage lacks, and what brings it; and notes that help to read it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rhobeta.lineage.lineage import Story
-from rhobeta.lineage.repository import Repository
+from rhobeta.lineage.lineage import Lineage
 
 
 @dataclass(frozen=True)
-class Missing:
-    """A link that is not there."""
+class MissingRecord:
+    """Something that is not known or not there."""
 
     link: str
     remedy: str
 
 
-def missing_links(story: Story, repository: Repository) -> list[Missing]:
-    """What the chain lacks, in the order in which it is told."""
-    found = [
-        *_model(story, repository),
-        *_runs(story),
-        *_code(story, repository),
-        *_holders(story, repository),
-    ]
-    return [*found, *_rest(story)]
+def missing_records(lineage: Lineage) -> list[MissingRecord]:
+    """What the lineage lacks, in the order in which it is printed."""
+    parts = (_model, _runs, _code, _holders, _data_and_studies)
+    return [MissingRecord(*found) for part in parts for found in part(lineage)]
 
 
-def notes(story: Story) -> list[str]:
-    """What is no gap, but must be known to read the chain rightly."""
+def notes(lineage: Lineage) -> list[str]:
+    """What a reader of the lineage must know, though nothing is missing."""
     found = []
-    claims = [run for run in story.runs if run.model_sha256 == story.sha256 is not None]
+    claims = [run for run in lineage.runs if run.model_sha256 == lineage.sha256 is not None]
     if len(claims) > 1:
         found.append(
-            f"{len(claims)} runs claim this model, newest first: the same training ran more than"
-            " once, or was restored beside its run"
+            f"{len(claims)} runs claim this model, newest first: the training was repeated, or the"
+            " run was restored beside its original"
         )
-    others = {run.model_sha256 for run in story.runs} - {story.sha256, None}
+    others = {run.model_sha256 for run in lineage.runs} - {lineage.sha256, None}
     if others:
         found.append(
-            f"of these runs {len(others)} made another model: code, or the version of torch, differ"
+            f"{len(others)} of these runs made another model: the code or the version of torch"
+            " differs"
         )
     if any(run.is_restored for run in claims):
-        found.append("a restored run was made from the model's file; it claims no code")
-    if story.code is not None and story.code.code is not None and story.code.code[2]:
-        found.append(
-            "what differed from the commit is the artifact code/uncommitted.diff of its run,"
-            " where git knows the files"
-        )
+        found.append("a restored run was made from the model's file; it does not know its code")
+    if lineage.code is not None and lineage.code.dirty:
+        found.append("the uncommitted changes are the artifact code/uncommitted.diff of the run")
     return found
 
 
-def _model(story: Story, repository: Repository) -> Iterator[Missing]:
-    if story.end.commit is not None and repository.lock(story.end.commit).model is None:
-        yield Missing(
-            "the dvc.lock of this commit names no model"
-            + ("; the runs are those that were started from its code" if story.runs else ""),
+def _model(lineage: Lineage) -> Iterator[tuple[str, str]]:
+    commit, kind = lineage.reference.commit, lineage.reference.kind
+    if commit is not None and lineage.project.repository.lock(commit).model is None:
+        runs = "; the runs were started from its code" if lineage.runs else ""
+        yield (
+            f"the dvc.lock of this commit names no model{runs}",
             "`dvc repro`, and commit dvc.lock",
         )
-    elif story.sha256 is None and story.md5 is not None:
-        yield Missing(
-            f"the model itself: neither DVC's cache nor a run tells the SHA-256 of MD5 {story.md5}",
+    elif lineage.sha256 is None and lineage.md5 is not None:
+        yield (
+            "the model itself: neither DVC's cache nor a run knows the SHA-256 of MD5"
+            f" {lineage.md5}",
             "`dvc pull` brings it from a remote",
         )
-    elif story.sha256 is None and story.end.kind in ("trial", "study"):
-        yield Missing(
-            "a model: trials keep none, and none was trained from these parameters",
+    elif lineage.sha256 is None and kind in ("trial", "study"):
+        yield (
+            "a model: trials keep none, and none was trained with these parameters",
             "`rhobeta tune apply` and `dvc repro` train the chosen one",
         )
-    elif story.sha256 is None:
-        yield Missing(
-            "a model: this training did not come to its end", "`dvc repro` trains it again"
-        )
-    elif not story.places:
-        yield Missing(
-            "the model's file: it lies neither in the workspace nor in DVC's cache",
+    elif lineage.sha256 is None:
+        yield "a model: this training did not finish", "`dvc repro` trains it again"
+    elif not lineage.places:
+        yield (
+            "the model's file: it is neither in the workspace nor in DVC's cache",
             "`dvc pull`, or the run's artifact `model`",
         )
 
 
-def _runs(story: Story) -> Iterator[Missing]:
-    if not story.has_store:
-        yield Missing(
-            f"an MLflow store: there is none at {story.store}",
+def _runs(lineage: Lineage) -> Iterator[tuple[str, str]]:
+    place = lineage.project.place
+    if lineage.project.runs.store is None:
+        yield (
+            f"an MLflow store: there is none at {place}",
             "`rhobeta sync` makes one, with the run of the model in the workspace",
         )
-    elif story.sha256 is not None and not story.runs:
-        yield Missing("an MLflow run of this model", _bringing_it_here(story))
-    elif story.sha256 is not None and not any(
-        name.startswith("test/") for run in story.runs for name in run.metrics
-    ):
-        yield Missing("its evaluation in the MLflow run", _bringing_it_here(story))
-    elif story.end.kind == "trial" and not story.trials:
-        yield Missing(
-            f"an MLflow run of this trial in {story.store}",
-            "set MLFLOW_TRACKING_URI to the store of the machine that ran it",
-        )
+    elif lineage.sha256 is not None and not lineage.runs:
+        yield "an MLflow run of this model", _sync(lineage)
+    elif lineage.sha256 is not None and not any(run.is_evaluated for run in lineage.runs):
+        yield "its evaluation in the MLflow run", _sync(lineage)
 
 
-def _bringing_it_here(story: Story) -> str:
-    if story.in_workspace:
+def _sync(lineage: Lineage) -> str:
+    if lineage.in_workspace:
         return "`rhobeta sync`"
-    if story.experiments:
-        return f"`dvc exp apply {story.experiments[0].name}` and `rhobeta sync`"
-    if story.commits:
-        return f"`git checkout {story.commits[0].id[:12]}`, `dvc checkout` and `rhobeta sync`"
-    return "bring it to models/autoencoder.safetensors and run `rhobeta sync`"
+    if lineage.experiments:
+        return f"`dvc exp apply {lineage.experiments[0].name}` and `rhobeta sync`"
+    if lineage.commits:
+        return f"`git checkout {lineage.commits[0].id[:12]}`, `dvc checkout` and `rhobeta sync`"
+    return "copy it to models/autoencoder.safetensors and run `rhobeta sync`"
 
 
-def _code(story: Story, repository: Repository) -> Iterator[Missing]:
-    code = story.code.code if story.code is not None else None
-    if code is None and (story.runs or story.sha256 is not None):
-        yield Missing(
-            "the code that trained it: no run says which commit it was",
+def _code(lineage: Lineage) -> Iterator[tuple[str, str]]:
+    code, repository = lineage.code, lineage.project.repository
+    if code is None and (lineage.runs or lineage.sha256 is not None):
+        yield (
+            "the code that trained it: no run names its commit",
             "the store in which it was trained has that run: set MLFLOW_TRACKING_URI to it",
         )
-    elif code is not None and repository.is_there and repository.commit(code[0]) is None:
-        yield Missing(
-            f"the commit {code[0][:12]}: this clone does not have it", "`git fetch --all`"
+    elif code is not None and repository.exists and repository.commit(code.commit) is None:
+        yield (
+            f"the commit {code.commit[:12]}: this clone does not have it",
+            "`git fetch --all`",
         )
 
 
-def _holders(story: Story, repository: Repository) -> Iterator[Missing]:
-    if not repository.is_there:
-        yield Missing("a git repository with a commit", "`git init`, or clone the project")
-        return
-    if story.sha256 is None:
-        return
-    if story.md5 is None:
-        yield Missing(
+def _holders(lineage: Lineage) -> Iterator[tuple[str, str]]:
+    repository = lineage.project.repository
+    if not repository.exists:
+        yield "a git repository with a commit", "`git init`, or clone the project"
+    elif lineage.sha256 is not None and lineage.md5 is None:
+        yield (
             "the MD5 by which DVC knows the model: its run was recorded without it",
             "`rhobeta sync` with this model in the workspace adds it",
         )
-    elif not story.commits and not story.experiments:
-        yield Missing(
+    elif lineage.sha256 is not None and not (lineage.commits or lineage.experiments):
+        yield (
             "a commit or DVC experiment that holds it: no dvc.lock in git names it",
             "commit dvc.lock"
-            if repository.lock().model == story.md5
+            if repository.lock().model == lineage.md5
             else "train it with `dvc repro` or `dvc exp run`, and commit dvc.lock",
         )
 
 
-def _rest(story: Story) -> Iterator[Missing]:
-    if story.data is not None and not story.data.raw_files:
-        yield Missing(
+def _data_and_studies(lineage: Lineage) -> Iterator[tuple[str, str]]:
+    if lineage.data is not None and not lineage.data.raw_files:
+        yield (
             "the files that the data came from: the manifest of these splits is neither in the"
             " workspace nor in DVC's cache",
             "`dvc checkout data/processed` or `dvc pull`",
         )
-    for trial in story.trials:
-        if trial.parent not in {study.id for study in story.studies}:
-            yield Missing(
+    known = {study.id for study in lineage.studies}
+    for trial in lineage.trials:
+        if trial.parent not in known:
+            yield (
                 f"the run of the study {trial.study}",
                 "`mlflow runs restore` brings a deleted one back",
             )

@@ -1,6 +1,7 @@
-"""What git and DVC know of models: commits, experiments, locks and the cache.
+"""What git and DVC know of models: commits, experiments, `dvc.lock` and the cache.
 
-All of it is read from git's objects and DVC's files. Nothing is checked out, and nothing written.
+Everything is read from git's objects and DVC's files, since importing DVC itself takes a second.
+Nothing is checked out and nothing is written.
 """
 
 import json
@@ -8,47 +9,96 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from rhobeta.errors import RhobetaError
-from rhobeta.lineage.lock import MANIFEST, Lock
 from rhobeta.utils.checksum import verify_checksum
 
+MODEL = "models/autoencoder.safetensors"
+METRICS = "reports/metrics.json"
+
+_MANIFEST = "data/processed/manifest.json"
 _EXPERIMENT = re.compile(r"refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/(.+)")
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A DVC experiment that git has."""
+    """A finished DVC experiment, which DVC keeps as a commit."""
 
     name: str
     commit: str
     baseline: str
+    """The commit that it starts from."""
 
 
 @dataclass(frozen=True)
 class Commit:
-    """A commit that holds something, in the words of its author."""
+    """A commit and the first line of its message."""
 
     id: str
     subject: str
 
 
+class Lock:
+    """What a `dvc.lock` says of stages: what each read and wrote, and with which parameters."""
+
+    def __init__(self, content: bytes) -> None:
+        """`content` is that of the file; empty where no stage has run."""
+        self._content = content
+
+    @property
+    def model(self) -> str | None:
+        """MD5 of the model that was trained."""
+        return self.written("train", MODEL)
+
+    def written(self, stage: str, path: str) -> str | None:
+        """MD5 of a file that a stage wrote."""
+        return self._digest(stage, "outs", path)
+
+    def read(self, stage: str, path: str) -> str | None:
+        """MD5 of a file that a stage read."""
+        return self._digest(stage, "deps", path)
+
+    def parameters(self, stage: str) -> dict[str, Any]:
+        """The parameters of a stage by dotted path."""
+        from ruamel.yaml import YAML
+        from ruamel.yaml.error import YAMLError
+
+        found: dict[str, Any] = {}
+        try:
+            stages = YAML(typ="safe").load(self._content)["stages"]
+            for name, value in stages[stage]["params"]["params.yaml"].items():
+                if isinstance(value, dict):
+                    found |= {f"{name}.{key}": inner for key, inner in value.items()}
+                else:
+                    found[name] = value
+        except (YAMLError, KeyError, TypeError, AttributeError):
+            return {}
+        return found
+
+    def _digest(self, stage: str, side: str, path: str) -> str | None:
+        try:
+            entries = _stages(self._content)[stage][side]
+            return next(str(entry["md5"]) for entry in entries if entry["path"] == path)
+        except (KeyError, TypeError, StopIteration):
+            return None
+
+
 class Repository:
-    """The git repository and the DVC cache of a workspace; without git, it knows nothing."""
+    """The git repository and the DVC cache of a workspace; without git it knows nothing."""
 
     def __init__(self, workspace: Path) -> None:
         self._workspace = workspace
 
     @property
-    def is_there(self) -> bool:
+    def exists(self) -> bool:
         """Whether there is a repository with a commit."""
         return self.commit("HEAD") is not None
 
     def commit(self, revision: str) -> str | None:
-        """The commit that git takes `revision` for."""
+        """The id of the commit that git resolves `revision` to."""
         found = self._git("rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{}")
         if found is None or self._git("cat-file", "-t", found.strip()) != "commit\n":
             return None
@@ -61,14 +111,11 @@ class Repository:
 
     @cached_property
     def experiments(self) -> list[Experiment]:
-        """All DVC experiments that have come to their end."""
+        """All finished DVC experiments."""
         listed = self._git("for-each-ref", "--format=%(objectname) %(refname)", "refs/exps") or ""
-        found = []
-        for line in listed.splitlines():
-            commit, _, reference = line.partition(" ")
-            if match := _EXPERIMENT.fullmatch(reference):
-                found.append(Experiment(match[3], commit, match[1] + match[2]))
-        return found
+        pairs = [line.split(" ", 1) for line in listed.splitlines()]
+        matches = [(commit, _EXPERIMENT.fullmatch(reference)) for commit, reference in pairs]
+        return [Experiment(m[3], commit, m[1] + m[2]) for commit, m in matches if m]
 
     @cached_property
     def names(self) -> list[str]:
@@ -78,37 +125,34 @@ class Repository:
 
     def lock(self, commit: str | None = None) -> Lock:
         """The `dvc.lock` of a commit, or of the workspace."""
-        if commit is None:
-            path = self._workspace / "dvc.lock"
-            content = path.read_bytes() if path.is_file() else None
-        else:
-            content = self.file(commit, "dvc.lock")
-        return Lock("" if content is None else content.decode(errors="replace"))
+        if commit is not None:
+            return Lock(self.file(commit, "dvc.lock") or b"")
+        path = self._workspace / "dvc.lock"
+        return Lock(path.read_bytes() if path.is_file() else b"")
 
     def file(self, commit: str, path: str) -> bytes | None:
         """The content of a file of the project in a commit."""
         return self._git_bytes("show", f"{commit}:./{path}")
 
     def commits_with(self, model_md5: str) -> list[str]:
-        """The commits of all branches that brought this model into `dvc.lock`, newest first.
+        """The commits of all branches and experiments whose `dvc.lock` first names this model.
 
-        Those of DVC's experiments are among them. A commit that only keeps it is not, but for HEAD.
+        Newest first. A later commit that keeps the same model is left out, except HEAD.
         """
-        touched = self._git("log", "--all", "--format=%H", f"-S{model_md5}", "--", "dvc.lock") or ""
-        candidates = dict.fromkeys([*touched.split(), *filter(None, [self.commit("HEAD")])])
+        changed = self._git("log", "--all", "--format=%H", f"-S{model_md5}", "--", "dvc.lock") or ""
+        candidates = dict.fromkeys([*changed.split(), *filter(None, [self.commit("HEAD")])])
         return [commit for commit in candidates if self.lock(commit).model == model_md5]
 
-    def cached(self, md5: str) -> Path | None:
+    def cached(self, md5: str | None) -> Path | None:
         """The file with this MD5 in DVC's cache, if it is there."""
-        if self._cache is None or not re.fullmatch("[0-9a-f]{32}", md5):
+        if md5 is None or self._cache is None or not re.fullmatch("[0-9a-f]{32}", md5):
             return None
         path = self._cache / "files" / "md5" / md5[:2] / md5[2:]
         return path if path.is_file() else None
 
-    def manifest_in_cache(self, lock: Lock) -> dict[str, Any] | None:
-        """The description of the splits that a lock's training took, from DVC's cache."""
-        md5 = lock.read("train", MANIFEST)
-        path = None if md5 is None else self.cached(md5)
+    def manifest(self, commit: str) -> dict[str, Any] | None:
+        """The manifest of the splits that a commit's model was trained on, from DVC's cache."""
+        path = self.cached(self.lock(commit).read("train", _MANIFEST))
         return None if path is None else manifest_from(path.read_bytes())
 
     @cached_property
@@ -124,7 +168,7 @@ class Repository:
                     place = Config(str(folder / ".dvc"))["cache"].get("dir")
                 except ConfigError as error:
                     raise RhobetaError(
-                        f"{folder / '.dvc'} has a configuration that DVC does not take ({error})."
+                        f"{folder / '.dvc'} has a configuration that DVC refuses ({error})."
                     ) from None
                 return Path(place) if place else folder / ".dvc" / "cache"
         return None
@@ -143,10 +187,24 @@ class Repository:
 
 
 def manifest_from(content: bytes) -> dict[str, Any] | None:
-    """The description of the splits in a manifest's bytes; None where they are damaged."""
+    """The values in a manifest's bytes; None where they are damaged."""
     try:
         verify_checksum(content)
         found = json.loads(content)
     except (RhobetaError, ValueError):
         return None
     return found if isinstance(found, dict) else None
+
+
+@cache
+def _stages(content: bytes) -> dict[str, Any]:
+    """The stages of a `dvc.lock`, every value as text."""
+    import yaml  # type: ignore[import-untyped]
+
+    try:
+        # A tenth of the time of DVC's own parser: a history holds many locks. As text, since this
+        # parser takes 1e-08 for a string and long digests for numbers.
+        stages = yaml.load(content, yaml.CBaseLoader)["stages"]  # noqa: S506
+    except (yaml.YAMLError, TypeError, KeyError):
+        return {}
+    return stages if isinstance(stages, dict) else {}

@@ -8,7 +8,7 @@ from rhobeta.data.splits import read_split
 from rhobeta.errors import RhobetaError
 from rhobeta.lineage.artifacts import Belongings
 from rhobeta.lineage.gaps import Gap, gaps_of
-from rhobeta.lineage.records import Record, Records
+from rhobeta.lineage.runs import RunInfo, Runs
 from rhobeta.metrics.evaluation import read_record
 from rhobeta.model.model_file import read_model
 from rhobeta.model.weights import SavedModel
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def make_whole(store: Store, record: Record | None, belongings: Belongings, paths: Paths) -> str:
+def make_whole(store: Store, record: RunInfo | None, belongings: Belongings, paths: Paths) -> str:
     """Restore the run of the model in the workspace if there is none, and add what it lacks.
 
     Returns its id. Raises `RhobetaError` where the model is not one that can be loaded.
     """
     saved = read_model(paths.model)
     example = _example(saved, belongings, paths)
-    records = Records(store)
+    records = Runs(store)
     if record is None:
         made = restored_run(store, saved, history=paths.history, example=example)
         record = records.get(made.run_id)

@@ -1,39 +1,32 @@
 """What `rhobeta summary` prints: the results, and where everything is."""
 
-from rhobeta.config.params import Params
-from rhobeta.paths import Paths
-from rhobeta.reporting.rows import Row, result_rows
-from rhobeta.reporting.task_rows import task_rows
-from rhobeta.tracking.run import find_run_of_model
-from rhobeta.tracking.store import open_store, without_password
+from rhobeta.lineage.project import Project
+from rhobeta.lineage.resolve import distinct
+from rhobeta.reporting.tables import ResultRow, result_rows, task_rows
 from rhobeta.utils.files import read_json, require_file, sha256_of_file
 
 
-def print_summary(params: Params, paths: Paths) -> None:
+def print_summary(project: Project) -> None:
     """Print the tables of results, and the places of report, figures and MLflow run."""
+    paths = project.paths
     metrics = read_json(paths.metrics, made_by="rhobeta evaluate")
     model_sha256 = sha256_of_file(require_file(paths.model, made_by="rhobeta train"))
-    store = open_store(paths, params.runtime.experiment)
-    run = find_run_of_model(store, model_sha256)
-    print(as_table(result_rows(metrics)))
-    print()
-    if uses := task_rows(metrics):
-        print(as_table(uses))
-        print()
-    print(f"report   {paths.report}")
-    print(f"atlas    {paths.dashboard}")
-    print(f"figures  {paths.figures}")
-    print(f"model    {paths.model}")
-    print(f"         SHA-256 {model_sha256}")
-    if run is None:
-        print(
-            f"MLflow   no run of this model in {without_password(store.uri)}; `dvc repro` makes one"
-        )
+    runs = distinct(project.runs.of_model(model_sha256))
+    tables = [result_rows(metrics), task_rows(metrics)]
+    for table in filter(None, tables):
+        print(f"{as_table(table)}\n")
+    print(f"report     {paths.report}")
+    print(f"dashboard  {paths.dashboard}")
+    print(f"figures    {paths.figures}")
+    print(f"model      {paths.model}")
+    print(f"           SHA-256 {model_sha256}")
+    if runs:
+        print(f"MLflow     run {runs[0].id} in {project.place}; `make ui` shows it")
     else:
-        print(f"MLflow   run {run.run_id} in {without_password(store.uri)}; `make ui` shows it")
+        print(f"MLflow     no run of this model in {project.place}; `rhobeta sync` makes one")
 
 
-def as_table(rows: list[Row]) -> str:
+def as_table(rows: list[ResultRow]) -> str:
     """The rows as aligned columns of text."""
     header = ("", "model", "baseline", "verdict")
     cells = [header, *((row.name, row.value, row.baseline, row.verdict) for row in rows)]

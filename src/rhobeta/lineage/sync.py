@@ -9,8 +9,8 @@ from rhobeta.config.params import Params
 from rhobeta.errors import RhobetaError
 from rhobeta.lineage.artifacts import Belongings, belongings_of
 from rhobeta.lineage.gaps import Gap, gaps_of
-from rhobeta.lineage.records import Record, Records
 from rhobeta.lineage.resolve import ModelFile, read_model_file
+from rhobeta.lineage.runs import RunInfo, Runs
 from rhobeta.paths import Paths
 from rhobeta.tracking.outbox import Delivery, deliver, outbox_of, waiting_runs
 from rhobeta.tracking.store import Store, find_store, open_store, store_uri, without_password
@@ -47,7 +47,7 @@ def _sync_model(
     model: ModelFile, store_there: Store | None, params: Params, paths: Paths, *, quiet: bool
 ) -> None:
     name = f"model {model.sha256[:_DIGITS_SHOWN]}"
-    belongings, records = belongings_of(model, paths), Records(store_there)
+    belongings, records = belongings_of(model, paths), Runs(store_there)
     found = records.of_model(model.sha256)
     record, gaps = _fullest(found, records, belongings)
     if record is not None and not gaps:
@@ -66,8 +66,8 @@ def _sync_model(
 
 
 def _fullest(
-    found: list[Record], records: Records, belongings: Belongings
-) -> tuple[Record | None, list[Gap]]:
+    found: list[RunInfo], records: Runs, belongings: Belongings
+) -> tuple[RunInfo | None, list[Gap]]:
     """The run that lacks nothing, or else the one that is to be completed; and what it lacks.
 
     A training that came to its end goes before others, and the newest before older ones. Where
@@ -126,6 +126,6 @@ def _tell_of_other_stores(paths: Paths) -> None:
         )
 
 
-def _other_claims(found: list[Record]) -> str:
+def _other_claims(found: list[RunInfo]) -> str:
     others = len(found) - 1
     return f"; {others} more claim it, `rhobeta trace` lists them" if others else ""

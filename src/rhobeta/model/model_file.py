@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from rhobeta.config.sections import (
     DataParams,
     ModelParams,
+    ParamSection,
     PenaltyParams,
-    Section,
     TopKParams,
     TrainingParams,
 )
@@ -18,7 +18,7 @@ from rhobeta.errors import RhobetaError
 from rhobeta.model.weights import SavedModel, model_from_bytes
 from rhobeta.utils.files import require_file
 
-_SCIENCE: dict[str, type[Section]] = {
+_SCIENCE: dict[str, type[ParamSection]] = {
     "data": DataParams,
     "model": ModelParams,
     "penalty": PenaltyParams,

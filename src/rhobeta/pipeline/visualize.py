@@ -1,19 +1,19 @@
-"""Stage 5: draw the figures and write the report."""
+"""Stage 5: draw the figures and write the report and the unit dashboard."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rhobeta.config.params import Params, flatten
 from rhobeta.config.sections import VisualizeParams
 from rhobeta.metrics.evaluation import TestRecord, first_of_each_class, read_record
 from rhobeta.model.model_file import read_model
+from rhobeta.model.weights import SavedModel
 from rhobeta.paths import Paths
-from rhobeta.reporting import codes, curves
-from rhobeta.reporting import pictures as images
+from rhobeta.reporting import codes, curves, pictures
 from rhobeta.reporting.dashboard import render_dashboard
-from rhobeta.reporting.rate_distortion import Curves, read_curves
 from rhobeta.reporting.report import render_report
 from rhobeta.reporting.style import save, style
-from rhobeta.reporting.task_figures import draw_tasks
+from rhobeta.reporting.task_figures import draw_tasks, read_curves
 from rhobeta.tracking.model_run import open_store_of_model, run_of_model
 from rhobeta.tracking.results import log_visualization
 from rhobeta.utils.files import atomic_folder, read_json, require_file, write_text
@@ -23,47 +23,32 @@ if TYPE_CHECKING:
 
 
 def run(params: Params, paths: Paths) -> None:
-    """Draw what evaluate measured; log the figures and the report into the model's run."""
+    """Draw what evaluate measured; log the figures and the pages into the model's run."""
+    settings = params.visualize
     store = open_store_of_model(paths, params.runtime.experiment)
     saved = read_model(paths.model)
     metrics = read_json(paths.metrics, made_by="rhobeta evaluate")
     record = read_record(saved.sha256, paths)
-    text = require_file(paths.history, made_by="rhobeta train").read_text(encoding="utf-8")
-    history = curves.read_history(text, name=str(paths.history))
+    history = curves.read_history(
+        _text_of(paths.history, made_by="rhobeta train"), name=str(paths.history)
+    )
+    rates = read_curves(
+        _text_of(paths.rate_distortion, made_by="rhobeta evaluate"), name=str(paths.rate_distortion)
+    )
     example = record.examples[:2].reshape(2, -1)
     tracked = run_of_model(store, saved, history=paths.history, example=example)
-    settings = params.visualize
-    architecture = saved.model.architecture
+    size = saved.model.architecture
 
     with style(), atomic_folder(paths.figures) as folder:
-        figures = {
-            "reconstructions": images.draw_reconstructions(
-                record.examples,
-                record.activity[first_of_each_class(record.labels)],
-                record.reconstructions,
-            ),
-            "filters": images.draw_filters(
-                images.decoder_filters(saved.model), record.top_units[: settings.filters]
-            ),
-            "unit_activity": codes.draw_unit_activity(record.activity, saved.rho),
-            "activity": codes.draw_activity_distribution(
-                record.activity, record.l0_counts, record.l0_threshold.item()
-            ),
-            "embedding": _draw_embedding(record, settings),
-            "class_code": codes.draw_class_code(record.activity, record.labels),
-            "learning_curves": curves.draw_learning_curves(
-                history, saved.description.best_epoch, saved.rho
-            ),
-            **draw_tasks(
-                metrics,
-                _read_curves(paths) if "compression" in metrics else {},
-                units=architecture.units,
-                pixels=architecture.pixels,
-            ),
-        }
+        figures = _draw_code(saved, record, settings)
+        figures["learning_curves"] = curves.draw_learning_curves(
+            history, saved.description.best_epoch, saved.rho
+        )
+        figures |= draw_tasks(metrics, rates, units=size.units, pixels=size.pixels)
+        files = {name: folder / f"{name}.png" for name in figures}
         for name, figure in figures.items():
-            save(figure, folder / f"{name}.png", settings.dpi)
-        report = render_report(saved, metrics, {name: folder / f"{name}.png" for name in figures})
+            save(figure, files[name], settings.dpi)
+        report = render_report(saved, metrics, files)
     write_text(paths.report, report)
     write_text(paths.dashboard, render_dashboard(saved, record, count=settings.filters))
     log_visualization(
@@ -72,14 +57,32 @@ def run(params: Params, paths: Paths) -> None:
     print(f"wrote {len(figures)} figures to {paths.figures} and the report to {paths.report}")
 
 
-def _draw_embedding(record: TestRecord, settings: VisualizeParams) -> "Figure":
-    count = settings.embedding_images
-    how = {"tsne": "t-SNE", "pca": "first two principal components"}[settings.embedding]
-    print(f"laying out {min(count, len(record.labels)):,} codes by {how}", flush=True)
-    points = codes.embed(record.activity[:count], settings.embedding)
-    return codes.draw_embedding(points, record.labels[:count], how)
+def _text_of(path: Path, *, made_by: str) -> str:
+    return require_file(path, made_by=made_by).read_text(encoding="utf-8")
 
 
-def _read_curves(paths: Paths) -> Curves:
-    text = require_file(paths.rate_distortion, made_by="rhobeta evaluate").read_text("utf-8")
-    return read_curves(text, name=str(paths.rate_distortion))
+def _draw_code(
+    saved: SavedModel, record: TestRecord, settings: VisualizeParams
+) -> "dict[str, Figure]":
+    """The figures of the code on the test split, by name."""
+    count = min(settings.embedding_images, len(record.labels))
+    method = {"tsne": "t-SNE", "pca": "first two principal components"}[settings.embedding]
+    print(f"projecting {count:,} codes by {method}", flush=True)
+    return {
+        "reconstructions": pictures.draw_reconstructions(
+            record.examples,
+            record.activity[first_of_each_class(record.labels)],
+            record.reconstructions,
+        ),
+        "filters": pictures.draw_filters(
+            pictures.decoder_filters(saved.model), record.top_units[: settings.filters]
+        ),
+        "unit_activity": codes.draw_unit_activity(record.activity, saved.rho),
+        "activity": codes.draw_activity_distribution(
+            record.activity, record.l0_counts, record.l0_threshold.item()
+        ),
+        "embedding": codes.draw_embedding(
+            codes.embed(record.activity[:count], settings.embedding), record.labels[:count], method
+        ),
+        "class_code": codes.draw_class_code(record.activity, record.labels),
+    }

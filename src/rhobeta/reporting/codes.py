@@ -108,15 +108,15 @@ def draw_embedding(points: NDArray[np.float64], labels: NDArray[np.uint8], how: 
 def embed(
     activity: NDArray[np.float32], how: Literal["tsne", "pca"], *, seed: int = 0
 ) -> NDArray[np.float64]:
-    """Lay codes ([images, units]) out in two dimensions ([images, 2]).
+    """Project codes ([images, units]) to two dimensions ([images, 2]).
 
-    Codes that are all the same lie in one point, which the methods themselves cannot say.
+    Identical codes all map to one point; the methods themselves fail on them.
     """
     centred = activity.astype(np.float64) - activity.mean(0, dtype=np.float64)
     spread = np.abs(centred).max()
     if spread == 0:
         return np.zeros((len(activity), 2))
-    # Neither method minds the scale, but squares of an all but silent code would underflow.
+    # Neither method depends on the scale, but squares of tiny activations would underflow.
     centred /= spread
     if centred.shape[1] == 1:
         centred = np.pad(centred, ((0, 0), (0, 1)))
@@ -129,6 +129,6 @@ def embed(
     from sklearn.manifold import TSNE
 
     perplexity = min(30.0, (len(centred) - 1) / 3)
-    # One thread: sums in another order would give another picture.
+    # One thread: the order of sums changes the picture.
     tsne = TSNE(init="pca", perplexity=perplexity, random_state=seed, n_jobs=1)
     return np.asarray(tsne.fit_transform(centred.astype(np.float32)), dtype=np.float64)

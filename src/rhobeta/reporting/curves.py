@@ -21,31 +21,28 @@ _VALIDATION = tuple(f"validation_{name}" for name in ("loss", "mse", "penalty", 
 
 
 def read_history(text: str, *, name: str) -> History:
-    """Columns of the history table; without validation images only those of training.
+    """Columns of the history table; without validation images, only those of training.
 
-    Raises `RhobetaError` where it is not a history.
+    Raises `RhobetaError` where the text is not a history.
     """
     try:
         rows = list(csv.DictReader(io.StringIO(text)))
-        # Columns of validation are empty where nothing was validated.
+        # Without validation images, its columns are empty.
         filled = [column for column, value in rows[0].items() if value != ""]
         history = {column: [float(row[column]) for row in rows] for column in filled}
         validates = any(column.startswith("validation_") for column in history)
-        needed = (*_TRAIN, *_VALIDATION) if validates else _TRAIN
-        fault = next((f"no column {column}" for column in needed if column not in history), None)
-    except (ValueError, TypeError, IndexError, csv.Error) as error:
-        fault = str(error)
-    if fault is not None:
+        columns = (*_TRAIN, *_VALIDATION) if validates else _TRAIN
+        return {column: history[column] for column in columns}
+    except (ValueError, TypeError, LookupError, csv.Error) as error:
         raise RhobetaError(
-            f"{name} is not a history of training ({fault}).\nRun `dvc repro` to make it anew."
-        )
-    return history
+            f"{name} is not a training history ({error}).\nRun `dvc repro` to write it again."
+        ) from None
 
 
 def draw_learning_curves(history: History, best_epoch: int, rho: float | None) -> "Figure":
     """Loss, squared error, penalty and mean activation by epoch, for train and validation.
 
-    `best_epoch`, whose weights were kept, is marked.
+    The epoch whose weights were kept, `best_epoch`, is marked.
     """
     panels = [
         ("loss", "Loss", True),

@@ -1,4 +1,4 @@
-"""The atlas of units: an HTML page that needs no other file, one card a unit."""
+"""The unit dashboard: one self-contained HTML page with a card for each unit."""
 
 import io
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from rhobeta.reporting.style import DIVERGING
 if TYPE_CHECKING:
     from PIL import Image
 
-# Pictures are shown at most this large; more pixels would only make the page heavy.
+# Pictures have at most this many pixels a side, which keeps the page small.
 _LARGEST_SIDE = 56
 _SHADES = 101
 _COLUMNS = 3
@@ -37,34 +37,34 @@ class Bar:
 
 @dataclass(frozen=True)
 class Card:
-    """All that the page shows of a unit."""
+    """What the page shows of a unit."""
 
     unit: int
-    """Its place in the code, from 0."""
+    """Its index in the code, from 0."""
     best_class: int
     fired: int
     firing_rate: float
     selectivity: float
     filter: str
-    """Source of the picture of its decoder filter."""
+    """Picture of its decoder filter, as an image source."""
     images: str
-    """Source of one picture of the images that excite it most; empty for a silent unit."""
+    """Picture of the images that excite it most; empty for an inactive unit."""
     shown: int
-    """How many these are."""
+    """Number of these images."""
     bars: list[Bar]
 
 
 @dataclass(frozen=True)
-class Group:
+class CardGroup:
     """Units with the same best class, the most selective first."""
 
     best_class: int | None
-    """None for units that never fire."""
+    """None for units that are never active."""
     cards: list[Card]
 
 
 def render_dashboard(saved: SavedModel, record: TestRecord, *, count: int) -> str:
-    """The page of the `count` most active units of the record, as HTML."""
+    """The page of the `count` most active units in the record, as HTML."""
     groups = group_cards(unit_cards(decoder_filters(saved.model), record, count=count))
     return render_page(
         "dashboard.html.j2",
@@ -109,22 +109,22 @@ def unit_cards(filters: NDArray[np.float32], record: TestRecord, *, count: int) 
     return cards
 
 
-def group_cards(cards: list[Card]) -> list[Group]:
-    """Cards by best class, in each the most selective first; units that never fire come last."""
+def group_cards(cards: list[Card]) -> list[CardGroup]:
+    """Cards by best class, the most selective first; units that are never active come last."""
 
     def heading(card: Card) -> tuple[bool, int]:
-        silent = card.fired == 0
-        return silent, 0 if silent else card.best_class
+        inactive = card.fired == 0
+        return inactive, 0 if inactive else card.best_class
 
     ordered = sorted(cards, key=lambda card: (*heading(card), -card.selectivity, card.unit))
     return [
-        Group(None if silent else best_class, list(group))
-        for (silent, best_class), group in groupby(ordered, heading)
+        CardGroup(None if inactive else best_class, list(group))
+        for (inactive, best_class), group in groupby(ordered, heading)
     ]
 
 
 def filter_png(weights: NDArray[np.float32]) -> bytes:
-    """A filter ([height, width]) as PNG: red adds ink, blue removes it, its largest weight full."""
+    """A filter ([height, width]) as PNG, red adds ink, blue removes it, its largest weight full."""
     from matplotlib import colormaps
     from PIL import Image
 

@@ -1,4 +1,4 @@
-"""What the HTML pages share: their templates, their look, and pictures inside them."""
+"""Shared parts of the HTML pages: templates, and pictures inside the page."""
 
 import base64
 from typing import Any
@@ -7,7 +7,7 @@ from rhobeta.model.weights import SavedModel
 
 
 def render_page(template: str, saved: SavedModel, **values: Any) -> str:
-    """A page about a model, whose template knows its parameters and layers as well."""
+    """Render a page about a model, with its parameters and layer sizes."""
     layers = [str(size) for size in saved.model.architecture.layer_sizes]
     return render_template(
         template,
@@ -18,10 +18,7 @@ def render_page(template: str, saved: SavedModel, **values: Any) -> str:
 
 
 def render_template(template: str, **values: Any) -> str:
-    """A page from a template beside this file; what is undefined is an error.
-
-    Values are escaped.
-    """
+    """Render a template of this folder; values are escaped, and a missing one is an error."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -35,5 +32,5 @@ def render_template(template: str, **values: Any) -> str:
 
 
 def png_source(content: bytes) -> str:
-    """The bytes of a PNG as the source of an image, so that the page needs no other file."""
+    """The bytes of a PNG as an image source, so that the page needs no other file."""
     return f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"

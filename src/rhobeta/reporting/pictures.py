@@ -1,4 +1,4 @@
-"""Figures that show images: reconstructions with their codes, and decoder filters."""
+"""Figures of images: reconstructions with their codes, and decoder filters."""
 
 from typing import TYPE_CHECKING, cast
 
@@ -25,17 +25,17 @@ def draw_reconstructions(
     Images are [images, height, width] in [0, 1]; `codes` are activities [images, units], each
     drawn as a square of units.
     """
-    count = len(examples)
+    count, squares = len(examples), _squares(codes)
     figure, axes = plt.subplots(3, 1, figsize=(max(4.0, 0.92 * count), 3.6))
     rows = (
         ("Original", examples, "gray_r", 1.0),
-        (f"Code: {codes.shape[1]} units, dark is silent", _squares(codes), SEQUENTIAL, codes.max()),
+        (f"Code: {codes.shape[1]} units, active ones bright", squares, SEQUENTIAL, codes.max()),
         ("Reconstructed", reconstructions, "gray_r", 1.0),
     )
     for axis, (title, images, colours, top) in zip(axes, rows, strict=True):
-        gap = np.nan if images is rows[1][1] else 0.25
+        gap = np.nan if images is squares else 0.25
         picture = tiled(images, columns=count, gap=gap)
-        # Every row is as wide as the others, however many values its tiles have.
+        # All rows have the same width, whatever the size of their tiles.
         height = count * picture.shape[0] / picture.shape[1]
         axis.imshow(picture, cmap=colours, vmin=0, vmax=top, extent=(0, count, 0, height))
         axis.set_title(title)
@@ -48,7 +48,7 @@ def draw_filters(
     order: NDArray[np.int64],
     title: str = "Decoder filters, most active unit first",
 ) -> "Figure":
-    """Decoder filters ([units, height, width]) in `order`, each on a scale of its own."""
+    """Decoder filters ([units, height, width]) in `order`, each on its own scale."""
     chosen = filters[order]
     largest = np.abs(chosen).reshape(len(chosen), -1).max(1)
     scaled = (chosen / np.where(largest > 0, largest, 1)[:, None, None]).astype(np.float32)
@@ -67,9 +67,9 @@ def draw_filters(
 
 
 def decoder_filters(model: Autoencoder) -> NDArray[np.float32]:
-    """What each unit adds to the picture (shape: [units, height, width]).
+    """What each unit adds to the image (shape: [units, height, width]).
 
-    With one decoder layer this is the unit's column of its weights; with more, the change of the
+    With one decoder layer this is the unit's column of weights; with more, the change of the
     reconstruction when the unit alone goes from 0 to 1.
     """
     units, shape = model.architecture.units, model.architecture.image_shape
@@ -83,13 +83,13 @@ def decoder_filters(model: Autoencoder) -> NDArray[np.float32]:
 
 
 def _even_columns(count: int) -> int:
-    # The widest grid, up to four times as wide as high, that leaves the fewest places empty.
+    # Fewest empty places; among those the widest grid, up to four times as wide as high.
     root = int(np.ceil(np.sqrt(count)))
     return min(range(root, 2 * root + 1), key=lambda columns: (-count % columns, -columns))
 
 
 def _squares(codes: NDArray[np.float32]) -> NDArray[np.float32]:
-    # Units row by row in the smallest square that holds them; what is left over stays empty.
+    # Units row by row in the smallest square that holds them; remaining places stay empty.
     side = int(np.ceil(np.sqrt(codes.shape[1])))
     squares = np.full((len(codes), side * side), np.nan, dtype=np.float32)
     squares[:, : codes.shape[1]] = codes
@@ -97,9 +97,9 @@ def _squares(codes: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def tiled(images: NDArray[np.float32], *, columns: int, gap: float) -> NDArray[np.float32]:
-    """Images ([images, height, width]) side by side, with lines of the value `gap` between.
+    """Images ([images, height, width]) in a grid, with lines of the value `gap` between.
 
-    The picture of torchvision's `make_grid`, which takes seconds to import.
+    The same as torchvision's `make_grid`, whose import takes seconds.
     """
     count, height, width = images.shape
     columns = min(columns, count)

@@ -1,4 +1,4 @@
-"""One look for all figures: colour-blind safe, readable, and the same bytes each time."""
+"""The style of all figures: colour-blind safe, readable, and reproducible to the byte."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,7 +50,7 @@ _STYLE: dict[str, Any] = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Draw in the project's style, without a display."""
+    """Draw in the project's style, without a display; other settings are restored afterwards."""
     import matplotlib as mpl
     from matplotlib import pyplot as plt
 
@@ -62,10 +62,10 @@ def style() -> Iterator[None]:
 
 
 def save(figure: "Figure", path: Path, dpi: int) -> None:
-    """Write the figure as PNG, whole or not at all, and release it."""
+    """Write the figure as PNG, whole or not at all, and close it."""
     import matplotlib.pyplot as plt
 
     with atomic_write(path) as partial:
-        # Without the program's version, the same picture is the same bytes.
+        # matplotlib's version would change the bytes.
         figure.savefig(partial, format="png", dpi=dpi, metadata={"Software": None})
     plt.close(figure)

@@ -1,65 +1,84 @@
-"""Figures of what the code is good for: one for each use that was scored."""
+"""Figures of the downstream tasks: one for each task that was scored."""
 
-from collections.abc import Mapping, Sequence
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib import pyplot as plt
-from matplotlib.ticker import NullLocator, PercentFormatter
+from matplotlib.ticker import (
+    FuncFormatter,
+    LogLocator,
+    NullFormatter,
+    NullLocator,
+    PercentFormatter,
+)
 
-from rhobeta.reporting.rate_distortion import Curves, draw_rate_distortion
-from rhobeta.reporting.style import BLUE, GREEN, GREY, IN_WORDS, INK, ORANGE
-from rhobeta.reporting.task_rows import Metrics, by_setting
+from rhobeta.errors import RhobetaError
+from rhobeta.metrics.downstream.tasks import by_setting
+from rhobeta.reporting.style import BLUE, GREEN, GREY, IN_WORDS, INK, ORANGE, RED
+from rhobeta.reporting.tables import Metrics
+from rhobeta.reporting.texts import TASK_TEXTS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_CODERS = {
+Curves = dict[str, list[tuple[float, float]]]
+"""Bits per image and MSE of each coder, in rising order of bits."""
+
+End = tuple[str, float, str]
+"""A name, the height at which a line ends, and the line's colour."""
+
+# Label, colour and marker of what is compared, by its name in the metrics.
+_LOOKS = {
     "code": ("code", BLUE, "o"),
     "pca": ("PCA", ORANGE, "s"),
     "pixels": ("pixels", GREY, "^"),
-}
-_DENOISERS = {
-    "code": ("code", BLUE, "o"),
     "wiener": ("Wiener filter", GREEN, "s"),
     "noisy": ("noisy image", GREY, "^"),
+    "jpeg": ("JPEG", RED, "^"),
 }
+_CLASSIFIERS = ("code", "pca", "pixels")
+_DENOISERS = ("code", "wiener", "noisy")
+_CODERS = ("code", "pca", "jpeg")
+_FEWEST_BITS = 3.0
 
 
 def draw_tasks(metrics: Metrics, curves: Curves, *, units: int, pixels: int) -> "dict[str, Figure]":
-    """The figures, by name, of the uses that are in the metrics.
+    """The figures of the tasks in the metrics, by the name in their caption.
 
     `curves` are those of rate and distortion; `units` and `pixels` the sizes of code and image.
     """
-    figures = {}
-    if "sparse_probe" in metrics:
-        figures["sparse_probe"] = draw_sparse_probe(
-            metrics["sparse_probe"], metrics["probe"], units=units, pixels=pixels
-        )
-    if "few_labels" in metrics:
-        figures["few_labels"] = draw_few_labels(metrics["few_labels"])
-    if "denoising" in metrics:
-        figures["denoising"] = draw_denoising(metrics["denoising"], metrics["test"]["psnr_db"])
-    if "anomaly" in metrics:
-        figures["anomaly"] = draw_anomaly(metrics["anomaly"])
-    if "compression" in metrics:
-        figures["rate_distortion"] = draw_rate_distortion(curves, metrics["compression"])
-    return figures
+    draw: dict[str, Callable[[Mapping[str, Any]], Figure]] = {
+        "sparse_probe": lambda numbers: draw_sparse_probe(
+            numbers, metrics["probe"], units=units, pixels=pixels
+        ),
+        "few_labels": draw_few_labels,
+        "denoising": lambda numbers: draw_denoising(numbers, metrics["test"]["psnr_db"]),
+        "anomaly": draw_anomaly,
+        "compression": lambda numbers: draw_rate_distortion(curves, numbers),
+    }
+    return {
+        text.caption.figure: draw[task](metrics[task])
+        for task, text in TASK_TEXTS.items()
+        if task in metrics
+    }
 
 
 def draw_sparse_probe(
     section: Mapping[str, float], probe: Mapping[str, float], *, units: int, pixels: int
 ) -> "Figure":
-    """Accuracy against the number of units a class, and at the right end that of all."""
+    """Accuracy by number of units a class; at the right end, the accuracy from all units."""
     figure, axis = plt.subplots(figsize=(7.5, 3.8))
     whole = {"code": "code_accuracy", "pca": "pca_accuracy", "pixels": "pixel_accuracy"}
     counts = [int(count) for count in by_setting(section, "code")]
     end = counts[-1] * max(3.0, (counts[-1] / counts[0]) ** 0.35)
     ends = []
-    for coder, (label, colour, marker) in _CODERS.items():
-        values = list(by_setting(section, coder).values())
-        last = probe[whole[coder]]
+    for coder in _CLASSIFIERS:
+        label, colour, marker = _LOOKS[coder]
+        values, last = list(by_setting(section, coder).values()), probe[whole[coder]]
         axis.plot(counts, values, color=colour, marker=marker)
         axis.plot([counts[-1], end], [values[-1], last], color=colour, marker=marker, ls=":")
         ends.append((f"{label} {last:.1%}", last, colour))
@@ -75,9 +94,9 @@ def draw_sparse_probe(
 
 
 def draw_few_labels(section: Mapping[str, float]) -> "Figure":
-    """Accuracy against the number of labelled images of each class."""
+    """Accuracy by number of labelled images of each class."""
     figure, axis = plt.subplots(figsize=(7.5, 3.8))
-    ends = _draw_lines(axis, section, _CODERS, "{:.1%}")
+    ends = _draw_lines(axis, section, _CLASSIFIERS, "{:.1%}")
     _mark_counts(axis, [int(count) for count in by_setting(section, "code")], {})
     axis.yaxis.set_major_formatter(PercentFormatter(1))
     axis.set(
@@ -106,14 +125,14 @@ def draw_denoising(section: Mapping[str, float], without_noise: float) -> "Figur
 
 
 def draw_anomaly(section: Mapping[str, float]) -> "Figure":
-    """AUROC for each choice of normal classes, code beside PCA, and their means."""
+    """AUROC of code and PCA for each choice of normal classes, and their means."""
     code, pca = by_setting(section, "code_auroc"), by_setting(section, "pca_auroc")
     places = np.arange(len(code))
     figure, axis = plt.subplots(figsize=(7.5, 3.8))
     axis.vlines(places, list(code.values()), list(pca.values()), color="#C9C9C9", linewidth=3)
     ends = []
     for name, values in (("pca", pca), ("code", code)):
-        label, colour, marker = _CODERS[name]
+        label, colour, marker = _LOOKS[name]
         mean = section[f"{name}_auroc"]
         axis.plot(places, list(values.values()), color=colour, marker=marker, ls="", ms=8)
         axis.axhline(mean, color=colour, linestyle="--", linewidth=1.2)
@@ -121,24 +140,77 @@ def draw_anomaly(section: Mapping[str, float]) -> "Figure":
     axis.set_xticks(places, [name.replace("_", " and ") for name in code])
     axis.set_xlim(-0.6, len(code) - 0.4)
     axis.grid(visible=False, axis="x")
+    together = any("_" in name for name in code)
+    known = "the classes that are known" if together else "the class that is known"
     axis.set(
         title="How well unknown classes stand out from what is known",
-        xlabel="the class that is known, all others being unknown"
-        if all("_" not in name for name in code)
-        else "the classes that are known, all others being unknown",
+        xlabel=f"{known}, all others being unknown",
         ylabel="AUROC (0.5 is chance)",
     )
     _name_ends(axis, ends)
     return figure
 
 
+def draw_rate_distortion(curves: Curves, point: Mapping[str, Any]) -> "Figure":
+    """MSE by bits per image, and the bits of each coder at the code's operating point.
+
+    `point` is the `compression` section of the metrics.
+    """
+    mse, show = point["mse"], TASK_TEXTS["compression"].show
+    figure, axis = plt.subplots(figsize=(7.5, 4.2))
+    for coder in _CODERS:
+        label, colour, marker = _LOOKS[coder]
+        bits = point[f"{coder}_bits"]
+        rates = [rate for rate, _ in curves[coder]]
+        errors = [error for _, error in curves[coder]]
+        what = f"{label}: {show(bits)}"
+        axis.plot(rates, errors, color=colour, marker=marker, markersize=4, label=what)
+        if bits is not None:
+            shape, size = ("*", 19) if coder == "code" else ("o", 10)
+            axis.plot(bits, mse, marker=shape, color=colour, mec=INK, mew=1.3, ms=size, zorder=4)
+    axis.axhline(mse, color=INK, linestyle=":", linewidth=1.2, zorder=1)
+    # JPEG reaches errors far below those of codes: show the range of the code and PCA.
+    lowest = min(error for coder in ("code", "pca") for _, error in curves[coder]) / 3
+    shown = [rate for curve in curves.values() for rate, error in curve if error >= lowest]
+    axis.set_ylim(bottom=lowest)
+    axis.set_xlim(_FEWEST_BITS, 1.3 * max(*shown, 2 * _FEWEST_BITS))
+    axis.set_yscale("log")
+    axis.set_xscale("log")
+    for side in (axis.xaxis, axis.yaxis):
+        side.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+        side.set_minor_formatter(NullFormatter())
+    axis.legend(title=f"at an MSE of {mse:.4f} (dotted)", loc="upper right")
+    axis.set(
+        title="Error against size",
+        xlabel="bits per test image (log)",
+        ylabel="mean squared error (log)",
+    )
+    return figure
+
+
+def read_curves(text: str, *, name: str) -> Curves:
+    """Curves of the table of rate and distortion. Raises `RhobetaError` where it is not one."""
+    curves: Curves = {coder: [] for coder in _CODERS}
+    try:
+        for row in csv.DictReader(io.StringIO(text)):
+            curves[row["coder"]].append((float(row["bits"]), float(row["mse"])))
+    except (KeyError, ValueError, TypeError, csv.Error) as error:
+        raise RhobetaError(
+            f"{name} is not a table of rate and distortion ({error}).\n"
+            "Run `dvc repro --force evaluate` to write it again."
+        ) from None
+    return curves
+
+
 def _draw_lines(
-    axis: "Axes", section: Mapping[str, float], lines: Mapping[str, tuple[str, str, str]], form: str
-) -> list[tuple[str, float, str]]:
-    """Draw each line of a section by its settings; returns the names for their ends."""
+    axis: "Axes", section: Mapping[str, float], coders: Sequence[str], form: str
+) -> list[End]:
+    """Draw a line by setting for each coder; returns the names for their ends."""
     ends = []
-    for key, (label, colour, marker) in lines.items():
-        by = by_setting(section, key)
+    for coder in coders:
+        label, colour, marker = _LOOKS[coder]
+        by = by_setting(section, coder)
         values = list(by.values())
         axis.plot([float(at) for at in by], values, color=colour, marker=marker)
         ends.append((f"{label} {form.format(values[-1])}", values[-1], colour))
@@ -147,7 +219,7 @@ def _draw_lines(
 
 def _mark_counts(axis: "Axes", counts: Sequence[int], more: Mapping[float, str]) -> None:
     axis.set_xscale("log")
-    # A count that stands too close to the one before it has no room for its number.
+    # Counts too close to the one before are drawn without their number.
     nearest = 1.0
     if len(counts) > 1:
         nearest = (max(*counts, *more) / counts[0]) ** 0.06
@@ -160,8 +232,8 @@ def _mark_counts(axis: "Axes", counts: Sequence[int], more: Mapping[float, str])
     axis.xaxis.set_minor_locator(NullLocator())
 
 
-def _name_ends(axis: "Axes", ends: Sequence[tuple[str, float, str]]) -> None:
-    """Write names right of the axis, as high as their values, moved apart where they would meet."""
+def _name_ends(axis: "Axes", ends: Sequence[End]) -> None:
+    """Write names right of the axis at the heights of their values, moved apart where they meet."""
     low, high = axis.get_ylim()
     heights = [(value - low) / (high - low) for _, value, _ in ends]
     for (name, _, colour), height in zip(ends, spread(heights, gap=0.085), strict=True):
@@ -177,24 +249,15 @@ def _name_ends(axis: "Axes", ends: Sequence[tuple[str, float, str]]) -> None:
 
 
 def spread(heights: Sequence[float], *, gap: float) -> list[float]:
-    """Heights moved as little as it takes to lie at least `gap` apart, in the same order."""
+    """Heights moved as little as possible (least squares) to be `gap` apart, in the same order.
+
+    >>> [round(height, 3) for height in spread([0.5, 0.5, 0.9], gap=0.1)]
+    [0.45, 0.55, 0.9]
+    """
+    from sklearn.isotonic import isotonic_regression
+
     order = np.argsort(heights, kind="stable")
-    # Pool neighbours that would meet about their common middle, until none do.
-    groups: list[list[Any]] = []
-    for height in np.asarray(heights, dtype=float)[order]:
-        groups.append([height, 1])
-        while len(groups) > 1 and _meet(groups[-2], groups[-1], gap):
-            (middle, count), (other, more) = groups[-2:]
-            groups[-2:] = [[(middle * count + other * more) / (count + more), count + more]]
-    placed = [
-        middle + (index - (count - 1) / 2) * gap
-        for middle, count in groups
-        for index in range(count)
-    ]
-    moved = np.empty(len(placed))
-    moved[order] = placed
+    gaps = gap * np.arange(len(order))
+    moved = np.empty(len(order))
+    moved[order] = isotonic_regression(np.asarray(heights, dtype=float)[order] - gaps) + gaps
     return [float(height) for height in moved]
-
-
-def _meet(lower: Sequence[float], upper: Sequence[float], gap: float) -> bool:
-    return upper[0] - lower[0] < gap * (lower[1] + upper[1]) / 2 - 1e-12

@@ -8,14 +8,14 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rhobeta.config.params import Params
 from rhobeta.data.splits import read_manifest
 from rhobeta.errors import RhobetaError
+from rhobeta.lineage.models import find_model
+from rhobeta.lineage.project import Project
 from rhobeta.metrics.encoding import codes_of
 from rhobeta.model.weights import SavedModel
 from rhobeta.paths import Paths
 from rhobeta.serving.image_files import Images, open_images
-from rhobeta.serving.source import find_model
 from rhobeta.utils.files import atomic_write
 
 _BATCH = 4096
@@ -26,7 +26,7 @@ _FAR_FROM_THE_MEAN = 0.2
 _NO_TIME = (1980, 1, 1, 0, 0, 0)
 
 
-def encode(params: Params, paths: Paths, images: Path, *, model: str | None, out: Path) -> None:
+def encode(project: Project, images: Path, *, model: str | None, out: Path) -> None:
     """Write the codes of the images at `images` into the .npz file `out`, whole or not at all.
 
     It holds `code` ([images, units], float32), `model_sha256`, and, of a folder, `names`. Raises
@@ -34,13 +34,13 @@ def encode(params: Params, paths: Paths, images: Path, *, model: str | None, out
     """
     if out.suffix != ".npz" or out.is_dir():
         raise RhobetaError(f"{out} is no name of an .npz file: it must end in .npz.")
-    saved = find_model(model, params, paths)
+    saved = find_model(model, project)
     found = open_images(images, saved.model.architecture.image_shape)
     if images.is_file() and out.exists() and out.samefile(images):
         raise RhobetaError(f"{out} is the file of the images; name another with --out.")
     with atomic_write(out) as partial:
         mean = _write(partial, found, saved)
-    for note in [*found.notes, *_notes_on_mean(mean, saved, paths)]:
+    for note in [*found.notes, *_notes_on_mean(mean, saved, project.paths)]:
         print(f"note: {note}")
     units = saved.model.architecture.units
     print(f"{out}: {found.count} codes of {units} units, of the model {saved.sha256[:16]}...")

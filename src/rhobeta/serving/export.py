@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import rhobeta
-from rhobeta.config.params import Params
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.errors import RhobetaError
+from rhobeta.lineage.models import find_model
+from rhobeta.lineage.project import Project
 from rhobeta.model.autoencoder import Autoencoder
 from rhobeta.model.weights import SavedModel
 from rhobeta.paths import Paths
-from rhobeta.serving.source import find_model
 from rhobeta.utils.files import write_bytes
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Deviation:
         return all(getattr(self, name) <= self.allowed[name] for name in _OUTPUTS)
 
 
-def export_onnx(params: Params, paths: Paths, *, model: str | None, file: Path) -> None:
+def export_onnx(project: Project, *, model: str | None, file: Path) -> None:
     """Write the model as ONNX: input `images`, outputs `code` and `reconstruction`.
 
     The first dimension of each is the batch, of any size. The file's metadata hold the model's
@@ -61,9 +61,9 @@ def export_onnx(params: Params, paths: Paths, *, model: str | None, file: Path) 
     """
     if file.suffix != ".onnx" or file.is_dir():
         raise RhobetaError(f"{file} is no name of an ONNX file: it must end in .onnx.")
-    saved = find_model(model, params, paths)
+    saved = find_model(model, project)
     content = onnx_bytes(saved)
-    images, what = _check_images(saved, paths)
+    images, what = _check_images(saved, project.paths)
     found = deviation(content, saved.model, images)
     if not found.small:
         raise RhobetaError(

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from rhobeta.config.tuning_section import Bound
+from rhobeta.config.bounds import Bound
 
 _DECIMALS = 12
 

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rhobeta.errors import RhobetaError
-from rhobeta.tracking.store import Store, without_password
+from rhobeta.lineage.runs import RunInfo, Runs
+from rhobeta.tracking.store import without_password
 from rhobeta.tracking.tags import MODEL_TAG
 
 if TYPE_CHECKING:
@@ -25,10 +26,13 @@ _DESCRIPTION = (
 class Registry:
     """The versions of the model `name`."""
 
-    def __init__(self, store: Store, name: str) -> None:
+    def __init__(self, runs: Runs, name: str) -> None:
+        """Raises `RhobetaError` where there is no store."""
+        if runs.store is None:
+            raise RhobetaError("There is no MLflow store, and so no registry.")
         self.name = name
-        self._store = store
-        self._client = store.client
+        self._runs = runs
+        self._uri, self._client = runs.store.uri, runs.store.client
 
     def champion(self) -> "ModelVersion | None":
         """The version that has the alias, as the registry says now.
@@ -71,6 +75,10 @@ class Registry:
             model_id=model_id,
         )
 
+    def run_of(self, version: "ModelVersion") -> RunInfo | None:
+        """The run of a version; None where the store does not have it."""
+        return self._runs.get(str(version.run_id), deleted=True)
+
     def remove(self, version: "ModelVersion") -> None:
         """Take a version out again."""
         self._client.delete_model_version(self.name, str(version.version))
@@ -103,7 +111,7 @@ class Registry:
         try:
             yield
         except (MlflowException, SQLAlchemyError) as error:
-            place = without_password(os.environ.get("MLFLOW_REGISTRY_URI") or self._store.uri)
+            place = without_password(os.environ.get("MLFLOW_REGISTRY_URI") or self._uri)
             reason = without_password(" ".join(str(error).partition("[SQL:")[0].split()))[:300]
             raise RhobetaError(
                 f"{place} offers no model registry that can be used: {reason}\n"

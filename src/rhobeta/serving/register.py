@@ -2,28 +2,20 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rhobeta.config.params import Params
 from rhobeta.config.registration import RegistryParams
-from rhobeta.config.tuning_section import nearest
-from rhobeta.errors import RhobetaError
-from rhobeta.model.model_file import read_model
+from rhobeta.errors import RhobetaError, did_you_mean
+from rhobeta.lineage.models import Package, read_package, run_with_model
+from rhobeta.lineage.project import Project
+from rhobeta.lineage.resolve import WORKSPACE, require_one, resolve
+from rhobeta.lineage.runs import RunInfo
 from rhobeta.paths import Paths
 from rhobeta.serving.gate import Check, Verdict, against_champion, against_thresholds
 from rhobeta.serving.model_registry import CHAMPION, Registry
-from rhobeta.serving.source import find_run, read_package
-from rhobeta.tracking.run import (
-    find_run_of_model,
-    latest_parameters,
-    runs_of_model,
-)
-from rhobeta.tracking.store import Store, open_store
 from rhobeta.tracking.tags import DATA_TAG, MODEL_TAG, NOTE_TAG
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run as RunEntity
     from mlflow.entities.model_registry import ModelVersion
 
 GATE_TAG = "rhobeta.gate"
@@ -31,78 +23,51 @@ REASONS_TAG = "rhobeta.gate_reasons"
 _LONGEST_REASONS = 4000
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A run, and the model that it has packaged."""
+def register(project: Project, *, word: str | None, new_data: bool) -> None:
+    """Register the model that `word` names, else the workspace's; champion if the gate passes.
 
-    run: "RunEntity"
-    model_id: str
-
-    @property
-    def sha256(self) -> str:
-        """The digest of the model's bytes."""
-        return str(self.run.data.tags[MODEL_TAG])
-
-    @property
-    def data_sha256(self) -> str:
-        """The digest of its data set."""
-        return str(self.run.data.tags.get(DATA_TAG, ""))
-
-
-def register(params: Params, paths: Paths, *, run_id: str | None, new_data: bool) -> None:
-    """Register the workspace's model, or that of a run; give it the alias if the gate passes.
-
-    The same model is registered once. `new_data` lets a model pass that is of another data set
-    than the champion, by the thresholds alone. Raises `RhobetaError`, by which the command ends
-    with status 1, where the model does not pass: it is then registered without the alias, tagged
-    with the reasons. Where something is not as it must be, nothing is registered.
+    The same model is registered once. With `new_data`, a model of another data set than the
+    champion's passes by the thresholds alone. Raises `RhobetaError`, so that the command ends with
+    status 1, where the model does not pass: it is then registered without the alias, with the
+    reasons as a tag. Where the model, its run or its metrics are missing, nothing is registered.
     """
-    store = open_store(paths, params.runtime.experiment)
-    rules = params.registry
-    candidate = _candidate(store, paths, run_id, rules)
-    _require_measured(candidate, rules)
-    registry = Registry(store, rules.name)
-    with _one_at_a_time(paths):
+    rules = project.params.registry
+    run = _run_to_register(word or WORKSPACE, project, rules)
+    package = read_package(project.runs, run)
+    _require_measured(run, rules)
+    registry = Registry(project.runs, rules.name)
+    with _one_at_a_time(project.paths):
         registry.champion()
-        version = _version_of(registry, candidate)
-        champion, verdict, notes = _judged(registry, store, rules, candidate, new_data)
+        version = _version_of(registry, run, package)
+        champion, verdict, notes = _judged(registry, rules, run, new_data)
         moved = False
         while verdict.passed and not _is(champion, version):
-            # Another registration may have come between: the last word is of the champion of now.
+            # Another machine may have registered meanwhile: judge against the present champion.
             if _same(registry.champion(), champion):
                 registry.set_champion(version)
                 moved = True
                 break
-            champion, verdict, notes = _judged(registry, store, rules, candidate, new_data)
+            champion, verdict, notes = _judged(registry, rules, run, new_data)
         if not _is(champion, version):
             registry.tag(version, _outcome(verdict))
     for check in verdict.checks:
         print(f"  {'kept  ' if check.kept else 'BROKEN'}  {check.text}")
     for note in notes:
         print(f"  note    {note}")
-    _tell(rules.name, version, champion, verdict, moved=moved)
+    _report(rules.name, version, champion, verdict, moved=moved)
 
 
-def _candidate(store: Store, paths: Paths, run_id: str | None, rules: RegistryParams) -> Candidate:
-    if run_id is None:
-        run_id = _run_of_workspace_model(store, paths, rules)
-    run = find_run(store, run_id)
-    return Candidate(run, read_package(store, run).model_id)
-
-
-def _run_of_workspace_model(store: Store, paths: Paths, rules: RegistryParams) -> str:
-    saved = read_model(paths.model)
-    found = find_run_of_model(store, saved.sha256)
-    if found is None:
-        raise RhobetaError(
-            f"{paths.model} has no run in the store, and so no package and no metrics.\n"
-            "`rhobeta evaluate` makes one from the model's file, and measures it."
-        )
+def _run_to_register(word: str, project: Project, rules: RegistryParams) -> RunInfo:
+    """The run that is named; for a model, commit or experiment the run of the model."""
+    reference = require_one(resolve(word, project))
+    run = run_with_model(reference, project)
+    if reference.kind == "run" and len(reference.runs) == 1:
+        return run
     asked = _asked(rules)
     claims = {
-        run.info.run_id: [run.data.metrics.get(name) for name in asked]
-        for run in runs_of_model(store, saved.sha256)
-        if run.info.status == "FINISHED"
+        claim.id: [claim.metrics.get(name) for name in asked]
+        for claim in project.runs.of_model(run.model_sha256 or "")
+        if claim.status == "FINISHED"
     }
     if len({tuple(measured) for measured in claims.values() if None not in measured}) > 1:
         listed = "".join(
@@ -111,105 +76,86 @@ def _run_of_workspace_model(store: Store, paths: Paths, rules: RegistryParams) -
         )
         raise RhobetaError(
             f"{len(claims)} runs claim this model, and were measured differently:{listed}\n"
-            "Name one of them: `rhobeta register --run ID`; nothing was registered."
+            "Name one of them: `rhobeta register --run ID`. Nothing was registered."
         )
-    return found.run_id
+    return run
 
 
 def _asked(rules: RegistryParams) -> list[str]:
-    """The metrics that the gate looks at, as MLflow names them."""
+    """The metrics that the gate needs, as MLflow names them."""
     bounds = (*rules.bounds, *rules.margins)
     return list(dict.fromkeys(bound.metric for bound in bounds))
 
 
-def _require_measured(candidate: Candidate, rules: RegistryParams) -> None:
-    known = candidate.run.data.metrics
-    missing = [name for name in _asked(rules) if name not in known]
-    if not missing:
-        return
-    run_id = candidate.run.info.run_id
-    if not any(name.startswith("test/") for name in known):
+def _require_measured(run: RunInfo, rules: RegistryParams) -> None:
+    missing = [name for name in _asked(rules) if name not in run.metrics]
+    if missing and not run.is_evaluated:
         raise RhobetaError(
-            f"The model of the run {run_id} was not measured on the test split, so that"
-            f" {', '.join(missing)} cannot be held against params.yaml's section registry.\n"
-            "`rhobeta evaluate` measures the workspace's model; nothing was registered."
+            f"The model of the run {run.id} was not measured on the test split, so that"
+            f" {', '.join(missing)} cannot be compared with params.yaml's section registry.\n"
+            "`rhobeta evaluate` measures the workspace's model. Nothing was registered."
         )
-    raise RhobetaError(
-        f"The run {run_id} has no metric {missing[0]}, which params.yaml's section registry asks"
-        f" for{nearest(missing[0], known)}\nName metrics as MLflow shows them in the run; nothing"
-        " was registered."
-    )
+    if missing:
+        raise RhobetaError(
+            f"The run {run.id} has no metric {missing[0]}, which params.yaml's section registry"
+            f" asks for{did_you_mean(missing[0], run.metrics)}\n"
+            "Name metrics as MLflow shows them in the run. Nothing was registered."
+        )
 
 
-def _version_of(registry: Registry, candidate: Candidate) -> "ModelVersion":
-    """The version that is this model, made where there is none."""
-    before = registry.versions_of(candidate.sha256)
+def _version_of(registry: Registry, run: RunInfo, package: Package) -> "ModelVersion":
+    """The version that is this model, added if there is none."""
+    sha256 = run.model_sha256 or ""
+    before = registry.versions_of(sha256)
     if before:
-        print(f"this model is registered already: {_named_version(registry.name, before[0])}")
+        print(f"this model is registered already: {_in_words(registry.name, before[0])}")
         return before[0]
-    made = registry.add(
-        model_id=candidate.model_id,
-        run_id=candidate.run.info.run_id,
-        tags={MODEL_TAG: candidate.sha256, DATA_TAG: candidate.data_sha256},
-        description=candidate.run.data.tags.get(NOTE_TAG, ""),
+    added = registry.add(
+        model_id=package.model_id,
+        run_id=run.id,
+        tags={MODEL_TAG: sha256, DATA_TAG: run.data_sha256 or ""},
+        description=run.tags.get(NOTE_TAG, ""),
     )
-    first = registry.versions_of(candidate.sha256)[0]
-    if first.version != made.version:
+    first = registry.versions_of(sha256)[0]
+    if first.version != added.version:
         # Another machine registered the same model at the same moment.
-        registry.remove(made)
-    print(f"registered {_named_version(registry.name, first)}")
+        registry.remove(added)
+    print(f"registered {_in_words(registry.name, first)}")
     return first
 
 
 def _judged(
-    registry: Registry, store: Store, rules: RegistryParams, candidate: Candidate, new_data: bool
+    registry: Registry, rules: RegistryParams, run: RunInfo, new_data: bool
 ) -> tuple["ModelVersion | None", Verdict, list[str]]:
-    """The present champion, and what the gate says of the candidate beside it."""
+    """The present champion, the gate's verdict on the run's model beside it, and notes."""
     champion = registry.champion()
-    metrics = candidate.run.data.metrics
-    checks = against_thresholds(rules.bounds, metrics).checks
-    if champion is None or champion.tags.get(MODEL_TAG) == candidate.sha256:
+    checks = against_thresholds(rules.bounds, run.metrics).checks
+    if champion is None or champion.tags.get(MODEL_TAG) == run.model_sha256:
         return champion, Verdict(checks), []
-    data = champion.tags.get(DATA_TAG)
-    if data != candidate.data_sha256:
-        if new_data:
-            return champion, Verdict(checks), ["another data set than the champion's: not compared"]
-        whose = f"data {data[:16]}..." if data else "data that nobody noted"
+    data, mine = champion.tags.get(DATA_TAG), run.data_sha256 or ""
+    if data != mine and new_data:
+        return champion, Verdict(checks), ["another data set than the champion's: not compared"]
+    if data != mine:
         text = (
-            f"the champion, version {champion.version}, was measured on {whose}, this model on"
-            f" {candidate.data_sha256[:16]}...: their numbers cannot be compared; --new-data lets"
-            " the thresholds alone decide"
+            f"the champion, version {champion.version}, was measured on data"
+            f" {(data or 'unknown')[:16]}..., this model on {mine[:16]}...: their numbers cannot be"
+            " compared; --new-data lets the thresholds alone decide"
         )
         return champion, Verdict((*checks, Check(False, text))), []
-    theirs = _run_of(store, champion)
-    measured = {} if theirs is None else theirs.data.metrics
-    compared = against_champion(rules.margins, metrics, measured).checks
-    return champion, Verdict((*checks, *compared)), _other_measures(candidate.run, theirs)
+    theirs = registry.run_of(champion)
+    compared = against_champion(rules.margins, run.metrics, theirs.metrics if theirs else {})
+    notes = [] if theirs is None else _different_evaluation(run, theirs)
+    return champion, Verdict((*checks, *compared.checks)), notes
 
 
-def _run_of(store: Store, version: "ModelVersion") -> "RunEntity | None":
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return store.client.get_run(version.run_id)
-    except MlflowException:
-        return None
-
-
-def _other_measures(mine: "RunEntity", theirs: "RunEntity | None") -> list[str]:
-    """In which parameters of `evaluate` the two runs differ, for the reader to judge."""
-    if theirs is None:
-        return []
-    ours, others = _evaluate_parameters(mine), _evaluate_parameters(theirs)
+def _different_evaluation(mine: RunInfo, theirs: RunInfo) -> list[str]:
+    names = sorted({*mine.parameters, *theirs.parameters})
     return [
-        f"measured with {name} {ours.get(name)}, the champion with {others.get(name)}"
-        for name in sorted(ours.keys() | others.keys())
-        if ours.get(name) != others.get(name)
+        f"measured with {name} {mine.parameters.get(name)}, the champion with"
+        f" {theirs.parameters.get(name)}"
+        for name in names
+        if name.startswith("evaluate.") and mine.parameters.get(name) != theirs.parameters.get(name)
     ]
-
-
-def _evaluate_parameters(run: "RunEntity") -> dict[str, str]:
-    return {k: v for k, v in latest_parameters(run).items() if k.startswith("evaluate.")}
 
 
 def _outcome(verdict: Verdict) -> dict[str, str]:
@@ -221,7 +167,7 @@ def _outcome(verdict: Verdict) -> dict[str, str]:
     }
 
 
-def _tell(
+def _report(
     name: str,
     version: "ModelVersion",
     champion: "ModelVersion | None",
@@ -254,13 +200,13 @@ def _tell(
 def _one_at_a_time(paths: Paths) -> Iterator[None]:
     from filelock import FileLock
 
-    # Of one machine; registrations from others are seen by reading the champion again.
+    # Of this machine. Those of others show when the champion is read again.
     paths.store.mkdir(parents=True, exist_ok=True)
     with FileLock(paths.store / ".registry.lock"):
         yield
 
 
-def _named_version(name: str, version: "ModelVersion") -> str:
+def _in_words(name: str, version: "ModelVersion") -> str:
     return f"version {version.version} of {name} (run {version.run_id})"
 
 

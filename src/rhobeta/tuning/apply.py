@@ -7,11 +7,11 @@ from typing import Any
 from rhobeta.config.params import Params, flatten
 from rhobeta.config.presets import as_override
 from rhobeta.errors import RhobetaError
-from rhobeta.tuning.results import Results
+from rhobeta.tuning.study_results import StudyResults
 from rhobeta.utils.files import write_text
 
 
-def apply_choice(results: Results, params: Params, path: Path) -> None:
+def apply_choice(results: StudyResults, params: Params, path: Path) -> None:
     """Write the chosen trial's values into the parameter file, and print what has changed.
 
     Raises `RhobetaError` where nothing is chosen.

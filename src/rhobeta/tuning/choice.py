@@ -6,30 +6,30 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rhobeta.config.tuning_section import Rule
+from rhobeta.config.search import Rule
 from rhobeta.errors import RhobetaError
 
 
 @dataclass(frozen=True)
-class Candidate:
+class MeasuredTrial:
     """A finished trial that keeps all constraints."""
 
     number: int
     measures: Mapping[str, float]
 
 
-def front_of(candidates: Sequence[Candidate], objectives: Mapping[str, str]) -> list[Candidate]:
+def front_of(trials: Sequence[MeasuredTrial], objectives: Mapping[str, str]) -> list[MeasuredTrial]:
     """Those that no other beats: as good in every objective, and better in one.
 
     `objectives` maps metrics to `minimize` or `maximize`. In the order of the first objective, the
     best first; of trials that are equal in all, every one is kept.
     """
-    if not candidates:
+    if not trials:
         return []
-    costs = _costs(candidates, objectives)
+    costs = _costs(trials, objectives)
     kept = [
-        candidate
-        for candidate, cost in zip(candidates, costs, strict=True)
+        trial
+        for trial, cost in zip(trials, costs, strict=True)
         if not ((costs <= cost).all(1) & (costs < cost).any(1)).any()
     ]
     first = next(iter(objectives))
@@ -37,7 +37,9 @@ def front_of(candidates: Sequence[Candidate], objectives: Mapping[str, str]) -> 
     return sorted(kept, key=lambda trial: (sign * trial.measures[first], trial.number))
 
 
-def choose(front: Sequence[Candidate], objectives: Mapping[str, str], rule: Rule) -> Candidate:
+def choose(
+    front: Sequence[MeasuredTrial], objectives: Mapping[str, str], rule: Rule
+) -> MeasuredTrial:
     """The trial of the front that the rule names.
 
     The knee is the point farthest below the plane through the ends of the front, each objective
@@ -92,12 +94,12 @@ def _sign(direction: str) -> int:
     return 1 if direction == "minimize" else -1
 
 
-def _costs(candidates: Sequence[Candidate], objectives: Mapping[str, str]) -> NDArray[np.float64]:
-    """What is to be small (shape: [candidates, objectives])."""
+def _costs(trials: Sequence[MeasuredTrial], objectives: Mapping[str, str]) -> NDArray[np.float64]:
+    """What is to be small (shape: [trials, objectives])."""
     return np.array(
         [
             [_sign(direction) * trial.measures[name] for name, direction in objectives.items()]
-            for trial in candidates
+            for trial in trials
         ]
     )
 
@@ -108,7 +110,7 @@ def _scaled(costs: NDArray[np.float64]) -> NDArray[np.float64]:
     return scaled
 
 
-def _nothing_keeps(front: Sequence[Candidate], rule: Rule) -> str:
+def _nothing_keeps(front: Sequence[MeasuredTrial], rule: Rule) -> str:
     ranges = []
     for bound in rule.bounds:
         values = [trial.measures[bound.metric] for trial in front]

@@ -1,8 +1,10 @@
-"""TPE whose proposals depend on the study alone, not on the worker that asks."""
+"""Optuna's sampler and pruner, as the parameters ask."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from optuna.distributions import BaseDistribution
 from optuna.pruners import (
     BasePruner,
     HyperbandPruner,
@@ -11,67 +13,58 @@ from optuna.pruners import (
     SuccessiveHalvingPruner,
 )
 from optuna.samplers import BaseSampler, TPESampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
 
 from rhobeta.config.params import Params
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from optuna.distributions import BaseDistribution
-    from optuna.study import Study
-    from optuna.trial import FrozenTrial, TrialState
-
-# A third of the median pruner's waiting: the schedule's warm-up says nothing of the end.
+# The median pruner waits for these: the schedule's warm-up says nothing about the end.
 _WARM_UP_SHARE = 0.1
 _FEWEST_TRIALS = 5
-# Of the trials that reach a ninth, and then a third, of the epochs, the best third goes on.
+# Of the trials that reach a ninth, and then a third, of the epochs, the best third continues.
 _KEPT = 3
 
 
 class NumberedTPE(BaseSampler):
-    """Optuna's TPE, seeded for each trial by the study's seed and the trial's number.
+    """Optuna's TPE with a seed for each trial: the study's seed and the trial's number.
 
-    Workers on any number of machines draw different values without knowing of each other, and one
-    worker draws the same again, also when it was stopped in between.
+    Trial numbers are unique in a study, so workers on any number of machines draw different values
+    without knowing of each other. One worker draws the same values again, also after a break.
     """
 
     def __init__(self, seed: int, startup_trials: int) -> None:
         self._seed, self._startup_trials = seed, startup_trials
         self._sampler = self._of(0)
 
-    def before_trial(self, study: "Study", trial: "FrozenTrial") -> None:
-        """Seed anew for this trial."""
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        """Seed for this trial."""
         self._sampler = self._of(trial.number)
         self._sampler.before_trial(study, trial)
 
     def infer_relative_search_space(
-        self, study: "Study", trial: "FrozenTrial"
-    ) -> dict[str, "BaseDistribution"]:
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
         """As TPE does."""
         return self._sampler.infer_relative_search_space(study, trial)
 
     def sample_relative(
-        self, study: "Study", trial: "FrozenTrial", search_space: dict[str, "BaseDistribution"]
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """As TPE does."""
         return self._sampler.sample_relative(study, trial, search_space)
 
     def sample_independent(
         self,
-        study: "Study",
-        trial: "FrozenTrial",
+        study: Study,
+        trial: FrozenTrial,
         param_name: str,
-        param_distribution: "BaseDistribution",
+        param_distribution: BaseDistribution,
     ) -> Any:
         """As TPE does."""
         return self._sampler.sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(
-        self,
-        study: "Study",
-        trial: "FrozenTrial",
-        state: "TrialState",
-        values: "Sequence[float] | None",
+        self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
         """As TPE does."""
         self._sampler.after_trial(study, trial, state, values)
@@ -82,7 +75,7 @@ class NumberedTPE(BaseSampler):
 
 
 def pruner_of(params: Params) -> BasePruner:
-    """What ends trials early, as the parameters ask."""
+    """The pruner that ends trials early."""
     epochs = params.training.epochs
     if params.tune.pruner == "median":
         return MedianPruner(

@@ -1,30 +1,30 @@
-"""The study's table and pictures in a folder, and in its MLflow run."""
+"""The study's table and plots: in a folder, and in its MLflow run."""
 
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from optuna.study import Study
 
 from rhobeta.config.params import Params
 from rhobeta.paths import Paths
 from rhobeta.reporting.style import save, style
 from rhobeta.tracking.run import Run
+from rhobeta.tracking.tags import NOTE_TAG
 from rhobeta.tuning.choice import rule_in_words
-from rhobeta.tuning.results import Results, as_csv
-from rhobeta.tuning.runs import describe_study, run_link
+from rhobeta.tuning.plots import plot_study
+from rhobeta.tuning.runs import run_link
+from rhobeta.tuning.study_results import StudyResults, as_csv
 from rhobeta.utils.files import atomic_folder, write_text
-
-if TYPE_CHECKING:
-    from optuna.study import Study
 
 _TABLE = "trials.csv"
 _STATES = ("complete", "pruned", "failed")
 
 
-def one_writer(paths: Paths) -> AbstractContextManager[Any]:
-    """A lock to hold while results are written and read again from their folder.
+def results_lock(paths: Paths) -> AbstractContextManager[Any]:
+    """A lock to hold while results are written and logged.
 
-    All commands of a search end at the same moment, and each puts a folder of its own in the place
-    of the last one.
+    All commands of a search end at the same moment, and each replaces the folder.
     """
     from filelock import FileLock
 
@@ -32,31 +32,17 @@ def one_writer(paths: Paths) -> AbstractContextManager[Any]:
     return FileLock(paths.store / ".tuning.lock")
 
 
-def write_results(results: Results, study: "Study", params: Params, folder: Path) -> list[Path]:
-    """Write `trials.csv`, and front, response surface, importance and history as PNG.
-
-    Pictures that the study has too few trials for are left out. Returns what was written.
-    """
-    from rhobeta.tuning.importance import importances_of
-    from rhobeta.tuning.pictures import draw_front, draw_history, draw_importance
-    from rhobeta.tuning.surface import draw_surface
-
+def write_results(results: StudyResults, study: Study, params: Params, folder: Path) -> list[Path]:
+    """Write `trials.csv` and the plots as PNG; returns their paths."""
     with style(), atomic_folder(folder) as partial:
         write_text(partial / _TABLE, as_csv(results))
-        figures = {
-            "front": draw_front(results, params.tune),
-            "surface": draw_surface(results, params.tune),
-            "importance": draw_importance(importances_of(study, results.objectives)),
-            "history": draw_history(results, params.tune),
-        }
-        for name, figure in figures.items():
-            if figure is not None:
-                save(figure, partial / f"{name}.png", params.visualize.dpi)
+        for name, figure in plot_study(study, results, params.tune).items():
+            save(figure, partial / f"{name}.png", params.visualize.dpi)
     return sorted(folder.iterdir())
 
 
-def describe_results(run: Run, results: Results, params: Params, files: list[Path]) -> None:
-    """Bring table, pictures, choice and description into the study's run."""
+def describe_results(run: Run, results: StudyResults, params: Params, files: list[Path]) -> None:
+    """Log table, plots, choice and description to the study's run."""
     for path in files:
         run.log_file(path, None if path.name == _TABLE else "figures")
     states = [row.state for row in results.rows]
@@ -80,10 +66,10 @@ def describe_results(run: Run, results: Results, params: Params, files: list[Pat
         lines.append(f"Chosen: {link}, {values}.")
         lines.append(f"Rule: {rule_in_words(params.tune.rule, results.objectives)}.")
         lines.append(_front_as_markdown(run, results))
-    describe_study(run, "\n\n".join(lines))
+    run.set_tags({NOTE_TAG: "\n\n".join(lines)})
 
 
-def _front_as_markdown(run: Run, results: Results) -> str:
+def _front_as_markdown(run: Run, results: StudyResults) -> str:
     paths = list(results.row(results.front[0].number).values)
     lines = [
         f"| trial | {' | '.join([*paths, *results.objectives])} |",

@@ -4,9 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from rhobeta.config.params import Params, check_params, flatten
-from rhobeta.config.search import SEED, overlaid
-from rhobeta.config.tuning_section import Dimension
+from rhobeta.config.params import Params, check_params, flatten, merged
+from rhobeta.config.search import SEED, Dimension
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -57,7 +56,7 @@ def with_values(params: Params, values: Mapping[str, Any]) -> Params:
     Raises `RhobetaError` where they do not fit together.
     """
     now = {name: getattr(params, name).model_dump() for name in type(params).model_fields}
-    return check_params(overlaid(now, values), where="the parameters of this trial")
+    return check_params(merged(now, values), where="the parameters of this trial")
 
 
 def _value(stored: Any, distribution: "BaseDistribution") -> Any:

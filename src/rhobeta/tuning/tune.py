@@ -1,8 +1,11 @@
-"""`rhobeta tune`: check, make or join the study, run it, repeat its front, say what was found."""
+"""`rhobeta tune`: check, open the study, run its workers, repeat its front, report the results."""
 
-import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+
+import optuna
+from optuna.storages import RDBStorage
+from optuna.study import Study
+from optuna.trial import TrialState
 
 from rhobeta.config.params import Params, flatten
 from rhobeta.config.search import SEED
@@ -16,96 +19,85 @@ from rhobeta.tracking.store import Store, open_store, without_password
 from rhobeta.training.code import training_code_digest
 from rhobeta.training.devices import place_among_processes
 from rhobeta.tuning.choice import rule_in_words
-from rhobeta.tuning.launch import run_workers, workers_and_threads
-from rhobeta.tuning.progress import best_so_far
-from rhobeta.tuning.results import Results, front_table, further_seeds, results_of
-from rhobeta.tuning.runs import parent_run, run_link
-from rhobeta.tuning.show import describe_results, one_writer, write_results
+from rhobeta.tuning.job import TuningJob
+from rhobeta.tuning.runs import end_lost_runs, parent_run, run_link
+from rhobeta.tuning.show import describe_results, results_lock, write_results
 from rhobeta.tuning.space import stored_choice
 from rhobeta.tuning.storage import open_storage, sqlite_file, storage_url
 from rhobeta.tuning.study import (
-    Identity,
-    counts_of,
+    QUEUED,
+    RUN,
+    StudyIdentity,
+    count_states,
     fingerprint_of,
-    identity_of,
+    finished_trials,
     load_study,
-    make_or_join,
-    of_another_program,
+    open_study,
+    require_identity,
     require_same_search,
     seeds_study,
 )
-from rhobeta.tuning.worker import Job
+from rhobeta.tuning.study_results import StudyResults, front_table, further_seeds, read_results
+from rhobeta.tuning.workers import run_workers, workers_and_threads
 
-if TYPE_CHECKING:
-    from optuna.storages import RDBStorage
-    from optuna.study import Study
 
-_PARENT_SECONDS = 10
-_LOOK_SECONDS = 0.2
+@dataclass(frozen=True)
+class TuningSession:
+    """A study that is open, and what its workers need."""
+
+    study: Study
+    identity: StudyIdentity
+    job: TuningJob
+    storage: RDBStorage
+    store: Store
 
 
 def tune(
     params: Params, paths: Paths, *, trials: int | None = None, workers: int | None = None
 ) -> None:
-    """Run the study until it has the trials asked for, and show what it has found.
+    """Run the study until it has the trials asked for, and report what it has found.
 
-    `trials` and `workers` go before `tune.trials` and `tune.workers`. Raises `RhobetaError` before
+    `trials` and `workers` override `tune.trials` and `tune.workers`. Raises `RhobetaError` before
     any trial where something does not fit; `KeyboardInterrupt` on Ctrl-C, with the study kept.
     """
     asked = params.tune.trials if trials is None else trials
-    _require_one_machine(params)
+    _require_one_device(params)
     number, threads = workers_and_threads(params, workers)
-    begun = begin(params, paths, asked=asked, threads=threads)
-    job, study, store = begun.job, begun.study, begun.store
-    if begun.identity.code != training_code_digest():
-        print("note: the code that trains has changed since this study was begun")
-    run = Run(store, job.parent_run)
-    _say_what_is_begun(job, study, number)
+    session = open_session(params, paths, asked=asked, threads=threads)
+    study, store = session.study, session.store
+    if session.identity.code != training_code_digest():
+        print("note: the code that trains has changed since this study was started")
+    _print_start(session, number)
+    run = Run(store, session.job.parent_run)
     status = "FAILED"
     try:
-        _search(job, study, number)
-        seeds = _repeat_front(begun, number)
-        with one_writer(paths):
-            results = results_of(study, seeds, params)
-            with_pictures = write_results(results, study, params, paths.tuning)
-            describe_results(run, results, params, with_pictures)
+        _search(session, number)
+        seeds = _repeat_front(session, number)
+        with results_lock(paths):
+            results = read_results(study, seeds, params)
+            files = write_results(results, study, params, paths.tuning)
+            describe_results(run, results, params, files)
         status = "FINISHED"
-    except SystemExit:
+    except (SystemExit, KeyboardInterrupt):
         status = "KILLED"
-        raise
-    except KeyboardInterrupt:
-        status = "KILLED"
-        finished = counts_of(study).finished
+        finished = finished_trials(count_states(study))
         print(
             f"\nThe study {params.tune.study!r} keeps its {finished} of {asked} trials; the same"
             " command continues it, and `rhobeta tune show` shows it as it is."
         )
         raise
     finally:
-        run.do(ending(status))
-        run.settle()
+        _end_runs(session, run, status)
     print_results(results, params)
     print(f"pictures and table  {paths.tuning}")
     print(f"MLflow              {run_link(store, run.run_id)} in {without_password(store.uri)}")
 
 
-@dataclass(frozen=True)
-class Begun:
-    """A study that workers can be given, and where it lies."""
-
-    study: "Study"
-    identity: Identity
-    job: Job
-    """What its workers are told."""
-    storage: "RDBStorage"
-    store: Store
-
-
-def begin(params: Params, paths: Paths, *, asked: int, threads: int) -> Begun:
+def open_session(params: Params, paths: Paths, *, asked: int, threads: int) -> TuningSession:
     """Make or join the study and its MLflow run.
 
-    `asked` is the number of finished trials that it is to have, `threads` those of each worker.
-    Raises `RhobetaError` where data, database, store or an earlier study do not fit.
+    `asked` is the number of finished trials that the study is to have, `threads` those of each
+    worker. Raises `RhobetaError` where data, database, store or an earlier study do not fit.
     """
     code = read_code(paths.workspace)
     manifest = _fitting_manifest(params, paths)
@@ -113,35 +105,25 @@ def begin(params: Params, paths: Paths, *, asked: int, threads: int) -> Begun:
     storage = open_storage(url, heartbeat=params.tune.heartbeat)
     store = open_store(paths, params.runtime.experiment)
     name, fingerprint = params.tune.study, fingerprint_of(params, manifest.sha256)
-    study, identity, made_here = make_or_join(
-        storage, name, params, fingerprint, training_code_digest()
-    )
-    end = time.monotonic() + _PARENT_SECONDS
-
-    def parent_is_awaited() -> bool:
-        # From who has made the study, into the same store: before any trial, if ever.
-        if made_here or study.get_trials(deepcopy=False) or time.monotonic() > end:
-            return False
-        time.sleep(_LOOK_SECONDS)
-        return True
-
-    parent = parent_run(store, params, identity.id, code, manifest, awaited=parent_is_awaited)
-    job = Job(
+    study, identity = open_study(storage, name, params, fingerprint, training_code_digest())
+    # Trials of workers that were killed in an earlier command return to the queue.
+    optuna.storages.fail_stale_trials(study)
+    job = TuningJob(
         params=params,
         paths=paths,
         url=url,
         study=name,
         study_id=identity.id,
-        parent_run=parent.run_id,
+        parent_run=parent_run(store, params, identity.id, code, manifest).run_id,
         code=code,
         asked=asked,
         repeats=False,
         threads=threads,
     )
-    return Begun(study, identity, job, storage, store)
+    return TuningSession(study, identity, job, storage, store)
 
 
-def open_results(params: Params, paths: Paths) -> tuple["Study", Results]:
+def open_results(params: Params, paths: Paths) -> tuple[Study, StudyResults]:
     """What the study has found so far. Raises `RhobetaError` where there is none of this search."""
     url = storage_url(paths, params.tune.storage)
     name = params.tune.study
@@ -155,17 +137,13 @@ def open_results(params: Params, paths: Paths) -> tuple["Study", Results]:
         raise RhobetaError(
             f"There is no study {name!r} in {without_password(url)}.\n`rhobeta tune` runs it."
         ) from None
-    identity = identity_of(study)
-    if identity is None:
-        if study.get_trials(deepcopy=False):
-            raise of_another_program(name)
-        raise RhobetaError(f"The study {name!r} has no trials yet.\n`rhobeta tune` runs it.")
+    identity = require_identity(study)
     data = identity.fingerprint.get("data (SHA-256)", "")
     require_same_search(name, identity, fingerprint_of(params, data))
-    return study, results_of(study, _repeats(storage, identity, params), params)
+    return study, read_results(study, _repeats(storage, identity, params), params)
 
 
-def print_results(results: Results, params: Params) -> None:
+def print_results(results: StudyResults, params: Params) -> None:
     """The front as a table, and the choice with its rule."""
     if params.tune.mode == "pareto":
         means = f", means of {results.seeds} further seeds ± 95 % interval" * bool(results.seeds)
@@ -186,49 +164,47 @@ def print_results(results: Results, params: Params) -> None:
     print("`rhobeta tune apply` writes it into params.yaml; then `dvc repro`.\n")
 
 
-def _search(job: Job, study: "Study", number: int) -> None:
-    if counts_of(study).finished >= job.asked:
-        return
-    run_workers(
-        job,
-        study,
-        number,
-        what=f"study {job.study}",
-        best=lambda: best_so_far(results_of(study, None, job.params)),
-    )
+def _search(session: TuningSession, number: int) -> None:
+    job, study = session.job, session.study
+    missing = job.asked - finished_trials(count_states(study))
+    if missing > 0:
+
+        def best() -> str:
+            results = read_results(study, None, job.params)
+            if results.chosen is None:
+                return ""
+            measures = results.row(results.chosen).measures
+            values = ", ".join(f"{name} {measures[name]:.4g}" for name in results.objectives)
+            return f"best so far {values} (trial {results.chosen})"
+
+        run_workers(job, study, min(number, missing), best)
 
 
-def _repeat_front(begun: Begun, number: int) -> "Study | None":
+def _repeat_front(session: TuningSession, number: int) -> Study | None:
     """Train each trial on the front with further seeds, as far as that has not been done."""
-    study, job, identity = begun.study, begun.job, begun.identity
+    study, job, identity = session.study, session.job, session.identity
     params = job.params
     if params.tune.seeds == 0:
         return None
     unpruned = params.model_copy(update={"tune": params.tune.model_copy(update={"pruner": "none"})})
     name = seeds_study(params.tune.study)
-    seeds, *_ = make_or_join(begun.storage, name, unpruned, identity.fingerprint, identity.code)
-    for candidate in results_of(study, None, params).front:
-        stored = study.get_trials(deepcopy=False)[candidate.number].params
+    seeds, _ = open_study(session.storage, name, unpruned, identity.fingerprint, identity.code)
+    optuna.storages.fail_stale_trials(seeds)
+    for trial in read_results(study, None, params).front:
+        stored = study.get_trials(deepcopy=False)[trial.number].params
         for seed in further_seeds(params):
-            seeds.enqueue_trial(
-                {**{path: stored_choice(value) for path, value in stored.items()}, SEED: seed},
-                skip_if_exists=True,
-            )
-    counts = counts_of(seeds)
-    if counts.waiting or counts.running:
-        asked = counts.finished + counts.waiting + counts.running
-        run_workers(
-            replace(job, params=unpruned, study=name, asked=asked, repeats=True),
-            seeds,
-            number,
-            what="the front with further seeds",
-            best=lambda: "",
-        )
+            values = {path: stored_choice(value) for path, value in stored.items()}
+            seeds.enqueue_trial({**values, SEED: seed}, {QUEUED: True}, skip_if_exists=True)
+    waiting = count_states(seeds)["waiting"]
+    if waiting:
+        print(f"training the front with further seeds: {waiting} trainings", flush=True)
+        again = replace(job, params=unpruned, study=name, repeats=True)
+        run_workers(again, seeds, min(number, waiting), lambda: "")
     return seeds
 
 
-def _repeats(storage: "RDBStorage", identity: Identity, params: Params) -> "Study | None":
-    """The study that repeats the front, where further seeds are asked for and it was begun."""
+def _repeats(storage: RDBStorage, identity: StudyIdentity, params: Params) -> Study | None:
+    """The study that repeats the front, where further seeds are asked for and it was started."""
     if params.tune.seeds == 0:
         return None
     name = seeds_study(params.tune.study)
@@ -236,26 +212,39 @@ def _repeats(storage: "RDBStorage", identity: Identity, params: Params) -> "Stud
         seeds = load_study(storage, name, params)
     except KeyError:
         return None
-    found = identity_of(seeds)
-    if found is None:
-        raise of_another_program(name)
-    require_same_search(name, found, identity.fingerprint)
+    require_same_search(name, require_identity(seeds), identity.fingerprint)
     return seeds
 
 
-def _require_one_machine(params: Params) -> None:
+def _end_runs(session: TuningSession, run: Run, status: str) -> None:
+    """End the study's run, and the runs of trials that no worker has any more."""
+    repeats = _repeats(session.storage, session.identity, session.job.params)
+    running = {
+        str(trial.user_attrs.get(RUN))
+        for study in (session.study, repeats)
+        if study is not None
+        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    }
+    end_lost_runs(session.store, session.identity.id, running)
+    run.do(ending(status))
+    run.settle()
+
+
+def _require_one_device(params: Params) -> None:
     place = place_among_processes()
     if place is not None and place.world_size > 1:
         raise RhobetaError(
             f"{place.starter} has started this as one of {place.world_size} processes, but the"
-            " search starts its own.\nStart one `rhobeta tune` on each machine, with the database"
-            " of tune.storage in common (docs/scaling.md)."
+            " search starts its own.\nStart one `rhobeta tune` on each machine, with a common"
+            " database in tune.storage (docs/scaling.md)."
         )
-    if params.runtime.nodes > 1:
+    if params.runtime.nodes > 1 or params.runtime.devices not in (1, "auto"):
         raise RhobetaError(
-            f"runtime.nodes is {params.runtime.nodes}, but a trial runs on one machine; expected"
-            " 1.\nSeveral machines share a study: start `rhobeta tune` on each, with the database"
-            " of tune.storage in common (docs/scaling.md)."
+            f"Found runtime.nodes {params.runtime.nodes} and runtime.devices"
+            f" {params.runtime.devices}, but a trial runs on one device: expected 1 (or auto).\n"
+            "Several devices run several trials: tune.workers. Several machines share a study:"
+            " start `rhobeta tune` on each, with a common database in tune.storage"
+            " (docs/scaling.md)."
         )
 
 
@@ -271,22 +260,22 @@ def _fitting_manifest(params: Params, paths: Paths) -> Manifest:
     if not manifest.splits["validation"]["images"]:
         raise RhobetaError(
             "There are no validation images (data.validation_fraction 0), and the search never"
-            " looks at test images.\nHold some out: data.validation_fraction 0.1."
+            " uses test images.\nSet data.validation_fraction, for example to 0.1."
         )
     return manifest
 
 
-def _say_what_is_begun(job: Job, study: "Study", number: int) -> None:
-    counts = counts_of(study)
+def _print_start(session: TuningSession, number: int) -> None:
+    job = session.job
+    finished = finished_trials(count_states(session.study))
     objectives = ", ".join(f"{how} {name}" for name, how in job.params.tune.objectives.items())
     print(f"study {job.study!r}: {objectives}, over {', '.join(job.params.tune.space)}")
-    if counts.finished >= job.asked:
-        print(f"it has {counts.finished} finished trials, {job.asked} are asked for: none is run")
+    if finished >= job.asked:
+        print(f"it has {finished} finished trials, {job.asked} are asked for: none is run")
         return
-    begun = f"{counts.finished} finished before, " if counts.finished else ""
-    threads = f"{job.threads} thread{'s' if job.threads > 1 else ''}"
+    before = f"{finished} finished before, " if finished else ""
     print(
-        f"{begun}{job.asked} finished trials asked for; {number} worker"
-        f"{'s' if number > 1 else ''} of {threads}; database {without_password(job.url)}",
+        f"{before}{job.asked} finished trials asked for; {number} worker{'s' * (number > 1)} of"
+        f" {job.threads} thread{'s' * (job.threads > 1)}; database {without_password(job.url)}",
         flush=True,
     )

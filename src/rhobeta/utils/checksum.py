@@ -1,8 +1,8 @@
-"""A digest of a file's bytes inside those bytes, so that any damage to them is seen.
+"""A checksum of a file inside the file, so that damage to any byte is detected.
 
-The file holds the text `EMPTY_CHECKSUM` in its first part. `add_checksum` replaces its zeros by the
-SHA-256 of the whole file with that text in it, so that the file can be checked wherever it lies.
-This detects damage, not forgery: anybody can compute a checksum.
+The file holds the text `EMPTY_CHECKSUM` near its start. `add_checksum` replaces its zeros by the
+SHA-256 of the whole file with the zeros in it. So the file can be checked wherever it lies. This
+detects damage, not forgery: anybody can compute a checksum.
 """
 
 import json
@@ -15,9 +15,9 @@ from rhobeta.errors import RhobetaError
 from rhobeta.utils.files import require_file, sha256_of_bytes, write_bytes
 
 EMPTY_CHECKSUM = f"sha256:{'0' * 64}"
-"""What the seal takes the place of."""
+"""The text that the checksum replaces."""
 
-_SEAL = re.compile(rb"sha256:[0-9a-f]{64}")
+_CHECKSUM = re.compile(rb"sha256:[0-9a-f]{64}")
 
 
 def add_checksum(content: bytes) -> bytes:
@@ -25,33 +25,31 @@ def add_checksum(content: bytes) -> bytes:
 
     Raises `ValueError` where that text is absent or a checksum is there already.
     """
-    opened, found = _opened(content)
+    emptied, found = _emptied(content)
     if found != EMPTY_CHECKSUM.encode():
-        raise ValueError(f"found no {EMPTY_CHECKSUM} where the seal belongs, but {found!r}")
-    return opened.replace(found, _seal_of(opened), 1)
+        raise ValueError(f"found {found!r} in the place of {EMPTY_CHECKSUM}")
+    return emptied.replace(found, _checksum_of(emptied), 1)
 
 
 def verify_checksum(content: bytes) -> None:
-    """Raise `RhobetaError`, with the reason alone, unless these are the bytes that were sealed."""
-    opened, found = _opened(content)
+    """Raise `RhobetaError`, with the reason alone, unless the checksum in `content` is right."""
+    emptied, found = _emptied(content)
     if found == b"":
-        raise RhobetaError("it holds no digest of itself")
-    if found != _seal_of(opened):
-        raise RhobetaError("its bytes are not those that were written")
+        raise RhobetaError("it holds no checksum")
+    if found != _checksum_of(emptied):
+        raise RhobetaError("its bytes do not match the checksum in it")
 
 
-def write_sealed_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write `value` and its seal as indented JSON, whole or not at all."""
-    # First, before all text that could look like it.
-    sealed = {"seal": EMPTY_CHECKSUM} | {
-        name: part for name, part in value.items() if name != "seal"
-    }
-    text = json.dumps(sealed, indent=2, allow_nan=False) + "\n"
+def write_json_with_checksum(path: Path, value: Mapping[str, Any]) -> None:
+    """Write `value` and its checksum as indented JSON, whole or not at all."""
+    # The key comes first, before all text that could look like a checksum.
+    content = {"seal": EMPTY_CHECKSUM} | {k: v for k, v in value.items() if k != "seal"}
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
     write_bytes(path, add_checksum(text.encode()))
 
 
-def read_sealed(path: Path, *, made_by: str) -> bytes:
-    """The bytes of a sealed file; `made_by` (a command) is for the error's advice.
+def read_with_checksum(path: Path, *, made_by: str) -> bytes:
+    """The bytes of a file with a checksum; `made_by` (a command) is for the error's advice.
 
     Raises `RhobetaError` where the file is missing or damaged.
     """
@@ -63,25 +61,25 @@ def read_sealed(path: Path, *, made_by: str) -> bytes:
     return content
 
 
-def read_sealed_json(path: Path, *, made_by: str) -> Any:
-    """What `write_sealed_json` wrote, read as `read_sealed` does.
+def read_json_with_checksum(path: Path, *, made_by: str) -> Any:
+    """The value that `write_json_with_checksum` wrote.
 
-    Raises `RhobetaError` where it is no JSON, too.
+    Raises `RhobetaError` where the file is missing, damaged or no JSON.
     """
-    content = read_sealed(path, made_by=made_by)
+    content = read_with_checksum(path, made_by=made_by)
     try:
         return json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RhobetaError(f"{path} is damaged: {error}.\nRun `{made_by}` again.") from None
 
 
-def _opened(content: bytes) -> tuple[bytes, bytes]:
-    # The content as it was before sealing, and the seal that was found in it.
-    match = _SEAL.search(content)
+def _emptied(content: bytes) -> tuple[bytes, bytes]:
+    """The content as it was before `add_checksum`, and the checksum found in it."""
+    match = _CHECKSUM.search(content)
     if match is None:
         return content, b""
     return content.replace(match[0], EMPTY_CHECKSUM.encode(), 1), match[0]
 
 
-def _seal_of(opened: bytes) -> bytes:
-    return f"sha256:{sha256_of_bytes(opened)}".encode()
+def _checksum_of(emptied: bytes) -> bytes:
+    return f"sha256:{sha256_of_bytes(emptied)}".encode()

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 from helpers import REPOSITORY, shipped_values, with_changes
 from rhobeta.config.params import check_params, flatten
 from rhobeta.config.presets import preset_names
-from rhobeta.reporting.rows import result_rows
+from rhobeta.reporting.tables import result_rows
 
 README = (REPOSITORY / "README.md").read_text()
 BLOCKS = [

@@ -8,13 +8,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from faults.injected import wait_until
 from ruamel.yaml import YAML
 
 from helpers import REPOSITORY, shipped_values, with_changes
+from helpers.injected import wait_until
 from rhobeta.cli import main
 from rhobeta.config.params import check_params, flatten
-from rhobeta.config.tuning_section import METRICS
+from rhobeta.config.search import METRICS
 from rhobeta.tuning.storage import STORAGE_VARIABLE
 
 TUNING = (REPOSITORY / "docs" / "tuning.md").read_text()

@@ -5,9 +5,9 @@ import shutil
 import time
 
 import pytest
-from faults.injected import outputs, runs_of, started, succeeds
 
 from helpers import QUICK, StartAfter, write_params
+from helpers.injected import outputs, runs_of, started, succeeds
 from rhobeta.paths import Paths
 
 STEPS = {"training.epochs": 6}

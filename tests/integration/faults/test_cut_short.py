@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.injected import forget_connections, outputs, runs_of, started
 
 from helpers import QUICK, STAGES, StartAfter, write_params
+from helpers.injected import forget_connections, outputs, runs_of, started
 from rhobeta.cli import main
 from rhobeta.paths import Paths
 

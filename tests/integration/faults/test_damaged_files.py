@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from faults.injected import outputs, refused, runs_of, succeeds
 
 from helpers import QUICK, STAGES, StartAfter, write_params
+from helpers.injected import outputs, refused, runs_of, succeeds
 from rhobeta.paths import Paths
 
 # Of each file that one stage hands to another, the stages that read it.

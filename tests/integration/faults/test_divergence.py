@@ -1,9 +1,9 @@
 """Training that runs into NaN is an error that leaves nothing, and the next one is unharmed."""
 
 import pytest
-from faults.injected import outputs, refused, runs_of, succeeds
 
 from helpers import QUICK, StartAfter, write_params
+from helpers.injected import outputs, refused, runs_of, succeeds
 from rhobeta.paths import Paths
 
 DIVERGES = QUICK | {

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from faults.injected import outputs, started, wait_until
 
 from helpers import STAGES, git
 from helpers.clones import Clone, make_clone
+from helpers.injected import outputs, started, wait_until
 from rhobeta.paths import Paths
 
 pytestmark = pytest.mark.slow

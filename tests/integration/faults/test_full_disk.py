@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from faults.injected import fill, mounted, refused, succeeds
 
 from helpers import STAGES, StartAfter
+from helpers.injected import fill, mounted, refused, succeeds
 from rhobeta.paths import Paths
 
 

@@ -9,6 +9,7 @@ import pytest
 from helpers import git
 from helpers.clones import Clone, make_clone
 from rhobeta.config.params import load_params
+from rhobeta.lineage.project import Project
 from rhobeta.lineage.trace import trace
 from rhobeta.paths import Paths
 
@@ -27,7 +28,7 @@ class Told:
     def __call__(self, what: str) -> dict[str, Any]:
         paths = Paths(self.folder, self.folder)
         self._capsys.readouterr()
-        trace(what, load_params(paths.params), paths, as_json=True)
+        trace(what, Project(load_params(paths.params), paths), as_json=True)
         story: dict[str, Any] = json.loads(self._capsys.readouterr().out)
         return story
 

@@ -12,7 +12,7 @@ import pytest
 from helpers import DIGITS, QUICK, STAGES, StartAfter, write_params
 from rhobeta.cli import main
 from rhobeta.paths import Paths
-from rhobeta.utils.checksum import write_sealed_json
+from rhobeta.utils.checksum import write_json_with_checksum
 
 
 def _refused(capsys: pytest.CaptureFixture[str], stage: str, *expected: str) -> str:
@@ -197,7 +197,7 @@ def test_test_images_without_an_anomaly_are_refused(
     start_after("train")
     manifest = json.loads((paths.splits / "manifest.json").read_text())
     manifest["splits"]["test"]["per_class"] = {"3": 200}
-    write_sealed_json(paths.splits / "manifest.json", manifest)
+    write_json_with_checksum(paths.splits / "manifest.json", manifest)
     for normal in (None, [3], [3, 4], [5]):
         write_params(paths.workspace, QUICK | {"evaluate.normal_classes": normal})
         _refused(capsys, "evaluate", "the test split has only images of 3", "evaluate.tasks")

@@ -1,9 +1,10 @@
-"""Each stage on the fixture: what it writes, and what it brings into the run."""
+"""The stages on the fixture: what they write, and what they log into the run."""
 
 import csv
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from rhobeta.metrics.encoding import encode_images
 from rhobeta.metrics.evaluation import TestRecord
 from rhobeta.model.weights import model_from_bytes
 from rhobeta.paths import Paths
-from rhobeta.reporting.task_rows import task_rows
+from rhobeta.reporting.tables import task_rows
 
 
 def _client(paths: Paths) -> MlflowClient:
@@ -31,6 +32,13 @@ def _runs(paths: Paths):
     return client.search_runs([e.experiment_id for e in client.search_experiments()])
 
 
+TASKS = ("sparse_probe", "few_labels", "denoising", "anomaly", "compression")
+CODE_FIGURES = (
+    *("activity", "class_code", "embedding", "filters"),
+    *("learning_curves", "reconstructions", "unit_activity"),
+)
+
+
 @pytest.fixture
 def finished(paths: Paths, start_after: StartAfter) -> Paths:
     """A workspace after all five stages."""
@@ -38,7 +46,7 @@ def finished(paths: Paths, start_after: StartAfter) -> Paths:
     return paths
 
 
-def test_five_stages_write_every_output(
+def test_stages_write_every_output(
     finished: Paths, digits: LabelledImages, test_digits: LabelledImages
 ) -> None:
     manifest = read_manifest(finished.splits)
@@ -80,37 +88,17 @@ def test_five_stages_write_every_output(
     assert np.mean(activity) == pytest.approx(metrics["test"]["rho_hat_mean"])
 
 
-def test_every_use_has_its_section_its_verdicts_and_its_metrics_in_the_run(
-    finished: Paths,
-) -> None:
+def test_metrics_of_every_task_are_in_the_run(finished: Paths) -> None:
     metrics = json.loads(finished.metrics.read_text())
-    uses = ("sparse_probe", "few_labels", "denoising", "anomaly", "compression")
-    assert list(metrics)[3:] == [*uses, "beats_baseline"]
-    assert metrics["beats_baseline"].keys() == {
-        "mean_image",
-        "pca",
-        "pca_clipped",
-        "pixel_probe",
-        "pca_probe",
-        "sparse_probe_pca",
-        "sparse_probe_pixels",
-        "few_labels_pca",
-        "few_labels_pixels",
-        "wiener",
-        "anomaly_pca",
-        "compression_pca",
-        "compression_jpeg",
-    }
-    assert metrics["probe"].keys() == {"code_accuracy", "pixel_accuracy", "pca_accuracy"}
+    assert list(metrics) == ["test", "probe", "baselines", *TASKS, "beats_baseline"]
+    assert len(metrics["beats_baseline"]) == 13
     (run,) = _runs(finished)
-    for use in uses:
-        for name, value in metrics[use].items():
-            logged = run.data.metrics.get(f"{use}/{name.replace('@', '_at_')}")
-            assert logged == value, f"{use}/{name}"
-    assert run.data.metrics["probe/pca_accuracy"] == metrics["probe"]["pca_accuracy"]
+    for section in ("test", "probe", *TASKS):
+        for name, value in metrics[section].items():
+            assert run.data.metrics.get(f"{section}/{name}") == value, name
 
 
-def test_the_table_of_rate_and_distortion_holds_the_operating_point(finished: Paths) -> None:
+def test_rate_table_holds_the_operating_point(finished: Paths) -> None:
     rows = list(csv.DictReader(finished.rate_distortion.open()))
     order = [(("code", "pca", "jpeg").index(row["coder"]), float(row["bits"])) for row in rows]
     assert order == sorted(order)
@@ -119,83 +107,35 @@ def test_the_table_of_rate_and_distortion_holds_the_operating_point(finished: Pa
     assert point in [(row["bits"], row["mse"]) for row in rows if row["coder"] == "code"]
 
 
-def test_without_uses_there_are_no_sections_and_the_table_has_its_header(finished: Paths) -> None:
-    before = json.loads(finished.metrics.read_text())
-    # More labels than there are images are no matter to a use that is not scored.
-    write_params(
-        finished.workspace, QUICK | {"evaluate.tasks": [], "evaluate.few_labels": [10_000]}
-    )
-    assert main(["evaluate"]) == 0
-    metrics = json.loads(finished.metrics.read_text())
-    assert list(metrics) == ["test", "probe", "baselines", "beats_baseline"]
-    assert list(metrics["beats_baseline"])[-1] == "pca_probe"
-    assert all(metrics[section] == before[section] for section in list(metrics)[:4])
-    assert finished.rate_distortion.read_text() == "coder,bits,mse\n"
-
-
-def test_normal_classes_are_scored_together_and_reach_the_run(finished: Paths) -> None:
-    changes = {"evaluate.tasks": ["anomaly"], "evaluate.normal_classes": [3, 1]}
-    write_params(finished.workspace, QUICK | changes)
-    assert main(["evaluate"]) == 0
-    anomaly = json.loads(finished.metrics.read_text())["anomaly"]
-    assert list(anomaly) == ["code_auroc", "code_auroc_at_1_3", "pca_auroc", "pca_auroc_at_1_3"]
-    (run,) = _runs(finished)
-    assert run.data.metrics["anomaly/code_auroc_at_1_3"] == anomaly["code_auroc"]
-
-
-def test_figures_are_not_blank_and_the_report_holds_them(finished: Paths) -> None:
-    figures = sorted(path.stem for path in finished.figures.iterdir())
-    assert figures == [
-        "activity",
-        "anomaly",
-        "class_code",
-        "denoising",
-        "embedding",
-        "few_labels",
-        "filters",
-        "learning_curves",
-        "rate_distortion",
-        "reconstructions",
-        "sparse_probe",
-        "unit_activity",
-    ]
-    for path in finished.figures.iterdir():
-        picture = mpl_image.imread(path)
-        assert min(picture.shape[:2]) > 80, path.name
-        assert picture[..., :3].std() > 0.02, f"{path.name} is blank"
-    report = finished.report.read_text()
-    assert report.count("data:image/png;base64,") == len(figures)
-    assert "://" not in report.replace("data:image/png;base64,", "")
-
-
-def test_without_uses_there_is_a_report_without_them(
-    paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str]
+def test_some_tasks_and_too_many_labels(
+    finished: Paths, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    start_after("train")
-    fitting_and_not = {"evaluate.few_labels": [20, 10_000]}
-    write_params(paths.workspace, QUICK | fitting_and_not | {"evaluate.tasks": ["few_labels"]})
+    before = json.loads(finished.metrics.read_text())
+    changes = {"evaluate.few_labels": [20, 10_000], "evaluate.tasks": ["few_labels"]}
+    write_params(finished.workspace, QUICK | changes)
     for stage in STAGES[3:]:
         assert main([stage]) == 0
-    figures = {path.stem for path in paths.figures.iterdir()}
-    assert "few_labels" in figures
-    assert not {"sparse_probe", "denoising", "anomaly", "rate_distortion"} & figures
+    metrics = json.loads(finished.metrics.read_text())
+    assert list(metrics) == ["test", "probe", "baselines", "few_labels", "beats_baseline"]
+    assert metrics["few_labels"].keys() == {"code_at_20", "pca_at_20", "pixels_at_20"}
+    assert all(metrics[section] == before[section] for section in list(metrics)[:3])
     assert "few_labels 10000 is not scored" in capsys.readouterr().out
-    scored = json.loads(paths.metrics.read_text())["few_labels"]
-    assert scored.keys() == {"code_at_20", "pca_at_20", "pixels_at_20"}
-    write_params(paths.workspace, QUICK | {"evaluate.few_labels": [10_000]})
-    assert main(["evaluate"]) == 0
-    assert "few_labels" not in json.loads(paths.metrics.read_text())
-    write_params(paths.workspace, QUICK | {"evaluate.tasks": []})
-    for stage in STAGES[3:]:
-        assert main([stage]) == 0
-    assert len(list(paths.figures.iterdir())) == 7
-    assert "Not scored" in paths.report.read_text()
-    capsys.readouterr()
-    assert main(["summary"]) == 0
-    assert "labels a class" not in capsys.readouterr().out
+    assert finished.rate_distortion.read_text() == "coder,bits,mse\n"
+    figures = {path.stem for path in finished.figures.iterdir()}
+    assert figures == {*CODE_FIGURES, "few_labels"}
+    assert "Not scored: sparse_probe, denoising" in finished.report.read_text()
 
 
-def test_the_atlas_shows_the_images_that_excite_a_unit(finished: Paths) -> None:
+def test_figures_are_not_blank_and_are_in_the_report(finished: Paths) -> None:
+    figures = {path.stem: mpl_image.imread(path) for path in finished.figures.iterdir()}
+    assert figures.keys() == {*CODE_FIGURES, *TASKS, "rate_distortion"} - {"compression"}
+    for name, picture in figures.items():
+        assert min(picture.shape[:2]) > 80, name
+        assert picture[..., :3].std() > 0.02, f"{name} is blank"
+    assert finished.report.read_text().count("data:image/png;base64,") == len(figures)
+
+
+def test_dashboard_shows_the_images_that_excite_a_unit(finished: Paths) -> None:
     record = TestRecord.from_bytes(finished.evaluation.read_bytes(), name="it")
     test = read_split(finished.splits, "test", read_manifest(finished.splits))
     activity = record.activity
@@ -207,14 +147,14 @@ def test_the_atlas_shows_the_images_that_excite_a_unit(finished: Paths) -> None:
         strongest = np.argsort(-activity[:, unit], kind="stable")[:fired]
         np.testing.assert_array_equal(images[:fired], test.images[strongest])
         assert not images[fired:].any()
-    page = finished.atlas.read_text()
+    page = finished.dashboard.read_text()
     assert page.count('<div class="card">') == 16
     assert "measured on 200 test images" in page
     assert 'href="report.html"' in page
     assert 'href="dashboard.html"' in finished.report.read_text()
 
 
-def test_one_run_holds_parameters_curves_metrics_data_and_files(finished: Paths) -> None:
+def test_one_run_holds_parameters_curves_data_and_files(finished: Paths) -> None:
     (run,) = _runs(finished)
     client = _client(finished)
     assert run.info.status == "FINISHED"
@@ -244,31 +184,30 @@ def test_one_run_holds_parameters_curves_metrics_data_and_files(finished: Paths)
     assert "figures/filters.png" in pictures
 
 
-def test_the_packaged_model_gives_the_library_s_codes(
-    finished: Paths, test_digits: LabelledImages, monkeypatch: pytest.MonkeyPatch
+def test_summary_prints_results_and_places(
+    finished: Paths, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import mlflow
-
+    capsys.readouterr()
+    assert main(["summary"]) == 0
+    output = capsys.readouterr().out
     (run,) = _runs(finished)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{finished.store}/mlflow.db")
-    mlflow.set_tracking_uri(f"sqlite:///{finished.store}/mlflow.db")
-    (logged,) = mlflow.search_logged_models(
-        experiment_ids=[run.info.experiment_id], output_format="list"
-    )
-    assert logged.source_run_id == run.info.run_id
-    packaged = mlflow.pyfunc.load_model(logged.model_uri)
-    assert packaged.metadata.signature.outputs.input_names() == ["code", "reconstruction"]
-    assert packaged.metadata.saved_input_example_info is not None
-    pixels = pixels_of(test_digits.images[:5])
-    expected = encode_images(
-        model_from_bytes(finished.model.read_bytes(), name="model").model, pixels
-    )
-    predicted = packaged.predict(pixels)
-    np.testing.assert_allclose(predicted["code"], expected.code, atol=1e-6)
-    np.testing.assert_allclose(predicted["test"], expected.reconstruction, atol=1e-6)
+    mse = json.loads(finished.metrics.read_text())["test"]["mse"]
+    assert f"{mse:.5f}" in output
+    for row in task_rows(json.loads(finished.metrics.read_text())):
+        (line,) = (
+            line
+            for line in output.splitlines()
+            if line.startswith(f"{row.name} ") and f" {row.baseline} " in line
+        )
+        assert line.endswith(f" {row.verdict}")
+        assert f" {row.value} " in line
+    assert str(finished.dashboard) in output
+    assert str(finished.report) in output
+    assert run.info.run_id in output
 
 
-def test_the_same_inputs_give_the_same_bytes(finished: Paths) -> None:
+@pytest.mark.slow
+def test_same_inputs_give_the_same_bytes(finished: Paths) -> None:
     outputs = [
         finished.model,
         finished.history,
@@ -276,7 +215,7 @@ def test_the_same_inputs_give_the_same_bytes(finished: Paths) -> None:
         finished.rate_distortion,
         finished.evaluation,
         finished.report,
-        finished.atlas,
+        finished.dashboard,
         *sorted(finished.figures.iterdir()),
         *sorted(finished.splits.iterdir()),
         *sorted(finished.raw_data.iterdir()),
@@ -290,7 +229,8 @@ def test_the_same_inputs_give_the_same_bytes(finished: Paths) -> None:
     assert changed == []
 
 
-def test_a_model_without_a_run_gets_one_that_is_marked_as_restored(
+@pytest.mark.slow
+def test_model_without_a_run_gets_one_marked_as_restored(
     finished: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = f"sqlite:///{finished.workspace}/other.db"
@@ -308,7 +248,7 @@ def test_a_model_without_a_run_gets_one_that_is_marked_as_restored(
     assert len(client.search_runs(experiments)) == 1
 
 
-def test_uncommitted_code_is_recorded_with_the_run(paths: Paths) -> None:
+def test_run_holds_uncommitted_code(paths: Paths) -> None:
     for stage in STAGES[:2]:
         assert main([stage]) == 0
     write_params(paths.workspace, QUICK | {"penalty.rho": 0.25})
@@ -319,22 +259,18 @@ def test_uncommitted_code_is_recorded_with_the_run(paths: Paths) -> None:
     assert "rho: 0.25" in Path(local).read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
         {"model.code_activation": "tanh", "model.hidden_sizes": [32, 8]},
-        pytest.param(
-            {"model.code_activation": "relu", "penalty.kind": "none"}, marks=pytest.mark.slow
-        ),
+        {"model.code_activation": "relu", "penalty.kind": "none"},
         {"data.classes": [3, 7]},
-        pytest.param(
-            {
-                "model.code_activation": "relu",
-                "penalty.kind": "l1_code",
-                "training.pixel_loss": "bce",
-            },
-            marks=pytest.mark.slow,
-        ),
+        {
+            "model.code_activation": "relu",
+            "penalty.kind": "l1_code",
+            "training.pixel_loss": "bce",
+        },
         {
             "model.code_activation": "topk",
             "model.tied_weights": True,
@@ -345,7 +281,7 @@ def test_uncommitted_code_is_recorded_with_the_run(paths: Paths) -> None:
     ],
     ids=["deep tanh", "plain relu", "two classes", "relu with L1", "tied topk"],
 )
-def test_other_models_and_data_go_through_all_stages(paths: Paths, changes: dict) -> None:
+def test_stages_with_other_models_and_data(paths: Paths, changes: dict[str, Any]) -> None:
     write_params(paths.workspace, QUICK | changes)
     for stage in STAGES:
         assert main([stage]) == 0
@@ -359,7 +295,7 @@ def test_other_models_and_data_go_through_all_stages(paths: Paths, changes: dict
 
 
 @pytest.mark.slow
-def test_without_validation_images_all_stages_run_on_what_training_knows(paths: Paths) -> None:
+def test_stages_without_validation_images(paths: Paths) -> None:
     write_params(paths.workspace, QUICK | {"data.validation_fraction": 0, "training.keep": "last"})
     for stage in STAGES:
         assert main([stage]) == 0
@@ -389,47 +325,12 @@ def test_without_validation_images_all_stages_run_on_what_training_knows(paths: 
     assert {"train/loss", "test/mse"} <= set(run.data.metrics)
 
 
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        # 540 images in a batch, and rho 0.01 of them.
-        ({"training.batch_size": 5000, "penalty.rho": 0.01}, "images of a batch is 5.4"),
-        ({"training.batch_size": 5000, "penalty.rho": 0.05}, None),
-    ],
-)
-def test_who_trains_is_told_where_the_penalty_is_that_of_a_running_mean(
-    paths: Paths,
-    start_after: StartAfter,
-    capsys: pytest.CaptureFixture[str],
-    changes: dict,
-    told: str | None,
+def test_training_notes_the_running_mean_of_the_penalty(
+    paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str]
 ) -> None:
     start_after("preprocess")
-    write_params(paths.workspace, QUICK | changes | {"training.epochs": 1})
-    capsys.readouterr()
+    # 540 images in a batch, and rho 0.01 of them.
+    changes = {"training.batch_size": 5000, "penalty.rho": 0.01, "training.epochs": 1}
+    write_params(paths.workspace, QUICK | changes)
     assert main(["train"]) == 0
-    notes = [line for line in capsys.readouterr().out.splitlines() if "running mean" in line]
-    assert len(notes) == (told is not None)
-    assert told is None or told in notes[0]
-
-
-def test_summary_says_what_came_out_and_where_it_is(
-    finished: Paths, capsys: pytest.CaptureFixture[str]
-) -> None:
-    capsys.readouterr()
-    assert main(["summary"]) == 0
-    output = capsys.readouterr().out
-    (run,) = _runs(finished)
-    mse = json.loads(finished.metrics.read_text())["test"]["mse"]
-    assert f"{mse:.5f}" in output
-    for row in task_rows(json.loads(finished.metrics.read_text())):
-        (line,) = (
-            line
-            for line in output.splitlines()
-            if line.startswith(f"{row.name} ") and f" {row.baseline} " in line
-        )
-        assert line.endswith(f" {row.verdict}")
-        assert f" {row.value} " in line
-    assert str(finished.atlas) in output
-    assert str(finished.report) in output
-    assert run.info.run_id in output
+    assert "images of a batch is 5.4" in capsys.readouterr().out

@@ -20,7 +20,7 @@ from helpers.searching import SEARCH
 from helpers.servers import mlflow_server
 from rhobeta.paths import Paths
 from rhobeta.tuning.storage import STORAGE_VARIABLE
-from rhobeta.tuning.study import counts_of
+from rhobeta.tuning.study import count_states
 
 # Some minutes in all: .ci/run calls for this file by name.
 pytestmark = pytest.mark.slow
@@ -111,10 +111,8 @@ def _runs(paths: Paths) -> dict[str, Any]:
     return {run.info.run_id: run for run in client.search_runs(experiments)}
 
 
-def test_kill_minus_9_of_one_of_two_workers_loses_nothing_but_that_try(
-    start: Start, project: Paths
-) -> None:
-    command = start("--workers", "2", "--trials", "6", changes=LONG)
+def test_the_trial_of_a_killed_worker_runs_again(start: Start, project: Paths) -> None:
+    command = start("--workers", "2", "--trials", "8", changes=LONG)
     both = _wait_for(lambda: len(_numbers(_study(project), TrialState.RUNNING)) == 2)
     assert both
     victim = command.workers()[0]
@@ -123,11 +121,9 @@ def test_kill_minus_9_of_one_of_two_workers_loses_nothing_but_that_try(
     assert status == 0, output
     assert "has ended by signal 9" in output
     study = _study(project)
-    assert len(_numbers(study, TrialState.COMPLETE)) == 6
+    assert len(_numbers(study, TrialState.COMPLETE)) in (8, 9)
     assert _numbers(study, TrialState.RUNNING, TrialState.WAITING) == []
-    (lost,) = [
-        t for t in study.get_trials(states=(TrialState.FAIL,)) if "withdrawn" not in t.user_attrs
-    ]
+    (lost,) = study.get_trials(states=(TrialState.FAIL,))
     (again,) = [t for t in study.get_trials() if "retry_history" in t.system_attrs]
     assert again.system_attrs["retry_history"] == [lost.number]
     assert again.state == TrialState.COMPLETE
@@ -141,22 +137,33 @@ def test_kill_minus_9_of_one_of_two_workers_loses_nothing_but_that_try(
     assert {run.data.tags["rhobeta.trial"] for run in finished} == {
         str(number) for number in _numbers(study, TrialState.COMPLETE)
     }
-    assert len(finished) == 6
     if run_id := lost.user_attrs.get("mlflow_run_id"):
         assert runs[run_id].info.status == "KILLED"
     (parent,) = [r for r in runs.values() if r.data.tags["rhobeta.stage"] == "tune"]
     assert parent.info.status == "FINISHED"
-    assert parent.data.metrics["trials/complete"] == 6
+    assert parent.data.metrics["trials/complete"] == len(finished)
 
 
-def test_ctrl_c_ends_cleanly_and_the_same_command_continues(start: Start, project: Paths) -> None:
+def test_four_workers_share_a_local_study(start: Start, project: Paths) -> None:
+    status, output = start("--workers", "4", "--trials", "12").ended()
+    assert status == 0, output
+    study = _study(project)
+    trials = study.get_trials()
+    assert {trial.state for trial in trials} == {TrialState.COMPLETE}
+    assert 12 <= len(trials) <= 15
+    assert len({trial.params["penalty.rho"] for trial in trials}) == len(trials)
+    children = [r for r in _runs(project).values() if r.data.tags["rhobeta.stage"] == "trial"]
+    assert len(children) == len(trials)
+
+
+def test_ctrl_c_ends_workers_and_the_command_continues(start: Start, project: Paths) -> None:
     command = start("--workers", "2", "--trials", "6", changes=LONG)
     _wait_for(lambda: len(_numbers(_study(project), TrialState.COMPLETE)) >= 1)
     workers = command.workers()
     os.killpg(command.process.pid, signal.SIGINT)
     status, output = command.ended()
     assert status == 130, output
-    assert "the same command continues it" in " ".join(output.split())
+    assert "command continues it" in " ".join(output.split())
     assert "Traceback" not in output
     assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
     study = _study(project)
@@ -170,13 +177,13 @@ def test_ctrl_c_ends_cleanly_and_the_same_command_continues(start: Start, projec
     assert status == 0, output
     assert f"{len(done)} finished before" in output
     study = _study(project)
-    assert len(_numbers(study, TrialState.COMPLETE)) == 6
+    assert len(_numbers(study, TrialState.COMPLETE)) in (6, 7)
     assert set(done) | set(waiting) <= set(_numbers(study, TrialState.COMPLETE))
     (parent,) = [r for r in _runs(project).values() if r.data.tags["rhobeta.stage"] == "tune"]
     assert parent.info.status == "FINISHED"
 
 
-def test_a_server_that_is_away_for_a_while_makes_the_search_wait(
+def test_the_search_waits_for_an_absent_server(
     start: Start, project: Paths, tmp_path: Path
 ) -> None:
     server = mlflow_server(tmp_path / "server")
@@ -192,18 +199,12 @@ def test_a_server_that_is_away_for_a_while_makes_the_search_wait(
         command = start("--workers", "2", "--trials", "6", changes=LONG, **environment)
         _wait_for(lambda: len(_numbers(_study(project), TrialState.COMPLETE)) >= 1)
         server.kill()
-        # Those under way end. Then one worker puts back what it has claimed, and perhaps the other
-        # takes that and puts it back too; both look for the server.
-        _wait_for(
-            lambda: (
-                _numbers(_study(project), TrialState.WAITING)
-                and not _numbers(_study(project), TrialState.RUNNING)
-            )
-        )
-        time.sleep(5)
-        before = _study(project).get_trials()
-        time.sleep(5)
-        assert len(_study(project).get_trials()) == len(before)
+        # Running trials end; then both workers wait.
+        _wait_for(lambda: not _numbers(_study(project), TrialState.RUNNING))
+        time.sleep(3)
+        before = len(_study(project).get_trials())
+        time.sleep(3)
+        assert len(_study(project).get_trials()) == before
         assert command.process.poll() is None
         server.start()
         server.wait()
@@ -211,8 +212,9 @@ def test_a_server_that_is_away_for_a_while_makes_the_search_wait(
         assert status == 0, output
         assert "this worker waits" in output
         study = _study(project)
-        counts = counts_of(study)
-        assert (counts.finished, counts.failed, counts.waiting) == (6, 0, 0)
+        counts = count_states(study)
+        assert counts["complete"] in (6, 7)
+        assert counts["failed"] == 0
         client = MlflowClient(server.address)
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
         runs = {run.info.run_id: run for run in client.search_runs(experiments)}
@@ -223,9 +225,7 @@ def test_a_server_that_is_away_for_a_while_makes_the_search_wait(
         server.kill()
 
 
-def test_four_workers_of_two_commands_share_a_study_in_postgresql(
-    start: Start, project: Paths
-) -> None:
+def test_two_commands_share_a_study_in_postgresql(start: Start, project: Paths) -> None:
     with postgresql_server() as url:
         # As two machines would: at once, on a database without tables.
         words = ("--workers", "2", "--trials", "8")
@@ -237,9 +237,10 @@ def test_four_workers_of_two_commands_share_a_study_in_postgresql(
             assert "database postgresql+psycopg://127.0.0.1:" in output
         study = _study(project, url.replace("postgresql:", "postgresql+psycopg:"))
         trials = study.get_trials(states=(TrialState.COMPLETE,))
-        assert len(trials) == 8
+        # Each of four workers may have one more trial than it needed.
+        assert 8 <= len(trials) <= 11
         assert _numbers(study, TrialState.RUNNING, TrialState.WAITING) == []
-        assert len({trial.params["penalty.rho"] for trial in trials}) == 8
+        assert len({trial.params["penalty.rho"] for trial in trials}) == len(trials)
         runs = _runs(project)
         mine = {trial.user_attrs["mlflow_run_id"] for trial in trials}
         assert {runs[run_id].info.status for run_id in mine} == {"FINISHED"}

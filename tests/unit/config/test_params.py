@@ -1,6 +1,8 @@
-"""What params.yaml may hold, and what a fault in it is answered with."""
+"""What params.yaml may hold, and the messages for what it may not."""
 
+import doctest
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +10,8 @@ from dvc.utils.serialize import load_yaml
 from pydantic import ValidationError
 
 from helpers import REPOSITORY, shipped_values, with_changes
+from rhobeta import errors
+from rhobeta.config import bounds, params, renamed
 from rhobeta.config.params import Params, check_params, flatten, load_params
 from rhobeta.errors import RhobetaError
 
@@ -19,7 +23,7 @@ def accepted(changes: dict[str, Any]) -> Params:
 
 
 def refusal(values: Any) -> list[str]:
-    """The lines of the refusal, without the first, which says where the values come from."""
+    """The lines of the message, without the first, which says where the values come from."""
     with pytest.raises(RhobetaError) as caught:
         check_params(values, where="the file's name")
     first, *faults = str(caught.value).splitlines()
@@ -51,76 +55,82 @@ def schema_leaves() -> dict[str, dict[str, Any]]:
 
 
 def comments() -> dict[str, str]:
-    """The comment on each parameter's line of the committed file."""
+    """The comment on each parameter of the committed file, its lines joined."""
     found, section, key = {}, "", ""
     for line in SHIPPED.read_text().splitlines():
         if heading := re.fullmatch(r"(\w+): *(?:#.*)?", line):
             section = heading[1]
         elif entry := re.fullmatch(r"  (\w+): [^#]*(#.*)?", line):
             key = f"{section}.{entry[1]}"
-            found[key] = (entry[2] or "").lstrip("# ")
+            found[key] = (entry[2] or "").removeprefix("# ")
         elif more := re.fullmatch(r" {10,}# (.*)", line):
             found[key] += f" {more[1]}"
     return found
 
 
-def test_the_shipped_file_is_accepted_and_flattened_in_its_own_order():
+@pytest.mark.parametrize("module", [bounds, errors, params, renamed])
+def test_docstring_examples(module: Any) -> None:
+    failed, tried = doctest.testmod(module)
+    assert tried
+    assert not failed
+
+
+def test_shipped_file_is_accepted_and_flattened_in_its_order() -> None:
     assert list(flatten(load_params(SHIPPED)).items()) == list(shipped_leaves().items())
 
 
-def test_flatten_puts_the_prefix_before_the_leaves_of_one_section():
+def test_flatten_of_a_section_with_a_prefix() -> None:
     values = shipped_values()["penalty"]
     assert flatten(accepted({}).penalty, "penalty.") == {
         f"penalty.{name}": value for name, value in values.items()
     }
 
 
-@pytest.mark.parametrize("path", shipped_leaves())
-def test_every_parameter_has_a_comment_that_states_its_range(path):
-    comment, leaf = comments()[path], schema_leaves()[path]
-    assert comment
-    stated = {float(number) for number in re.findall(r"\d+(?:\.\d+)?", comment)}
-    for branch in leaf.get("anyOf", [leaf]):
+def test_every_comment_is_the_docstring_of_its_field() -> None:
+    """A parameter is described once; on a failure, copy the docstring into params.yaml."""
+    docstrings = {path: " ".join(leaf["description"].split()) for path, leaf in _leaves()}
+    assert comments() == docstrings
+
+
+def _leaves() -> list[tuple[str, dict[str, Any]]]:
+    return list(schema_leaves().items())
+
+
+@pytest.mark.parametrize(("path", "leaf"), _leaves(), ids=[path for path, _ in _leaves()])
+def test_every_docstring_states_the_range(path: str, leaf: dict[str, Any]) -> None:
+    text = leaf["description"]
+    stated = {float(number) for number in re.findall(r"\d+(?:\.\d+)?", text)}
+    # Those of a list are the range of its entries.
+    for branch in (*leaf.get("anyOf", [leaf]), leaf.get("items", {})):
         for key in ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"):
             if key in branch:
                 assert branch[key] in stated
         for choice in branch.get("enum", [branch["const"]] if "const" in branch else []):
-            assert re.search(rf"\b{re.escape(choice)}\b", comment)
-
-
-def test_the_json_schema_describes_every_parameter():
-    leaves = schema_leaves()
-    assert leaves.keys() == shipped_leaves().keys()
-    assert [path for path, leaf in leaves.items() if not leaf.get("description")] == []
+            assert re.search(rf"\b{re.escape(choice)}\b", text)
 
 
 @pytest.mark.parametrize(
     ("key", "answer"),
     [
-        ("penalty.rhoo", "penalty.rhoo: unknown key. Did you mean penalty.rho?"),
-        (
-            "training.batchsize",
-            "training.batchsize: unknown key. Did you mean training.batch_size?",
-        ),
+        ("penalty.rhoo", "penalty.rhoo: unknown key. Did you mean rho?"),
+        ("training.batchsize", "training.batchsize: unknown key. Did you mean batch_size?"),
+        ("training.rho", "training.rho: unknown key. Did you mean penalty.rho?"),
+        ("penalty.zzzz", "penalty.zzzz: unknown key, allowed: kind, rho, beta"),
         ("penalti", "penalti: unknown key. Did you mean penalty?"),
         (
             "zzz",
-            "zzz: unknown key, allowed here: data, model, penalty, topk, training, evaluate,"
+            "zzz: unknown key, allowed: data, model, penalty, topk, training, evaluate,"
             " visualize, runtime, tune, registry",
         ),
+        ("topk.revive", "topk.revive: unknown key, which is topk.auxk_coef since version 0.2"),
+        ("evaluate.uses", "evaluate.uses: unknown key, which is evaluate.tasks since version 0.2"),
     ],
 )
-def test_an_unknown_key_is_named_in_full_with_what_was_perhaps_meant(key, answer):
+def test_unknown_key_is_named_with_the_nearest_known_one(key: str, answer: str) -> None:
     assert the_fault({key: 1}) == answer
 
 
-@pytest.mark.parametrize("key", ["training.rho", "penalty.zzzzzzzz"])
-def test_an_unknown_key_is_never_answered_with_the_section_that_it_is_in(key):
-    section = key.partition(".")[0]
-    assert f"Did you mean {section}?" not in the_fault({key: 1})
-
-
-def test_a_misspelt_section_is_missing_and_unknown_at_once():
+def test_misspelt_section_is_missing_and_unknown() -> None:
     values = shipped_values()
     values["penalti"] = values.pop("penalty")
     assert refusal(values) == [
@@ -129,156 +139,61 @@ def test_a_misspelt_section_is_missing_and_unknown_at_once():
     ]
 
 
-def test_a_missing_parameter_is_named_with_what_it_may_be():
-    values = shipped_values()
-    del values["penalty"]["rho"]
-    assert refusal(values) == ["penalty.rho: missing, allowed: a number above 0 and below 1"]
-
-
-@pytest.mark.parametrize(
-    ("path", "inside", "outside"),
-    [
-        ("data.validation_fraction", [1e-9, 0.5], [-1e-9, 0.500001]),
-        ("data.test_fraction", [1e-9, 0.5], [0, 0.500001]),
-        ("data.seed", [0, 4294967295], [-1, 4294967296]),
-        ("data.classes", [None, [0, 255], [5, 6, 7]], [[], [5], [-1, 5], [5, 256]]),
-        ("model.hidden_sizes", [[1], [65536], [8] * 16], [[], [0], [65537], [8] * 17]),
-        ("penalty.rho", [1e-9, 0.999999], [0, 1, -0.1]),
-        ("penalty.beta", [0, 1000], [-1e-9, 1000.001]),
-        ("training.epochs", [1, 100_000], [0, 100_001]),
-        ("training.batch_size", [1, 1_000_000], [0, 1_000_001]),
-        ("training.learning_rate", [1e-9, 1], [0, 1.000001]),
-        ("evaluate.probe_k", [None, 1, 65536], [0, 65537]),
-        ("training.epsilon", [1e-9, 1], [0, 1.000001]),
-        ("training.noise", [0, 10], [-1e-9, 10.001]),
-        ("topk.k", [1, 8, 32], [0, 65537]),
-        ("topk.start", [1, 65536], [0, 65537]),
-        ("topk.anneal", [0, 1], [-1e-9, 1.000001]),
-        ("topk.auxk_coef", [0, 1], [-1e-9, 1.000001]),
-        ("training.weight_decay", [0, 1], [-1e-9, 1.000001]),
-        ("training.seed", [0, 4294967295], [-1, 4294967296]),
-        ("evaluate.l0_thresholds", [[0], [1e-9, 0.999999]], [[], [-1e-9], [1], [0.1, 0.5, 1.5]]),
-        (
-            "evaluate.l0_thresholds",
-            [[n / 16 for n in range(1, 11)]],
-            [[n / 16 for n in range(1, 12)]],
-        ),
-        ("evaluate.dead_threshold", [1e-9, 0.999999], [0, 1]),
-        ("evaluate.constant_std", [1e-9, 0.499999], [0, 0.5]),
-        ("evaluate.probe_penalty", [1e-9, 1e6], [0, 1_000_001.0]),
-        ("evaluate.probe_iterations", [10, 100_000], [9, 100_001]),
-        (
-            "evaluate.tasks",
-            [[], ["anomaly"], ["compression", "sparse_probe"]],
-            [["denoise"], "anomaly", None],
-        ),
-        (
-            "evaluate.sparse_probe_units",
-            [[1], [1, 65536], list(range(1, 11))],
-            [[], [0], [65537], [1.0], list(range(1, 12))],
-        ),
-        (
-            "evaluate.few_labels",
-            [[1], [10, 1_000_000], list(range(1, 11))],
-            [[], [0], [1_000_001], list(range(1, 12))],
-        ),
-        (
-            "evaluate.noise",
-            [[1e-9], [0.1, 10], [n / 16 for n in range(1, 11)]],
-            [[], [0], [-0.1], [10.1], [n / 16 for n in range(1, 12)]],
-        ),
-        ("evaluate.normal_classes", [None, [0], [3, 1]], [[], [-1], [256], 3]),
-        ("evaluate.seed", [0, 4294967295], [-1, 4294967296]),
-        ("visualize.embedding_images", [50, 20_000], [49, 20_001]),
-        ("visualize.filters", [1, 1024], [0, 1025]),
-        ("visualize.dpi", [40, 600], [39, 601]),
-        ("runtime.threads", [1, 1024, "auto"], [0, 1025]),
-        ("runtime.experiment", ["x", "x" * 200], ["", "x" * 201]),
-    ],
-)
-def test_values_are_accepted_up_to_their_bounds_and_refused_beyond(path, inside, outside):
-    for value in inside:
-        assert flatten(accepted({path: value}))[path] == value
-    for value in outside:
-        assert the_fault({path: value}).startswith(f"{path}: found ")
-
-
 @pytest.mark.parametrize(
     ("path", "value", "answer"),
     [
-        ("penalty.rho", 1.5, "found 1.5, allowed: a number above 0 and below 1"),
-        ("penalty.beta", -1, "found -1, allowed: a number at least 0 and at most 1000"),
-        ("data.test_fraction", 0, "found 0, allowed: a number above 0 and at most 0.5"),
-        (
-            "training.epochs",
-            2.0,
-            "found 2.0, allowed: a whole number at least 1 and at most 100000",
-        ),
-        ("training.epochs", "2", "found '2' (text), allowed: a whole number"),
-        ("training.epochs", True, "found true, allowed: a whole number"),
-        ("training.epochs", None, "found null, allowed: a whole number"),
-        ("penalty.rho", "0.1", "found '0.1' (text), allowed: a number"),
-        ("penalty.rho", False, "found false, allowed: a number"),
-        ("penalty.rho", [0.1], "found [0.1], allowed: a number"),
-        ("penalty.rho", {"a": 1}, "found a section, allowed: a number"),
+        ("penalty.rho", 1.5, "found 1.5, allowed: less than 1. Target mean activation of every"),
+        ("penalty.rho", 0, "found 0, allowed: greater than 0. Target mean activation of every"),
+        ("data.seed", 2**32, "found 4294967296, allowed: less than or equal to 4294967295. Seed"),
+        ("training.epochs", 2.0, "found 2.0, allowed: a valid integer. Passes over the training"),
+        ("training.epochs", "2", "found '2' (text), allowed: a valid integer. Passes over the"),
+        ("training.epochs", True, "found true, allowed: a valid integer. Passes"),
+        ("penalty.rho", None, "found null, allowed: a valid number. Target"),
+        ("penalty.rho", {"a": 1}, "found a section, allowed: a valid number. Target"),
         ("penalty.kind", "l1", "found 'l1', allowed: kl, kl_poisson, kl_tutorial, l1_code,"),
-        ("penalty.kind", None, "found null, allowed: kl, kl_poisson, kl_tutorial, l1_code,"),
-        ("data.name", "cifar", "found 'cifar' (text), allowed: mnist, fashion-mnist, kmnist, own"),
-        ("data.seed", False, "found false, allowed: a whole number"),
-        ("data.classes", [5, True], "found true, allowed: a list of 2 entries or more, each a"),
-        ("model.hidden_sizes", 64, "found 64, allowed: a list of 1 to 16 entries, each a whole"),
-        ("model.hidden_sizes", [64.0], "found 64.0, allowed: a list of 1 to 16 entries"),
-        (
-            "runtime.threads",
-            True,
-            "found true, allowed: a whole number at least 1 and at most 1024",
-        ),
-        ("runtime.threads", "two", "found 'two' (text), allowed: a whole number at least 1 and"),
-        ("runtime.experiment", 3, "found 3, allowed: text"),
-        ("runtime.data_folder", 3, "found 3, allowed: text or null"),
+        ("penalty.kind", "kl_poison", "found 'kl_poison', allowed: kl, kl_poisson, kl_tutorial,"),
+        ("penalty.kind", "l1_kernel", "found 'l1_kernel', which is l1_weights since version 0.2"),
+        ("data.name", "cifar", "found 'cifar' (text), allowed: 'mnist', 'fashion-mnist', 'kmnist'"),
+        ("model.hidden_sizes", 64, "found 64, allowed: a valid list. Units of each encoder"),
+        ("runtime.threads", 0, "found 0, allowed: 'auto' or greater than or equal to 1. CPU"),
+        ("runtime.experiment", "", "found '' (text), allowed: Value should have at least 1"),
         ("data", None, "found null, allowed: a section with name, classes"),
     ],
 )
-def test_a_wrong_value_is_answered_with_what_was_found_and_what_is_allowed(path, value, answer):
+def test_wrong_value_is_answered_with_found_and_allowed(path: str, value: Any, answer: str) -> None:
     assert the_fault({path: value}).startswith(f"{path}: {answer}")
 
 
-def test_of_an_empty_section_every_parameter_is_missing():
-    faults = refusal(with_changes({"data": {}}))
-    assert [fault.partition(", ")[0] for fault in faults] == [
-        f"{path}: missing" for path in shipped_leaves() if path.startswith("data.")
+@pytest.mark.parametrize(
+    ("path", "value"), [("model.hidden_sizes", [8, 64.0]), ("data.classes", [5, 256])]
+)
+def test_wrong_entry_of_a_list_is_named_by_its_index(path: str, value: list[Any]) -> None:
+    assert the_fault({path: value}).startswith(f"{path}.1: found {value[1]}, allowed: ")
+
+
+def test_misspelt_name_gets_the_nearest() -> None:
+    assert the_fault({"model.code_activation": "sigmoyd"}).endswith("Did you mean sigmoid?")
+    assert "Did you mean" not in the_fault({"penalty.kind": "zzzz"})
+
+
+def test_missing_parameter_is_named_with_its_docstring() -> None:
+    values = shipped_values()
+    del values["penalty"]["rho"]
+    assert refusal(values) == [
+        "penalty.rho: missing, allowed: Target mean activation of every unit, (0, 1), for the KLs."
     ]
 
 
-def test_large_bounds_are_stated_exactly():
-    assert "at most 4294967295" in the_fault({"data.seed": 4294967296})
-
-
-def test_a_text_of_the_wrong_length_is_answered_with_the_lengths_allowed():
-    _, _, allowed = the_fault({"runtime.experiment": ""}).partition("allowed: ")
-    assert re.findall(r"\d+", allowed) == ["1", "200"]
-
-
-@pytest.mark.parametrize("path", ["penalty.rho", "penalty.beta", "evaluate.probe_penalty"])
-@pytest.mark.parametrize("value", [".nan", ".inf", "-.inf"])
-def test_nan_and_infinity_are_refused(tmp_path, path, value):
-    with pytest.raises(RhobetaError, match=rf"\n  {path}: found -?(nan|inf), allowed: a number"):
-        load_params(edited(tmp_path, path, value))
-
-
-def test_every_fault_is_reported_at_once_in_the_order_of_the_file():
-    faults = refusal(
-        with_changes(
-            {
-                "visualize.dpi": 39,
-                "data.classes": [5, 5],
-                "penalty.rho": 0,
-                "penalty.gamma": 1,
-                "training.epochs": "many",
-            }
-        )
-    )
-    assert [fault.partition(":")[0] for fault in faults] == [
+def test_every_fault_is_reported_in_the_order_of_the_file() -> None:
+    changes = {
+        "visualize.dpi": 39,
+        "data.classes": [5, 5],
+        "penalty.rho": 0,
+        "penalty.gamma": 1,
+        "training.epochs": "many",
+    }
+    paths = [fault.partition(":")[0] for fault in refusal(with_changes(changes))]
+    assert paths == [
         "data.classes",
         "penalty.rho",
         "penalty.gamma",
@@ -287,158 +202,108 @@ def test_every_fault_is_reported_at_once_in_the_order_of_the_file():
     ]
 
 
-def test_a_class_named_twice_is_refused():
+def test_more_than_fifty_faults_are_counted() -> None:
+    faults = refusal(with_changes({f"data.x{number}": 1 for number in range(60)}))
+    assert len(faults) == 51
+    assert faults[-1] == "and 10 more"
+
+
+@pytest.mark.parametrize("value", [".nan", ".inf", "-.inf"])
+def test_nan_and_infinity_are_refused(tmp_path: Path, value: str) -> None:
+    with pytest.raises(RhobetaError, match=r"\n  penalty.beta: found -?(nan|inf), allowed: a fin"):
+        load_params(edited(tmp_path, "penalty.beta", value))
+
+
+def test_number_too_long_to_print_is_refused(tmp_path: Path) -> None:
+    file = edited(tmp_path, "training.epochs", f"0x{'f' * 5000}")
+    with pytest.raises(RhobetaError, match=r"epochs: found a number that is too long to print"):
+        load_params(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "allowed"),
+    [
+        ("l0_thresholds", [0.5, 0.1], "ascending, no repeats"),
+        ("few_labels", [10, 10], "ascending, no repeats"),
+        ("tasks", ["anomaly", "anomaly"], "no repeats"),
+        ("normal_classes", [3, 1, 3], "no repeats"),
+    ],
+)
+def test_list_out_of_order_is_refused(name: str, values: list[Any], allowed: str) -> None:
+    assert the_fault({f"evaluate.{name}": values}) == (
+        f"evaluate.{name}: found {values}, allowed: {allowed}"
+    )
+
+
+def test_class_named_twice_is_refused() -> None:
     assert the_fault({"data.classes": [5, 6, 5]}) == (
         "data.classes: found [5, 6, 5], which names a label twice"
     )
 
 
 @pytest.mark.parametrize(
-    ("name", "values"),
+    ("changes", "fault"),
     [
-        ("l0_thresholds", [0.5, 0.1]),
-        ("l0_thresholds", [0.1, 0.1]),
-        ("sparse_probe_units", [2, 1]),
-        ("sparse_probe_units", [5, 5]),
-        ("few_labels", [100, 10]),
-        ("few_labels", [10, 10]),
-        ("noise", [0.3, 0.1]),
-        ("noise", [0.3, 0.3]),
+        (
+            {"data.name": "kmnist", "evaluate.normal_classes": [3, 10]},
+            "evaluate.normal_classes: found [3, 10], but the data has no class 10; allowed: some of"
+            " 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, not all, or null",
+        ),
+        (
+            {"data.name": "own", "data.classes": [6, 5, 7], "evaluate.normal_classes": [5, 1]},
+            "evaluate.normal_classes: found [5, 1], but the data has no class 1; allowed: some of"
+            " 5, 6, 7, not all, or null",
+        ),
+        (
+            {"data.classes": [6, 5], "evaluate.normal_classes": [5, 6]},
+            "evaluate.normal_classes: found [5, 6], which is every class of the data, so that none"
+            " is an anomaly; allowed: some of 5, 6, not all, or null",
+        ),
     ],
 )
-def test_lists_that_do_not_ascend_are_refused(name, values):
-    assert the_fault({f"evaluate.{name}": values}) == (
-        f"evaluate.{name}: found {values}, allowed: ascending, no repeats"
-    )
-
-
-@pytest.mark.parametrize(
-    ("name", "values"), [("tasks", ["anomaly", "anomaly"]), ("normal_classes", [3, 1, 3])]
-)
-def test_repeats_are_refused_where_the_order_is_free(name, values):
-    assert the_fault({f"evaluate.{name}": values}) == (
-        f"evaluate.{name}: found {values}, allowed: no repeats"
-    )
-
-
-@pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "kmnist"])
-def test_a_normal_class_that_the_data_does_not_have_is_refused(name):
-    assert the_fault({"data.name": name, "evaluate.normal_classes": [3, 10]}) == (
-        "evaluate.normal_classes: found [3, 10], but the data has no class 10; allowed: some of"
-        " 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, not all, or null"
-    )
-
-
-@pytest.mark.parametrize("name", ["mnist", "own"])
-def test_a_normal_class_that_is_left_out_of_the_data_is_refused(name):
-    changes = {"data.name": name, "data.classes": [6, 5, 7], "evaluate.normal_classes": [5, 1]}
-    assert "has no class 1; allowed: some of 5, 6, 7, not all" in the_fault(changes)
-
-
-def test_no_class_left_to_be_an_anomaly_is_refused():
-    fault = the_fault({"data.classes": [6, 5], "evaluate.normal_classes": [5, 6]})
-    assert "found [5, 6], which is every class of the data" in fault
-    assert "allowed: some of 5, 6, not all, or null" in fault
+def test_normal_classes_that_the_data_lacks_are_refused(
+    changes: dict[str, Any], fault: str
+) -> None:
+    assert the_fault(changes) == fault
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"evaluate.normal_classes": [0, 1, 2, 3, 4, 5, 6, 7, 8]},
         {"data.classes": [5, 6], "evaluate.normal_classes": [6]},
-        # Of the user's own data nothing is known before it is read.
+        # The classes of own data are unknown before it is read.
         {"data.name": "own", "evaluate.normal_classes": [200]},
-        # A use that is not scored has no wishes.
         {"evaluate.tasks": ["denoising"], "evaluate.normal_classes": [200]},
     ],
 )
-def test_other_normal_classes_are_accepted(changes):
+def test_other_normal_classes_are_accepted(changes: dict[str, Any]) -> None:
     accepted(changes)
 
 
-def test_kl_with_a_relu_code_is_refused_with_the_reason_and_the_ways_out():
+def test_penalty_that_does_not_fit_the_code_is_refused() -> None:
+    """Which fit is tested in test_extensions.py."""
     fault = the_fault({"penalty.kind": "kl", "model.code_activation": "relu"})
     assert fault.startswith("penalty.kind: found kl with model.code_activation relu:")
-    assert "mean activation in (0, 1)" in fault
     assert "sigmoid or tanh, or penalty.kind kl_poisson" in fault
-
-
-@pytest.mark.parametrize(
-    ("kind", "code", "hidden"),
-    [
-        ("none", "relu", "relu"),
-        ("kl", "tanh", "relu"),
-        ("kl", "sigmoid", "relu"),
-        ("none", "sigmoid", "tanh"),
-    ],
-)
-def test_other_pairs_of_penalty_and_activation_are_accepted(kind, code, hidden):
-    params = accepted(
-        {
-            "penalty.kind": kind,
-            "model.code_activation": code,
-            "model.hidden_activation": hidden,
-        }
-    )
-    assert (params.penalty.kind, params.model.code_activation) == (kind, code)
-
-
-@pytest.mark.parametrize("kind", ["kl_poisson", "kl_tutorial"])
-@pytest.mark.parametrize(
-    ("code", "ways_out"),
-    [("tanh", "relu or topk, or penalty.kind kl"), ("identity", "relu or topk")],
-)
-def test_a_kl_of_means_with_a_code_that_can_be_negative_is_refused(kind, code, ways_out):
-    fault = the_fault({"penalty.kind": kind, "model.code_activation": code})
-    assert fault.startswith(f"penalty.kind: found {kind} with model.code_activation {code}: ")
-    assert "codes that are never negative" in fault
-    assert fault.endswith(f"Use model.code_activation {ways_out}")
-
-
-@pytest.mark.parametrize(
-    ("path", "value", "meant"),
-    [
-        ("penalty.kind", "kl_poison", "kl_poisson"),
-        ("penalty.kind", "L1_code", "l1_code"),
-        ("model.code_activation", "sigmoyd", "sigmoid"),
-        ("model.code_activation", "topK", "topk"),
-    ],
-)
-def test_a_misspelt_name_is_answered_with_the_known_ones_and_the_nearest(path, value, meant):
-    known = {
-        "penalty.kind": "kl, kl_poisson, kl_tutorial, l1_code, l1_weights, none",
-        "model.code_activation": "sigmoid, tanh, relu, topk, identity",
-    }[path]
-    assert the_fault({path: value}) == (
-        f"{path}: found {value!r}, allowed: {known}. Did you mean {meant}?"
-    )
-
-
-def test_a_name_that_is_near_none_is_answered_with_the_known_ones():
-    assert "Did you mean" not in the_fault({"penalty.kind": "zzzz"})
 
 
 TOPK = {"model.code_activation": "topk", "penalty.kind": "none", "model.hidden_sizes": [99, 12]}
 
 
-@pytest.mark.parametrize(("k", "start"), [(13, 13), (4, 13), (5, 4), (64, 128)])
-def test_a_k_that_does_not_fit_the_code_is_refused(k, start):
+@pytest.mark.parametrize(("k", "start"), [(13, 13), (4, 13), (5, 4)])
+def test_k_that_does_not_fit_the_code_is_refused(k: int, start: int) -> None:
     assert the_fault(TOPK | {"topk.k": k, "topk.start": start}) == (
         f"topk: found k {k} and start {start} with 12 units in the code, allowed: k at most start,"
         " start at most the units"
     )
 
 
-@pytest.mark.parametrize(("k", "start"), [(12, 12), (1, 12), (4, 4)])
-def test_a_k_that_fits_the_code_is_accepted(k, start):
-    accepted(TOPK | {"topk.k": k, "topk.start": start})
-
-
-def test_k_is_no_matter_to_other_codes():
+def test_k_that_fits_is_accepted_and_other_codes_ignore_it() -> None:
+    accepted(TOPK | {"topk.k": 12, "topk.start": 12})
     accepted({"topk.k": 8, "topk.start": 4, "model.hidden_sizes": [2]})
 
 
-def test_cross_entropy_needs_outputs_that_are_probabilities():
+def test_cross_entropy_without_a_sigmoid_output_is_refused() -> None:
     bce = {"training.pixel_loss": "bce"}
     assert the_fault(bce | {"model.output_activation": "identity"}) == (
         "training.pixel_loss: found bce with model.output_activation identity, allowed: sigmoid,"
@@ -447,14 +312,13 @@ def test_cross_entropy_needs_outputs_that_are_probabilities():
     accepted(bce)
 
 
-def test_without_validation_images_there_is_no_best_epoch_to_keep():
+def test_best_epoch_without_validation_images_is_refused() -> None:
     nothing = {"data.validation_fraction": 0}
     assert the_fault(nothing) == (
         "training.keep: found best with data.validation_fraction 0, allowed: last, since no image"
         " is left to tell the best epoch by"
     )
     accepted(nothing | {"training.keep": "last"})
-    accepted({"training.keep": "last"})
 
 
 EXTENSION = """
@@ -471,7 +335,7 @@ def half_l1(code):
 
 
 @pytest.mark.usefixtures("clean_registry")
-def test_names_of_extensions_beside_the_file_are_accepted_and_offered(tmp_path):
+def test_names_of_extensions_are_accepted_and_offered(tmp_path: Path) -> None:
     with pytest.raises(RhobetaError, match="found 'half'"):
         load_params(edited(tmp_path, "model.code_activation", "half"))
     (tmp_path / "extensions").mkdir()
@@ -481,31 +345,21 @@ def test_names_of_extensions_beside_the_file_are_accepted_and_offered(tmp_path):
     assert the_fault({"penalty.kind": "half_11"}).endswith(
         "l1_weights, none, half_l1. Did you mean half_l1?"
     )
-    assert the_fault({"penalty.kind": None}).endswith("l1_weights, none, half_l1")
     assert "half" in schema_leaves()["model.code_activation"]["enum"]
 
 
-@pytest.mark.usefixtures("clean_registry")
-def test_a_broken_extension_is_named_before_the_parameters_are_checked(tmp_path):
-    (tmp_path / "extensions").mkdir()
-    (tmp_path / "extensions" / "mine.py").write_text("nonsense\n")
-    with pytest.raises(RhobetaError, match=r"extensions/mine\.py .*NameError"):
-        load_params(edited(tmp_path, "penalty.rho", "7"))
-
-
-@pytest.mark.parametrize(("section", "name"), [path.split(".") for path in shipped_leaves()])
-def test_parameters_cannot_be_changed(section, name):
-    params = accepted({})
+@pytest.mark.parametrize("section", Params.model_fields)
+def test_parameters_are_frozen(section: str) -> None:
+    values = getattr(accepted({}), section)
+    name = next(iter(type(values).model_fields))
     with pytest.raises(ValidationError, match="frozen"):
-        setattr(getattr(params, section), name, getattr(getattr(params, section), name))
-    with pytest.raises(ValidationError, match="frozen"):
-        setattr(params, section, getattr(params, section))
+        setattr(values, name, getattr(values, name))
 
 
-def edited(folder, path, text):
+def edited(folder: Path, path: str, text: str) -> Path:
     """The committed file with one value's text replaced, written into `folder`."""
     section, name = path.split(".")
-    pattern = rf"(?ms)(^{section}:\n.*?^  {name}:) [^#\n]*"
+    pattern = rf"(?ms)(^{section}:[^\n]*\n.*?^  {name}:) [^#\n]*"
     content, count = re.subn(pattern, rf"\1 {text} ", SHIPPED.read_text(), count=1)
     assert count == 1
     file = folder / "params.yaml"
@@ -517,22 +371,22 @@ def edited(folder, path, text):
     ("path", "text", "value"),
     [
         ("training.learning_rate", "1e-3", 0.001),
-        ("training.learning_rate", "1E-3", 0.001),
         ("penalty.beta", "1e2", 100.0),
         ("data.seed", "010", 10),
         ("runtime.experiment", "yes", "yes"),
         ("runtime.data_folder", "", None),
-        ("data.classes", "[5, 6]", [5, 6]),
     ],
 )
-def test_text_is_read_as_dvc_reads_it(tmp_path, path, text, value):
+def test_values_are_read_as_dvc_reads_them(
+    tmp_path: Path, path: str, text: str, value: Any
+) -> None:
     file = edited(tmp_path, path, text)
     found = load_params(file)
     assert flatten(found)[path] == value
     assert found == check_params(load_yaml(file), where="DVC")
 
 
-def test_a_missing_file_is_named_with_the_command_that_brings_it_back(tmp_path):
+def test_missing_file_is_named_with_the_command_that_restores_it(tmp_path: Path) -> None:
     file = tmp_path / "params.yaml"
     with pytest.raises(RhobetaError) as caught:
         load_params(file)
@@ -548,9 +402,12 @@ def test_a_missing_file_is_named_with_the_command_that_brings_it_back(tmp_path):
         (b"penalty: !!python/name:os.system\n", "python/name:os.system"),
         (b"a: 1\n---\nb: 2\n", "another document"),
         (b"name: \xff\n", "can't decode byte 0xff"),
+        (b"name: 2026-13-45\n", "month must be in 1..12"),
     ],
 )
-def test_a_file_that_is_not_yaml_is_refused_with_the_reason(tmp_path, content, reason):
+def test_invalid_yaml_is_refused_with_the_reason(
+    tmp_path: Path, content: bytes, reason: str
+) -> None:
     file = tmp_path / "params.yaml"
     file.write_bytes(content)
     with pytest.raises(RhobetaError) as caught:
@@ -559,17 +416,8 @@ def test_a_file_that_is_not_yaml_is_refused_with_the_reason(tmp_path, content, r
     assert reason in str(caught.value)
 
 
-def test_an_impossible_date_is_refused_like_other_broken_yaml(tmp_path):
-    file = edited(tmp_path, "runtime.experiment", "2026-13-45")
-    with pytest.raises(RhobetaError, match=r"params\.yaml"):
-        load_params(file)
-
-
-@pytest.mark.parametrize(
-    ("content", "found"),
-    [("", "an empty file"), ("# nothing\n", "an empty file"), ("- 1\n", "[1]"), ("3\n", "3")],
-)
-def test_a_file_without_sections_is_refused(tmp_path, content, found):
+@pytest.mark.parametrize(("content", "found"), [("", "null"), ("- 1\n", "[1]"), ("3\n", "3")])
+def test_file_without_sections_is_refused(tmp_path: Path, content: str, found: str) -> None:
     file = tmp_path / "params.yaml"
     file.write_text(content)
     with pytest.raises(RhobetaError) as caught:

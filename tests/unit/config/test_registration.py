@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from helpers import shipped_values, with_changes
+from rhobeta.config.bounds import Bound
 from rhobeta.config.params import check_params
-from rhobeta.config.tuning_section import Bound
 from rhobeta.errors import RhobetaError
 
 
@@ -53,21 +53,25 @@ def test_thresholds_and_margins_are_read() -> None:
         ({"registry.name": "a/b"}, "registry.name: found 'a/b', allowed: a name without"),
         ({"registry.name": "model@champion"}, "registry.name: found 'model@champion'"),
         ({"registry.name": ".."}, "registry.name: found '..'"),
+        (
+            {"registry.thresholds": ["test/l0@0.1 <= 3"]},
+            "registry.thresholds: found test/l0@0.1, which is test/l0_at_0.1 since version 0.2",
+        ),
         ({"registry.treshold": 1}, "registry.treshold: unknown key. Did you mean"),
     ],
 )
-def test_what_cannot_be_is_refused(changes: dict[str, Any], fault: str) -> None:
+def test_invalid_rules_are_refused(changes: dict[str, Any], fault: str) -> None:
     with pytest.raises(RhobetaError) as caught:
         check_params(with_changes(changes), where="params.yaml")
     assert fault in str(caught.value)
 
 
-def test_a_metric_may_be_enclosed_by_two_thresholds() -> None:
+def test_two_thresholds_may_enclose_a_metric() -> None:
     enclosed = ["test/l0_at_0.1 >= 5", "test/l0_at_0.1 <= 20"]
     check_params(with_changes({"registry.thresholds": enclosed}), where="it")
 
 
-def test_the_section_must_be_there() -> None:
+def test_missing_section_is_refused() -> None:
     values = shipped_values()
     del values["registry"]
     with pytest.raises(RhobetaError, match="registry: missing, allowed: a section with name"):

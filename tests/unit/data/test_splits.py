@@ -21,7 +21,7 @@ from rhobeta.data.splits import (
     write_splits,
 )
 from rhobeta.errors import RhobetaError
-from rhobeta.utils.checksum import write_sealed_json
+from rhobeta.utils.checksum import write_json_with_checksum
 
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
@@ -173,7 +173,7 @@ def test_test_images_alone_are_no_data_set(tmp_path, digits, test_digits):
     [{}, {"name": "x"}, {"name": "x", "files": []}, {"name": "x", "files": {"a": "digest"}}],
 )
 def test_another_description_is_answered_with_the_command_that_makes_it(raw, value):
-    write_sealed_json(raw / "dataset.json", value)
+    write_json_with_checksum(raw / "dataset.json", value)
     fault = raw_refusal(raw)
     assert "dataset.json does not describe a data set" in fault
     assert "`rhobeta download`" in fault
@@ -468,7 +468,7 @@ def test_a_damaged_manifest_is_answered_with_the_command_that_makes_it(
     path = tmp_path / "manifest.json"
     content = json.loads(path.read_text())
     assert key in content
-    write_sealed_json(path, content | {key: value})
+    write_json_with_checksum(path, content | {key: value})
     with pytest.raises(RhobetaError, match="does not describe splits") as caught:
         read_manifest(tmp_path)
     assert "`rhobeta preprocess`" in str(caught.value)

@@ -1,5 +1,6 @@
 """The command on a real store, with runs that are logged here by hand."""
 
+import dataclasses
 import re
 import shutil
 from collections.abc import Iterator
@@ -21,10 +22,14 @@ from helpers import OUTSIDE, REPOSITORY, git, make_project
 from rhobeta.cli import main
 from rhobeta.config.params import flatten, load_params, read_yaml
 from rhobeta.config.presets import overlaid, read_preset
+from rhobeta.errors import RhobetaError
+from rhobeta.lineage.models import read_package
+from rhobeta.lineage.runs import Runs
 from rhobeta.model.autoencoder import Architecture, Autoencoder
 from rhobeta.model.weights import ModelDescription, model_to_bytes
 from rhobeta.paths import Paths
-from rhobeta.tracking.store import Store, open_store
+from rhobeta.tracking.package import PACKAGED_FILE
+from rhobeta.tracking.store import Store, open_store, open_store_to_read
 from rhobeta.tracking.tags import COMMIT_TAG, MODEL_MD5_TAG, MODEL_TAG
 from rhobeta.utils.files import md5_of_bytes, sha256_of_bytes, sha256_of_file
 
@@ -100,9 +105,9 @@ def log_run(
     client.log_inputs(run, datasets=[DatasetInput(split, inputs)])
     if model is not None:
         logged = client.create_logged_model(store.experiment_id, "model", source_run_id=run)
-        folder = Path(logged.artifact_location.removeprefix("file://")) / "data"
-        folder.mkdir(parents=True)
-        (folder / "autoencoder.safetensors").write_bytes(model)
+        file = Path(logged.artifact_location.removeprefix("file://")) / PACKAGED_FILE
+        file.parent.mkdir(parents=True)
+        file.write_bytes(model)
         client.finalize_logged_model(logged.model_id, "READY")
         client.log_outputs(run, [LoggedModelOutput(logged.model_id, 0)])
     client.set_terminated(run, "FINISHED")
@@ -286,7 +291,7 @@ def test_what_has_no_run_or_no_model_is_said_so(
     assert re.search(r"^penalty\.rho +0\.5 +0\.1$", out, re.MULTILINE)
     page = project.paths.comparison.read_text()
     assert page.count('alt="Decoder filters of') == 1
-    assert "the run has no logged model" in page
+    assert "has no model: its training did not finish" in page
 
 
 def test_numbers_of_other_test_images_are_not_judged(
@@ -301,7 +306,7 @@ def test_numbers_of_other_test_images_are_not_judged(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["rho-02", "workspace"], "no training 'rho-02'. Did you mean rho-01"),
+        (["rho-02", "workspace"], "Nothing is known by the name 'rho-02'. Did you mean rho-01"),
         (["workspcae", "rho-01"], "Did you mean workspace"),
         (["rho-01"], "one training to compare"),
         (["workspace", "models/autoencoder.safetensors"], "the same training as workspace"),
@@ -320,16 +325,13 @@ def test_what_cannot_be_compared_is_explained_and_writes_nothing(
 
 
 def test_a_run_whose_model_is_another_is_drawn_without_it(project: Project) -> None:
-    from rhobeta.errors import RhobetaError
-    from rhobeta.lineage.compare_subject import Subject
-    from rhobeta.lineage.run_artifacts import model_of
-    from rhobeta.tracking.store import open_store_to_read
-
-    store = open_store_to_read(project.paths)
-    run = project.runs["other"]
-    assert model_of(store, Subject("it", {}, run_id=run)).content == model_bytes(9)
-    with pytest.raises(RhobetaError, match="is not the one that it trained"):
-        model_of(store, Subject("it", {}, run_id=run, model_sha256="0" * 64))
+    runs = Runs(open_store_to_read(project.paths))
+    run = runs.get(project.runs["other"])
+    assert run is not None
+    assert read_package(runs, run).content == model_bytes(9)
+    other = dataclasses.replace(run, tags={MODEL_TAG: "0" * 64})
+    with pytest.raises(RhobetaError, match="is not the one that the run made"):
+        read_package(runs, other)
 
 
 def test_without_a_store_there_is_nothing_to_compare_and_none_is_made(

@@ -7,14 +7,13 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
-import optuna
 import pytest
 from ruamel.yaml import YAML
 
 from helpers import REPOSITORY, StartAfter, git
 from rhobeta.cli import main
-from rhobeta.lineage import records
-from rhobeta.lineage.lock import MODEL, Lock
+from rhobeta.lineage import runs
+from rhobeta.lineage.repository import MODEL, Lock
 from rhobeta.paths import Paths
 from rhobeta.tracking.results import EVALUATION_TAG
 from rhobeta.tracking.run import Run
@@ -134,7 +133,7 @@ def test_an_unknown_name_is_explained_and_the_nearest_offered(
 ) -> None:
     assert main(["trace", asked]) == 1
     said = capsys.readouterr().err
-    assert f"Did you mean '{near}" in said
+    assert f"Did you mean {near}" in said
     for kind in ("model file", "MLflow run", "DVC experiment", "git commit", "trial", "study"):
         assert kind in said
 
@@ -173,7 +172,6 @@ def test_a_model_that_dvc_does_not_have_is_found_by_its_md5_or_said_to_be_missin
     assert md5_of_bytes(content) in story["missing"][0]["link"]
     _cache(trained, content)
     assert [record["id"] for record in told("HEAD")["runs"]] == [run]
-    assert told(run)["model"]["md5"] == md5_of_bytes(content)
 
     # Damaged in the cache, it is no evidence.
     _cache(trained, content)
@@ -197,7 +195,7 @@ def test_a_search_at_the_same_commit_hides_no_training(
     head, run = git(trained.workspace, "rev-parse", "HEAD"), _run(store).info.run_id
     for _ in range(3):
         store.client.create_run(store.experiment_id, tags={COMMIT_TAG: head, STAGE_TAG: "trial"})
-    monkeypatch.setattr(records, "_MOST", 2)
+    monkeypatch.setattr(runs, "_MOST", 2)
     assert [record["id"] for record in told("HEAD")["runs"]] == [run]
 
 
@@ -257,20 +255,6 @@ def test_an_experiment_that_git_lost_is_known_by_its_runs(
     assert story["model"]["sha256"] == sha256_of_file(trained.model)
 
 
-def test_a_trial_without_a_run_is_known_from_the_studies_database(
-    trained: Paths, told: Told
-) -> None:
-    url = f"sqlite:///{trained.store / 'optuna.db'}"
-    study = optuna.create_study(storage=url, study_name="rho-beta", directions=["minimize"])
-    trial = study.ask({"penalty.rho": optuna.distributions.FloatDistribution(0.1, 0.1)})
-    study.tell(trial, 0.5)
-    story = told("trial 0")
-    assert story["asked"] == {"kind": "trial", "name": "rho-beta/0"}
-    assert story["parameters"] == {"penalty.rho": "0.1"}
-    assert any("MLflow run of this trial" in link["link"] for link in story["missing"])
-    assert main(["trace", "trial", "1"]) == 1
-
-
 @pytest.mark.parametrize(
     ("version", "words"), [("f" * 12, "newer MLflow"), ("451aebb31d03", "older")]
 )
@@ -293,7 +277,7 @@ def test_a_database_of_another_version_is_explained_and_left_alone(
 
 def test_a_lock_is_read_in_parts_as_it_is_read_whole() -> None:
     text = (REPOSITORY / "dvc.lock").read_text()
-    lock, whole = Lock(text), YAML(typ="safe").load(text)["stages"]
+    lock, whole = Lock(text.encode()), YAML(typ="safe").load(text)["stages"]
     for stage, content in whole.items():
         for entry in content["outs"]:
             assert lock.written(stage, entry["path"]) == entry["md5"]
@@ -307,5 +291,5 @@ def test_a_lock_is_read_in_parts_as_it_is_read_whole() -> None:
         }
         assert lock.parameters(stage) == flat
     assert lock.written("train", "nowhere") is None
-    assert Lock("").model is None
-    assert Lock("stages:\n  train:\n    outs:\n    - [\n").model is None
+    assert Lock(b"").model is None
+    assert Lock(b"stages:\n  train:\n    outs:\n    - [\n").model is None

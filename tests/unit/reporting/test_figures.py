@@ -111,48 +111,45 @@ FIGURES: dict[str, Draw] = {
 
 @pytest.mark.filterwarnings("error::UserWarning", "error::RuntimeWarning")
 @pytest.mark.parametrize("name", FIGURES)
-def test_a_figure_is_a_picture_and_the_same_bytes_when_drawn_again(
+def test_figure_is_a_picture_of_a_sensible_size(
     name: str, record: TestRecord, model: Autoencoder, tmp_path: Path
 ) -> None:
-    for path in (tmp_path / "first.png", tmp_path / "second.png"):
-        save(FIGURES[name](record, model), path, DPI)
-    content = (tmp_path / "first.png").read_bytes()
-    assert content == (tmp_path / "second.png").read_bytes()
-    assert content.startswith(b"\x89PNG")
-    assert b"Software" not in content
-    picture = plt.imread(tmp_path / "first.png")
+    save(FIGURES[name](record, model), tmp_path / "figure.png", DPI)
+    picture = plt.imread(tmp_path / "figure.png")
     height, width = picture.shape[:2]
     assert 1 * DPI < height < 12 * DPI
     assert 1.5 * DPI < width < 20 * DPI
     assert picture[..., :3].std() > 0.03
 
 
-def test_save_makes_the_folder_and_releases_the_figure(tmp_path: Path) -> None:
+def test_save_makes_the_folder_and_closes_the_figure(tmp_path: Path) -> None:
     figure = plt.figure(figsize=(3, 2))
     save(figure, tmp_path / "new" / "figure.png", 50)
     assert plt.imread(tmp_path / "new" / "figure.png").shape[:2] == (100, 150)
     assert plt.get_fignums() == []
 
 
-def test_style_is_left_as_it_was_found() -> None:
+def test_style_restores_other_settings() -> None:
     with mpl.rc_context({"font.size": 31}):
         with style():
             assert mpl.rcParams["font.size"] == 10
         assert mpl.rcParams["font.size"] == 31
 
 
-def test_a_style_of_the_users_own_is_no_matter(
+def test_figure_bytes_do_not_depend_on_the_users_style(
     record: TestRecord, model: Autoencoder, tmp_path: Path
 ) -> None:
     save(draw_unit_activity(record.activity, 0.05), tmp_path / "plain.png", DPI)
     with mpl.rc_context({"axes.facecolor": "black", "savefig.facecolor": "red"}), style():
         save(draw_unit_activity(record.activity, 0.05), tmp_path / "styled.png", DPI)
-    assert (tmp_path / "plain.png").read_bytes() == (tmp_path / "styled.png").read_bytes()
+    content = (tmp_path / "plain.png").read_bytes()
+    assert content == (tmp_path / "styled.png").read_bytes()
+    assert b"Software" not in content
 
 
 @pytest.mark.filterwarnings("error::UserWarning", "error::RuntimeWarning")
 @pytest.mark.parametrize("level", [0.0, 1.0])
-def test_a_code_that_never_changes_can_be_drawn(level: float, tmp_path: Path) -> None:
+def test_figures_of_a_constant_code(level: float, tmp_path: Path) -> None:
     activity = np.full((20, 4), level, np.float32)
     labels = np.repeat([0, 1], 10).astype(np.uint8)
     images = np.full((2, 5, 5), level, np.float32)
@@ -177,9 +174,7 @@ def levels(axis: object, colour: str, *, upright: bool = False) -> list[float]:
 
 
 @pytest.mark.parametrize("rho", [0.05, None])
-def test_unit_activity_shows_means_in_falling_order_beside_the_target(
-    rho: float | None, record: TestRecord
-) -> None:
+def test_unit_activity_figure(rho: float | None, record: TestRecord) -> None:
     (axis,) = draw_unit_activity(record.activity, rho).axes
     means = record.activity.mean(0, dtype=np.float64)
     heights = [bar.get_height() for bar in axis.patches]
@@ -190,7 +185,7 @@ def test_unit_activity_shows_means_in_falling_order_beside_the_target(
     assert levels(axis, ORANGE) == [pytest.approx(means.mean())]
 
 
-def test_activity_distribution_shows_shares_and_counts(record: TestRecord) -> None:
+def test_activity_distribution_figure(record: TestRecord) -> None:
     left, right = draw_activity_distribution(record.activity, record.l0_counts, 0.5).axes
     (steps,) = left.patches
     shares, edges, _ = steps.get_data()
@@ -204,7 +199,7 @@ def test_activity_distribution_shows_shares_and_counts(record: TestRecord) -> No
     assert levels(right, ORANGE, upright=True) == [pytest.approx(mean)]
 
 
-def test_activity_above_one_stays_in_the_histogram() -> None:
+def test_activity_distribution_figure_above_one() -> None:
     activity = np.array([[0.0, 3.0], [0.5, 4.0]], np.float32)
     left, _ = draw_activity_distribution(activity, np.array([0, 2, 0]), 0.6).axes
     shares, edges, _ = left.patches[0].get_data()
@@ -212,7 +207,7 @@ def test_activity_above_one_stays_in_the_histogram() -> None:
     assert shares.sum() == pytest.approx(1)
 
 
-def test_class_code_shows_the_means_of_each_class_grouped_by_favourite() -> None:
+def test_class_code_figure_groups_units_by_class() -> None:
     # Unit 0 is for class 7, units 1 and 2 for class 3, unit 3 for class 7 and stronger.
     activity = np.array(
         [[0.3, 0.0, 0.2, 0.8], [0.1, 0.5, 0.9, 0.0], [0.5, 0.2, 0.2, 1.0]], np.float32
@@ -224,7 +219,7 @@ def test_class_code_shows_the_means_of_each_class_grouped_by_favourite() -> None
     assert [label.get_text() for label in axis.get_yticklabels()] == ["3", "7"]
 
 
-def test_embedding_names_each_class_at_its_median() -> None:
+def test_embedding_figure_names_each_class_at_its_median() -> None:
     points = np.array([[0.0, 0], [1, 1], [10, 2], [5, 5], [6, 7]])
     (axis,) = draw_embedding(points, np.array([4, 4, 4, 9, 9], np.uint8), "PCA").axes
     assert [text.get_text() for text in axis.texts] == ["4", "9"]
@@ -237,18 +232,14 @@ def test_embedding_names_each_class_at_its_median() -> None:
     assert of_nine.get_facecolor()[0, :3].tolist() == list(to_rgba(CLASS_COLOURS[1])[:3])
 
 
-def test_classes_have_colours_of_their_own() -> None:
-    assert len(set(CLASS_COLOURS)) == 10
-
-
-def test_pca_lays_codes_out_along_their_first_two_axes(record: TestRecord) -> None:
+def test_embed_by_pca_is_the_first_two_axes(record: TestRecord) -> None:
     points = embed(record.activity, "pca")
     centred = record.activity - record.activity.mean(0, dtype=np.float64)
     u, s, _ = np.linalg.svd(centred, full_matrices=False)
     np.testing.assert_allclose(np.abs(points), np.abs(u[:, :2] * s[:2]), rtol=1e-6, atol=1e-8)
 
 
-def test_tsne_keeps_islands_apart() -> None:
+def test_embed_by_tsne_keeps_clusters_apart() -> None:
     random = np.random.default_rng(0)
     labels = np.repeat([0, 1], 20)
     codes = (random.normal(size=(40, 5)) + 50 * labels[:, None]).astype(np.float32)
@@ -259,43 +250,42 @@ def test_tsne_keeps_islands_apart() -> None:
     assert (labels[distances.argmin(1)] == labels).all()
 
 
-def test_tsne_is_the_same_each_time() -> None:
+def test_embed_by_tsne_is_repeatable() -> None:
     # So many units that its first layout is drawn by a randomised method.
     codes = np.random.default_rng(0).random((40, 600), dtype=np.float32)
     np.testing.assert_array_equal(embed(codes, "tsne"), embed(codes, "tsne"))
 
 
 @pytest.mark.parametrize("how", ["pca", "tsne"])
-def test_a_code_of_one_unit_can_be_laid_out(how: Literal["pca", "tsne"]) -> None:
+def test_embed_a_code_of_one_unit(how: Literal["pca", "tsne"]) -> None:
     code = np.linspace(0, 1, 60, dtype=np.float32)[:, None]
     points = embed(code, how)
     assert points.shape == (60, 2)
     assert np.isfinite(points).all()
 
 
-LAY_OUT_A_FAINT_CODE = """
+EMBED_FAINT_CODES = """
 import numpy as np
 from rhobeta.reporting.codes import embed
-code = {scale} * np.random.default_rng(0).random((60, 4)).astype(np.float32)
-for how in ("pca", "tsne"):
-    points = embed(code.astype(np.float32), how)
-    assert points.shape == (60, 2)
-    assert np.isfinite(points).all()
+for scale in (0.0, 1e-25):
+    code = scale * np.random.default_rng(0).random((60, 4)).astype(np.float32)
+    for how in ("pca", "tsne"):
+        points = embed(code.astype(np.float32), how)
+        assert points.shape == (60, 2)
+        assert np.isfinite(points).all()
 """
 
 
-@pytest.mark.parametrize("scale", [0.0, 1e-25])
-def test_a_code_that_is_all_but_silent_can_be_laid_out(scale: float) -> None:
-    # In a process of its own: where no variance is left, scikit-learn's t-SNE ends the process.
-    script = LAY_OUT_A_FAINT_CODE.format(scale=scale)
+def test_embed_codes_of_almost_no_activity() -> None:
+    # In a process of its own: without variance, scikit-learn's t-SNE ends the process.
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+        [sys.executable, "-c", EMBED_FAINT_CODES], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(("penalty", "panels"), [(1.0, 4), (0.0, 2)])
-def test_learning_curves_show_the_history(penalty: float, panels: int) -> None:
+def test_learning_curves_figure(penalty: float, panels: int) -> None:
     values = history(penalty)
     axes = draw_learning_curves(values, 2, 0.05).axes
     names = [
@@ -316,7 +306,7 @@ def test_learning_curves_show_the_history(penalty: float, panels: int) -> None:
     assert [axis.get_yscale() for axis in axes] == ["log"] * (panels - 1) + ["linear"]
 
 
-def test_a_single_epoch_is_a_dot_that_can_be_seen() -> None:
+def test_learning_curves_figure_of_one_epoch() -> None:
     one = {name: values[:1] for name, values in history().items()}
     for axis in draw_learning_curves(one, 1, None).axes:
         assert {line.get_marker() for line in axis.lines if len(line.get_xdata()) == 1} == {"o"}
@@ -330,7 +320,7 @@ def as_csv(values: History) -> str:
     return text.getvalue()
 
 
-def test_a_history_is_read_column_by_column() -> None:
+def test_read_history() -> None:
     assert read_history(as_csv(history()), name="history.csv") == history()
 
 
@@ -338,31 +328,31 @@ def test_a_history_is_read_column_by_column() -> None:
     "text",
     [
         "",
-        "\n",
         "no history at all",
-        "words\nand more words\n",
         as_csv({name: [] for name in history()}),
         as_csv(history()).replace("0.22", "oops"),
         as_csv(history()).replace("0.22", ""),
         as_csv(history())[:-8],
-        "a,b\n1,2\n",
         as_csv(history()).replace("train_mse", "train_msx"),
-        "\x00\x01\x02",
-        "epoch,train\rloss\n1,2\n",
         "x" * 200_000 + "\n1\n",
     ],
     ids=[
-        *("empty", "blank", "a line", "words", "no rows", "word among numbers", "hole"),
-        *("cut short", "other columns", "a column misnamed", "control characters"),
-        *("carriage return", "endless field"),
+        "empty",
+        "a line",
+        "no rows",
+        "a word",
+        "a gap",
+        "cut short",
+        "other column",
+        "long field",
     ],
 )
-def test_what_is_no_history_is_refused(text: str) -> None:
+def test_read_history_refuses_other_tables(text: str) -> None:
     with pytest.raises(RhobetaError, match=r"reports/history\.csv"):
         read_history(text, name="reports/history.csv")
 
 
-def test_reconstructions_stand_under_their_originals(record: TestRecord) -> None:
+def test_reconstructions_figure(record: TestRecord) -> None:
     codes = record.activity[first_of_each_class(record.labels)]
     axes = draw_reconstructions(record.examples, codes, record.reconstructions).axes
     assert [axis.get_title(loc="left").partition(":")[0] for axis in axes] == [
@@ -379,7 +369,7 @@ def test_reconstructions_stand_under_their_originals(record: TestRecord) -> None
         assert axis.images[0].get_clim() == (0, 1)
 
 
-def test_codes_stand_between_as_squares_of_units() -> None:
+def test_reconstructions_figure_shows_codes_as_squares() -> None:
     images = np.zeros((2, 6, 6), np.float32)
     codes = np.array([[1, 2, 3, 4, 5], [6, 7, 8, 9, 0]], np.float32) / 10
     picture = draw_reconstructions(images, codes, images).axes[1].images[0]
@@ -397,7 +387,7 @@ def test_codes_stand_between_as_squares_of_units() -> None:
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (20, 40), (40, 20)])
-def test_images_keep_their_proportions(shape: tuple[int, int]) -> None:
+def test_reconstructions_figure_keeps_proportions(shape: tuple[int, int]) -> None:
     images = np.zeros((3, *shape), np.float32)
     axis = draw_reconstructions(images, np.ones((3, 4), np.float32), images).axes[0]
     left, right, bottom, top = axis.images[0].get_extent()
@@ -407,28 +397,14 @@ def test_images_keep_their_proportions(shape: tuple[int, int]) -> None:
     assert wide / high == pytest.approx(1, rel=0.1)
 
 
-def test_tiles_stand_side_by_side_with_gaps_between() -> None:
-    images = np.arange(1, 13, dtype=np.float32).reshape(3, 2, 2)
-    expected = [
-        [0, 0, 0, 0, 0, 0, 0],
-        [0, 1, 2, 0, 5, 6, 0],
-        [0, 3, 4, 0, 7, 8, 0],
-        [0, 0, 0, 0, 0, 0, 0],
-        [0, 9, 10, 0, 0, 0, 0],
-        [0, 11, 12, 0, 0, 0, 0],
-        [0, 0, 0, 0, 0, 0, 0],
-    ]
-    np.testing.assert_array_equal(tiled(images, columns=2, gap=0.0), expected)
-
-
 @pytest.mark.parametrize(("count", "columns"), [(2, 1), (5, 3), (6, 3), (3, 8)])
-def test_tiles_make_the_grid_of_torchvision(count: int, columns: int) -> None:
+def test_tiled_is_the_grid_of_torchvision(count: int, columns: int) -> None:
     images = np.random.default_rng(0).random((count, 3, 5), dtype=np.float32)
     grid = make_grid(torch.from_numpy(images)[:, None], nrow=columns, padding=1, pad_value=np.nan)
     np.testing.assert_array_equal(tiled(images, columns=columns, gap=np.nan), grid[0].numpy())
 
 
-def test_filters_are_drawn_in_the_given_order_each_on_its_own_scale() -> None:
+def test_filters_figure_scales_each_filter_by_itself() -> None:
     filters: NDArray[np.float32] = np.zeros((4, 1, 2), np.float32)
     filters[1] = [[2.0, -4.0]]
     filters[3] = [[0.1, 0.05]]
@@ -441,7 +417,7 @@ def test_filters_are_drawn_in_the_given_order_each_on_its_own_scale() -> None:
     assert axis.images[0].get_clim() == (-1, 1)
 
 
-def test_filters_of_one_layer_are_the_columns_of_its_weights(model: Autoencoder) -> None:
+def test_decoder_filters_of_one_layer_are_its_columns(model: Autoencoder) -> None:
     filters = decoder_filters(model)
     weight = model.decoder[0].weight.detach().numpy()
     assert filters.shape == (UNITS, 28, 28)
@@ -450,7 +426,7 @@ def test_filters_of_one_layer_are_the_columns_of_its_weights(model: Autoencoder)
 
 
 @pytest.mark.parametrize("sizes", [(9, 5), (9, 7, 5)], ids=len)
-def test_filters_of_more_layers_are_what_a_unit_alone_changes(sizes: tuple[int, ...]) -> None:
+def test_decoder_filters_of_more_layers(sizes: tuple[int, ...]) -> None:
     model = Autoencoder(Architecture((3, 4), sizes, "sigmoid", "tanh", "sigmoid"), seed=1)
     for layer in model.decoder:
         torch.nn.init.normal_(layer.bias, generator=torch.Generator().manual_seed(0))

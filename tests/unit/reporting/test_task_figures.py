@@ -1,4 +1,4 @@
-"""Figures of the uses: that they show the numbers of the metrics, where there are any."""
+"""Figures of the tasks: they show the numbers of the metrics."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 
-from helpers.task_samples import CURVES, USE_METRICS, with_uses
+from helpers.task_samples import CORE_METRICS, CURVES, TASK_METRICS, with_tasks
 from rhobeta.errors import RhobetaError
-from rhobeta.reporting.rate_distortion import draw_rate_distortion, read_curves
 from rhobeta.reporting.style import BLUE, GREEN, GREY, IN_WORDS, ORANGE, RED, save, style
 from rhobeta.reporting.task_figures import (
     draw_anomaly,
     draw_denoising,
     draw_few_labels,
+    draw_rate_distortion,
     draw_sparse_probe,
     draw_tasks,
+    read_curves,
     spread,
 )
 
@@ -25,12 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-CORE: dict[str, dict[str, Any]] = {
-    "test": {"psnr_db": 18.24},
-    "probe": {"code_accuracy": 0.9316, "pixel_accuracy": 0.9233},
-    "beats_baseline": {},
-}
-FIGURE_OF = {use: use for use in USE_METRICS} | {"compression": "rate_distortion"}
+FIGURE_OF = {task: task for task in TASK_METRICS} | {"compression": "rate_distortion"}
 
 
 @pytest.fixture(autouse=True)
@@ -60,30 +56,16 @@ def names(axis: "Axes") -> dict[str, str]:
     return {text.get_text(): str(text.get_color()) for text in axis.texts}
 
 
-@pytest.mark.parametrize("use", USE_METRICS)
-def test_a_figure_is_drawn_for_a_use_that_is_scored_and_for_no_other(use: str) -> None:
-    assert list(figures(with_uses(CORE, use))) == [FIGURE_OF[use]]
-
-
-def test_without_uses_there_is_no_figure() -> None:
-    assert draw_tasks(CORE, {}, units=64, pixels=784) == {}
+def test_figures_are_drawn_for_scored_tasks() -> None:
+    assert list(figures(with_tasks("denoising"))) == ["denoising"]
+    assert draw_tasks(CORE_METRICS, {}, units=64, pixels=784) == {}
 
 
 @pytest.mark.filterwarnings("error::UserWarning", "error::RuntimeWarning")
-def test_figures_are_pictures_and_the_same_bytes_when_drawn_again(tmp_path: Path) -> None:
-    for folder in ("first", "second"):
-        for name, figure in figures(with_uses(CORE)).items():
-            save(figure, tmp_path / folder / f"{name}.png", 40)
-    pictures = sorted((tmp_path / "first").iterdir())
-    assert [path.stem for path in pictures] == sorted(FIGURE_OF.values())
-    for path in pictures:
-        assert path.read_bytes() == (tmp_path / "second" / path.name).read_bytes()
-        assert plt.imread(path)[..., :3].std() > 0.03
-
-
-@pytest.mark.parametrize("name", sorted(FIGURE_OF.values()))
-def test_no_words_meet_or_are_cut(name: str) -> None:
-    figure = figures(with_uses(CORE))[name]
+@pytest.mark.parametrize("task", FIGURE_OF)
+def test_figure_words_do_not_meet_and_are_not_cut(task: str) -> None:
+    ((name, figure),) = figures(with_tasks(task)).items()
+    assert name == FIGURE_OF[task]
     figure.canvas.draw()
     (axis,) = figure.axes
     left, right = axis.get_xlim()
@@ -103,9 +85,9 @@ def test_no_words_meet_or_are_cut(name: str) -> None:
         assert not any(box.overlaps(other) for other in boxes[index + 1 :])
 
 
-def test_the_sparse_probe_ends_with_the_accuracy_from_everything() -> None:
+def test_sparse_probe_figure_ends_with_all_units() -> None:
     probe = {"code_accuracy": 0.9316, "pca_accuracy": 0.9048, "pixel_accuracy": 0.9233}
-    (axis,) = draw_sparse_probe(USE_METRICS["sparse_probe"], probe, units=64, pixels=784).axes
+    (axis,) = draw_sparse_probe(TASK_METRICS["sparse_probe"], probe, units=64, pixels=784).axes
     end = axis.get_xticks()[-1]
     assert end > 10
     assert points(axis, BLUE) == [(1, 0.5512), (2, 0.7034), (10, 0.8946), (end, 0.9316)]
@@ -121,7 +103,7 @@ def test_the_sparse_probe_ends_with_the_accuracy_from_everything() -> None:
     }
 
 
-def test_counts_without_room_for_their_number_go_unnamed_but_not_undrawn() -> None:
+def test_counts_without_room_are_drawn_without_a_number() -> None:
     counts = range(1, 41)
     section = {f"{coder}_at_{k}": k / 50 for coder in ("code", "pca", "pixels") for k in counts}
     (axis,) = draw_few_labels(section).axes
@@ -132,8 +114,8 @@ def test_counts_without_room_for_their_number_go_unnamed_but_not_undrawn() -> No
     assert (np.diff(np.log(named)) >= np.log(40) * 0.06 - 1e-12).all()
 
 
-def test_few_labels_are_drawn_by_the_number_of_them() -> None:
-    (axis,) = draw_few_labels(USE_METRICS["few_labels"]).axes
+def test_few_labels_figure() -> None:
+    (axis,) = draw_few_labels(TASK_METRICS["few_labels"]).axes
     assert points(axis, BLUE) == [(10, 0.7712), (100, 0.8890), (1000, 0.9231)]
     assert points(axis, ORANGE) == [(10, 0.7391), (100, 0.8702), (1000, 0.9066)]
     assert points(axis, GREY) == [(10, 0.7304), (100, 0.8890), (1000, 0.9320)]
@@ -141,14 +123,14 @@ def test_few_labels_are_drawn_by_the_number_of_them() -> None:
     assert set(names(axis)) == {"code 92.3%", "PCA 90.7%", "pixels 93.2%"}
 
 
-def test_a_single_setting_is_drawn_as_a_point() -> None:
+def test_few_labels_figure_with_one_setting() -> None:
     (axis,) = draw_few_labels({"code_at_7": 0.5, "pca_at_7": 0.4, "pixels_at_7": 0.3}).axes
     assert points(axis, BLUE) == [(7, 0.5)]
     assert [label.get_text() for label in axis.get_xticklabels()] == ["7"]
 
 
-def test_denoising_is_drawn_below_the_quality_of_clean_images() -> None:
-    (axis,) = draw_denoising(USE_METRICS["denoising"], 18.24).axes
+def test_denoising_figure() -> None:
+    (axis,) = draw_denoising(TASK_METRICS["denoising"], 18.24).axes
     assert points(axis, BLUE) == [(0.1, 18.02), (0.3, 16.31), (0.5, 14.92)]
     assert points(axis, GREEN) == [(0.1, 22.91), (0.3, 17.14), (0.5, 14.83)]
     assert points(axis, GREY) == [(0.1, 20.41), (0.3, 12.2), (0.5, 9.31)]
@@ -162,7 +144,7 @@ def test_denoising_is_drawn_below_the_quality_of_clean_images() -> None:
     }
 
 
-def test_anomaly_joins_code_and_pca_for_each_class_beside_their_means() -> None:
+def test_anomaly_figure() -> None:
     section = {"code_auroc": 0.8, "pca_auroc": 0.7, "code_auroc_at_3": 0.9, "pca_auroc_at_3": 0.6}
     section |= {"code_auroc_at_5": 0.7, "pca_auroc_at_5": 0.8}
     (axis,) = draw_anomaly(section).axes
@@ -178,7 +160,7 @@ def test_anomaly_joins_code_and_pca_for_each_class_beside_their_means() -> None:
     assert set(names(axis)) == {"code, mean 0.800", "PCA, mean 0.700"}
 
 
-def test_classes_that_are_known_together_are_one_place() -> None:
+def test_anomaly_figure_with_classes_known_together() -> None:
     section = {
         "code_auroc": 0.8,
         "pca_auroc": 0.7,
@@ -196,7 +178,7 @@ def legend(axis: "Axes") -> list[str]:
     return [found.get_title().get_text(), *(text.get_text() for text in found.get_texts())]
 
 
-def test_rate_distortion_shows_the_curves_and_where_each_has_the_error_of_the_code() -> None:
+def test_rate_distortion_figure() -> None:
     point = {"code_bits": 106.2, "mse": 0.015455, "pca_bits": 1234.4, "jpeg_bits": None}
     (axis,) = draw_rate_distortion(read_curves(CURVES, name="it"), point).axes
     code = [(0, 0.0799), (10.5, 0.0469), (106.2, 0.015455), (249.9, 0.01519)]
@@ -216,13 +198,13 @@ def test_rate_distortion_shows_the_curves_and_where_each_has_the_error_of_the_co
 
 
 @pytest.mark.filterwarnings("error::UserWarning", "error::RuntimeWarning")
-def test_a_code_that_costs_nothing_can_be_drawn(tmp_path: Path) -> None:
+def test_rate_distortion_figure_with_a_code_of_zero_bits(tmp_path: Path) -> None:
     curves = {"code": [(0.0, 0.07)], "pca": [(0.0, 0.07)], "jpeg": []}
     point = {"code_bits": 0.0, "mse": 0.07, "pca_bits": 0.0, "jpeg_bits": None}
     save(draw_rate_distortion(curves, point), tmp_path / "figure.png", 40)
 
 
-def test_a_table_with_a_header_alone_has_empty_curves() -> None:
+def test_read_curves_of_an_empty_table() -> None:
     assert read_curves("coder,bits,mse\n", name="it") == {"code": [], "pca": [], "jpeg": []}
 
 
@@ -231,7 +213,7 @@ def test_a_table_with_a_header_alone_has_empty_curves() -> None:
     [CURVES.replace("pca", "pcx"), CURVES.replace("0.0799", "oops"), CURVES.replace(",0.0799", "")],
     ids=["another coder", "a word", "a hole"],
 )
-def test_what_is_no_table_of_rate_and_distortion_is_refused(text: str) -> None:
+def test_read_curves_refuses_other_tables(text: str) -> None:
     with pytest.raises(RhobetaError, match=r"rate_distortion\.csv"):
         read_curves(text, name="rate_distortion.csv")
 
@@ -248,7 +230,7 @@ def test_what_is_no_table_of_rate_and_distortion_is_refused(text: str) -> None:
         ([0.7], [0.7]),
     ],
 )
-def test_names_move_apart_no_more_than_they_must(
+def test_spread_moves_heights_as_little_as_possible(
     heights: list[float], expected: list[float]
 ) -> None:
     assert spread(heights, gap=0.1) == pytest.approx(expected, abs=1e-5)

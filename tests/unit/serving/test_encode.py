@@ -315,7 +315,7 @@ def test_a_model_that_is_not_there_is_explained(
 ) -> None:
     np.save(tmp_path / "images.npy", test_digits.images[:2])
     for wanted, reason in (
-        ("models/other.safetensors", "models/other.safetensors is no file"),
+        ("models/other.safetensors", "There is no such file"),
         (str(project.params), "is not a model of rhobeta"),
     ):
         encode(tmp_path / "images.npy", "--model", wanted, status=1)

@@ -15,6 +15,7 @@ from rhobeta.data.batches import pixels_of
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.errors import RhobetaError
 from rhobeta.extensions import code_activation
+from rhobeta.lineage.project import Project
 from rhobeta.model.autoencoder import Architecture, Autoencoder
 from rhobeta.model.weights import ModelDescription, SavedModel, model_from_bytes, model_to_bytes
 from rhobeta.paths import Paths
@@ -69,12 +70,12 @@ def test_onnx_gives_what_torch_gives_for_batches_of_any_size(
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Paths:
+def project(tmp_path: Path) -> Project:
     """A folder with a model file, and no data."""
     paths = Paths(tmp_path, tmp_path)
     paths.model.parent.mkdir()
     paths.model.write_bytes(saved("sigmoid").content)
-    return paths
+    return Project(shipped(), paths)
 
 
 @pytest.fixture
@@ -93,10 +94,10 @@ def shipped():
 
 @pytest.mark.slow
 def test_the_command_writes_what_made_the_model_and_nothing_of_this_machine(
-    project: Paths, found_model: SavedModel, capsys: pytest.CaptureFixture[str]
+    project: Project, found_model: SavedModel, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = project.workspace / "to" / "model.onnx"
-    export_onnx(shipped(), project, model=None, file=file)
+    file = project.paths.workspace / "to" / "model.onnx"
+    export_onnx(project, model=None, file=file)
     told = capsys.readouterr().out
     assert "largest difference from torch on 256 random images (data/processed has none" in told
     content = file.read_bytes()
@@ -117,18 +118,19 @@ def test_the_command_writes_what_made_the_model_and_nothing_of_this_machine(
 def test_a_name_that_is_none_of_an_onnx_file_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "model.onnx").mkdir()
     with pytest.raises(RhobetaError, match=r"must end in \.onnx"):
-        export_onnx(shipped(), Paths(tmp_path, tmp_path), model=None, file=tmp_path / name)
+        project = Project(shipped(), Paths(tmp_path, tmp_path))
+        export_onnx(project, model=None, file=tmp_path / name)
 
 
 def test_other_numbers_than_torch_s_are_refused_and_nothing_is_written(
-    project: Paths, found_model: SavedModel, monkeypatch: pytest.MonkeyPatch
+    project: Project, found_model: SavedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(command, "onnx_bytes", lambda _: b"")
     far = command.Deviation(2e-5, 1e-7, {"code": 1e-5, "reconstruction": 1e-5}, 256, 0)
     monkeypatch.setattr(command, "deviation", lambda *_: far)
-    file = project.workspace / "model.onnx"
+    file = project.paths.workspace / "model.onnx"
     with pytest.raises(RhobetaError, match=r"up to 2\.0e-05 in the code \(allowed 1e-05\)"):
-        export_onnx(shipped(), project, model=None, file=file)
+        export_onnx(project, model=None, file=file)
     assert not file.exists()
 
 

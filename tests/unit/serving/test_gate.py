@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from rhobeta.config.tuning_section import Bound
+from rhobeta.config.bounds import Bound
 from rhobeta.serving.gate import against_champion, against_thresholds
 
 ACCURATE = Bound("probe/code_accuracy", False, 0.9)

@@ -5,25 +5,26 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from helpers import StartAfter, with_changes, write_params
+from helpers import StartAfter, shipped_values, with_changes, write_params
 from rhobeta.cli import main
 from rhobeta.config.params import check_params
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.errors import RhobetaError
+from rhobeta.lineage.models import Package, find_model, read_package
+from rhobeta.lineage.project import Project
+from rhobeta.lineage.runs import RunInfo, Runs
 from rhobeta.model.autoencoder import Architecture, Autoencoder
 from rhobeta.model.weights import ModelDescription, model_from_bytes, model_to_bytes
 from rhobeta.paths import Paths
 from rhobeta.serving import register as command
 from rhobeta.serving.model_registry import Registry
 from rhobeta.serving.register import GATE_TAG, REASONS_TAG, register
-from rhobeta.serving.source import Package, find_run, read_package
 from rhobeta.tracking.package import PACKAGED_FILE, log_model
 from rhobeta.tracking.run import new_run
 from rhobeta.tracking.store import Store, open_store
@@ -102,7 +103,7 @@ def put(shelf: Shelf, name: str, monkeypatch: pytest.MonkeyPatch) -> Register:
         given = {f"registry.{key}": value for key, value in changes.items()}
         rules = RULES | {"registry.name": name} | given
         params = check_params(with_changes(rules), where="it")
-        register(params, shelf.paths, run_id=shelf.runs[model], new_data=new_data)
+        register(Project(params, shelf.paths), word=shelf.runs[model], new_data=new_data)
 
     return run
 
@@ -115,7 +116,7 @@ def state(shelf: Shelf, name: str) -> Callable[[], tuple[list[str], str | None]]
     def look() -> tuple[list[str], str | None]:
         found = [v for v in shelf.store.client.search_model_versions() if v.name == name]
         found.sort(key=lambda version: int(version.version))
-        champion = Registry(shelf.store, name).champion()
+        champion = Registry(Runs(shelf.store), name).champion()
         return [names[v.run_id] for v in found], champion and names[champion.run_id]
 
     return look
@@ -125,7 +126,7 @@ def test_the_first_that_keeps_the_thresholds_is_champion(put, state, shelf, name
     put("base")
     assert state() == (["base"], "base")
     assert f"@champion of {name} is version 1 (there was none)" in capsys.readouterr().out
-    version = Registry(shelf.store, name).champion()
+    version = Registry(Runs(shelf.store), name).champion()
     assert version.tags[GATE_TAG] == "passed"
     assert (
         version.tags[MODEL_TAG] == shelf.store.client.get_run(version.run_id).data.tags[MODEL_TAG]
@@ -199,7 +200,7 @@ def test_a_champion_that_breaks_new_rules_stays_and_is_named(put, state, shelf, 
     with pytest.raises(RhobetaError, match=r"is @champion and stays it, but breaks"):
         put("base", thresholds=["test/fvu <= 0.2"])
     assert state() == (["base"], "base")
-    assert Registry(shelf.store, name).champion().tags[GATE_TAG] == "passed"
+    assert Registry(Runs(shelf.store), name).champion().tags[GATE_TAG] == "passed"
 
 
 def test_numbers_of_another_data_set_are_not_compared(put, state) -> None:
@@ -294,38 +295,52 @@ def test_a_store_without_a_registry_is_explained(
     assert "Nothing was registered" in str(caught.value)
 
 
-def test_a_run_that_is_not_there_is_answered_with_the_nearest(shelf: Shelf) -> None:
+def test_words_that_lead_to_no_package_are_explained(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(shelf.paths.workspace)
+    project = Project(check_params(shipped_values(), where="it"), shelf.paths)
     run = shelf.runs["base"]
-    for wrong in (run[:8], run[:-1] + "x"):
-        with pytest.raises(RhobetaError, match=rf"no run '{wrong}' in .*Did you mean {run}\?"):
-            find_run(shelf.store, wrong)
-    with pytest.raises(RhobetaError) as caught:
-        find_run(shelf.store, "zebra")
+    assert find_model(run[:8], project).sha256 == find_model("base", project).sha256
+    with pytest.raises(RhobetaError, match=rf"Nothing is known .*Did you mean {run}\?"):
+        find_model(run[:-1] + "x", project)
+    with pytest.raises(RhobetaError, match="Expected: a model file") as caught:
+        find_model("zebra", project)
     assert "Did you mean" not in str(caught.value)
+    with new_run(shelf.store, name="deleted", tags={}) as deleted:
+        pass
+    with pytest.raises(RhobetaError, match="did not finish"):
+        find_model("deleted", project)
+    shelf.store.client.delete_run(deleted.run_id)
+    with pytest.raises(RhobetaError, match=f"mlflow runs restore --run-id {deleted.run_id}"):
+        find_model(deleted.run_id, project)
 
 
 def test_a_package_is_read_and_held_against_the_run(
     shelf: Shelf, test_digits: LabelledImages
 ) -> None:
-    base = find_run(shelf.store, shelf.runs["base"])
-    package = read_package(shelf.store, base)
-    assert sha256_of_bytes(package.content) == base.data.tags[MODEL_TAG]
+    runs = Runs(shelf.store)
+
+    def info(run_id: str) -> RunInfo:
+        found = runs.get(run_id)
+        assert found is not None
+        return found
+
+    base = info(shelf.runs["base"])
+    package = read_package(runs, base)
+    assert sha256_of_bytes(package.content) == base.model_sha256
     with new_run(shelf.store, name="damaged", tags={MODEL_TAG: "f" * 64}) as run:
         log_model(run, package.content, example=pixels_of(test_digits.images[:2]))
     with pytest.raises(RhobetaError, match="is not the one that the run made"):
-        read_package(shelf.store, find_run(shelf.store, run.run_id))
+        read_package(runs, info(run.run_id))
     # It leads to the model of another run, and made none itself.
     with pytest.raises(RhobetaError, match="has no model"):
-        read_package(shelf.store, find_run(shelf.store, shelf.runs["better"]))
-    with new_run(shelf.store, name="cut off", tags={}) as run:
-        pass
-    with pytest.raises(RhobetaError, match=r"\(FINISHED\) has no model"):
-        read_package(shelf.store, find_run(shelf.store, run.run_id))
+        read_package(runs, info(shelf.runs["better"]))
     (file,) = shelf.paths.store.rglob(f"{package.model_id}/artifacts/{PACKAGED_FILE}")
     hidden = file.rename(file.with_name("hidden"))
     try:
         with pytest.raises(RhobetaError, match=r"cannot be read: .*\nIts files"):
-            read_package(shelf.store, base)
+            read_package(runs, base)
     finally:
         hidden.rename(file)
 
@@ -334,7 +349,7 @@ def test_runs_of_one_model_that_were_measured_differently_are_not_chosen_from(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = shelf.store.client.get_run(shelf.runs["base"])
-    monkeypatch.setattr(command, "read_model", lambda _: SimpleNamespace(sha256="9" * 64))
+    monkeypatch.chdir(shelf.paths.workspace)
     params = check_params(with_changes(RULES | {"registry.name": "claimed"}), where="it")
     runs = []
     for accuracy in (0.95, 0.95, 0.96):
@@ -344,7 +359,7 @@ def test_runs_of_one_model_that_were_measured_differently_are_not_chosen_from(
         # Measured alike, it does not matter which; the newest it is, which has no package here.
         said = "3 runs claim this model" if len(runs) == 3 else f"The run {run.run_id} .*no model"
         with pytest.raises(RhobetaError, match=said) as caught:
-            register(params, shelf.paths, run_id=None, new_data=False)
+            register(Project(params, shelf.paths), word="9" * 64, new_data=False)
     assert all(f"{run_id}: " in str(caught.value) for run_id in runs)
     assert "probe/code_accuracy 0.96" in str(caught.value)
     assert not [v for v in shelf.store.client.search_model_versions() if v.name == "claimed"]
@@ -385,7 +400,7 @@ def test_the_command_registers_the_workspace_s_model_and_mlflow_loads_the_champi
     assert main(["register"]) == 1
     assert "autoencoder.safetensors is missing" in capsys.readouterr().err
     assert main(["register", "--run", "nothing"]) == 1
-    assert "There is no run 'nothing'" in capsys.readouterr().err
+    assert "Nothing is known by the name 'nothing'" in capsys.readouterr().err
     # What the run has packaged does as well.
     run_id = champion.metadata.run_id
     np.save("images.npy", test_digits.images[:5])

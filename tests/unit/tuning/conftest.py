@@ -1,4 +1,4 @@
-"""A project with splits, and a study that a worker runs in this process."""
+"""A project with splits, and a study that this process runs."""
 
 import shutil
 from pathlib import Path
@@ -8,12 +8,14 @@ import pytest
 from mlflow import MlflowClient
 
 from helpers import OUTSIDE, QUICK, make_project, write_params
-from helpers.searching import SEARCH, RunWorker, begun
+from helpers.searching import SEARCH, RunTrials
 from rhobeta.cli import main
 from rhobeta.config.params import Params, load_params
 from rhobeta.paths import Paths
+from rhobeta.tuning.job import TuningJob
 from rhobeta.tuning.storage import STORAGE_VARIABLE, open_storage
-from rhobeta.tuning.worker import Job, run_until_enough
+from rhobeta.tuning.tune import open_session
+from rhobeta.tuning.workers import run_trials
 
 
 @pytest.fixture(autouse=True)
@@ -49,15 +51,15 @@ def project(paths: Paths, prepared: Path) -> Paths:
 
 
 @pytest.fixture
-def run_worker(project: Paths) -> RunWorker:
-    """Run a worker in this process on parameters with changes."""
+def run_here(project: Paths) -> RunTrials:
+    """Run trials in this process on parameters with changes."""
 
-    def run(**changes: Any) -> tuple[Any, Params, Job]:
+    def run(**changes: Any) -> tuple[Any, Params, TuningJob]:
         named = {name.replace("__", "."): value for name, value in changes.items()}
         write_params(project.workspace, QUICK | SEARCH | named)
         params = load_params(project.params)
-        study, job = begun(project, params)
-        run_until_enough(job)
-        return study, params, job
+        session = open_session(params, project, asked=params.tune.trials, threads=1)
+        run_trials(session.job)
+        return session.study, params, session.job
 
     return run

@@ -6,7 +6,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from helpers import REPOSITORY
-from helpers.searching import RunWorker
+from helpers.searching import RunTrials
 from rhobeta.cli import main
 from rhobeta.config.params import load_params
 from rhobeta.errors import RhobetaError
@@ -35,7 +35,7 @@ def test_only_the_values_change_and_comments_keep_their_column() -> None:
     assert read["model"]["hidden_sizes"] == [128, 32]
 
 
-def test_a_value_as_long_as_its_column_pushes_the_comment_by_one_space() -> None:
+def test_a_value_as_long_as_its_column_keeps_one_space() -> None:
     text = "a:\n  x: 1 # why\n  y: 'it # is'   # so\r\n  z: 3\n"
     after = with_replaced(text, {"a.x": 0.123456789, "a.y": "other", "a.z": True}, name="f")
     assert after == "a:\n  x: 0.123456789 # why\n  y: other       # so\r\n  z: true\n"
@@ -54,9 +54,9 @@ def test_text_that_cannot_be_changed_safely_is_left_alone() -> None:
 
 
 def test_the_command_applies_what_it_shows(
-    run_worker: RunWorker, capsys: pytest.CaptureFixture[str]
+    run_here: RunTrials, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study, params, job = run_worker()
+    study, params, job = run_here()
     path = job.paths.params
     before = path.read_text()
     assert main(["tune", "show"]) == 0
@@ -77,7 +77,7 @@ def test_the_command_applies_what_it_shows(
     assert "already" in capsys.readouterr().out
 
 
-def test_the_search_s_options_are_refused_where_nothing_is_searched(
+def test_options_of_the_search_are_refused_by_show(
     workspace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["tune", "show", "--trials", "3"]) == 1

@@ -3,34 +3,35 @@
 import numpy as np
 import pytest
 
-from rhobeta.config.tuning_section import Bound, Rule
+from rhobeta.config.bounds import Bound
+from rhobeta.config.search import Rule
 from rhobeta.errors import RhobetaError
 from rhobeta.metrics.confidence import interval_of
-from rhobeta.tuning.choice import Candidate, choose, front_of, rule_in_words
+from rhobeta.tuning.choice import MeasuredTrial, choose, front_of, rule_in_words
 
 OBJECTIVES = {"fvu": "minimize", "gini": "maximize"}
 KNEE = Rule(None)
 
 
-def trials(*points: tuple[float, float]) -> list[Candidate]:
-    return [Candidate(n, {"fvu": fvu, "gini": gini}) for n, (fvu, gini) in enumerate(points)]
+def trials(*points: tuple[float, float]) -> list[MeasuredTrial]:
+    return [MeasuredTrial(n, {"fvu": fvu, "gini": gini}) for n, (fvu, gini) in enumerate(points)]
 
 
-def test_the_front_holds_what_no_other_beats_best_first_objective_first() -> None:
+def test_the_front_holds_what_no_other_trial_beats() -> None:
     points = trials((0.5, 0.9), (0.2, 0.5), (0.3, 0.4), (0.1, 0.1), (0.2, 0.5), (0.5, 0.8))
     assert [trial.number for trial in front_of(points, OBJECTIVES)] == [3, 1, 4, 0]
     assert front_of([], OBJECTIVES) == []
 
 
-def test_the_front_is_that_of_the_plain_definition_for_three_objectives() -> None:
+def test_the_front_of_three_objectives_is_as_defined() -> None:
     numbers = np.random.default_rng(0).random((60, 3)).round(1)
     objectives = {"fvu": "minimize", "gini": "maximize", "l0_at_0.1": "minimize"}
     all_of = [
-        Candidate(n, dict(zip(objectives, map(float, row), strict=True)))
+        MeasuredTrial(n, dict(zip(objectives, map(float, row), strict=True)))
         for n, row in enumerate(numbers)
     ]
 
-    def beats(one: Candidate, other: Candidate) -> bool:
+    def beats(one: MeasuredTrial, other: MeasuredTrial) -> bool:
         better = [
             (one.measures[m] <= other.measures[m], one.measures[m] < other.measures[m])
             if how == "minimize"
@@ -49,13 +50,15 @@ def test_the_knee_is_farthest_below_the_line_through_the_ends() -> None:
     front = trials((0.0, 0.0), (1.0, 0.75), (2.0, 0.875), (4.0, 1.0))
     assert choose(front, OBJECTIVES, KNEE).number == 1
     # The units of an objective do not matter.
-    scaled = [Candidate(t.number, {**t.measures, "gini": 1000 * t.measures["gini"]}) for t in front]
+    scaled = [
+        MeasuredTrial(t.number, {**t.measures, "gini": 1000 * t.measures["gini"]}) for t in front
+    ]
     assert choose(scaled, OBJECTIVES, KNEE).number == 1
     lower = trials((0.0, 0.0), (1.0, 0.5), (2.0, 0.9), (4.0, 1.0))
     assert choose(lower, OBJECTIVES, KNEE).number == 2
 
 
-def test_of_equals_the_first_trial_is_chosen_and_a_front_of_one_is_its_own_knee() -> None:
+def test_of_equal_trials_the_first_is_chosen() -> None:
     assert choose(trials((0.0, 0.0), (1.0, 1.0)), OBJECTIVES, KNEE).number == 0
     assert choose(trials((0.3, 0.4)), OBJECTIVES, KNEE).number == 0
     assert choose(trials((0.3, 0.4), (0.3, 0.4)), OBJECTIVES, KNEE).number == 0
@@ -88,7 +91,7 @@ def test_where_nothing_keeps_the_bounds_the_range_is_told() -> None:
 
 def test_what_only_some_trials_were_measured_by_chooses_none() -> None:
     measured, other = trials((0.25, 0.0), (1.0, 0.75))
-    front = [Candidate(0, {**measured.measures, "probe_accuracy": 0.9}), other]
+    front = [MeasuredTrial(0, {**measured.measures, "probe_accuracy": 0.9}), other]
     rule = Rule("gini", (Bound("probe_accuracy", False, 0.8),))
     for order in (front, front[::-1]):
         with pytest.raises(RhobetaError, match=r"1 of the 2 .* not measured by probe_accuracy"):

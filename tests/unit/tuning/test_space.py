@@ -55,7 +55,7 @@ def test_rounding_never_leaves_the_bounds() -> None:
     assert all(0.123456 <= each["penalty.rho"] <= 0.123457 for each in values)
 
 
-def test_a_trial_s_draw_depends_on_its_number_and_what_was_told_alone() -> None:
+def test_a_draw_depends_on_the_trial_number_and_the_results() -> None:
     params = searching(SPACE)
     first, _ = drawn(params, 6)
     again, _ = drawn(params, 6)

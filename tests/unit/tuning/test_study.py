@@ -1,7 +1,6 @@
 """Studies in their database: joined or refused, and databases that cannot be used."""
 
 import threading
-import time
 from dataclasses import replace
 from typing import Any
 
@@ -9,16 +8,19 @@ import optuna
 import pytest
 
 from helpers import QUICK, with_changes, write_params
-from helpers.searching import SEARCH, begun
+from helpers.searching import SEARCH
 from rhobeta.cli import main
-from rhobeta.config.params import Params, check_params, load_params
-from rhobeta.data.splits import read_manifest
+from rhobeta.config.params import Params, check_params
 from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
-from rhobeta.tracking.store import open_store
-from rhobeta.tuning.runs import STUDY_ID_TAG
-from rhobeta.tuning.storage import STORAGE_VARIABLE, alive, open_storage, storage_url
-from rhobeta.tuning.study import fingerprint_of, identity_of, make_or_join
+from rhobeta.tuning.storage import STORAGE_VARIABLE, open_storage, storage_url
+from rhobeta.tuning.study import (
+    StudyIdentity,
+    fingerprint_of,
+    identity_of,
+    open_study,
+    require_same_search,
+)
 
 DATA = "d" * 64
 
@@ -35,8 +37,7 @@ def storage(paths: Paths) -> Any:
 
 def join(storage: Any, data: str = DATA, **changes: Any) -> Any:
     params = params_with(**changes)
-    study, identity, _ = make_or_join(storage, "it", params, fingerprint_of(params, data), "code")
-    return study, identity
+    return open_study(storage, "it", params, fingerprint_of(params, data), "code")
 
 
 def test_a_study_is_made_once_and_joined_afterwards(storage: Any) -> None:
@@ -65,7 +66,7 @@ def test_a_study_is_made_once_and_joined_afterwards(storage: Any) -> None:
         "a probe that is not used",
     ],
 )
-def test_what_makes_no_other_trials_continues_the_study(storage: Any, changes: Any) -> None:
+def test_settings_that_change_no_trial_continue_the_study(storage: Any, changes: Any) -> None:
     _, made = join(storage)
     assert join(storage, **changes)[1] == made
 
@@ -119,7 +120,7 @@ def test_objectives_in_another_order_are_another_search(storage: Any) -> None:
     assert "another order, which counts" in str(caught.value)
 
 
-def test_a_study_goes_on_when_its_rule_no_longer_bounds_what_was_measured_for_it(
+def test_a_study_continues_without_the_metric_of_its_rule(
     storage: Any,
 ) -> None:
     _, made = join(storage, tune__choose="best gini where probe_accuracy >= 0.5")
@@ -132,7 +133,7 @@ def test_other_data_are_refused(storage: Any) -> None:
         join(storage, data="e" * 64)
 
 
-def test_the_probe_s_settings_matter_where_it_is_an_objective(storage: Any) -> None:
+def test_probe_settings_matter_where_it_is_an_objective(storage: Any) -> None:
     objectives = {"fvu": "minimize", "probe_accuracy": "maximize"}
     join(storage, tune__objectives=objectives)
     with pytest.raises(RhobetaError, match=r"tune\.probe_images: the study has 5000"):
@@ -149,7 +150,7 @@ def test_a_study_of_another_program_is_refused(storage: Any) -> None:
 
 
 @pytest.mark.parametrize("action", ["show", "apply"])
-def test_a_study_of_another_program_is_neither_shown_nor_applied(
+def test_a_foreign_study_is_neither_shown_nor_applied(
     project: Paths, action: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     storage = open_storage(storage_url(project, None), heartbeat=1)
@@ -163,41 +164,38 @@ def test_a_study_of_another_program_is_neither_shown_nor_applied(
     assert "'rho-beta' that rhobeta did not make" in capsys.readouterr().err
 
 
-def test_who_joins_a_study_waits_for_the_run_that_its_maker_begins(project: Paths) -> None:
-    params = load_params(project.params)
-    storage = open_storage(storage_url(project, None), heartbeat=1)
-    manifest = read_manifest(project.splits)
-    fingerprint = fingerprint_of(params, manifest.sha256)
-    _, identity, made_here = make_or_join(storage, params.tune.study, params, fingerprint, "code")
-    assert made_here
-    store = open_store(project, params.runtime.experiment)
-    found = []
-
-    def begin_late() -> None:
-        # The maker's clock is ahead, so that its run does not look like the first one.
-        tags = {STUDY_ID_TAG: identity.id, "rhobeta.stage": "tune"}
-        later = int(1000 * time.time()) + 3_600_000
-        run = store.client.create_run(store.experiment_id, start_time=later, tags=tags)
-        found.append(run.info.run_id)
-
-    timer = threading.Timer(1.0, begin_late)
-    timer.start()
-    _, job = begun(project, params)
-    timer.join()
-    assert [job.parent_run] == found
-    assert len(store.client.search_runs([store.experiment_id])) == 1
+def test_a_study_of_version_0_1_is_of_the_same_search(storage: Any) -> None:
+    params = params_with(
+        tune__objectives={"fvu": "minimize", "l0_at_0.1": "minimize"},
+        tune__constraints=["l0_at_0.5 <= 9"],
+    )
+    today = fingerprint_of(params, DATA)
+    old = {"topk.revive" if key == "topk.auxk_coef" else key: v for key, v in today.items()}
+    old["tune.objectives"] = {"fvu": "minimize", "l0@0.1": "minimize"}
+    old["tune.constraints"] = ["l0@0.5 <= 9"]
+    study = optuna.create_study(storage=storage, study_name="old")
+    study.set_user_attr("rhobeta", vars(StudyIdentity("id", old, "code")))
+    found = identity_of(study)
+    assert found is not None
+    require_same_search("old", found, today)
 
 
-@pytest.mark.slow
-def test_signs_of_life_keep_a_trial_from_being_taken_for_lost(storage: Any) -> None:
+def test_two_processes_never_claim_one_trial(storage: Any, paths: Paths) -> None:
     study, _ = join(storage)
-    kept, lost = study.ask(), study.ask()
-    storage.record_heartbeat(lost._trial_id)
-    with alive(storage, kept._trial_id):
-        time.sleep(5)
-        optuna.storages.fail_stale_trials(study)
-    states = {trial.number: trial.state.name for trial in study.get_trials()}
-    assert (states[kept.number], states[lost.number]) == ("RUNNING", "FAIL")
+    for number in range(40):
+        study.enqueue_trial({"penalty.rho": 0.01 * (number + 1)})
+    url, claimed = storage_url(paths, None), []
+
+    def claim() -> None:
+        mine = optuna.load_study(study_name="it", storage=open_storage(url, heartbeat=1))
+        claimed.extend(mine.ask().number for _ in range(10))
+
+    threads = [threading.Thread(target=claim) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(claimed) == list(range(40))
 
 
 @pytest.mark.parametrize(
@@ -214,7 +212,7 @@ def test_signs_of_life_keep_a_trial_from_being_taken_for_lost(storage: Any) -> N
         ("sqlite:////proc/nowhere/it.db", "cannot be used"),
     ],
 )
-def test_a_database_that_cannot_be_used_is_explained_without_its_password(
+def test_a_database_error_is_explained_without_the_password(
     url: str, told: str, paths: Paths
 ) -> None:
     with pytest.raises(RhobetaError) as caught:
@@ -238,6 +236,8 @@ def test_the_environment_goes_before_the_parameter(
     ("changes", "told"),
     [
         ({"tune.storage": "postgresql://me:s3cret@127.0.0.1:1/none"}, "cannot be used"),
+        ({"runtime.devices": 2}, "a trial runs on one device"),
+        ({"runtime.nodes": 2}, "start `rhobeta tune` on each"),
         ({"data.validation_fraction": 0.2}, "made with another data.validation_fraction"),
         ({"tune.space": {"penalty.rh": {"low": 0.1, "high": 0.2}}}, "Did you mean penalty.rho?"),
     ],

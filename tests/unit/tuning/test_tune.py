@@ -1,25 +1,24 @@
 """The whole command, with a worker process: search, further seeds, pictures, the study's run."""
 
 import csv
-from collections.abc import Callable
-from typing import Any
 
 import pytest
-from filelock import FileLock, Timeout
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 
 from helpers import QUICK, write_params
-from helpers.searching import SEARCH, RunWorker
+from helpers.searching import SEARCH
 from rhobeta.cli import main
 from rhobeta.config.params import load_params
+from rhobeta.data.splits import read_manifest
 from rhobeta.paths import Paths
-from rhobeta.tuning import show as show_module
-from rhobeta.tuning import tune as tune_module
+from rhobeta.tracking.provenance import read_code
+from rhobeta.tracking.store import open_store
+from rhobeta.tuning.runs import STUDY_ID_TAG, end_lost_runs, parent_run
 from rhobeta.tuning.tune import open_results
 
 
-def test_the_command_searches_repeats_the_front_and_leaves_all_of_it_in_mlflow(
+def test_the_command_searches_repeats_the_front_and_logs_it(
     project: Paths, capfd: pytest.CaptureFixture[str]
 ) -> None:
     seeds = {"tune.seeds": 2, "tune.trials": 4, "training.epochs": 1}
@@ -60,7 +59,7 @@ def test_the_command_searches_repeats_the_front_and_leaves_all_of_it_in_mlflow(
     files = {file.path for file in client.list_artifacts(parent.info.run_id)}
     assert files == {"trials.csv", "figures"}
     pictures = {file.path for file in client.list_artifacts(parent.info.run_id, "figures")}
-    assert {"figures/front.png", "figures/history.png", "figures/surface.png"} <= pictures
+    assert {"figures/front.png", "figures/history_fvu.png", "figures/contour_gini.png"} <= pictures
     table = list(csv.DictReader((project.tuning / "trials.csv").open()))
     assert [int(line["trial"]) for line in table] == [0, 1, 2, 3]
     assert [line["chosen"] for line in table].count("yes") == 1
@@ -83,31 +82,35 @@ def test_the_command_searches_repeats_the_front_and_leaves_all_of_it_in_mlflow(
     assert len(client.search_runs(experiments)) == len(runs)
 
 
-def test_one_command_at_a_time_writes_the_results(
-    run_worker: RunWorker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _, _, job = run_worker()
-    called = []
+def test_a_password_in_the_parameters_does_not_reach_mlflow(project: Paths) -> None:
+    params = load_params(project.params)
+    secret = params.tune.model_copy(update={"storage": "postgresql://me:s3cret@host/it"})
+    store = open_store(project, params.runtime.experiment)
+    run = parent_run(
+        store,
+        params.model_copy(update={"tune": secret}),
+        "an id",
+        read_code(project.workspace),
+        read_manifest(project.splits),
+    )
+    logged = store.client.get_run(run.run_id)
+    assert logged.data.params["tune.storage"] == "postgresql://host/it"
+    assert "s3cret" not in str(logged.to_dictionary())
 
-    def locked(plain: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any) -> Any:
-            with pytest.raises(Timeout):
-                FileLock(job.paths.store / ".tuning.lock").acquire(timeout=0)
-            called.append(plain.__name__)
-            return plain(*arguments)
 
-        return call
-
-    monkeypatch.setattr(tune_module, "write_results", locked(tune_module.write_results))
-    monkeypatch.setattr(tune_module, "describe_results", locked(tune_module.describe_results))
-    monkeypatch.setattr(show_module, "write_results", locked(show_module.write_results))
-    assert main(["tune"]) == 0
-    assert main(["tune", "show"]) == 0
-    assert called == ["write_results", "describe_results", "write_results"]
+def test_the_run_of_a_lost_trial_is_killed_and_others_stay(project: Paths) -> None:
+    store = open_store(project, "it")
+    tags = {STUDY_ID_TAG: "an id", "rhobeta.stage": "trial"}
+    lost, held = (store.client.create_run(store.experiment_id, tags=tags) for _ in range(2))
+    end_lost_runs(store, "an id", {held.info.run_id})
+    assert store.client.get_run(held.info.run_id).info.status == "RUNNING"
+    ended = store.client.get_run(lost.info.run_id)
+    assert ended.info.status == "KILLED"
+    assert "lost" in ended.data.tags["rhobeta.error"]
 
 
 @pytest.mark.slow
-def test_workers_that_end_before_their_time_are_reported(
+def test_workers_that_end_early_are_reported(
     project: Paths, capfd: pytest.CaptureFixture[str]
 ) -> None:
     # The command looks at the manifest; what it names is found damaged by the worker.

@@ -9,9 +9,9 @@ from rhobeta.errors import RhobetaError
 from rhobeta.utils.checksum import (
     EMPTY_CHECKSUM,
     add_checksum,
-    read_sealed_json,
+    read_json_with_checksum,
     verify_checksum,
-    write_sealed_json,
+    write_json_with_checksum,
 )
 
 CONTENT = f'{{"seal": "{EMPTY_CHECKSUM}", "value": 0.5}}'.encode()
@@ -43,9 +43,9 @@ def test_bytes_that_are_more_or_fewer_are_not_whole(other: bytes) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"sha256:", b"{}", b"0" * 64])
 def test_bytes_without_a_seal_are_not_whole_and_cannot_be_sealed(content: bytes) -> None:
-    with pytest.raises(RhobetaError, match="no digest of itself"):
+    with pytest.raises(RhobetaError, match="no checksum"):
         verify_checksum(content)
-    with pytest.raises(ValueError, match="where the seal belongs"):
+    with pytest.raises(ValueError, match="in the place of"):
         add_checksum(content)
 
 
@@ -60,12 +60,12 @@ def test_text_like_a_seal_behind_it_is_content_and_before_it_is_refused() -> Non
 
 def test_sealed_json_is_json_with_a_seal_and_comes_back(tmp_path) -> None:
     path = tmp_path / "a.json"
-    write_sealed_json(path, {"b": 0.1 + 0.2, "a": [1, None, "β"]})
-    value = read_sealed_json(path, made_by="rhobeta x")
+    write_json_with_checksum(path, {"b": 0.1 + 0.2, "a": [1, None, "β"]})
+    value = read_json_with_checksum(path, made_by="rhobeta x")
     assert json.loads(path.read_text()) == value
     assert list(value) == ["seal", "b", "a"]
     assert value["b"] == 0.1 + 0.2
-    write_sealed_json(tmp_path / "b.json", value)
+    write_json_with_checksum(tmp_path / "b.json", value)
     assert (tmp_path / "b.json").read_bytes() == path.read_bytes()
 
 
@@ -76,6 +76,6 @@ def test_damaged_sealed_json_is_named_with_the_command_that_makes_it(tmp_path, c
         content = add_checksum(content)  # whole, but no JSON
     path.write_bytes(content)
     with pytest.raises(RhobetaError) as caught:
-        read_sealed_json(path, made_by="rhobeta x")
+        read_json_with_checksum(path, made_by="rhobeta x")
     assert str(caught.value).startswith(f"{path} is damaged: ")
     assert "`rhobeta x`" in str(caught.value)

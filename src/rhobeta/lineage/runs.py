@@ -1,0 +1,317 @@
+"""MLflow runs: one view of a run, and the searches that find runs by their tags.
+
+Every search uses the store's index and returns at most 1,000 runs, newest first.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from rhobeta.config.renamed import current_metric, current_parameters
+from rhobeta.tracking.package import logged_model
+from rhobeta.tracking.results import EVALUATION_TAG
+from rhobeta.tracking.run import latest_parameters
+from rhobeta.tracking.store import Store
+from rhobeta.tracking.tags import (
+    BASELINE_TAG,
+    BRANCH_TAG,
+    COMMIT_TAG,
+    DATA_TAG,
+    DIRTY_TAG,
+    EXPERIMENT_TAG,
+    MODEL_MD5_TAG,
+    MODEL_TAG,
+    PARENT_TAG,
+    RESTORED_TAG,
+    STAGE_TAG,
+)
+from rhobeta.tuning.runs import STUDY_TAG, TRIAL_TAG
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run as MlflowRun
+
+_MOST = 1000
+_HPARAMS = ("data.", "model.", "penalty.", "topk.", "training.")
+# Few parameters that distinguish most runs: a search by thirty at once is slow. None of them has
+# been renamed, so that runs of earlier versions are found too.
+_INDEXED = (
+    "model.hidden_sizes", "model.code_activation", "penalty.rho", "penalty.beta", "training.seed",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Code:
+    """The commit that was checked out when a run began."""
+
+    commit: str
+    branch: str
+    dirty: bool
+    """Whether files differed from the commit."""
+    run: str
+    """The id of the run that says so."""
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """An MLflow run, or a model file that has none. Names are those of this version."""
+
+    name: str
+    """The run's name; the path of a model file without a run."""
+    id: str = ""
+    """Empty for a model file without a run."""
+    status: str = "FINISHED"
+    experiment: str = ""
+    """The MLflow experiment that the run belongs to."""
+    experiment_id: str = ""
+    started: str = ""
+    """ISO 8601, in UTC."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """By dotted path; the last value of a parameter that was logged several times."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """The last value of each."""
+    splits: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of the data that it used, by context: training, validation, evaluation."""
+
+    @property
+    def stage(self) -> str:
+        """`train`, `restored`, `trial` or `tune`."""
+        return self.tags.get(STAGE_TAG, "")
+
+    @property
+    def is_training(self) -> bool:
+        """Whether it trained a model or was to train one: no trial and no study."""
+        return self.stage not in ("trial", "tune")
+
+    @property
+    def is_restored(self) -> bool:
+        """Whether it was restored from a model file."""
+        return self.tags.get(RESTORED_TAG) == "true"
+
+    @property
+    def is_evaluated(self) -> bool:
+        """Whether it has metrics of the test split."""
+        return any(name.startswith("test/") for name in self.metrics)
+
+    @property
+    def model_sha256(self) -> str | None:
+        """The model that it made."""
+        return self.tags.get(MODEL_TAG)
+
+    @property
+    def model_md5(self) -> str | None:
+        """The digest by which DVC knows this model."""
+        return self.tags.get(MODEL_MD5_TAG)
+
+    @property
+    def metrics_sha256(self) -> str | None:
+        """The `metrics.json` of the last evaluation that was logged."""
+        return self.tags.get(EVALUATION_TAG)
+
+    @property
+    def data_sha256(self) -> str | None:
+        """The data set that it was trained on."""
+        return self.tags.get(DATA_TAG)
+
+    @property
+    def code(self) -> Code | None:
+        """The code that it ran; None for a restored run."""
+        if COMMIT_TAG not in self.tags:
+            return None
+        dirty = self.tags.get(DIRTY_TAG) == "true"
+        return Code(self.tags[COMMIT_TAG], self.tags.get(BRANCH_TAG, ""), dirty, self.id)
+
+    @property
+    def dvc_experiment(self) -> str | None:
+        """The name of the DVC experiment that it ran in."""
+        return self.tags.get(EXPERIMENT_TAG)
+
+    @property
+    def baseline(self) -> str | None:
+        """The commit that this DVC experiment starts from."""
+        return self.tags.get(BASELINE_TAG)
+
+    @property
+    def study(self) -> str | None:
+        """The study of a trial's run, or of a study's own run."""
+        return self.tags.get(STUDY_TAG)
+
+    @property
+    def trial(self) -> int | None:
+        """The number of the trial."""
+        number = self.tags.get(TRIAL_TAG, "")
+        return int(number) if number.isdigit() else None
+
+    @property
+    def parent(self) -> str | None:
+        """The id of the study's run, for a trial."""
+        return self.tags.get(PARENT_TAG)
+
+    @property
+    def hparams(self) -> dict[str, str]:
+        """The parameters that the model depends on."""
+        return {k: v for k, v in self.parameters.items() if k.startswith(_HPARAMS)}
+
+    def as_data(self) -> dict[str, Any]:
+        """What `rhobeta trace --json` prints of a run."""
+        same = (
+            "id", "name", "status", "stage", "experiment", "started", "model_sha256", "data_sha256",
+            "dvc_experiment", "baseline", "study", "trial", "parent",
+        )  # fmt: skip
+        code = None if self.code is None else asdict(self.code)
+        values = {name: getattr(self, name) for name in same}
+        return {**values, "restored": self.is_restored, "code": code}
+
+
+class Runs:
+    """The runs of one store; without a store there are none."""
+
+    def __init__(self, store: Store | None) -> None:
+        self.store = store
+        experiments = [] if store is None else store.client.search_experiments()
+        self._experiments = {e.experiment_id: e.name for e in experiments}
+
+    def of_model(self, sha256: str) -> list[RunInfo]:
+        """Runs that made the model with this digest."""
+        return self._where(_tag(MODEL_TAG, sha256))
+
+    def of_md5(self, md5: str) -> list[RunInfo]:
+        """Runs that made the model that DVC knows by this MD5."""
+        return self._where(_tag(MODEL_MD5_TAG, md5))
+
+    def of_commit(self, commit: str) -> list[RunInfo]:
+        """Trainings that were started from this code; `commit` may be the first digits."""
+        # A search may make more trials at one commit than a search for runs returns.
+        return self._trainings(_tag(COMMIT_TAG, f"{commit}%", "LIKE"))
+
+    def of_dvc_experiment(self, name: str) -> list[RunInfo]:
+        """Runs of the DVC experiment of this name."""
+        return self._where(_tag(EXPERIMENT_TAG, name))
+
+    def of_trial(self, study: str, number: int) -> list[RunInfo]:
+        """Runs of a trial; several where several studies had this name."""
+        return self._where(_tag(STUDY_TAG, study), _tag(TRIAL_TAG, str(number)))
+
+    def of_study(self, study: str) -> list[RunInfo]:
+        """The own runs of the studies of this name."""
+        return self._where(_tag(STUDY_TAG, study), _tag(STAGE_TAG, "tune"))
+
+    def alike(self, hparams: Mapping[str, Any], data_sha256: str) -> list[RunInfo]:
+        """Trainings and trials with the same parameters and the same data."""
+        texts = {name: str(value) for name, value in hparams.items()}
+        found = self._where(_tag(DATA_TAG, data_sha256), *_indexed(texts))
+        return [run for run in found if run.hparams == texts]
+
+    def with_parameters(self, values: Mapping[str, Any]) -> list[RunInfo]:
+        """Trainings that made a model and have these parameters; others may have any value."""
+        texts = {name: str(value) for name, value in values.items()}
+        return [
+            run
+            for run in self._trainings(*_indexed(texts))
+            # A run of an earlier version lacks the parameters that came later.
+            if run.model_sha256
+            and all(run.parameters.get(name, text) == text for name, text in texts.items())
+        ]
+
+    def starting(self, digits: str) -> list[RunInfo]:
+        """Runs whose id starts with these digits."""
+        return self._where(_condition("attributes.run_id", f"{digits}%", "LIKE"))
+
+    def of_model_starting(self, digits: str) -> list[RunInfo]:
+        """Runs whose model's SHA-256 starts with these digits."""
+        return self._where(_tag(MODEL_TAG, f"{digits}%", "LIKE"))
+
+    def named(self, name: str) -> list[RunInfo]:
+        """Runs of this name."""
+        return self._where(_condition("attributes.run_name", name))
+
+    def running(self) -> list[RunInfo]:
+        """Runs that have not ended."""
+        return self._where(_condition("attributes.status", "RUNNING"))
+
+    def newest(self) -> list[RunInfo]:
+        """The newest runs of any kind."""
+        return self._where()
+
+    def get(self, run_id: str, *, deleted: bool = False) -> RunInfo | None:
+        """The run with this id; one that was deleted in MLflow only if that is asked for."""
+        from mlflow.exceptions import MlflowException
+
+        if self.store is None:
+            return None
+        try:
+            run = self.store.client.get_run(run_id)
+        except MlflowException:
+            return None
+        return self._info(run) if deleted or run.info.lifecycle_stage == "active" else None
+
+    def has_package(self, run: RunInfo) -> bool:
+        """Whether the run has a packaged model whose upload finished."""
+        return (
+            self.store is not None
+            and logged_model(self.store, run.id, run.experiment_id) is not None
+        )
+
+    def _trainings(self, *conditions: str | None) -> list[RunInfo]:
+        found = self._where(*conditions, _tag(STAGE_TAG, "trial", "!="))
+        return [run for run in found if run.is_training]
+
+    def _where(self, *conditions: str | None) -> list[RunInfo]:
+        if self.store is None or None in conditions:
+            return []
+        found = self.store.client.search_runs(
+            list(self._experiments),
+            filter_string=" and ".join(filter(None, conditions)),
+            order_by=["attributes.start_time DESC", "attributes.run_id ASC"],
+            max_results=_MOST,
+        )
+        return [self._info(run) for run in found]
+
+    def _info(self, run: "MlflowRun") -> RunInfo:
+        info, data = run.info, run.data
+        started = datetime.fromtimestamp((info.start_time or 0) / 1000, UTC)
+        metrics = {current_metric(name): value for name, value in data.metrics.items()}
+        return RunInfo(
+            id=info.run_id,
+            name=info.run_name or "",
+            status=info.status,
+            experiment=self._experiments[info.experiment_id],
+            experiment_id=info.experiment_id,
+            started=started.isoformat(timespec="seconds"),
+            tags=dict(data.tags),
+            parameters=current_parameters(latest_parameters(run)),
+            # Of a run that was evaluated by two versions, the numbers of the later one.
+            metrics=metrics | {k: v for k, v in data.metrics.items() if k in metrics},
+            splits=_splits(run.inputs.dataset_inputs if run.inputs else ()),
+        )
+
+
+def is_hexadecimal(text: str, *, most: int) -> bool:
+    """Whether these are 6 to `most` digits of an id, a commit or a digest."""
+    return 6 <= len(text) <= most and set(text) <= set("0123456789abcdef")
+
+
+def _condition(key: str, value: str, comparison: str = "=") -> str | None:
+    """One condition of MLflow's filters; None where they cannot express it."""
+    if {'"', "'"} <= set(value):
+        return None
+    quote = '"' if "'" in value else "'"
+    return f"{key} {comparison} {quote}{value}{quote}"
+
+
+def _tag(name: str, value: str, comparison: str = "=") -> str | None:
+    return _condition(f"tags.`{name}`", value, comparison)
+
+
+def _indexed(texts: Mapping[str, str]) -> list[str | None]:
+    return [_condition(f"params.`{name}`", texts[name]) for name in _INDEXED if name in texts]
+
+
+def _splits(inputs: Iterable[Any]) -> dict[str, str]:
+    found = {}
+    for entry in inputs:
+        tags = {tag.key: tag.value for tag in entry.tags}
+        if "sha256" in tags:
+            found[tags.get("mlflow.data.context", "")] = tags["sha256"]
+    return found

@@ -1,0 +1,161 @@
+"""Optuna's plots of a study in the project's style, with a star on the chosen trial."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from optuna.exceptions import ExperimentalWarning
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+from optuna.visualization import matplotlib as optuna_plots
+
+from rhobeta.config.search import METRICS, TuneParams
+from rhobeta.reporting.style import GREY, INK, ORANGE
+from rhobeta.tuning.study_results import StudyResults
+
+_FEWEST_TRIALS = 4
+_SIZE = (7.2, 4.6)
+_GRID = "#E4E4E4"
+
+
+def plot_study(study: Study, results: StudyResults, tune: TuneParams) -> dict[str, Figure]:
+    """The front, contours, histories and importances, by file name without its ending.
+
+    All but the front are drawn for each objective, contours over the first two searched parameters.
+    A study with fewer than four complete trials has no plots, one of a single objective
+    has no front, and one of a single parameter has no contours.
+    """
+    if len(results.complete) < _FEWEST_TRIALS:
+        return {}
+    figures = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        warnings.filterwarnings("ignore", message="PedAnovaImportanceEvaluator computes")
+        if len(results.objectives) > 1:
+            figures["front"] = _plot_front(study, results)
+        for index, name in enumerate(results.objectives):
+            if len(tune.space) > 1:
+                figures[f"contour_{name}"] = _plot_contour(study, results, tune, index)
+            figures[f"history_{name}"] = _plot_history(study, results, index)
+            figures[f"importance_{name}"] = _plot_importance(study, results, index)
+    return figures
+
+
+def axis_label(name: str, direction: str) -> str:
+    """What an axis shows, and which way is better."""
+    return f"{METRICS[name]} ({'less' if direction == 'minimize' else 'more'} is better)"
+
+
+def _plot_front(study: Study, results: StudyResults) -> Figure:
+    """All trials, the front, the chosen trial; means with 95 % intervals where seeds were asked."""
+    names = list(results.objectives)
+    axes = optuna_plots.plot_pareto_front(study, target_names=names)
+    if results.repeated and len(names) == 2:
+        x, y = ([over[name] for over in results.repeated.values()] for name in names)
+        axes.errorbar(
+            [interval.mean for interval in x],
+            [interval.mean for interval in y],
+            xerr=[interval.half for interval in x],
+            yerr=[interval.half for interval in y],
+            fmt="D",
+            markersize=4,
+            color=INK,
+            ecolor=GREY,
+            capsize=2.5,
+            label=f"mean of {results.seeds} further seeds, 95 % interval",
+        )
+    if results.chosen is not None:
+        means_of = results.repeated.get(results.chosen, {}) if results.by_means else {}
+        measures = results.row(results.chosen).measures
+        _mark(axes, results, *(means_of[n].mean if means_of else measures[n] for n in names))
+    labels = [axis_label(name, how) for name, how in results.objectives.items()]
+    for set_label, label in zip(_label_setters(axes), labels, strict=False):
+        set_label(label)
+    axes.legend()
+    return _styled(axes, "Pareto front of the study")
+
+
+def _plot_contour(study: Study, results: StudyResults, tune: TuneParams, index: int) -> Figure:
+    name = list(results.objectives)[index]
+    axes = optuna_plots.plot_contour(
+        study,
+        params=list(tune.space)[:2],
+        target=_value(index),
+        target_name=axis_label(name, results.objectives[name]),
+    )
+    # Optuna returns an array of axes only for more than two parameters.
+    assert isinstance(axes, Axes)  # noqa: S101
+    if results.chosen is not None:
+        stored = study.get_trials(deepcopy=False)[results.chosen].params
+        _mark(axes, results, stored[axes.get_xlabel()], stored[axes.get_ylabel()])
+    # Outside: every corner may hold trials.
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1))
+    return _styled(axes, "", grid=False)
+
+
+def _plot_history(study: Study, results: StudyResults, index: int) -> Figure:
+    name = list(results.objectives)[index]
+    single = len(results.objectives) == 1
+    axes = optuna_plots.plot_optimization_history(
+        study, target=None if single else _value(index), target_name=name
+    )
+    if results.chosen is not None:
+        _mark(axes, results, results.chosen, results.row(results.chosen).measures[name])
+    axes.set_ylabel(axis_label(name, results.objectives[name]))
+    axes.legend(loc="best")
+    return _styled(axes, "History of the search")
+
+
+def _plot_importance(study: Study, results: StudyResults, index: int) -> Figure:
+    name, direction = list(results.objectives.items())[index]
+    # PED-ANOVA asks what makes the target low, whatever the direction of the study.
+    axes = optuna_plots.plot_param_importances(
+        study, target=_value(index, -1 if direction == "maximize" else 1), target_name=name
+    )
+    axes.set(xlabel=f"share of the importance for the best {name} (PED-ANOVA)", ylabel="")
+    axes.legend().remove()
+    return _styled(axes, "Importance of the searched parameters")
+
+
+def _value(index: int, sign: int = 1) -> Callable[[FrozenTrial], float]:
+    return lambda trial: sign * float(trial.values[index])
+
+
+def _mark(axes: Axes, results: StudyResults, *place: Any) -> None:
+    """Put a star on the chosen trial."""
+    axes.plot(
+        *([coordinate] for coordinate in place),
+        "*",
+        markersize=17,
+        color=ORANGE,
+        markeredgecolor=INK,
+        markeredgewidth=0.9,
+        linestyle="none",
+        zorder=6,
+        label=f"chosen: trial {results.chosen}",
+    )
+
+
+def _label_setters(axes: Axes) -> list[Callable[[str], Any]]:
+    setters: list[Callable[[str], Any]] = [axes.set_xlabel, axes.set_ylabel]
+    return [*setters, axes.set_zlabel] if hasattr(axes, "set_zlabel") else setters
+
+
+def _styled(axes: Axes, title: str, *, grid: bool = True) -> Figure:
+    """Undo the style sheet that Optuna's plots set for themselves."""
+    axes.set_title(title, fontsize=11)
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set(color=INK, fontsize=10)
+    axes.set_facecolor("white")
+    axes.tick_params(colors=INK)
+    axes.spines[["left", "bottom"]].set(visible=True, color=GREY)
+    axes.grid(visible=False)
+    if grid:
+        axes.grid(visible=True, color=_GRID)
+    figure = axes.get_figure(root=True)
+    if figure is None:
+        raise TypeError("Optuna's plot has no figure.")
+    figure.set_size_inches(*_SIZE)
+    return figure

@@ -1,0 +1,120 @@
+"""The plots of a study: which there are, what they show, and the same bytes each time."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+from matplotlib import pyplot as plt
+from optuna.trial import create_trial
+
+from helpers import with_changes
+from rhobeta.config.params import Params, check_params
+from rhobeta.metrics.confidence import Interval
+from rhobeta.reporting.style import save, style
+from rhobeta.tuning.plots import plot_study
+from rhobeta.tuning.space import distributions_of
+from rhobeta.tuning.study import MEASURES
+from rhobeta.tuning.study_results import StudyResults, read_results
+
+ONE = {"fvu": "minimize"}
+TWO = ONE | {"gini": "maximize"}
+THREE = TWO | {"probe_accuracy": "maximize"}
+
+
+def params_for(objectives: dict[str, str], **changes: Any) -> Params:
+    mode = {"tune.mode": "single" if len(objectives) == 1 else "pareto"}
+    named = {f"tune.{name}": value for name, value in changes.items()}
+    return check_params(with_changes(mode | {"tune.objectives": objectives} | named), where="test")
+
+
+def made_up(params: Params, trials: int = 20) -> tuple[optuna.Study, StudyResults]:
+    random = np.random.default_rng(0)
+    objectives = params.tune.objectives
+    study = optuna.create_study(directions=list(objectives.values()))
+    for _ in range(trials):
+        rho, beta = 0.01 * 50 ** random.random(), 0.0001 * 1000 ** random.random()
+        measures = {
+            "fvu": 0.2 + beta * 5 + 0.01 * random.random(),
+            "gini": 0.9 - rho + beta,
+            "probe_accuracy": 0.9 + 0.05 * random.random(),
+        }
+        values = {"penalty.rho": rho, "penalty.beta": beta}
+        study.add_trial(
+            create_trial(
+                params={path: values[path] for path in params.tune.space},
+                distributions=distributions_of(params),
+                values=[measures[name] for name in objectives],
+                user_attrs={MEASURES: measures},
+                constraints={"dead_share <= 0.05": float(beta > 0.05) - 0.5},
+            )
+        )
+    return study, read_results(study, None, params)
+
+
+@pytest.mark.parametrize(
+    ("objectives", "kinds"),
+    [(ONE, 3), (TWO, 7), (THREE, 10)],
+)
+def test_plots_are_the_same_bytes_again(
+    objectives: dict[str, str], kinds: int, tmp_path: Path
+) -> None:
+    params = params_for(objectives)
+    study, results = made_up(params)
+    drawn = []
+    for name in ("first", "second"):
+        with style():
+            for kind, figure in plot_study(study, results, params.tune).items():
+                save(figure, tmp_path / name / f"{kind}.png", 40)
+        drawn.append({p.name: p.read_bytes() for p in (tmp_path / name).iterdir()})
+    assert len(drawn[0]) == kinds
+    assert drawn[0] == drawn[1]
+
+
+def test_the_front_marks_the_chosen_trial_at_its_means() -> None:
+    params = params_for(TWO, seeds=3)
+    study, results = made_up(params)
+    assert results.chosen is not None
+    repeated = {
+        trial.number: {
+            name: Interval(value * 1.1, 0.01, 3) for name, value in trial.measures.items()
+        }
+        for trial in results.front
+    }
+    results = replace(results, repeated=repeated, missing=0)
+    with style():
+        (axis,) = plot_study(study, results, params.tune)["front"].axes
+        labels = axis.get_legend_handles_labels()[1]
+        assert f"chosen: trial {results.chosen}" in labels
+        assert "mean of 3 further seeds, 95 % interval" in labels
+        assert axis.get_xlabel() == "fraction of variance unexplained (less is better)"
+        assert axis.get_ylabel() == "Gini index of the code (more is better)"
+        star = axis.lines[-1]
+        assert star.get_xdata() == [repeated[results.chosen]["fvu"].mean]
+        plt.close("all")
+
+
+def test_a_contour_has_log_axes_where_the_search_has() -> None:
+    space = {
+        "penalty.rho": {"low": 0.01, "high": 0.5, "log": True},
+        "penalty.beta": {"low": 0.0001, "high": 0.1},
+    }
+    params = params_for(TWO, space=space)
+    study, results = made_up(params)
+    with style():
+        axis = plot_study(study, results, params.tune)["contour_fvu"].axes[0]
+        assert (axis.get_xlabel(), axis.get_ylabel()) == ("penalty.beta", "penalty.rho")
+        assert (axis.get_xscale(), axis.get_yscale()) == ("linear", "log")
+        plt.close("all")
+
+
+def test_too_few_trials_or_parameters_leave_plots_out() -> None:
+    params = params_for(TWO, space={"penalty.rho": {"low": 0.01, "high": 0.5}})
+    study, results = made_up(params)
+    with style():
+        assert not any("contour" in name for name in plot_study(study, results, params.tune))
+        plt.close("all")
+    study, results = made_up(params, trials=3)
+    assert plot_study(study, results, params.tune) == {}
