@@ -4,7 +4,7 @@ from rhobeta.config.params import Params, flatten
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.extensions import PENALTY_SPECS
-from rhobeta.model.weights import ModelDescription, model_to_bytes
+from rhobeta.model.serialization import ModelDescription, model_to_bytes
 from rhobeta.paths import Paths
 from rhobeta.tracking.callback import TrackEpochs
 from rhobeta.tracking.package import log_model

@@ -66,6 +66,8 @@ def make_trainer(
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
+        # Each epoch has a loader of its own, with its permutation.
+        reload_dataloaders_every_n_epochs=1,
     )
 
 

@@ -16,7 +16,7 @@ import pytest
 from helpers import QUICK, StartAfter, write_params
 from helpers.together import free_ports, place
 from rhobeta.errors import RhobetaError
-from rhobeta.model.weights import model_from_bytes
+from rhobeta.model.serialization import model_from_bytes
 from rhobeta.paths import Paths
 from rhobeta.training.processes import run_in_processes
 
