@@ -2,7 +2,7 @@
 
 In a project of its own in a temporary folder, with this one's splits, model, reports and lock; each
 run has as many parameters, metrics and tags as that of a training. Beside each command stands what
-importing MLflow takes alone, measured in turns with it. `python -m benchmarks.story` runs it alone,
+importing MLflow takes alone, measured in turns with it. `python -m benchmarks.lineage` runs it alone,
 in five minutes.
 """
 
