@@ -1,4 +1,4 @@
-"""PCA's test MSE by number of components: what every code in the matched comparison stands beside.
+"""The baselines of the comparison at matched L0: test MSE of PCA by number of components.
 
 python -m experiments.baselines
 """

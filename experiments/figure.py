@@ -1,10 +1,9 @@
-"""The figure of the reproductions: reconstruction by the number of units that speak."""
+"""The figure of the reproductions: reconstruction by the number of active units."""
 
-import json
 import statistics
 from pathlib import Path
 
-from experiments.results import MATCHED, MATCHED_L0, PENALTIES, load
+from experiments.outcome import MATCHED, MATCHED_L0, PENALTIES, load, load_baselines, values
 from rhobeta.reporting.style import BLUE, GREEN, GREY, ORANGE, save, style
 
 MSE_TICKS = (0.01, 0.02, 0.04, 0.08)
@@ -12,8 +11,8 @@ COLOURS = {"kl": BLUE, "l1": ORANGE, "topk": GREEN}
 
 
 def draw(outcomes: Path, path: Path) -> None:
-    """Test MSE where only the most active units are left, for each code, with PCA beside."""
-    baselines = json.loads((outcomes / "baselines.json").read_text())["pca_clipped_mse"]
+    """Test MSE of each code cut to its most active units, beside PCA."""
+    baselines = load_baselines(outcomes)
     with style():
         from matplotlib import pyplot as plt
 
@@ -21,12 +20,17 @@ def draw(outcomes: Path, path: Path) -> None:
         for axis, (units, names) in zip(axes, MATCHED.items(), strict=True):
             for name in names:
                 kind = name.partition("-")[0]
-                runs = [outcome["truncated_mse"] for outcome in load(outcomes, name)]
-                kept = [int(count) for count in runs[0]]
-                means = [statistics.mean(run[str(k)] for run in runs) for k in kept]
-                errors = [statistics.stdev(run[str(k)] for run in runs) for k in kept]
+                runs = load(outcomes, name)
+                kept = [int(count) for count in runs[0]["truncated_mse"]]
+                mse = [values(runs, f"truncated_mse/{k}") for k in kept]
+                means, errors = map(statistics.mean, mse), map(statistics.stdev, mse)
                 axis.errorbar(
-                    kept, means, errors, marker="o", color=COLOURS[kind], label=PENALTIES[kind]
+                    kept,
+                    list(means),
+                    list(errors),
+                    marker="o",
+                    color=COLOURS[kind],
+                    label=PENALTIES[kind],
                 )
             components = [int(count) for count in baselines if int(count) <= max(kept)]
             axis.plot(

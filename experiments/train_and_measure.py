@@ -1,9 +1,9 @@
-"""One preset or overlay, one seed: preprocess, train and evaluate, as the pipeline does it.
+"""Run preprocess, train and evaluate for one preset or overlay and one seed.
 
     python -m experiments.train_and_measure presets/k-sparse.yaml --seed 1
 
-The stages run in a folder of their own below experiments/work, on the data that `download` brought;
-the run goes into the MLflow experiment `rhobeta-reproductions`. What they measured becomes
+The stages run in a folder of their own below experiments/work, on the data in data/raw. The run is
+in the MLflow experiment `rhobeta-reproductions`, the numbers are in
 experiments/outcomes/NAME-SEED.json.
 """
 
@@ -34,10 +34,10 @@ FIXED: dict[str, Any] = {
     "evaluate.tasks": [],
     "runtime.experiment": "rhobeta-reproductions",
 }
-"""What the numbers are of and where the runs go, whatever params.yaml asks for."""
+"""Data and experiment of all runs, whatever params.yaml says."""
 
 KEPT_UNITS = (5, 10, 25, 50)
-"""Numbers of most active units that are left in a code to measure what they alone reconstruct."""
+"""Numbers of most active units to which codes are cut."""
 
 
 def measure(preset: Path, seed: int) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def _truncated(paths: Paths) -> dict[str, float]:
     model = model_from_bytes(paths.model.read_bytes(), name=str(paths.model)).model
     manifest = read_manifest(paths.splits)
     if ACTIVATION_SPECS[model.architecture.code_activation].low < 0:
-        # Such a code rests elsewhere than at 0, and has no units to leave out.
+        # In such a code 0 does not mean inactive.
         return {}
     x = torch.from_numpy(pixels_of(read_split(paths.splits, "test", manifest).images))
     units = model.architecture.units
@@ -85,7 +85,7 @@ def _truncated(paths: Paths) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure what the command line names and write the outcome."""
+    """Measure one preset with one seed and write the outcome."""
     parser = argparse.ArgumentParser(description="Train and measure one preset with one seed.")
     parser.add_argument("preset", type=Path, help="a parameter overlay, such as presets/NAME.yaml")
     parser.add_argument("--seed", type=int, required=True)

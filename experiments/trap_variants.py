@@ -1,7 +1,6 @@
-"""Wrong and doubtful variants of the KL penalty, and of FVU, as they are met with.
+"""Wrong and doubtful variants of the KL penalty and of FVU that are in use.
 
-The package has none of them; the penalties and the code are registered here, through
-`rhobeta.extensions`.
+The package has none of them; they are registered here through `rhobeta.extensions`.
 """
 
 from collections.abc import Callable
@@ -36,8 +35,8 @@ def clamped_kl(code: Tensor) -> Tensor:
 def eps_kl(code: Tensor) -> Tensor:
     """Trap 3: the mean is rounded before its logarithm is taken, an epsilon hides the zero."""
     q = code.mean(0)
-    silent = RHO * torch.log(RHO / (q + 1e-8))
-    return (silent + (1 - RHO) * torch.log((1 - RHO) / (1 - q + 1e-8))).sum()
+    low = RHO * torch.log(RHO / (q + 1e-8))
+    return (low + (1 - RHO) * torch.log((1 - RHO) / (1 - q + 1e-8))).sum()
 
 
 @penalty("eps_kl_half", on="code", formula="the same in float16")
@@ -66,7 +65,7 @@ def kl_over_features(code: Tensor) -> Tensor:
 
 @penalty("kl_of_sigmoid", on="code", formula="sum over units of KL(rho || mean of sigmoid(a))")
 def kl_of_sigmoid(code: Tensor) -> Tensor:
-    """Trap 6: a ReLU code made a probability by a sigmoid, which is never below 1/2."""
+    """Trap 6: a sigmoid makes a ReLU code a probability, which is never below 1/2."""
     return kl_of(torch.sigmoid(code)).sum()
 
 
@@ -82,7 +81,7 @@ START = torch.where(torch.arange(UNITS) < UNITS // 2, 20.0, 0.0)
 
 @code_activation("half_saturated", low=0, high=1, logits=lambda z: z + START)
 def half_saturated(z: Tensor) -> Tensor:
-    """A sigmoid code, as a step that was too large may leave it: half of the units saturated."""
+    """A sigmoid code with half of the units saturated, as after too large a step."""
     return torch.sigmoid(z + START)
 
 

@@ -2,9 +2,9 @@
 
     python -m experiments.traps            # splits of data/processed -> experiments/traps.md
 
-Trains the wrong and the right variant of each, 784-64-784, and measures both on the test split.
-The wrong variants that the package does not have are those of trap_variants.py.
-docs/traps.md explains the traps and quotes the tables.
+Trains the wrong and the right variant of each trap, 784-64-784, and measures both on the test
+split.
+The wrong variants are in trap_variants.py. docs/traps.md explains the traps and quotes the numbers.
 """
 
 import argparse
@@ -49,7 +49,7 @@ Numbers = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Run:
-    """What is trained; the defaults are those of params.yaml, but for the number of epochs."""
+    """One training; the defaults are those of params.yaml, except for the number of epochs."""
 
     name: str
     kind: str = "kl"
@@ -215,7 +215,7 @@ def rank_errors(data: Data, model: Autoencoder) -> list[str]:
 
 
 def active_units(data: Data, models: dict[str, Autoencoder]) -> list[str]:
-    """Trap 7: what a mean activation says, and what fires."""
+    """Trap 7: the mean activation, and the share of activations above some thresholds."""
     rows = []
     for name, model in models.items():
         code = codes_of(model, data.test_pixels)
@@ -225,7 +225,7 @@ def active_units(data: Data, models: dict[str, Autoencoder]) -> list[str]:
 
 
 def fvu_variants(data: Data, model: Autoencoder) -> list[str]:
-    """Trap 8: definitions that are met with, on a model and on the predictor of the mean image."""
+    """Trap 8: definitions in use, on a model and on the predictor of the mean image."""
     x = data.test_pixels.astype(np.float64)
     mean = data.mean_image.numpy()
     rebuilt = encode_images(model, data.test_pixels).reconstruction.astype(np.float64)
@@ -238,7 +238,7 @@ def fvu_variants(data: Data, model: Autoencoder) -> list[str]:
 
 
 def decoder_norms(models: dict[str, Autoencoder]) -> list[str]:
-    """Trap 9: how long the columns of the decoder are."""
+    """Trap 9: lengths of the decoder's columns."""
     rows = []
     for name, model in models.items():
         norms = cast(nn.Linear, model.decoder[0]).weight.norm(dim=0)
@@ -248,7 +248,7 @@ def decoder_norms(models: dict[str, Autoencoder]) -> list[str]:
 
 RIGHT = Run("kl on sigmoid")
 POISSON = Run("kl_poisson on ReLU", "kl_poisson", "relu")
-# So weak that ReLU codes grow past 1.
+# Too weak to hold ReLU codes below 1.
 WEAK = 1e-4
 TRAPS: dict[str, tuple[Run, ...]] = {
     "The scale of beta": (replace(RIGHT, name="beta 3", beta=3.0), RIGHT),

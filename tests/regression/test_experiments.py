@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from experiments import results
+from experiments import outcome, results
 from ruamel.yaml import YAML
 
 from helpers import REPOSITORY, shipped_values
@@ -15,45 +15,45 @@ STAGES = YAML(typ="safe").load((FOLDER / "dvc.yaml").read_text())["stages"]
 
 
 @pytest.mark.parametrize("name", preset_names(FOLDER / "overlays"))
-def test_overlays_set_all_that_makes_a_model_and_fit(name: str) -> None:
+def test_overlay_is_complete_and_valid(name: str) -> None:
     overlay = read_preset(FOLDER / "overlays", name)
     assert overlay.keys() == read_preset(REPOSITORY / "presets", "blog-plain-deep").keys()
     overlaid(shipped_values(), overlay, name=name)
 
 
-def test_the_matrix_runs_every_preset_and_overlay_with_three_seeds() -> None:
+def test_matrix_runs_every_preset_and_overlay() -> None:
     run = STAGES["preset"]["matrix"]["name"] + STAGES["recipe"]["matrix"]["name"]
     assert sorted(run) == preset_names(REPOSITORY / "presets")
     assert sorted(STAGES["matched"]["matrix"]["name"]) == preset_names(FOLDER / "overlays")
     for stage in ("preset", "matched", "self_taught"):
-        assert STAGES[stage]["matrix"]["seed"] == list(results.SEEDS)
+        assert STAGES[stage]["matrix"]["seed"] == list(outcome.SEEDS)
 
 
-def test_what_the_stages_depend_on_exists() -> None:
+def test_dependencies_of_the_stages_exist() -> None:
     for name, stage in STAGES.items():
         for dep in stage["deps"]:
             if not dep.startswith("data/"):
                 assert (REPOSITORY / dep).exists(), f"{name} depends on {dep}"
 
 
-def test_means_and_deviations_by_hand() -> None:
+def test_spread_and_percent() -> None:
     assert results.spread([1.0, 2.0, 3.0], ".1f") == "2.0 ± 1.0"
     assert results.percent([0.5, 0.52, 0.54]) == "52.00 ± 2.00 %"
     assert results.spread([2.5], ".1f") == "2.5"
     assert results.percent([0.5]) == "50.00 %"
 
 
-def test_a_value_is_near_where_every_seed_is() -> None:
+def test_near_is_judged_by_every_seed() -> None:
     assert results.near([100.0, 101.0, 98.5], 100, 0.02) == "yes: every seed within 1.5%"
     assert results.near([100.0, 100.0, 97.0], 100, 0.02) == "no: every seed within 3.0%"
 
 
-def test_a_value_is_reached_by_its_mean() -> None:
+def test_reached_is_judged_by_the_mean() -> None:
     assert results.reached([0.97, 0.99, 0.98], 0.98) == "yes"
     assert results.reached([0.96, 0.97, 0.98], 0.98) == "no: 1.00 points short"
 
 
-def test_the_committed_page_is_that_of_the_committed_outcomes() -> None:
+def test_committed_page_is_of_the_committed_outcomes() -> None:
     assert (FOLDER / "results.md").read_text() == results.page(FOLDER)
 
 
@@ -61,11 +61,11 @@ def test_the_committed_page_is_that_of_the_committed_outcomes() -> None:
     "path", sorted((FOLDER / "outcomes").glob("*-?.json")), ids=lambda p: p.stem
 )
 def test_outcomes_are_of_the_present_presets(path: Path) -> None:
-    outcome = json.loads(path.read_text())
+    found = json.loads(path.read_text())
     name = path.stem.rpartition("-")[0]
     if name == "self-taught":
         return
     folder = (
         FOLDER / "overlays" if name in preset_names(FOLDER / "overlays") else REPOSITORY / "presets"
     )
-    assert outcome["parameters"] == read_preset(folder, name)
+    assert found["parameters"] == read_preset(folder, name)

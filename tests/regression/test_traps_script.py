@@ -44,19 +44,19 @@ KL_OF_A_HALF = 0.05 * math.log(0.1) + 0.95 * math.log(1.9)
         ("kl_of_sigmoid_over_features", [[0.0] * 3] * 2, 2 * KL_OF_A_HALF),
     ],
 )
-def test_a_wrong_penalty_worked_out_by_hand(
+def test_wrong_penalty_by_hand(
     script: ModuleType, kind: str, code: list[list[float]], value: float
 ) -> None:
     found = PENALTIES[kind](torch.tensor(code))
     assert found.item() == pytest.approx(value, rel=1e-5)
 
 
-def test_the_mean_of_kls_is_of_groups_of_32(script: ModuleType) -> None:
+def test_mean_of_kls_is_of_groups_of_32(script: ModuleType) -> None:
     code = torch.cat([torch.full((32, 1), 0.05), torch.full((32, 1), 0.5)])
     assert script.mean_of_kls(code).item() == pytest.approx(KL_OF_A_HALF / 2, rel=1e-5)
 
 
-def test_a_definition_of_fvu_that_is_not_ours_fails_the_mean_image(script: ModuleType) -> None:
+def test_other_definitions_of_fvu_fail_the_mean_image(script: ModuleType) -> None:
     x = torch.rand(64, 9, dtype=torch.float64).mul(torch.linspace(0.1, 1, 9)).numpy()
     mean = x.mean(0)
     scores = [measure(x, mean + 0 * x, mean) for measure in script.FVU_VARIANTS.values()]
@@ -65,7 +65,7 @@ def test_a_definition_of_fvu_that_is_not_ours_fails_the_mean_image(script: Modul
 
 
 @pytest.mark.slow
-def test_every_run_can_be_made_anew(
+def test_every_run_of_the_script(
     script: ModuleType,
     digits: LabelledImages,
     test_digits: LabelledImages,
