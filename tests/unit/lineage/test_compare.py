@@ -329,7 +329,7 @@ def test_a_run_whose_model_is_another_is_drawn_without_it(project: Project) -> N
     run = runs.get(project.runs["other"])
     assert run is not None
     assert read_package(runs, run).content == model_bytes(9)
-    other = dataclasses.replace(run, tags={MODEL_TAG: "0" * 64})
+    other = dataclasses.replace(run, model_sha256="0" * 64)
     with pytest.raises(RhobetaError, match="is not the one that the run made"):
         read_package(runs, other)
 
