@@ -1,3 +1,3 @@
 """rhobeta: a reproducible, experiment-tracked pipeline around a KL-sparse autoencoder."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -25,28 +25,35 @@ def describe_faults(error: ValidationError, model: type[BaseModel], values: Any)
     lines: dict[str, str] = {}
     for fault in error.errors():
         path = _path(fault, values)
-        kind, message = fault["type"], fault["msg"].removeprefix("Input should be ")
-        if kind == "value_error":
-            # The validator of a section names its key first, that of a key begins with a colon.
-            reason = str(fault["ctx"]["error"])
-            line = path + ("." if path and not reason.startswith(":") else "") + reason
-        elif kind == "extra_forbidden":
-            line = f"{path}: unknown key{_nearest(path, known)}"
-        elif kind == "missing":
-            line = f"{path}: missing, allowed: {known.get(path, '')}"
-        elif path in lines:
+        if path in lines:
             # A union, such as `int | "auto"`, has a fault for each of its types.
-            line = lines[path].replace(", allowed: ", f", allowed: {message} or ", 1)
-        elif kind == "model_type":
-            line = f"{path or 'the file'}: found {_found(fault['input'])}, allowed: {known[path]}"
+            allowed = f", allowed: {_in_short(fault)} or "
+            lines[path] = lines[path].replace(", allowed: ", allowed, 1)
         else:
-            parameter = ".".join(path.split(".")[:2])
-            line = f"{path}: found {_found(fault['input'])}, allowed: {message}. {known[parameter]}"
-        lines[path if kind != "value_error" else line] = line
+            lines[path] = _line(fault, path, known)
     described = list(lines.values())
     if len(described) > _MOST_FAULTS:
         described[_MOST_FAULTS:] = [f"and {len(described) - _MOST_FAULTS} more"]
     return described
+
+
+def _line(fault: Any, path: str, known: dict[str, str]) -> str:
+    kind = fault["type"]
+    if kind == "value_error":
+        # The validator of a section names its key first, that of a key begins with a colon.
+        reason = str(fault["ctx"]["error"])
+        return path + ("." if path and not reason.startswith(":") else "") + reason
+    if kind == "extra_forbidden":
+        return f"{path}: unknown key{_nearest(path, known)}"
+    if kind == "missing":
+        return f"{path}: missing, allowed: {known.get(path, '')}"
+    parameter = known.get(".".join(path.split(".")[:2]), "")
+    allowed = parameter if kind == "model_type" else f"{_in_short(fault)}. {parameter}".strip()
+    return f"{path or 'the file'}: found {_found(fault['input'])}, allowed: {allowed}"
+
+
+def _in_short(fault: Any) -> str:
+    return str(fault["msg"]).removeprefix("Input should be ")
 
 
 def _keys(model: type[BaseModel], path: str = "") -> Iterator[tuple[str, str]]:
@@ -64,11 +71,12 @@ def _path(fault: Any, values: Any) -> str:
     """The fault's dotted path, without the type of a union that pydantic appends."""
     parts = []
     for part in fault["loc"]:
-        inside = isinstance(values, dict) and part in values
-        if not (inside or isinstance(values, list) or fault["type"] == "missing"):
+        listed = isinstance(values, list) and isinstance(part, int)
+        inside = listed or (isinstance(values, dict) and part in values)
+        if not (inside or fault["type"] == "missing"):
             break
         parts.append(str(part))
-        values = values[part] if inside or isinstance(values, list) else None
+        values = values[part] if inside else None
     return ".".join(parts)
 
 

@@ -4,7 +4,6 @@ from enum import Enum
 
 from rhobeta.lineage.artifacts import Belongings
 from rhobeta.lineage.runs import RunInfo, Runs
-from rhobeta.tracking.results import EVALUATION_TAG, REPORT_TAG
 from rhobeta.utils.files import sha256_of_file
 
 
@@ -30,8 +29,8 @@ def gaps_of(record: RunInfo, records: Runs, belongings: Belongings) -> list[Gap]
         and not any(name.startswith("train/") for name in record.metrics),
         Gap.DATA: belongings.manifest is not None and "training" not in record.splits,
         Gap.EVALUATION: belongings.metrics is not None
-        and record.tags.get(EVALUATION_TAG) != sha256_of_file(belongings.metrics),
+        and record.metrics_sha256 != sha256_of_file(belongings.metrics),
         Gap.FIGURES: belongings.report is not None
-        and record.tags.get(REPORT_TAG) != sha256_of_file(belongings.report),
+        and record.report_sha256 != sha256_of_file(belongings.report),
     }
     return [gap for gap, is_lacking in lacking.items() if is_lacking]

@@ -10,8 +10,7 @@ from rhobeta.lineage.artifacts import Belongings
 from rhobeta.lineage.gaps import Gap, gaps_of
 from rhobeta.lineage.runs import RunInfo, Runs
 from rhobeta.metrics.evaluation import read_record
-from rhobeta.model.model_file import read_model
-from rhobeta.model.weights import SavedModel
+from rhobeta.model.serialization import SavedModel, read_model
 from rhobeta.paths import Paths
 from rhobeta.tracking.model_run import log_history, restored_run
 from rhobeta.tracking.package import log_model

@@ -73,7 +73,7 @@ def _fullest(
     A training that came to its end goes before others, and the newest before older ones. Where
     several trainings made the model and all lack something, none is chosen for the user.
     """
-    trained = [run for run in found if run.status == "FINISHED" and not run.is_restored]
+    trained = [run for run in found if run.status == "FINISHED" and not run.restored]
     candidates = trained or found
     gaps = {run.id: gaps_of(run, records, belongings) for run in candidates}
     whole = next((run for run in candidates if not gaps[run.id]), None)

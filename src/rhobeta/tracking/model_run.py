@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rhobeta.model.weights import ModelDescription, SavedModel
+from rhobeta.model.serialization import ModelDescription, SavedModel
 from rhobeta.paths import Paths
 from rhobeta.tracking.outbox import outbox_of, run_waiting_for_model
 from rhobeta.tracking.package import log_model

@@ -64,10 +64,10 @@ def _plot_front(study: Study, results: StudyResults) -> Figure:
             color=INK,
             ecolor=GREY,
             capsize=2.5,
-            label=f"mean of {results.seeds} further seeds, 95 % interval",
+            label=f"mean of {x[0].seeds} further seeds, 95 % interval",
         )
     if results.chosen is not None:
-        means_of = results.repeated.get(results.chosen, {}) if results.by_means else {}
+        means_of = results.repeated.get(results.chosen)
         measures = results.row(results.chosen).measures
         _mark(axes, results, *(means_of[n].mean if means_of else measures[n] for n in names))
     labels = [axis_label(name, how) for name, how in results.objectives.items()]

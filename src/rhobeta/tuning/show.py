@@ -65,20 +65,4 @@ def describe_results(run: Run, results: StudyResults, params: Params, files: lis
         link = f"[trial {row.number}]({run_link(run.store, row.run_id)})"
         lines.append(f"Chosen: {link}, {values}.")
         lines.append(f"Rule: {rule_in_words(params.tune.rule, results.objectives)}.")
-        lines.append(_front_as_markdown(run, results))
     run.set_tags({NOTE_TAG: "\n\n".join(lines)})
-
-
-def _front_as_markdown(run: Run, results: StudyResults) -> str:
-    paths = list(results.row(results.front[0].number).values)
-    lines = [
-        f"| trial | {' | '.join([*paths, *results.objectives])} |",
-        "|---" * (1 + len(paths) + len(results.objectives)) + "|",
-    ]
-    for candidate in results.front:
-        row = results.row(candidate.number)
-        cells = [f"[{row.number}]({run_link(run.store, row.run_id)})"]
-        cells += [str(row.values[path]) for path in paths]
-        cells += [f"{row.measures[name]:.4g}" for name in results.objectives]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)

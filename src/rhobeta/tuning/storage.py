@@ -11,7 +11,6 @@ import os
 import re
 import time
 import warnings
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +27,11 @@ GRACE_BEATS = 3
 """Heartbeats without a sign of life after which a trial counts as lost."""
 
 _MOST_RETRIES = 3
-_CONNECT_SECONDS = 10
-_LOCK_SECONDS = 60
 _ATTEMPTS = 5
+_TABLES_EXIST = ("already exists", "duplicate", "unique constraint failed")
+_SQLITE_ENGINE = {"connect_args": {"timeout": 60}}
+# One connection for a worker, one for its heartbeat: servers have few.
+_SERVER_ENGINE = {"pool_size": 1, "max_overflow": 1, "pool_pre_ping": True}
 
 
 def storage_url(paths: Paths, asked: str | None) -> str:
@@ -74,32 +75,20 @@ def open_storage(url: str, *, heartbeat: int) -> "RDBStorage":
     the password, where the database cannot be used.
     """
     from optuna.exceptions import StorageInternalError
-    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+    from sqlalchemy.exc import SQLAlchemyError
 
     quieten()
-    file = sqlite_file(url)
     try:
-        with _creation_lock(file):
-            storage = _connect(url, heartbeat, sqlite=file is not None)
-    except (ArgumentError, NoSuchModuleError) as error:
-        raise RhobetaError(
-            f"tune.storage {without_password(url)} is no address of a database ({error}).\n"
-            "Expected such as postgresql://USER:PASSWORD@HOST:5432/DATABASE, or null for sqlite."
-        ) from None
-    except ImportError as error:
-        raise RhobetaError(
-            f"tune.storage {without_password(url)} needs a driver that is not installed"
-            f" ({error.__cause__ or error}).\n"
-            "For PostgreSQL: pip install 'psycopg[binary]'."
-        ) from None
-    except (SQLAlchemyError, StorageInternalError, RuntimeError, OSError) as error:
-        reason = without_password(" ".join(str(error).split()))[:300]
+        storage = _connect(url, heartbeat)
+    except (SQLAlchemyError, StorageInternalError, ImportError, RuntimeError, OSError) as error:
+        reason = without_password(" ".join(str(error.__cause__ or error).split()))[:300]
         raise RhobetaError(
             f"The studies' database {without_password(url)} cannot be used: {reason}\n"
-            f"Start its server, or correct tune.storage or {STORAGE_VARIABLE}; tune.storage null"
-            " means sqlite in mlruns/."
+            f"Expected in tune.storage or {STORAGE_VARIABLE}: null for sqlite in mlruns/, or an"
+            " address such as postgresql://USER:PASSWORD@HOST:5432/DATABASE of a server that runs,"
+            " with its driver (pip install 'psycopg[binary]')."
         ) from None
-    if file is not None:
+    if sqlite_file(url) is not None:
         _begin_immediate(storage.engine)
     return storage
 
@@ -115,50 +104,30 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", category=ExperimentalWarning)
 
 
-def _creation_lock(file: Path | None) -> AbstractContextManager[Any]:
-    """Two processes that make the tables of one sqlite file at once fail."""
-    if file is None:
-        return nullcontext()
-    from filelock import FileLock
-
-    file.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(file.parent / ".optuna.lock")
-
-
-def _connect(url: str, heartbeat: int, *, sqlite: bool) -> "RDBStorage":
+def _connect(url: str, heartbeat: int) -> "RDBStorage":
     from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
     from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
+    file = sqlite_file(url)
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
     for attempt in range(_ATTEMPTS):
         try:
             return RDBStorage(
                 url,
-                engine_kwargs=_engine_settings(url, sqlite=sqlite),
+                engine_kwargs=_SQLITE_ENGINE if file is not None else _SERVER_ENGINE,
                 heartbeat_interval=heartbeat,
                 grace_period=GRACE_BEATS * heartbeat,
                 heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(_MOST_RETRIES),
             )
         except (IntegrityError, ProgrammingError, OperationalError) as error:
-            # Machines that make the tables of a server at once: all but one fail, and try again.
-            met_another = "already exists" in str(error) or "duplicate" in str(error)
+            # Processes that make the tables at once: all but one fail, and try again.
+            reason = str(error).lower()
+            met_another = any(words in reason for words in _TABLES_EXIST)
             if not met_another or attempt == _ATTEMPTS - 1:
                 raise
             time.sleep(0.2 * (attempt + 1))
     raise RuntimeError("unreachable")
-
-
-def _engine_settings(url: str, *, sqlite: bool) -> dict[str, object]:
-    if sqlite:
-        return {"connect_args": {"timeout": _LOCK_SECONDS}}
-    settings: dict[str, object] = {
-        # One connection for the worker, one for its heartbeat: servers have few.
-        "pool_size": 1,
-        "max_overflow": 1,
-        "pool_pre_ping": True,
-    }
-    if url.startswith("postgresql"):
-        settings["connect_args"] = {"connect_timeout": _CONNECT_SECONDS}
-    return settings
 
 
 def _begin_immediate(engine: "Engine") -> None:

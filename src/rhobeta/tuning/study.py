@@ -3,7 +3,7 @@
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,9 +138,17 @@ def identity_of(study: Study) -> StudyIdentity | None:
 def require_same_search(name: str, identity: StudyIdentity, asked: Mapping[str, Any]) -> None:
     """Raise `RhobetaError` with the difference where the study is of another search."""
     has = identity.fingerprint
-    differing = [key for key in dict.fromkeys([*has, *asked]) if _differs(key, has, asked)]
-    if differing:
-        raise RhobetaError(_difference(name, differing, has, asked))
+    lines = [
+        f"  {key}: the study has {has.get(key, 'nothing')}, params.yaml {asked.get(key, 'nothing')}"
+        for key in dict.fromkeys([*has, *asked])
+        if _differs(key, has, asked)
+    ]
+    if lines:
+        raise RhobetaError(
+            f"The study {name!r} is of another search; its trials cannot be compared with new"
+            " ones:\n" + "\n".join(lines) + "\nName another study in tune.study, or set these back"
+            " to continue."
+        )
 
 
 def state_of(trial: FrozenTrial) -> str:
@@ -187,28 +195,3 @@ def _differs(key: str, has: Mapping[str, Any], asked: Mapping[str, Any]) -> bool
         # A trial's values are stored in this order.
         return list(has.get(key, {}).items()) != list(asked.get(key, {}).items())
     return bool(has.get(key) != asked.get(key))
-
-
-def _difference(
-    name: str, differing: Iterable[str], has: Mapping[str, Any], asked: Mapping[str, Any]
-) -> str:
-    lines = [
-        f"  {key}: the study has {_word(has.get(key))}, params.yaml {_word(asked.get(key))}"
-        for key in differing
-    ]
-    if _OBJECTIVES in differing and has.get(_OBJECTIVES) == asked.get(_OBJECTIVES):
-        lines.append("  (the objectives are the same in another order, which counts)")
-    return (
-        f"The study {name!r} is of another search; its trials cannot be compared with new ones:\n"
-        + "\n".join(lines)
-        + "\nName another study in tune.study, or set these back to continue."
-    )
-
-
-def _word(value: Any) -> str:
-    if value is None:
-        return "nothing"
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {_word(item)}" for key, item in value.items()) + "}"
-    text = str(value)
-    return f"{text[:16]}..." if len(text) == 64 else text

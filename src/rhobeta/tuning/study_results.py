@@ -45,39 +45,16 @@ class StudyResults:
     front: list[MeasuredTrial]
     """As trained in the search, each trial once."""
     repeated: dict[int, dict[str, Interval]] = field(default_factory=dict)
-    """By trial on the front: each measure over the further seeds, where it was trained with all."""
+    """By trial on the front: each measure over the further seeds; empty while any is missing."""
     chosen: int | None = None
     why_none: str = ""
     """Where nothing is chosen: why."""
-    wanted: int = 0
-    """Trainings with further seeds that `tune.seeds` asks for."""
-    missing: int = 0
-    """Those of them that have not been run to their end."""
+    shortfall: str = ""
+    """How many trainings with further seeds are missing, and what follows; empty if none is."""
 
     def row(self, number: int) -> TrialRow:
         """The trial of that number."""
         return next(row for row in self.rows if row.number == number)
-
-    @property
-    def seeds(self) -> int:
-        """How many further seeds the trials in `repeated` were trained with."""
-        every = (over.seeds for measures in self.repeated.values() for over in measures.values())
-        return max(every, default=0)
-
-    @property
-    def by_means(self) -> bool:
-        """Whether the choice is by means over further seeds, which takes all of them."""
-        return bool(self.repeated) and not self.missing
-
-    @property
-    def shortfall(self) -> str:
-        """Where further seeds are asked for and missing: how many, and what follows; else empty."""
-        if not self.missing:
-            return ""
-        return (
-            f"{self.missing} of {self.wanted} trainings with further seeds (tune.seeds) are"
-            " missing, not run yet or failed: the choice is by the front as searched, not by means."
-        )
 
     @property
     def complete(self) -> list[TrialRow]:
@@ -88,35 +65,31 @@ class StudyResults:
 def read_results(study: Study, seeds: Study | None, params: Params) -> StudyResults:
     """Read a study, and the one that repeats its front, where there is one.
 
-    The choice is by the means over the further seeds only where each trial on the front has all
-    that `tune.seeds` asks for: a few of them would leave the other trials out.
+    The choice is by the means over the further seeds once each trial on the front has all that
+    `tune.seeds` asks for; until then it is by the front as searched.
     """
     rows = [_row(trial) for trial in study.get_trials(deepcopy=False)]
     objectives: dict[str, str] = dict(params.tune.objectives)
-    front = front_of(
-        [
-            MeasuredTrial(row.number, row.measures)
-            for row in rows
-            if row.state == "complete" and row.keeps_bounds
-        ],
-        objectives,
-    )
-    measured = {} if seeds is None else _measured_again(front, rows, seeds, params)
-    asked = params.tune.seeds
-    repeated = {
-        number: _over_seeds(found)
-        for number, found in measured.items()
-        if asked and len(found) == asked
-    }
-    wanted = asked * len(front)
-    missing = wanted - sum(map(len, measured.values()))
+    complete = [row for row in rows if row.state == "complete" and row.keeps_bounds]
+    front = front_of([MeasuredTrial(row.number, row.measures) for row in complete], objectives)
+    again = {} if seeds is None else _measured_again(front, rows, seeds, params)
+    wanted = params.tune.seeds * len(front)
+    missing = wanted - sum(map(len, again.values()))
+    repeated: dict[int, dict[str, Interval]] = {}
+    shortfall = ""
+    if missing:
+        shortfall = (
+            f"{missing} of {wanted} trainings with further seeds (tune.seeds) are missing, not run"
+            " yet or failed: the choice is by the front as searched, not by means."
+        )
+    elif params.tune.seeds:
+        repeated = {number: _over_seeds(found) for number, found in again.items()}
     chosen, why_none = None, ""
     try:
-        eligible = front if missing else _eligible(front, repeated, params)
-        chosen = choose(eligible, objectives, params.tune.rule).number
+        chosen = choose(_eligible(front, repeated, params), objectives, params.tune.rule).number
     except RhobetaError as error:
         why_none = str(error)
-    return StudyResults(objectives, rows, front, repeated, chosen, why_none, wanted, missing)
+    return StudyResults(objectives, rows, front, repeated, chosen, why_none, shortfall)
 
 
 def further_seeds(params: Params) -> range:
@@ -127,51 +100,47 @@ def further_seeds(params: Params) -> range:
 
 def as_csv(results: StudyResults) -> str:
     """All trials as a table."""
-    paths = list(dict.fromkeys(path for row in results.rows for path in row.values))
-    measures = list(dict.fromkeys(name for row in results.rows for name in row.measures))
     front = {trial.number for trial in results.front}
+    table = [
+        {
+            "trial": row.number,
+            "state": row.state,
+            "keeps_bounds": _yes(row.keeps_bounds) if row.state == "complete" else "",
+            "front": _yes(row.number in front),
+            "chosen": _yes(row.number == results.chosen),
+            "run": row.run_id,
+            "note": row.note,
+            **row.values,
+            **row.measures,
+        }
+        for row in results.rows
+    ]
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        ["trial", "state", *paths, *measures, "keeps_bounds", "front", "chosen", "run", "note"]
-    )
-    for row in results.rows:
-        writer.writerow(
-            [
-                row.number,
-                row.state,
-                *(_cell(row.values.get(path)) for path in paths),
-                *(_cell(row.measures.get(name)) for name in measures),
-                _cell(row.keeps_bounds) if row.state == "complete" else "",
-                _cell(row.number in front),
-                _cell(row.number == results.chosen),
-                row.run_id,
-                row.note,
-            ]
-        )
+    columns = dict.fromkeys(name for line in table for name in line)
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table)
     return text.getvalue()
 
 
 def front_table(results: StudyResults) -> str:
-    """The front as aligned text, the chosen trial marked; means where all further seeds are."""
+    """The front as aligned text, the chosen trial marked, with means where there are any."""
     if not results.front:
         return "no trial is on the front"
     paths = list(results.row(results.front[0].number).values)
-    header = ["", "trial", *paths, *results.objectives]
-    lines = [header]
+    lines = [["", "trial", *paths, *results.objectives]]
     for trial in results.front:
-        row = results.row(trial.number)
+        row, means = results.row(trial.number), results.repeated.get(trial.number)
         mark = "->" if trial.number == results.chosen else ""
-        cells = [mark, str(row.number), *(_short(row.values[path]) for path in paths)]
-        for name in results.objectives:
-            over = results.repeated.get(row.number, {}).get(name)
-            cells.append(
-                _short(row.measures[name])
-                if over is None
-                else f"{_short(over.mean)} ± {over.half:.2g}"
-            )
-        lines.append(cells)
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+        measured = [
+            f"{means[name].mean:.4g} ± {means[name].half:.2g}"
+            if means
+            else _short(row.measures[name])
+            for name in results.objectives
+        ]
+        values = [_short(row.values[path]) for path in paths]
+        lines.append([mark, str(row.number), *values, *measured])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = [
         "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
@@ -226,7 +195,7 @@ def _over_seeds(measured: list[Mapping[str, float]]) -> dict[str, Interval]:
 def _eligible(
     front: list[MeasuredTrial], repeated: Mapping[int, Mapping[str, Interval]], params: Params
 ) -> list[MeasuredTrial]:
-    """What the rule chooses from: the front, or where all was repeated the front of the means."""
+    """What the rule chooses from: the front, or the front of the means where there are any."""
     if not repeated:
         return front
     means = [
@@ -245,12 +214,8 @@ def _key(values: Mapping[str, Any]) -> str:
     return json.dumps(values, sort_keys=True)
 
 
-def _cell(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.9g}"
-    return "" if value is None else str(value)
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
 
 
 def _short(value: Any) -> str:

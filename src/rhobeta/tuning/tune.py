@@ -145,10 +145,9 @@ def open_results(params: Params, paths: Paths) -> tuple[Study, StudyResults]:
 
 def print_results(results: StudyResults, params: Params) -> None:
     """The front as a table, and the choice with its rule."""
-    if params.tune.mode == "pareto":
-        means = f", means of {results.seeds} further seeds ± 95 % interval" * bool(results.seeds)
-        means += " where there are all" * bool(results.seeds and results.missing)
-        print(f"\nthe front of {len(results.complete)} complete trials{means}:\n")
+    seeds = params.tune.seeds
+    means = f", means of {seeds} further seeds ± 95 % interval" if results.repeated else ""
+    print(f"\nthe front of {len(results.complete)} complete trials{means}:\n")
     print(front_table(results))
     print()
     if results.shortfall:
@@ -195,10 +194,10 @@ def _repeat_front(session: TuningSession, number: int) -> Study | None:
         for seed in further_seeds(params):
             values = {path: stored_choice(value) for path, value in stored.items()}
             seeds.enqueue_trial({**values, SEED: seed}, {QUEUED: True}, skip_if_exists=True)
-    waiting = count_states(seeds)["waiting"]
-    if waiting:
-        print(f"training the front with further seeds: {waiting} trainings", flush=True)
-        again = replace(job, params=unpruned, study=name, repeats=True)
+    counts = count_states(seeds)
+    if waiting := counts["waiting"]:
+        asked = finished_trials(counts) + waiting
+        again = replace(job, params=unpruned, study=name, asked=asked, repeats=True)
         run_workers(again, seeds, min(number, waiting), lambda: "")
     return seeds
 

@@ -11,10 +11,11 @@ from multiprocessing.context import SpawnProcess
 
 import optuna
 from optuna.study import MaxTrialsCallback, Study
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from rhobeta.config.params import Params
 from rhobeta.errors import RhobetaError
+from rhobeta.extensions import load_extensions
 from rhobeta.tracking.away import for_a_moment, is_away
 from rhobeta.tracking.environment import environment_kept
 from rhobeta.tracking.store import Store, without_password
@@ -34,11 +35,8 @@ from rhobeta.utils.threads import cores
 _LOOK_SECONDS = 0.5
 _END_SECONDS = 30.0
 _SERVER_LOOK_SECONDS = 5.0
-"""Between two looks for an MLflow server that does not answer."""
 _LINES = 20
-"""Lines that report the progress of a study from nothing to its end, about."""
-
-Callback = Callable[[Study, optuna.trial.FrozenTrial], None]
+"""About how many lines report the progress of a study."""
 
 
 def workers_and_threads(params: Params, asked: int | None) -> tuple[int, int]:
@@ -59,40 +57,38 @@ def workers_and_threads(params: Params, asked: int | None) -> tuple[int, int]:
 def run_workers(job: TuningJob, study: Study, number: int, best: Callable[[], str]) -> None:
     """Run workers until the study has the trials that the job asks for.
 
-    Prints the states of trials and what `best` returns, about twenty times. Raises `RhobetaError`
-    where too many trials fail, or all workers end early; `KeyboardInterrupt` on Ctrl-C, when all
-    workers have ended and their trials are queued again.
+    Prints the progress, with what `best` returns. Raises `RhobetaError` where too many trials fail,
+    or all workers end early; `KeyboardInterrupt` on Ctrl-C, when all workers have ended and their
+    trials are queued again.
     """
     workers: list[SpawnProcess] = []
-    reported, noted = finished_trials(count_states(study)), set[str]()
+    reported = finished_trials(count_states(study))
+    killed: set[str] = set()
     try:
         workers += _start(job, number)
         while any(worker.is_alive() for worker in workers):
             time.sleep(_LOOK_SECONDS)
             reported = _report(job, study, reported, best)
             for worker in workers:
-                if worker.exitcode not in (None, 0) and worker.name not in noted:
-                    noted.add(worker.name)
-                    print(_how_it_ended(worker, job.params), flush=True)
+                if worker.exitcode and worker.name not in killed:
+                    killed.add(worker.name)
+                    how = f"{worker.name} has ended with exit code {worker.exitcode}"
+                    print(f"{how}; another one repeats its trial", flush=True)
     except KeyboardInterrupt:
         print("\nending the workers; their trials return to the queue ...", flush=True)
         raise
     finally:
         _end(workers)
     _report(job, study, reported, best)
-    if noted and count_states(study)["running"]:
-        # Until the trial of a killed worker counts as lost, it would look as if it still ran.
+    if killed and count_states(study)["running"]:
+        # The trial of a killed worker counts as running until its heartbeats are overdue.
         time.sleep(GRACE_BEATS * job.params.tune.heartbeat + 1)
         optuna.storages.fail_stale_trials(study)
-    _require_enough(job, study, len(workers))
+    _require_enough(job, study)
 
 
 def work(job: TuningJob) -> None:
-    """The body of a worker process.
-
-    Ctrl-C is left to the parent, which sends SIGTERM: the running trial is queued again.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """The body of a worker process. SIGTERM interrupts it, and its trial is queued again."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         run_trials(job)
@@ -107,10 +103,7 @@ def work(job: TuningJob) -> None:
 
 def run_trials(job: TuningJob) -> None:
     """Run trials in this process until the study has as many as the job asks for."""
-    from rhobeta.extensions import load_extensions
-
     load_extensions(job.paths.workspace / "extensions")
-
     # Imported here: the parent need not load torch.
     import torch
 
@@ -120,11 +113,10 @@ def run_trials(job: TuningJob) -> None:
     objective = TrialObjective(job)
     storage = open_storage(job.url, heartbeat=job.params.tune.heartbeat)
     study = load_study(storage, job.study, job.params)
-    callbacks: list[Callback] = [
-        _stop_without_parent,
-        lambda study, trial: _wait_for_server(objective.store),
+    callbacks: list[Callable[[Study, FrozenTrial], None]] = [
         _stop_without_queue if job.repeats else MaxTrialsCallback(job.asked, FINISHED_STATES),
-        _stop_on_failures,
+        _stop_without_hope_or_parent,
+        lambda study, trial: _wait_for_server(objective.store),
     ]
     while True:
         try:
@@ -132,25 +124,31 @@ def run_trials(job: TuningJob) -> None:
         except ValueError as error:
             if "Cannot tell" not in str(error):
                 raise
-            # This process slept so long that another worker took its trial for lost and runs it.
+            # This process slept so long that another worker took its trial for lost and ran it.
             print(f"note: a trial ran elsewhere meanwhile; its result is dropped ({error})")
         else:
             return
 
 
-def _stop_without_parent(study: Study, trial: optuna.trial.FrozenTrial) -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None and not parent.is_alive():
-        study.stop()
+def worker_environment(index: int, threads: int, count: int) -> dict[str, str]:
+    """Threads and GPU (one of `count`) of a worker, as variables that torch reads on import."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    environment = dict.fromkeys(names, str(threads))
+    if count > 1:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        devices = visible.split(",") if visible else [str(gpu) for gpu in range(count)]
+        environment["CUDA_VISIBLE_DEVICES"] = devices[index % len(devices)]
+    return environment
 
 
-def _stop_without_queue(study: Study, trial: optuna.trial.FrozenTrial) -> None:
+def _stop_without_queue(study: Study, trial: FrozenTrial) -> None:
     if not study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
         study.stop()
 
 
-def _stop_on_failures(study: Study, trial: optuna.trial.FrozenTrial) -> None:
-    if too_many_failures(count_states(study)):
+def _stop_without_hope_or_parent(study: Study, trial: FrozenTrial) -> None:
+    parent = multiprocessing.parent_process()
+    if too_many_failures(count_states(study)) or (parent is not None and not parent.is_alive()):
         study.stop()
 
 
@@ -181,6 +179,7 @@ def _start(job: TuningJob, number: int) -> list[SpawnProcess]:
     for index in range(number):
         worker = context.Process(target=work, args=(job,), name=f"worker {index}")
         environment = worker_environment(index, job.threads, devices)
+        # Workers inherit that Ctrl-C is ignored: the parent ends them by SIGTERM.
         with environment_kept(environment), _no_interrupts():
             os.environ.update(environment)
             worker.start()
@@ -188,33 +187,18 @@ def _start(job: TuningJob, number: int) -> list[SpawnProcess]:
     return workers
 
 
-def worker_environment(index: int, threads: int, count: int) -> dict[str, str]:
-    """Threads and GPU (one of `count`) of a worker, as variables that torch reads on import."""
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    environment = dict.fromkeys(names, str(threads))
-    if count > 1:
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        devices = visible.split(",") if visible else [str(gpu) for gpu in range(count)]
-        environment["CUDA_VISIBLE_DEVICES"] = devices[index % len(devices)]
-    return environment
-
-
 def _end(workers: list[SpawnProcess]) -> None:
     with _no_interrupts():
         for worker in workers:
-            if worker.is_alive():
-                worker.terminate()
+            worker.terminate()
         end = time.monotonic() + _END_SECONDS
         for worker in workers:
             worker.join(max(0.0, end - time.monotonic()))
-            if worker.is_alive():
-                worker.kill()
-                worker.join()
+            worker.kill()
 
 
 @contextmanager
 def _no_interrupts() -> Iterator[None]:
-    """Ignore Ctrl-C, here and in processes started here: a start or an end must be complete."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
@@ -223,34 +207,23 @@ def _no_interrupts() -> Iterator[None]:
 
 
 def _report(job: TuningJob, study: Study, reported: int, best: Callable[[], str]) -> int:
-    """Print a line if enough trials have finished since `reported`; the number that it covers."""
+    """Print a line if enough trials have finished since `reported`; returns the number covered."""
     counts = count_states(study)
     finished = finished_trials(counts)
     due = finished - reported >= max(1, job.asked // _LINES) or finished >= job.asked
-    if job.repeats or finished == reported or not due:
+    if finished == reported or not due:
         return reported
     others = [f"{counts[state]} {state}" for state in ("pruned", "failed", "lost") if counts[state]]
-    words = ", ".join(filter(None, [*others, best()]))
-    print(f"study {job.study}: {finished} of {job.asked} finished, {words}", flush=True)
+    words = ", ".join([f"{finished} of {job.asked} finished", *others, *filter(None, [best()])])
+    print(f"study {job.study}: {words}", flush=True)
     return finished
 
 
-def _how_it_ended(worker: SpawnProcess, params: Params) -> str:
-    code = worker.exitcode or 0
-    how = f"by signal {-code}" if code < 0 else f"with status {code}"
-    seconds = GRACE_BEATS * params.tune.heartbeat
-    return f"{worker.name} has ended {how}; another worker repeats its trial after {seconds} s"
-
-
-def _require_enough(job: TuningJob, study: Study, workers: int) -> None:
+def _require_enough(job: TuningJob, study: Study) -> None:
     counts = count_states(study)
     finished = finished_trials(counts)
     if too_many_failures(counts):
-        errors = [
-            trial.user_attrs[ERROR]
-            for trial in study.get_trials(deepcopy=False)
-            if ERROR in trial.user_attrs
-        ]
+        errors = [t.user_attrs[ERROR] for t in study.get_trials() if ERROR in t.user_attrs]
         raise RhobetaError(
             f"{counts['failed']} trials failed and {finished} finished. The last error:\n"
             f"  {errors[-1]}\n"
@@ -258,6 +231,6 @@ def _require_enough(job: TuningJob, study: Study, workers: int) -> None:
         )
     if finished < job.asked and not job.repeats:
         raise RhobetaError(
-            f"All {workers} workers have ended, with {finished} of {job.asked} trials finished;"
-            " see their messages above.\nRun the command again to continue."
+            f"All workers have ended, with {finished} of {job.asked} trials finished; see their"
+            " messages above.\nRun the command again to continue."
         )

@@ -26,7 +26,7 @@ from rhobeta.data.raw import read_raw
 from rhobeta.data.splits import read_manifest
 from rhobeta.errors import RhobetaError
 from rhobeta.metrics.evaluation import TestRecord
-from rhobeta.model.weights import model_from_bytes
+from rhobeta.model.serialization import model_from_bytes
 from rhobeta.utils.checksum import EMPTY_CHECKSUM, add_checksum
 
 GIB = 1 << 30
@@ -222,8 +222,8 @@ MERGES = "\n".join(
         ("- " * 100_000, "nests deeper than 16"),
         ("{a: " * 60_000, "nests deeper than 16"),
         ("x: 1\n" + "#" * (1 << 28), "is larger than 256 KiB"),
-        ("training: 0x" + "f" * 200_000, "found a whole number of 800000 bits"),
-        ("training: [" + "0x" + "f" * 200_000 + "]", "found [a whole number of 800000 bits]"),
+        ("training: 0x" + "f" * 200_000, "found a number that is too long to print"),
+        ("training: [" + "0x" + "f" * 200_000 + "]", "found a number that is too long to print"),
         ("training: " + "x" * 200_000, "found 'xxxx"),
         ("\n".join(f"key{n}: 1" for n in range(20_000)), "more"),
         ("training: !!int ''", "is not valid YAML"),

@@ -202,12 +202,6 @@ def test_every_fault_is_reported_in_the_order_of_the_file() -> None:
     ]
 
 
-def test_more_than_fifty_faults_are_counted() -> None:
-    faults = refusal(with_changes({f"data.x{number}": 1 for number in range(60)}))
-    assert len(faults) == 51
-    assert faults[-1] == "and 10 more"
-
-
 @pytest.mark.parametrize("value", [".nan", ".inf", "-.inf"])
 def test_nan_and_infinity_are_refused(tmp_path: Path, value: str) -> None:
     with pytest.raises(RhobetaError, match=r"\n  penalty.beta: found -?(nan|inf), allowed: a fin"):

@@ -278,7 +278,7 @@ def test_a_model_whose_upload_was_cut_off_is_there_once(
     from mlflow import MlflowClient
 
     from rhobeta.model.autoencoder import Architecture, Autoencoder
-    from rhobeta.model.weights import ModelDescription, model_to_bytes
+    from rhobeta.model.serialization import ModelDescription, model_to_bytes
     from rhobeta.tracking.package import log_model, logged_model
 
     architecture = Architecture((2, 2), (3,), "sigmoid", "relu", "sigmoid", tied_weights=False)

@@ -83,7 +83,7 @@ def test_the_front_marks_the_chosen_trial_at_its_means() -> None:
         }
         for trial in results.front
     }
-    results = replace(results, repeated=repeated, missing=0)
+    results = replace(results, repeated=repeated)
     with style():
         (axis,) = plot_study(study, results, params.tune)["front"].axes
         labels = axis.get_legend_handles_labels()[1]

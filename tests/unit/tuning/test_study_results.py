@@ -82,7 +82,6 @@ def test_a_trial_that_breaks_a_bound_is_not_on_the_front() -> None:
 def test_the_choice_is_by_means_where_no_seed_is_missing() -> None:
     params = params_with(seeds=2)
     results = read_results(searched(params, SEARCHED), repeated(params, AGAIN), params)
-    assert results.by_means
     assert results.shortfall == ""
     # Trial 0 is the best of the front, by luck.
     assert results.chosen == 1
@@ -99,22 +98,21 @@ def test_means_count_against_the_constraints_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("again", "missing", "with_means"),
+    ("again", "missing"),
     [
-        ({}, 6, 0),
+        ({}, 6),
         # As Ctrl-C leaves it: the two ends of the front alone.
-        ({0: AGAIN[0], 2: AGAIN[2]}, 2, 2),
-        ({**AGAIN, 1: AGAIN[1][:1]}, 1, 2),
+        ({0: AGAIN[0], 2: AGAIN[2]}, 2),
+        ({**AGAIN, 1: AGAIN[1][:1]}, 1),
     ],
 )
 def test_the_choice_is_by_the_front_while_seeds_are_missing(
-    again: dict[int, list[tuple[float, float]]], missing: int, with_means: int
+    again: dict[int, list[tuple[float, float]]], missing: int
 ) -> None:
     params = params_with(seeds=2)
     results = read_results(searched(params, SEARCHED), repeated(params, again), params)
-    assert not results.by_means
+    assert results.repeated == {}
     assert results.chosen == 0
-    assert len(results.repeated) == with_means
     assert f"{missing} of 6 trainings with further seeds" in results.shortfall
 
 

@@ -73,7 +73,7 @@ def test_the_command_searches_repeats_the_front_and_logs_it(
     # None are asked for: those that there are count for nothing.
     write_params(project.workspace, QUICK | SEARCH | seeds | {"tune.seeds": 0})
     _, without = open_results(load_params(project.params), project)
-    assert (without.repeated, without.missing) == ({}, 0)
+    assert (without.repeated, without.shortfall) == ({}, "")
     write_params(project.workspace, QUICK | SEARCH | seeds)
 
     # Enough are there: a second time nothing is trained.

@@ -1,0 +1,5 @@
+"""Fixtures of a small search."""
+
+from helpers.searching import no_storage_from_outside, prepared, project
+
+__all__ = ["no_storage_from_outside", "prepared", "project"]
