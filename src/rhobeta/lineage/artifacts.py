@@ -15,8 +15,7 @@ from rhobeta.data.splits import Manifest, read_manifest, read_split
 from rhobeta.errors import RhobetaError
 from rhobeta.lineage.repository import METRICS, MODEL, Lock, Repository
 from rhobeta.metrics.evaluation import read_record
-from rhobeta.model.model_file import read_model
-from rhobeta.model.weights import SavedModel
+from rhobeta.model.serialization import SavedModel, read_model
 from rhobeta.paths import Paths
 from rhobeta.tracking.backfill import WorkspaceArtifacts
 from rhobeta.tracking.training_run import history_of_model

@@ -8,7 +8,7 @@ from rhobeta.config.params import Params
 from rhobeta.errors import RhobetaError
 from rhobeta.lineage.artifacts import find_artifacts
 from rhobeta.paths import Paths
-from rhobeta.tracking.backfill import backfill_run, missing_records, restore_run
+from rhobeta.tracking.backfill import backfill_run, missing_parts, restore_run
 from rhobeta.tracking.pending import PendingRun, flush_pending, pending_runs
 from rhobeta.tracking.redaction import without_password
 from rhobeta.tracking.run import Run, newest_finished, runs_of_model
@@ -55,7 +55,7 @@ def _sync_model(params: Params, paths: Paths, *, quiet: bool) -> None:
         return
     run_id, others = run.info.run_id, len(found) - 1
     more = f"; {others} more claim it, `rhobeta trace` lists them" if others else ""
-    missing = missing_records(store, run, artifacts)
+    missing = missing_parts(store, run, artifacts)
     if missing:
         backfill_run(Run(store, run_id, model_sha256=sha256), missing, artifacts)
         added = ", ".join(record.value for record in missing)

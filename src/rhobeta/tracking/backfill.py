@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rhobeta.data.splits import Manifest
-from rhobeta.model.weights import SavedModel
+from rhobeta.model.serialization import SavedModel
 from rhobeta.paths import Paths
 from rhobeta.tracking.evaluation_log import log_evaluation, log_visualization
 from rhobeta.tracking.package import log_model
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run as RunEntity
 
 
-class MissingRecord(Enum):
+class RunPart(Enum):
     """One thing that a run lacks, by the words that messages use."""
 
     MODEL = "the model"
@@ -125,51 +125,47 @@ def restore_run(store: Store, artifacts: WorkspaceArtifacts) -> Run:
         "rhobeta.best_epoch": str(description.best_epoch),
     }
     with new_run(store, name=run_name(description.parameters), tags=tags) as run:
-        backfill_run(run, MissingRecord, artifacts)
+        backfill_run(run, RunPart, artifacts)
     return run
 
 
-def missing_records(
-    store: Store, run: "RunEntity", artifacts: WorkspaceArtifacts
-) -> list[MissingRecord]:
+def missing_parts(store: Store, run: "RunEntity", artifacts: WorkspaceArtifacts) -> list[RunPart]:
     """What the run lacks of what the workspace holds, in the order in which it is added."""
     tags, inputs = run.data.tags, run.inputs.dataset_inputs if run.inputs else ()
     contexts = {tag.value for used in inputs for tag in used.tags}
     lacking = {
-        MissingRecord.MODEL: logged_model(store.client, run.info.run_id, run.info.experiment_id)
-        is None,
-        MissingRecord.MD5: MODEL_MD5_TAG not in tags,
-        MissingRecord.PARAMETERS: "penalty.kind" not in run.data.params,
-        MissingRecord.HISTORY: artifacts.history is not None
-        and "train/loss" not in run.data.metrics,
-        MissingRecord.DATA: artifacts.manifest is not None and "training" not in contexts,
-        MissingRecord.EVALUATION: artifacts.metrics is not None
+        RunPart.MODEL: logged_model(store.client, run.info.run_id, run.info.experiment_id) is None,
+        RunPart.MD5: MODEL_MD5_TAG not in tags,
+        RunPart.PARAMETERS: "penalty.kind" not in run.data.params,
+        RunPart.HISTORY: artifacts.history is not None and "train/loss" not in run.data.metrics,
+        RunPart.DATA: artifacts.manifest is not None and "training" not in contexts,
+        RunPart.EVALUATION: artifacts.metrics is not None
         and tags.get(EVALUATION_TAG) != sha256_of_file(artifacts.metrics),
-        MissingRecord.FIGURES: artifacts.report is not None
+        RunPart.FIGURES: artifacts.report is not None
         and tags.get(REPORT_TAG) != sha256_of_file(artifacts.report),
     }
-    return [record for record, is_lacking in lacking.items() if is_lacking]
+    return [part for part, is_lacking in lacking.items() if is_lacking]
 
 
-def backfill_run(run: Run, records: Iterable[MissingRecord], artifacts: WorkspaceArtifacts) -> None:
+def backfill_run(run: Run, records: Iterable[RunPart], artifacts: WorkspaceArtifacts) -> None:
     """Add these records to the run, as far as the workspace holds them."""
     saved, manifest = artifacts.saved, artifacts.manifest
     for record in records:
         match record:
-            case MissingRecord.MODEL:
+            case RunPart.MODEL:
                 log_model(run, saved.content, example=artifacts.example)
-            case MissingRecord.MD5:
+            case RunPart.MD5:
                 run.set_tags(model_tags(saved.content))
-            case MissingRecord.PARAMETERS:
+            case RunPart.PARAMETERS:
                 run.log_params(saved.description.parameters)
-            case MissingRecord.HISTORY if artifacts.history is not None:
+            case RunPart.HISTORY if artifacts.history is not None:
                 _log_history(run, artifacts.history, saved)
-            case MissingRecord.DATA if manifest is not None:
+            case RunPart.DATA if manifest is not None:
                 log_training_data(run, manifest)
-            case MissingRecord.EVALUATION if artifacts.metrics is not None:
+            case RunPart.EVALUATION if artifacts.metrics is not None:
                 metrics = json.loads(artifacts.metrics.read_bytes())
                 log_evaluation(run, metrics, artifacts.evaluate, manifest, artifacts.metrics)
-            case MissingRecord.FIGURES if artifacts.report is not None and artifacts.figures:
+            case RunPart.FIGURES if artifacts.report is not None and artifacts.figures:
                 log_visualization(
                     run, artifacts.visualize, artifacts.figures, artifacts.report, artifacts.pages
                 )

@@ -41,7 +41,7 @@ class PackagedModel:
     """What `mlflow.pyfunc.load_model` returns predictions from."""
 
     def __init__(self, model_file: Path) -> None:
-        from rhobeta.model.weights import model_from_bytes
+        from rhobeta.model.serialization import model_from_bytes
 
         saved = model_from_bytes(model_file.read_bytes(), name=str(model_file))
         self.architecture = saved.model.architecture

@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException, RestException
 from helpers import NewStore
 from rhobeta.errors import RhobetaError
 from rhobeta.model.autoencoder import Architecture, Autoencoder
-from rhobeta.model.weights import ModelDescription, model_to_bytes
+from rhobeta.model.serialization import ModelDescription, model_to_bytes
 from rhobeta.paths import Paths
 from rhobeta.tracking import run as run_module
 from rhobeta.tracking.availability import is_unavailable, reason_of
