@@ -23,7 +23,7 @@ from rhobeta.data.raw import read_raw
 from rhobeta.data.splits import read_manifest
 from rhobeta.errors import RhobetaError
 from rhobeta.metrics.evaluation import TestRecord
-from rhobeta.model.weights import model_from_bytes
+from rhobeta.model.serialization import model_from_bytes
 from rhobeta.utils.checksum import EMPTY_CHECKSUM, add_checksum
 
 GIB = 1 << 30

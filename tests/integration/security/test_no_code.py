@@ -19,7 +19,7 @@ from rhobeta.config.presets import read_preset
 from rhobeta.data.own import read_own
 from rhobeta.errors import RhobetaError
 from rhobeta.metrics.evaluation import TestRecord
-from rhobeta.model.weights import model_from_bytes, model_to_bytes
+from rhobeta.model.serialization import model_from_bytes, model_to_bytes
 from rhobeta.paths import Paths
 
 

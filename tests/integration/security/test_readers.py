@@ -17,7 +17,7 @@ from rhobeta.errors import RhobetaError
 from rhobeta.extensions import load_extensions
 from rhobeta.metrics.evaluation import TestRecord
 from rhobeta.model.autoencoder import Architecture, Autoencoder
-from rhobeta.model.weights import ModelDescription, model_from_bytes, model_to_bytes
+from rhobeta.model.serialization import ModelDescription, model_from_bytes, model_to_bytes
 from rhobeta.utils.files import sha256_of_bytes
 
 IMAGES = np.arange(72, dtype=np.uint8).reshape(6, 4, 3)

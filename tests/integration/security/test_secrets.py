@@ -159,7 +159,7 @@ def test_credentials_go_to_the_server_alone(
     else:
         assert done.returncode == 0, done.stderr
         assert f"http://127.0.0.1:{port} does not answer" in done.stdout
-        assert any((project / "mlruns" / "outbox").rglob("action.json"))
+        assert any((project / "mlruns" / "pending").rglob("run.json"))
     assert leaks(done.stdout, done.stderr, tmp_path / "home", *handler.bodies) == []
     assert without_git(project) == []
     expected = base64.b64encode(f"me:{PASSWORD}".encode()).decode()
