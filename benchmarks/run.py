@@ -1,6 +1,6 @@
 """Print the table of speed and size. Run on a quiet machine: `make bench`."""
 
-from benchmarks import commands, epoch, probe, states, story, tracking, tuning
+from benchmarks import commands, epoch, lineage, probe, states, tracking, tuning
 from rhobeta.paths import find_paths
 
 
@@ -13,7 +13,7 @@ def main() -> None:
         *epoch.rows(paths),
         *probe.rows(paths),
         *states.rows(paths),
-        *story.rows(paths),
+        *lineage.rows(paths),
         *tracking.rows(paths),
         *tuning.rows(paths),
     ]

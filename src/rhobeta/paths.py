@@ -118,9 +118,9 @@ class Paths:
         return self.store_root / "mlruns"
 
     @property
-    def unfinished(self) -> Path:
-        """States of trainings that have not come to their end, one folder each."""
-        return self.store / "unfinished"
+    def checkpoints(self) -> Path:
+        """Checkpoints of interrupted trainings, one folder each."""
+        return self.store / "checkpoints"
 
 
 def find_paths(start: Path | None = None) -> Paths:

@@ -48,7 +48,7 @@ def test_dvc_root_moves_the_store_and_nothing_else(project, tmp_path, monkeypatc
     monkeypatch.setenv("DVC_ROOT", str(tmp_path / "elsewhere"))
     away = find_paths(project)
     moved = [name for name in PROPERTIES if getattr(at_home, name) != getattr(away, name)]
-    assert sorted(moved) == ["store", "unfinished"]
+    assert sorted(moved) == ["checkpoints", "store"]
     assert at_home.store == project / "mlruns"
     assert away.store == tmp_path / "elsewhere" / "mlruns"
 

@@ -16,7 +16,6 @@ from rhobeta.lineage.project import Project
 from rhobeta.lineage.resolve import Reference, distinct, resolve, trainings
 from rhobeta.lineage.runs import RunInfo
 from rhobeta.tracking.store import open_store_to_read
-from rhobeta.tracking.tags import DATA_TAG, MODEL_TAG
 
 WIDTH = 100
 
@@ -106,8 +105,12 @@ def _runs_of(reference: Reference, project: Project) -> list[RunInfo]:
         return found
     if (file := reference.file) is not None:
         parameters = {path: str(v) for path, v in file.description["parameters"].items()}
-        tags = {MODEL_TAG: file.sha256, DATA_TAG: str(file.description["data_sha256"])}
-        return [RunInfo(str(file.path), tags=tags, parameters=parameters)]
+        data = str(file.description["data_sha256"])
+        return [
+            RunInfo(
+                str(file.path), model_sha256=file.sha256, data_sha256=data, parameters=parameters
+            )
+        ]
     bring = f"git checkout {reference.name[:12]}"
     if reference.experiment is not None:
         bring = f"dvc exp apply {reference.experiment.name}"

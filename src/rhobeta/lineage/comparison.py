@@ -251,7 +251,7 @@ def _parameter(path: str) -> Value:
 
 
 def _commit(run: RunInfo) -> str:
-    return "" if run.code is None else f"{run.code.commit[:8]}{'+' * run.code.dirty}"
+    return f"{run.commit[:8]}{'+' * run.dirty}" if run.commit else ""
 
 
 def _data_sha256(run: RunInfo) -> str:

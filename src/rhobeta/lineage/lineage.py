@@ -17,8 +17,8 @@ from rhobeta.lineage.resolve import (
     trainings,
     trainings_like,
 )
-from rhobeta.lineage.runs import Code, RunInfo
-from rhobeta.tracking.results import flat_metrics
+from rhobeta.lineage.runs import RunInfo
+from rhobeta.tracking.evaluation_log import flat_metrics
 from rhobeta.utils.files import md5_of_bytes, sha256_of_bytes
 
 _SPLITS = {"training": "train", "validation": "validation", "evaluation": "test"}
@@ -76,10 +76,9 @@ class Lineage:
         self.metrics, self.metrics_from = self._metrics()
 
     @property
-    def code(self) -> Code | None:
-        """The code that trained the model, or ran the trial."""
-        known = (run.code for run in [*self.runs, *self.trials])
-        return next((code for code in known if code is not None), None)
+    def code(self) -> RunInfo | None:
+        """The run that knows the code: of the training, else of the trial."""
+        return next((run for run in [*self.runs, *self.trials] if run.commit), None)
 
     def _find_runs(self) -> None:
         reference, runs, repository = self.reference, self.project.runs, self.project.repository

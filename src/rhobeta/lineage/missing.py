@@ -7,17 +7,17 @@ from rhobeta.lineage.lineage import Lineage
 
 
 @dataclass(frozen=True)
-class MissingRecord:
+class MissingLink:
     """Something that is not known or not there."""
 
     link: str
     remedy: str
 
 
-def missing_records(lineage: Lineage) -> list[MissingRecord]:
+def missing_links(lineage: Lineage) -> list[MissingLink]:
     """What the lineage lacks, in the order in which it is printed."""
     parts = (_model, _runs, _code, _holders, _data_and_studies)
-    return [MissingRecord(*found) for part in parts for found in part(lineage)]
+    return [MissingLink(*found) for part in parts for found in part(lineage)]
 
 
 def notes(lineage: Lineage) -> list[str]:
@@ -35,7 +35,7 @@ def notes(lineage: Lineage) -> list[str]:
             f"{len(others)} of these runs made another model: the code or the version of torch"
             " differs"
         )
-    if any(run.is_restored for run in claims):
+    if any(run.restored for run in claims):
         found.append("a restored run was made from the model's file; it does not know its code")
     if lineage.code is not None and lineage.code.dirty:
         found.append("the uncommitted changes are the artifact code/uncommitted.diff of the run")
@@ -94,17 +94,15 @@ def _sync(lineage: Lineage) -> str:
 
 
 def _code(lineage: Lineage) -> Iterator[tuple[str, str]]:
-    code, repository = lineage.code, lineage.project.repository
-    if code is None and (lineage.runs or lineage.sha256 is not None):
+    repository = lineage.project.repository
+    commit = None if lineage.code is None else lineage.code.commit
+    if commit is None and (lineage.runs or lineage.sha256 is not None):
         yield (
             "the code that trained it: no run names its commit",
             "the store in which it was trained has that run: set MLFLOW_TRACKING_URI to it",
         )
-    elif code is not None and repository.exists and repository.commit(code.commit) is None:
-        yield (
-            f"the commit {code.commit[:12]}: this clone does not have it",
-            "`git fetch --all`",
-        )
+    elif commit is not None and repository.exists and repository.commit(commit) is None:
+        yield f"the commit {commit[:12]}: this clone does not have it", "`git fetch --all`"
 
 
 def _holders(lineage: Lineage) -> Iterator[tuple[str, str]]:

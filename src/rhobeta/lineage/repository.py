@@ -6,7 +6,6 @@ Nothing is checked out and nothing is written.
 
 import json
 import re
-import shutil
 import subprocess
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -99,20 +98,17 @@ class Repository:
 
     def commit(self, revision: str) -> str | None:
         """The id of the commit that git resolves `revision` to."""
-        found = self._git("rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{}")
-        if found is None or self._git("cat-file", "-t", found.strip()) != "commit\n":
-            return None
-        return found.strip()
+        name = revision + "^{commit}"
+        return self._text("rev-parse", "--verify", "--quiet", "--end-of-options", name) or None
 
     def described(self, commit: str) -> Commit:
         """The commit with its subject."""
-        subject = self._git("log", "-1", "--format=%s", commit, "--")
-        return Commit(commit, (subject or "").strip())
+        return Commit(commit, self._text("log", "-1", "--format=%s", commit, "--"))
 
     @cached_property
     def experiments(self) -> list[Experiment]:
         """All finished DVC experiments."""
-        listed = self._git("for-each-ref", "--format=%(objectname) %(refname)", "refs/exps") or ""
+        listed = self._text("for-each-ref", "--format=%(objectname) %(refname)", "refs/exps")
         pairs = [line.split(" ", 1) for line in listed.splitlines()]
         matches = [(commit, _EXPERIMENT.fullmatch(reference)) for commit, reference in pairs]
         return [Experiment(m[3], commit, m[1] + m[2]) for commit, m in matches if m]
@@ -120,8 +116,8 @@ class Repository:
     @cached_property
     def names(self) -> list[str]:
         """The names of branches and tags."""
-        listed = self._git("for-each-ref", "--format=%(refname:short)", "refs/heads", "refs/tags")
-        return (listed or "").split()
+        names = ("--format=%(refname:short)", "refs/heads", "refs/tags")
+        return self._text("for-each-ref", *names).split()
 
     def lock(self, commit: str | None = None) -> Lock:
         """The `dvc.lock` of a commit, or of the workspace."""
@@ -132,15 +128,16 @@ class Repository:
 
     def file(self, commit: str, path: str) -> bytes | None:
         """The content of a file of the project in a commit."""
-        return self._git_bytes("show", f"{commit}:./{path}")
+        return self._git("show", f"{commit}:./{path}")
 
     def commits_with(self, model_md5: str) -> list[str]:
         """The commits of all branches and experiments whose `dvc.lock` first names this model.
 
         Newest first. A later commit that keeps the same model is left out, except HEAD.
         """
-        changed = self._git("log", "--all", "--format=%H", f"-S{model_md5}", "--", "dvc.lock") or ""
-        candidates = dict.fromkeys([*changed.split(), *filter(None, [self.commit("HEAD")])])
+        changed = self._text("log", "--all", "--format=%H", f"-S{model_md5}", "--", "dvc.lock")
+        head = self.commit("HEAD") or ""
+        candidates = dict.fromkeys([*changed.split(), *head.split()])
         return [commit for commit in candidates if self.lock(commit).model == model_md5]
 
     def cached(self, md5: str | None) -> Path | None:
@@ -173,17 +170,17 @@ class Repository:
                 return Path(place) if place else folder / ".dvc" / "cache"
         return None
 
-    def _git(self, *arguments: str) -> str | None:
-        found = self._git_bytes(*arguments)
-        return None if found is None else found.decode(errors="replace")
+    def _text(self, *arguments: str) -> str:
+        return (self._git(*arguments) or b"").decode(errors="replace").strip()
 
-    def _git_bytes(self, *arguments: str) -> bytes | None:
-        if shutil.which("git") is None:
+    def _git(self, *arguments: str) -> bytes | None:
+        """What git prints; None where it fails or is not installed."""
+        command = ["git", *arguments]
+        try:
+            done = subprocess.run(command, cwd=self._workspace, capture_output=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
             return None
-        done = subprocess.run(
-            ["git", *arguments], cwd=self._workspace, capture_output=True, check=False
-        )
-        return done.stdout if done.returncode == 0 else None
+        return done.stdout
 
 
 def manifest_from(content: bytes) -> dict[str, Any] | None:

@@ -4,13 +4,11 @@ Every search uses the store's index and returns at most 1,000 runs, newest first
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rhobeta.config.renamed import current_metric, current_parameters
-from rhobeta.tracking.package import logged_model
-from rhobeta.tracking.results import EVALUATION_TAG
 from rhobeta.tracking.run import latest_parameters
 from rhobeta.tracking.store import Store
 from rhobeta.tracking.tags import (
@@ -19,13 +17,17 @@ from rhobeta.tracking.tags import (
     COMMIT_TAG,
     DATA_TAG,
     DIRTY_TAG,
+    EVALUATION_TAG,
     EXPERIMENT_TAG,
     MODEL_MD5_TAG,
     MODEL_TAG,
+    NOTE_TAG,
     PARENT_TAG,
+    REPORT_TAG,
     RESTORED_TAG,
     STAGE_TAG,
 )
+from rhobeta.tracking.upload import logged_model
 from rhobeta.tuning.study_runs import STUDY_TAG, TRIAL_TAG
 
 if TYPE_CHECKING:
@@ -33,23 +35,10 @@ if TYPE_CHECKING:
 
 _MOST = 1000
 _HPARAMS = ("data.", "model.", "penalty.", "topk.", "training.")
-# Few parameters that distinguish most runs: a search by thirty at once is slow. None of them has
-# been renamed, so that runs of earlier versions are found too.
+# What distinguishes most runs, since a search by thirty parameters is slow. None was ever renamed.
 _INDEXED = (
     "model.hidden_sizes", "model.code_activation", "penalty.rho", "penalty.beta", "training.seed",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Code:
-    """The commit that was checked out when a run began."""
-
-    commit: str
-    branch: str
-    dirty: bool
-    """Whether files differed from the commit."""
-    run: str
-    """The id of the run that says so."""
 
 
 @dataclass(frozen=True)
@@ -61,12 +50,38 @@ class RunInfo:
     id: str = ""
     """Empty for a model file without a run."""
     status: str = "FINISHED"
+    stage: str = ""
+    """`train`, `restored`, `trial` or `tune`."""
+    started: str = ""
+    """ISO 8601, in UTC."""
     experiment: str = ""
     """The MLflow experiment that the run belongs to."""
     experiment_id: str = ""
-    started: str = ""
-    """ISO 8601, in UTC."""
-    tags: Mapping[str, str] = field(default_factory=dict)
+    model_sha256: str | None = None
+    """The model that it made."""
+    model_md5: str | None = None
+    """The digest by which DVC knows this model."""
+    data_sha256: str | None = None
+    metrics_sha256: str | None = None
+    """The `metrics.json` of the last evaluation that was logged."""
+    report_sha256: str | None = None
+    restored: bool = False
+    """Whether it was restored from a model file; its code is unknown then."""
+    commit: str | None = None
+    """The commit that was checked out when it began."""
+    branch: str = ""
+    dirty: bool = False
+    """Whether files differed from the commit."""
+    dvc_experiment: str | None = None
+    baseline: str | None = None
+    """The commit that the DVC experiment starts from."""
+    study: str | None = None
+    trial: int | None = None
+    parent: str | None = None
+    """The run of the study, for a trial."""
+    chosen_trial: str | None = None
+    """The trial that `rhobeta tune show` chose, for a study."""
+    description: str = ""
     parameters: Mapping[str, str] = field(default_factory=dict)
     """By dotted path; the last value of a parameter that was logged several times."""
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -75,19 +90,9 @@ class RunInfo:
     """SHA-256 of the data that it used, by context: training, validation, evaluation."""
 
     @property
-    def stage(self) -> str:
-        """`train`, `restored`, `trial` or `tune`."""
-        return self.tags.get(STAGE_TAG, "")
-
-    @property
     def is_training(self) -> bool:
         """Whether it trained a model or was to train one: no trial and no study."""
         return self.stage not in ("trial", "tune")
-
-    @property
-    def is_restored(self) -> bool:
-        """Whether it was restored from a model file."""
-        return self.tags.get(RESTORED_TAG) == "true"
 
     @property
     def is_evaluated(self) -> bool:
@@ -95,73 +100,9 @@ class RunInfo:
         return any(name.startswith("test/") for name in self.metrics)
 
     @property
-    def model_sha256(self) -> str | None:
-        """The model that it made."""
-        return self.tags.get(MODEL_TAG)
-
-    @property
-    def model_md5(self) -> str | None:
-        """The digest by which DVC knows this model."""
-        return self.tags.get(MODEL_MD5_TAG)
-
-    @property
-    def metrics_sha256(self) -> str | None:
-        """The `metrics.json` of the last evaluation that was logged."""
-        return self.tags.get(EVALUATION_TAG)
-
-    @property
-    def data_sha256(self) -> str | None:
-        """The data set that it was trained on."""
-        return self.tags.get(DATA_TAG)
-
-    @property
-    def code(self) -> Code | None:
-        """The code that it ran; None for a restored run."""
-        if COMMIT_TAG not in self.tags:
-            return None
-        dirty = self.tags.get(DIRTY_TAG) == "true"
-        return Code(self.tags[COMMIT_TAG], self.tags.get(BRANCH_TAG, ""), dirty, self.id)
-
-    @property
-    def dvc_experiment(self) -> str | None:
-        """The name of the DVC experiment that it ran in."""
-        return self.tags.get(EXPERIMENT_TAG)
-
-    @property
-    def baseline(self) -> str | None:
-        """The commit that this DVC experiment starts from."""
-        return self.tags.get(BASELINE_TAG)
-
-    @property
-    def study(self) -> str | None:
-        """The study of a trial's run, or of a study's own run."""
-        return self.tags.get(STUDY_TAG)
-
-    @property
-    def trial(self) -> int | None:
-        """The number of the trial."""
-        number = self.tags.get(TRIAL_TAG, "")
-        return int(number) if number.isdigit() else None
-
-    @property
-    def parent(self) -> str | None:
-        """The id of the study's run, for a trial."""
-        return self.tags.get(PARENT_TAG)
-
-    @property
     def hparams(self) -> dict[str, str]:
         """The parameters that the model depends on."""
         return {k: v for k, v in self.parameters.items() if k.startswith(_HPARAMS)}
-
-    def as_data(self) -> dict[str, Any]:
-        """What `rhobeta trace --json` prints of a run."""
-        same = (
-            "id", "name", "status", "stage", "experiment", "started", "model_sha256", "data_sha256",
-            "dvc_experiment", "baseline", "study", "trial", "parent",
-        )  # fmt: skip
-        code = None if self.code is None else asdict(self.code)
-        values = {name: getattr(self, name) for name in same}
-        return {**values, "restored": self.is_restored, "code": code}
 
 
 class Runs:
@@ -250,7 +191,7 @@ class Runs:
         """Whether the run has a packaged model whose upload finished."""
         return (
             self.store is not None
-            and logged_model(self.store, run.id, run.experiment_id) is not None
+            and logged_model(self.store.client, run.id, run.experiment_id) is not None
         )
 
     def _trainings(self, *conditions: str | None) -> list[RunInfo]:
@@ -269,20 +210,37 @@ class Runs:
         return [self._info(run) for run in found]
 
     def _info(self, run: "MlflowRun") -> RunInfo:
-        info, data = run.info, run.data
+        info, tags, measured = run.info, run.data.tags, run.data.metrics
         started = datetime.fromtimestamp((info.start_time or 0) / 1000, UTC)
-        metrics = {current_metric(name): value for name, value in data.metrics.items()}
+        metrics = {current_metric(name): value for name, value in measured.items()}
+        trial = tags.get(TRIAL_TAG, "")
         return RunInfo(
             id=info.run_id,
             name=info.run_name or "",
             status=info.status,
+            stage=tags.get(STAGE_TAG, ""),
+            started=started.isoformat(timespec="seconds"),
             experiment=self._experiments[info.experiment_id],
             experiment_id=info.experiment_id,
-            started=started.isoformat(timespec="seconds"),
-            tags=dict(data.tags),
+            model_sha256=tags.get(MODEL_TAG),
+            model_md5=tags.get(MODEL_MD5_TAG),
+            data_sha256=tags.get(DATA_TAG),
+            metrics_sha256=tags.get(EVALUATION_TAG),
+            report_sha256=tags.get(REPORT_TAG),
+            restored=tags.get(RESTORED_TAG) == "true",
+            commit=tags.get(COMMIT_TAG),
+            branch=tags.get(BRANCH_TAG, ""),
+            dirty=tags.get(DIRTY_TAG) == "true",
+            dvc_experiment=tags.get(EXPERIMENT_TAG),
+            baseline=tags.get(BASELINE_TAG),
+            study=tags.get(STUDY_TAG),
+            trial=int(trial) if trial.isdigit() else None,
+            parent=tags.get(PARENT_TAG),
+            chosen_trial=tags.get("rhobeta.chosen_trial"),
+            description=tags.get(NOTE_TAG, ""),
             parameters=current_parameters(latest_parameters(run)),
             # Of a run that was evaluated by two versions, the numbers of the later one.
-            metrics=metrics | {k: v for k, v in data.metrics.items() if k in metrics},
+            metrics=metrics | {k: v for k, v in measured.items() if k in metrics},
             splits=_splits(run.inputs.dataset_inputs if run.inputs else ()),
         )
 

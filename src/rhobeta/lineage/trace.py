@@ -6,9 +6,10 @@ from dataclasses import asdict
 from typing import Any
 
 from rhobeta.lineage.lineage import Lineage
-from rhobeta.lineage.missing import missing_records, notes
+from rhobeta.lineage.missing import missing_links, notes
 from rhobeta.lineage.project import Project
 from rhobeta.lineage.resolve import resolve
+from rhobeta.lineage.runs import RunInfo
 
 # What distinguishes most models; `--all` prints the others too.
 _PARAMETERS = (
@@ -69,7 +70,7 @@ def as_text(lineage: Lineage, *, everything: bool) -> str:
     if lineage.metrics and lineage.metrics_from:
         rows.append(("metrics", f"of {lineage.metrics_from}"))
     rows += [("note", note) for note in notes(lineage)]
-    missing = missing_records(lineage)
+    missing = missing_links(lineage)
     for record in missing:
         rows += [("missing", record.link), ("missing", f"-> {record.remedy}")]
     rows += [] if missing else [("missing", "nothing")]
@@ -82,29 +83,46 @@ def as_text(lineage: Lineage, *, everything: bool) -> str:
 
 def as_data(lineage: Lineage) -> dict[str, Any]:
     """The whole lineage as values that JSON has."""
-    description = {} if lineage.file is None else lineage.file.description
+    described = {} if lineage.file is None else lineage.file.description
+    code, data = lineage.code, lineage.data
     return {
         "asked": {"kind": lineage.reference.kind, "name": lineage.reference.name},
         "model": {
             "sha256": lineage.sha256,
             "md5": lineage.md5,
             "files": lineage.places,
-            "best_epoch": description.get("best_epoch"),
-            "best_loss": description.get("best_loss"),
+            "best_epoch": described.get("best_epoch"),
+            "best_loss": described.get("best_loss"),
         },
-        "data": None if lineage.data is None else asdict(lineage.data),
+        "data": None if data is None else asdict(data),
+        "code": None if code is None else _code(code),
         "parameters": lineage.parameters,
-        "code": None if lineage.code is None else asdict(lineage.code),
-        "commits": [asdict(commit) for commit in lineage.commits],
-        "experiments": [asdict(experiment) for experiment in lineage.experiments],
-        "store": lineage.project.place,
-        "runs": [run.as_data() for run in lineage.runs],
-        "trials": [trial.as_data() for trial in lineage.trials],
-        "studies": [study.as_data() for study in lineage.studies],
         "metrics": lineage.metrics,
+        "store": lineage.project.place,
         "notes": notes(lineage),
-        "missing": [asdict(record) for record in missing_records(lineage)],
+        **{
+            name: [asdict(part) for part in getattr(lineage, name)]
+            for name in ("commits", "experiments")
+        },
+        **{
+            name: [_run(run) for run in getattr(lineage, name)]
+            for name in ("runs", "trials", "studies")
+        },
+        "missing": [asdict(link) for link in missing_links(lineage)],
     }
+
+
+def _code(run: RunInfo) -> dict[str, Any]:
+    return {"commit": run.commit, "branch": run.branch, "dirty": run.dirty, "run": run.id}
+
+
+def _run(run: RunInfo) -> dict[str, Any]:
+    names = (
+        "id", "name", "status", "stage", "restored", "experiment", "started", "model_sha256",
+        "data_sha256", "dvc_experiment", "baseline", "study", "trial", "parent",
+    )  # fmt: skip
+    values = {name: getattr(run, name) for name in names}
+    return {**values, "code": _code(run) if run.commit else None}
 
 
 def _model_rows(lineage: Lineage) -> Rows:
@@ -150,7 +168,7 @@ def _code_rows(lineage: Lineage) -> Rows:
         branch = "" if code.branch in ("", "HEAD") else f"branch {code.branch}, "
         state = "with uncommitted changes" if code.dirty else "nothing uncommitted"
         yield "code", f"commit {code.commit}"
-        yield "code", f"{branch}{state}; says run {code.run}"
+        yield "code", f"{branch}{state}; says run {code.id}"
     for commit in lineage.commits:
         yield "in git", f"commit {commit.id[:12]} {commit.subject}"
     for experiment in lineage.experiments:
@@ -159,7 +177,7 @@ def _code_rows(lineage: Lineage) -> Rows:
 
 def _run_rows(lineage: Lineage) -> Rows:
     for run in lineage.runs:
-        restored = ", restored" if run.is_restored else ""
+        restored = ", restored" if run.restored else ""
         yield "run", f"{run.id} {run.status}{restored}, {run.started}"
         yield "run", f"  {run.name}"
         if run.dvc_experiment is not None:
@@ -175,6 +193,6 @@ def _trial_rows(lineage: Lineage) -> Rows:
     for run in lineage.trials:
         yield "trial", f"{run.trial} of study {run.study}: run {run.id} {run.status}"
     for study in lineage.studies:
-        chosen = study.tags.get("rhobeta.chosen_trial")
+        chosen = study.chosen_trial
         words = "" if chosen is None else f", which chose trial {chosen}"
         yield "study", f"{study.study}: run {study.id} {study.status}{words}"

@@ -13,7 +13,7 @@ from rhobeta.lineage.runs import RunInfo
 from rhobeta.paths import Paths
 from rhobeta.serving.gate import Check, Verdict, against_champion, against_thresholds
 from rhobeta.serving.model_registry import CHAMPION, Registry
-from rhobeta.tracking.tags import DATA_TAG, MODEL_TAG, NOTE_TAG
+from rhobeta.tracking.tags import DATA_TAG, MODEL_TAG
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -114,7 +114,7 @@ def _version_of(registry: Registry, run: RunInfo, package: Package) -> "ModelVer
         model_id=package.model_id,
         run_id=run.id,
         tags={MODEL_TAG: sha256, DATA_TAG: run.data_sha256 or ""},
-        description=run.tags.get(NOTE_TAG, ""),
+        description=run.description,
     )
     first = registry.versions_of(sha256)[0]
     if first.version != added.version:

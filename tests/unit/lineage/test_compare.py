@@ -26,7 +26,7 @@ from rhobeta.errors import RhobetaError
 from rhobeta.lineage.models import read_package
 from rhobeta.lineage.runs import Runs
 from rhobeta.model.autoencoder import Architecture, Autoencoder
-from rhobeta.model.weights import ModelDescription, model_to_bytes
+from rhobeta.model.serialization import ModelDescription, model_to_bytes
 from rhobeta.paths import Paths
 from rhobeta.tracking.package import PACKAGED_FILE
 from rhobeta.tracking.store import Store, open_store, open_store_to_read
@@ -329,7 +329,7 @@ def test_a_run_whose_model_is_another_is_drawn_without_it(project: Project) -> N
     run = runs.get(project.runs["other"])
     assert run is not None
     assert read_package(runs, run).content == model_bytes(9)
-    other = dataclasses.replace(run, tags={MODEL_TAG: "0" * 64})
+    other = dataclasses.replace(run, model_sha256="0" * 64)
     with pytest.raises(RhobetaError, match="is not the one that the run made"):
         read_package(runs, other)
 

@@ -16,7 +16,6 @@ from rhobeta.lineage.comparison import (
     with_interval,
 )
 from rhobeta.lineage.runs import RunInfo
-from rhobeta.tracking.tags import DATA_TAG, EXPERIMENT_TAG
 
 BASE = {"data.seed": "0", "penalty.rho": "0.05", "penalty.beta": "0.01", "training.seed": "0"}
 
@@ -30,11 +29,11 @@ def subject(
     experiment: str = "",
     metrics: dict[str, float] | None = None,
 ) -> RunInfo:
-    tags = {DATA_TAG: data_sha256} | ({EXPERIMENT_TAG: experiment} if experiment else {})
     return RunInfo(
         name,
         "f" * 32,
-        tags=tags,
+        data_sha256=data_sha256,
+        dvc_experiment=experiment or None,
         parameters=BASE | (changes or {}),
         metrics=metrics or {},
         splits={"evaluation": test_sha256},

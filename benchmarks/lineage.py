@@ -1,9 +1,8 @@
-"""`rhobeta sync`, `trace` and `compare`, whole commands, with 1,000 other runs in the store.
+"""Whole commands, `rhobeta sync`, `trace` and `compare`, with 1,000 other runs in the store.
 
-In a project of its own in a temporary folder, with this one's splits, model, reports and lock; each
-run has as many parameters, metrics and tags as that of a training. Beside each command stands what
-importing MLflow takes alone, measured in turns with it. `python -m benchmarks.story` runs it alone,
-in five minutes.
+They run in a temporary project with this one's splits, model, reports and lock. Each run has as
+many parameters, metrics and tags as a training. Importing MLflow alone is measured in turns with
+each command. `python -m benchmarks.lineage` runs this benchmark alone, in five minutes.
 """
 
 import shutil
