@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.injected import wait_until
 from mlflow import MlflowClient
 
 from helpers import QUICK, StartAfter, write_params
+from helpers.injected import wait_until
 from helpers.servers import Server, mlflow_server
 from rhobeta.cli import main
 from rhobeta.paths import Paths
