@@ -1,4 +1,4 @@
-"""Which code, experiment and machine: what git and DVC know of the present run."""
+"""The code, experiment and user of a run, from git, DVC and the system."""
 
 import getpass
 import os
@@ -15,7 +15,7 @@ _OUTPUTS = (":(exclude)dvc.lock", ":(exclude)reports")
 
 @dataclass(frozen=True)
 class Code:
-    """The commit that is checked out, and what differs from it."""
+    """The commit that is checked out, and the difference from it."""
 
     commit: str
     branch: str
@@ -49,13 +49,13 @@ def read_code(workspace: Path) -> Code:
 
 
 def experiment_tags() -> dict[str, str]:
-    """DVC's experiment name and baseline, where the stage runs in a DVC experiment."""
+    """DVC's experiment name and baseline, if the stage runs in a DVC experiment."""
     names = {"DVC_EXP_NAME": EXPERIMENT_TAG, "DVC_EXP_BASELINE_REV": BASELINE_TAG}
     return {tag: os.environ[name] for name, tag in names.items() if os.environ.get(name)}
 
 
 def user_name() -> str:
-    """The name of the user, or `unknown` where the system has none."""
+    """The name of the user, or `unknown` if the system has none."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
