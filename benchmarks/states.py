@@ -1,7 +1,7 @@
-"""What keeping states costs a training, so that it can go on after a crash.
+"""What checkpoints cost a training.
 
-Training with a state on disk every second, ten times as often as by default, takes turns with
-training that keeps none. The state goes through the same file, flushed to disk, as in `train`.
+Training with a checkpoint every second, ten times as often as by default, takes turns with training
+that keeps none.
 """
 
 import statistics
@@ -14,8 +14,6 @@ from rhobeta.config.presets import overlaid
 from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.paths import Paths
 from rhobeta.training.fit import fit
-from rhobeta.training.resume import Resumption
-from rhobeta.training.unfinished import Unfinished
 
 ROUNDS, EPOCHS, SECONDS, TARGET = 5, 15, 1.0, 1.02
 
@@ -25,31 +23,28 @@ def rows(paths: Paths) -> list[tuple[str, str, str, bool]]:
     manifest = read_manifest(paths.splits)
     train = read_split(paths.splits, "train", manifest)
     validation = read_split(paths.splits, "validation", manifest)
-    overlay = {"training.epochs": EPOCHS, "runtime.accelerator": "cpu"}
+    overlay = {
+        "training.epochs": EPOCHS,
+        "runtime.accelerator": "cpu",
+        "runtime.checkpoint_seconds": SECONDS,
+    }
     params = overlaid(read_yaml(paths.params), overlay, name="benchmark")
 
-    def seconds(resumption: Resumption | None) -> float:
+    def seconds(checkpoints: Path | None) -> float:
         started = time.perf_counter()
-        fit(params, train, validation, checkpoints=resumption)
+        fit(params, train, validation, checkpoints=checkpoints)
         return time.perf_counter() - started
 
-    plain, keeping, states = [], [], 0
+    plain, keeping = [], []
     with tempfile.TemporaryDirectory(dir=paths.store) as folder:
-        unfinished = Unfinished(Path(folder))
-
-        def keep(state: bytes) -> None:
-            nonlocal states
-            states += 1
-            unfinished.keep(state)
-
-        for _ in range(ROUNDS):
+        for number in range(ROUNDS):
             plain.append(seconds(None))
-            keeping.append(seconds(Resumption(None, keep, SECONDS)))
+            keeping.append(seconds(Path(folder) / str(number)))
     ratio = statistics.median(keeping) / statistics.median(plain)
     return [
         (
-            f"training with a state every {SECONDS:g} s / without (median of {ROUNDS} each)",
-            f"{ratio:.3f} ({states / ROUNDS:g} states in {statistics.median(keeping):.1f} s)",
+            f"training with a checkpoint every {SECONDS:g} s / without (median of {ROUNDS} each)",
+            f"{ratio:.3f} ({statistics.median(keeping):.1f} s with)",
             f"at most {TARGET}",
             ratio <= TARGET,
         )

@@ -22,7 +22,7 @@ from rhobeta.data.batches import pixels_of
 from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.extensions import ACTIVATION_SPECS, load_extensions
 from rhobeta.metrics.reconstruction import truncated_mse
-from rhobeta.model.weights import model_from_bytes
+from rhobeta.model.serialization import model_from_bytes
 from rhobeta.paths import Paths, find_paths
 from rhobeta.pipeline import evaluate, preprocess, train
 from rhobeta.utils.files import read_json, write_json

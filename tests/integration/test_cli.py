@@ -1,19 +1,29 @@
-"""The command itself."""
+"""The `rhobeta` command: which code it runs, its exit status, and what it says of an error."""
 
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import sqlalchemy.exc
 
 from helpers import REPOSITORY
+from rhobeta import __version__
 from rhobeta.cli import main
+from rhobeta.cli.explain import explain
 from rhobeta.config.params import Params
+from rhobeta.errors import RhobetaError
 
 HEAVY = ("torch", "pytorch_lightning", "mlflow", "sklearn", "matplotlib", "optuna", "pydantic")
+
+
+def test_version_is_that_of_the_installed_package() -> None:
+    text = (REPOSITORY / "pyproject.toml").read_text()
+    assert f'\nversion = "{__version__}"\n' in text
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -24,19 +34,22 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
-    for stage in ("download", "preprocess", "train", "evaluate", "visualize"):
-        assert stage in done.stdout
+    for command in ("download", "train", "run", "compare", "tune", "register", "doctor", "ui"):
+        assert f"\n    {command} " in done.stdout
 
 
-@pytest.mark.parametrize("arguments", [[], ["trian"], ["train", "--fast"]])
-def test_wrong_usage_exits_with_2(arguments: list[str], capsys) -> None:
+@pytest.mark.parametrize(
+    "arguments", [[], ["trian"], ["train", "--fast"], ["tune", "--trials", "0"]]
+)
+def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main(arguments)
     assert end.value.code == 2
     assert "usage: rhobeta" in capsys.readouterr().err
 
 
-def test_params_prints_every_value_and_the_schema(workspace: Path, capsys) -> None:
+@pytest.mark.usefixtures("workspace")
+def test_params_prints_every_value_and_the_schema(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["params"]) == 0
     printed = capsys.readouterr().out
     assert "penalty.rho: 0.2\n" in printed
@@ -45,37 +58,73 @@ def test_params_prints_every_value_and_the_schema(workspace: Path, capsys) -> No
     assert json.loads(capsys.readouterr().out) == Params.model_json_schema()
 
 
-def test_a_wrong_parameter_is_refused_by_the_command(workspace: Path, rhobeta) -> None:
+def test_schema_is_printed_outside_a_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["params", "--schema"]) == 0
+    assert json.loads(capsys.readouterr().out)["title"] == "Params"
+    assert main(["params"]) == 1
+    assert "rhobeta params: No dvc.yaml in" in capsys.readouterr().err
+
+
+def test_wrong_parameter_is_refused_before_any_work(
+    workspace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     params = workspace / "params.yaml"
     params.write_text(params.read_text().replace("rho: 0.2", "rho: banana"))
-    done = rhobeta("train")
-    assert done.returncode == 1
-    assert "penalty.rho: found 'banana' (text), allowed: a valid number. Target mean" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert main(["train"]) == 1
+    assert (
+        "rhobeta train: params.yaml is refused:\n"
+        "  penalty.rho: found 'banana' (text), allowed: a valid number. Target mean activation"
+    ) in capsys.readouterr().err
 
 
-def test_a_clone_is_run_by_its_own_code(tmp_path: Path) -> None:
-    """Two clones may share an environment; each must be made by the code that DVC hashes there."""
-    clone = tmp_path / "clone"
-    shutil.copytree(REPOSITORY / "src" / "rhobeta", clone / "src" / "rhobeta")
-    shutil.copy(REPOSITORY / "dvc.yaml", clone)
-    package = clone / "src" / "rhobeta" / "__init__.py"
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A second workspace of another version, which uses this environment."""
+    folder = tmp_path / "clone"
+    shutil.copytree(REPOSITORY / "src" / "rhobeta", folder / "src" / "rhobeta")
+    shutil.copy(REPOSITORY / "dvc.yaml", folder)
+    package = folder / "src" / "rhobeta" / "__init__.py"
     package.write_text('__version__ = "of the clone"\n')
-    (clone / "deeper").mkdir()
+    (folder / "deeper").mkdir()
+    return folder
+
+
+@pytest.mark.parametrize("command", [["rhobeta"], [sys.executable, "-m", "rhobeta"]])
+@pytest.mark.parametrize("below", [".", "deeper"])
+def test_clone_runs_its_own_code(clone: Path, command: list[str], below: str) -> None:
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    for folder in (clone, clone / "deeper"):
-        done = subprocess.run(
-            ["rhobeta", "--version"],
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert done.stdout.strip() == "rhobeta of the clone"
+    done = subprocess.run(
+        [*command, "--version"],
+        cwd=clone / below,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "rhobeta of the clone"
 
 
-def test_a_port_in_use_is_explained(workspace: Path, capsys) -> None:
+def test_processes_of_a_clone_run_its_code_too(clone: Path) -> None:
+    """As the workers of a search, and the processes of a training, are started."""
+    (clone / "src" / "rhobeta" / "cli" / "command.py").write_text(
+        "import os, subprocess, sys\n"
+        "def run_command(arguments):\n"
+        "    print(os.environ['PYTHONPATH'])\n"
+        "    code = 'import rhobeta; print(rhobeta.__version__)'\n"
+        "    return subprocess.run([sys.executable, '-c', code]).returncode\n"
+    )
+    # An empty PYTHONPATH must not become an empty entry, which is the current folder.
+    environment = os.environ | {"PYTHONPATH": ""}
+    done = subprocess.run(
+        ["rhobeta"], cwd=clone, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines() == [str(clone / "src"), "of the clone"]
+
+
+def test_port_in_use_is_explained(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import socket
 
     with socket.socket() as taken:
@@ -86,23 +135,65 @@ def test_a_port_in_use_is_explained(workspace: Path, capsys) -> None:
     assert f"Port {port} cannot be used" in capsys.readouterr().err
 
 
-def test_a_server_that_is_lost_in_the_work_is_a_message(
-    workspace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (RhobetaError("what to do"), 1, "rhobeta download: what to do\n"),
+        (KeyboardInterrupt(), 130, "\nrhobeta download: interrupted.\n"),
+    ],
+)
+@pytest.mark.usefixtures("workspace")
+def test_error_is_a_status_and_a_message(
+    error: BaseException,
+    status: int,
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The connection's errors are OSErrors, but not of a file."""
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("rhobeta.pipeline.download.run", fail)
+    assert main(["download"]) == status
+    assert capsys.readouterr().err == message
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.usefixtures("workspace")
+def test_signal_ends_the_command_with_its_number(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("rhobeta.pipeline.download.run", lambda *_: signal.raise_signal(number))
+    before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        assert main(["download"]) == 128 + number
+    finally:
+        for n, handler in before.items():
+            signal.signal(n, handler)
+    assert capsys.readouterr().err == f"rhobeta download: ended by {number.name}.\n"
+
+
+def test_error_of_the_store_hides_statement_and_password() -> None:
     import requests
 
-    def lost(*_: object) -> None:
-        raise requests.ConnectionError("Connection reset by http://user:geheim-99@host")
+    lost = requests.ConnectionError("Connection reset by http://user:geheim-99@host")
+    message = explain(lost, "download")
+    assert message is not None
+    assert message.startswith("the MLflow store failed in the middle of the work: Connection reset")
+    assert "geheim-99" not in message
+    broken = sqlalchemy.exc.OperationalError("SELECT secret", {}, Exception("disk I/O error"))
+    message = explain(broken, "tune")
+    assert message is not None
+    assert "MLflow store, or the studies' database, failed" in message
+    assert "SELECT" not in message
 
-    monkeypatch.setattr("rhobeta.pipeline.download.run", lost)
-    assert main(["download"]) == 1
-    error = capsys.readouterr().err
-    assert "the MLflow store failed in the middle of the work" in error
-    assert "geheim-99" not in error
+
+def test_error_of_the_program_is_not_explained() -> None:
+    assert explain(ValueError("a bug"), "train") is None
+    assert explain(FileNotFoundError(2, "No such file", "x"), "train") is None
 
 
-def test_output_that_nobody_reads_any_more_is_no_fault(workspace: Path) -> None:
+def test_closed_output_is_status_141(workspace: Path) -> None:
     command = "set -o pipefail; rhobeta params --schema | true"
     done = subprocess.run(
         ["bash", "-c", command], cwd=workspace, capture_output=True, text=True, check=False

@@ -28,7 +28,7 @@ class ShuffledChunks:
     """An epoch's images in seeded random order, several mini-batches at a time.
 
     Iterating yields a `Chunk` of at most `batches_per_chunk` mini-batches of `batch_size` images;
-    only an epoch's last mini-batch is shorter. The order depends on `seed` and the epoch alone, not
+    only an epoch's last mini-batch is shorter. The order depends on `seed` and `epoch` alone, not
     on the device, nor on what was drawn before, so any epoch can be repeated. Of several processes
     (`world_size`) each takes its share of every mini-batch, by its `rank`; one that has none, since
     the mini-batch has fewer images than there are processes, is given the first image all the same.
@@ -43,20 +43,21 @@ class ShuffledChunks:
         batches_per_chunk: int,
         rank: int = 0,
         world_size: int = 1,
+        epoch: int = 0,
     ) -> None:
+        self.epoch = epoch
         self._images = images
         self._batch_size = batch_size
         self._batches_per_chunk = batches_per_chunk
         self._seed = seed
         self._rank, self._world_size = rank, world_size
-        self._epoch = 0
         self._skipped = self._done = 0
 
     def __len__(self) -> int:
         return -(-len(self._images) // (self._batch_size * self._batches_per_chunk))
 
     def __iter__(self) -> Iterator[Chunk]:
-        order = permutation(len(self._images), seed=self._seed, epoch=self._epoch)
+        order = permutation(len(self._images), seed=self._seed, epoch=self.epoch)
         batches = torch.split(order, self._batch_size)
         skipped, self._skipped = self._skipped, 0
         for number in range(skipped, len(self)):
@@ -70,15 +71,6 @@ class ShuffledChunks:
     def _share(self, batch: Tensor) -> Tensor:
         mine = rank_slice(len(batch), self._rank, self._world_size)
         return batch[mine.start : mine.stop] if mine else batch[:1]
-
-    @property
-    def sampler(self) -> "ShuffledChunks":
-        """Itself: Lightning announces each epoch to its loader's `sampler`."""
-        return self
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the permutation of the next iteration."""
-        self._epoch = epoch
 
     def state_dict(self) -> dict[str, int]:
         """How many of the epoch's chunks have been given out; Lightning keeps it."""

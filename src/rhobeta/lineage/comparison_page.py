@@ -18,7 +18,7 @@ from rhobeta.lineage.models import read_package
 from rhobeta.lineage.project import Project
 from rhobeta.lineage.runs import RunInfo
 from rhobeta.model.autoencoder import Autoencoder
-from rhobeta.model.weights import SavedModel, model_from_bytes
+from rhobeta.model.serialization import SavedModel, model_from_bytes
 from rhobeta.reporting.pages import png_source, render_template
 from rhobeta.reporting.pictures import decoder_filters, draw_filters
 from rhobeta.reporting.style import CLASS_COLOURS, INK, save, style

@@ -182,7 +182,7 @@ def _store(project: Project) -> list[Finding]:
 
 
 def _unfinished(paths: Paths) -> Finding:
-    left = [p for p in paths.unfinished.glob("*") if p.is_dir() and p.name[0] != "."]
+    left = [p for p in paths.checkpoints.glob("*") if p.is_dir() and p.name[0] != "."]
     if not left:
         return Finding("ok", "unfinished", "none")
     size = sum(f.stat().st_size for folder in left for f in folder.rglob("*") if f.is_file())
@@ -190,7 +190,7 @@ def _unfinished(paths: Paths) -> Finding:
     return Finding(
         "note",
         "unfinished",
-        f"{len(left)} trainings in {paths.unfinished}, {size / 1e6:.1f} MB, the oldest"
+        f"{len(left)} trainings in {paths.checkpoints}, {size / 1e6:.1f} MB, the oldest"
         f" {days:.0f} days old",
         "A training with the same parameters, data and code resumes there. Delete what you do not"
         " need, unless it is being trained now.",

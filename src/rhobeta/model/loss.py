@@ -1,4 +1,4 @@
-"""The objective: what training minimises.
+"""The loss that training minimises.
 
     L = pixel loss + beta * penalty
 
@@ -9,7 +9,6 @@ is Ng's cost, 1/2 * sum over pixels + beta' * sum KL, with beta = 2 beta' / pixe
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -17,19 +16,14 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
 from rhobeta.extensions import ACTIVATION_SPECS, PENALTY_SPECS, PenaltySpec
+from rhobeta.model.activations import ACTIVITY_LOGITS
 from rhobeta.model.autoencoder import Output
 from rhobeta.model.means import Mean, Means
-from rhobeta.model.penalties import (
-    PENALTIES,
-    code_logits,
-    log_means,
-    log_means_of_activity,
-    widened,
-)
+from rhobeta.model.penalties import PENALTIES, log_means, log_means_of_activity, widened
 
 
 class LossTerms(NamedTuple):
-    """The objective of a batch and its parts, each a scalar tensor."""
+    """The loss of a batch and its parts, each a scalar tensor."""
 
     loss: Tensor
     """pixel loss + beta * penalty."""
@@ -39,20 +33,46 @@ class LossTerms(NamedTuple):
     """What beta multiplies: sum over units of the KL in nats, sum of |a|, ...; 0 for none."""
 
 
-@dataclass(frozen=True)
 class SparseLoss:
-    """L = pixel loss + beta * penalty. `rho` and `beta` may be numbers or tensors."""
+    """L = pixel loss + beta * penalty.
 
-    kind: str
-    code_activation: str
-    rho: float | Tensor
-    beta: float | Tensor
-    pixel_loss: str = "mse"
+    `kind` is a penalty's name (see `rhobeta.model.penalties.PENALTIES`), `code_activation` that of
+    the code that it is applied to. `rho`, the target mean activation, and `beta`, the penalty's
+    weight, may be numbers or tensors. `pixel_loss` is "mse" or "bce".
 
-    @property
-    def spec(self) -> PenaltySpec:
+    Raises `ValueError` for a Bernoulli KL on a code that is not bounded.
+
+    >>> import torch
+    >>> from rhobeta.model.autoencoder import Output
+    >>> z = torch.zeros(2, 3)  # pre-activations of 2 images, 3 units: every mean activation is 1/2
+    >>> x_hat = torch.full((2, 4), 0.5)
+    >>> output = Output(z, torch.sigmoid(z), torch.logit(x_hat), x_hat)
+    >>> loss = SparseLoss("kl", "sigmoid", rho=0.05, beta=0.01)
+    >>> terms = loss(output, x=torch.ones(2, 4))
+    >>> round(terms.mse.item(), 4), round(terms.penalty.item(), 4), round(terms.loss.item(), 4)
+    (0.25, 1.4839, 0.2648)
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        code_activation: str,
+        rho: float | Tensor,
+        beta: float | Tensor,
+        pixel_loss: str = "mse",
+    ) -> None:
+        self.kind = kind
+        self.code_activation = code_activation
+        self.rho = rho
+        self.beta = beta
+        self.pixel_loss = pixel_loss
+        self.spec: PenaltySpec = PENALTY_SPECS[kind]
         """The penalty's description."""
-        return PENALTY_SPECS[self.kind]
+        self._code = ACTIVATION_SPECS[code_activation]
+        if self.spec.on == "probability" and not self._code.bounded:
+            raise ValueError(f"the Bernoulli KL is not defined on a {code_activation} code")
+        self._function = PENALTIES.get(kind)
+        self._logits = ACTIVITY_LOGITS.get(code_activation)
 
     def __call__(
         self, output: Output, x: Tensor, weights: Sequence[Tensor] = (), means: Means | None = None
@@ -70,40 +90,39 @@ class SparseLoss:
         return LossTerms(pixel + self.beta * penalty, mse, penalty)
 
     def pixel_terms(self, output: Output, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The pixel loss, and the squared error, of a batch of images x (scalars)."""
+        """The pixel loss and the squared error of a batch of images x (scalars)."""
         mse = mse_loss(output.reconstruction, x)
         if self.pixel_loss == "mse":
             return mse, mse
         return binary_cross_entropy_with_logits(output.output_pre_activation, x), mse.detach()
 
     def means(self, output: Output) -> Means | None:
-        """The batch's means that the penalty is a function of; None where it is of none.
+        """The batch's means that the penalty is a function of; None for a penalty without means.
 
-        Those of two sets of images, weighted by their sizes, are those of both together.
+        The means of two batches combine by their sizes (see `rhobeta.model.means.joined`).
         """
         on = self.spec.on
-        if on == "code":
-            return Mean(PENALTIES[self.kind](widened(output.code)).mean())
+        if on == "code" and self._function is not None:
+            return Mean(self._function(widened(output.code)).mean())
         if on == "mean":
             return Mean(widened(output.code).mean(0))
         if on != "probability":
             return None
-        logits = code_logits(output.pre_activation, self.code_activation)
-        if logits is not None:
-            return log_means(logits)
-        code = ACTIVATION_SPECS[self.code_activation]
-        return log_means_of_activity((output.code - code.low) / (code.high - code.low))
+        if self._logits is not None:
+            return log_means(self._logits(output.pre_activation))
+        low, high = self._code.low, self._code.high
+        return log_means_of_activity((output.code - low) / (high - low))
 
     def penalty(self, means: Means | None, weights: Sequence[Tensor]) -> Tensor | None:
         """The penalty, a scalar, from the means and the weight matrices; None for none."""
-        if self.spec.on == "nothing":
+        if self._function is None:
             return None
-        function = PENALTIES[self.kind]
         if self.spec.on == "weights":
-            return torch.stack([function(weight) for weight in weights]).sum()
+            return torch.stack([self._function(weight) for weight in weights]).sum()
         if self.spec.on == "code" and isinstance(means, Mean):
             return means.value
-        per_unit: Tensor = function(means.value if isinstance(means, Mean) else means, self.rho)
+        values = means.value if isinstance(means, Mean) else means
+        per_unit: Tensor = self._function(values, self.rho)
         return per_unit.sum()
 
 

@@ -1,18 +1,17 @@
 """The sparsity penalties, each a pure function of means, codes or weights.
 
-Those on a mean pull the mean activation q_j of every unit, over the batch, towards rho. Source of
-the first: A. Ng, CS294A Lecture notes, "Sparse autoencoder", section 3,
+The KL penalty pulls the mean activation q_j of every unit, over the batch, towards rho (A. Ng,
+CS294A Lecture notes, "Sparse autoencoder", section 3):
 
     KL(rho || q_j) = rho log(rho / q_j) + (1 - rho) log((1 - rho) / (1 - q_j))
 
-There q_j is computed and its logarithm taken; here, for codes with logits z (a = sigmoid(z)), the
-logarithms are had directly,
+`log_means` computes the logarithms from the logits z of a sigmoid code over a batch of B images,
 
     log q_j       = logsumexp over the batch of logsigmoid( z_j) - log B
     log (1 - q_j) = logsumexp over the batch of logsigmoid(-z_j) - log B
 
-which stays finite, with a gradient that does not vanish, for codes that are all but silent or
-saturated (|z| of 100 and more), where a sigmoid rounds to 0 or 1 and an added epsilon hides it.
+and `bernoulli_kl` the divergence from them. This form is finite and has a gradient where |z| is 100
+or more. There a sigmoid rounds to 0 or 1, and an epsilon added to its mean hides the gradient.
 """
 
 import math
@@ -22,19 +21,25 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from rhobeta.extensions import ACTIVATION_SPECS, USER_PENALTIES, Function
-from rhobeta.model.activations import ACTIVITY_LOGITS
+from rhobeta.extensions import USER_PENALTIES, Function
 from rhobeta.model.means import LogMeans
 
 SMALLEST_MEAN = 1e-10
-"""Below this a mean counts as this: the logarithm of a unit that is silent for a whole batch."""
+"""Smaller means count as this one, so that an inactive unit has a finite logarithm."""
 
 
 def log_means(logits: Tensor) -> LogMeans:
-    """Logarithms of the batch mean of sigmoid(logits) and of its complement.
+    """Log q and log (1 - q), for the batch mean q of sigmoid(logits).
 
-    `logits` has the shape [batch, units]; half precision is widened to float32, since there the
-    sums would lose what the penalty measures.
+    `logits` has the shape [batch, units], the results [units]. Half precision is widened to
+    float32, since its sums are too coarse for the penalty.
+
+    >>> logits = torch.tensor([[0.0, 200.0], [0.0, 200.0]])
+    >>> log_q, log_not_q = log_means(logits)
+    >>> log_q.exp()
+    tensor([0.5000, 1.0000])
+    >>> log_not_q
+    tensor([  -0.6931, -200.0000])
     """
     logits = widened(logits)
     log_batch = math.log(logits.shape[0])
@@ -48,6 +53,10 @@ def bernoulli_kl(means: LogMeans, rho: float | Tensor) -> Tensor:
     """KL(rho || q_j) of each unit, in nats (shape: [units]).
 
     `rho` is the target mean activation, in (0, 1), as a number or a tensor.
+
+    >>> kl = bernoulli_kl(log_means(torch.tensor([[0.0], [0.0]])), rho=0.05)  # q = 1/2
+    >>> kl
+    tensor([0.4946])
     """
     rho = torch.as_tensor(rho, dtype=means.log_q.dtype, device=means.log_q.device)
     return rho * (torch.log(rho) - means.log_q) + (1 - rho) * (torch.log1p(-rho) - means.log_not_q)
@@ -109,22 +118,6 @@ PENALTIES: ChainMap[str, Function] = ChainMap(
     },
 )
 """The penalties' functions by name; those of extensions are found here as well."""
-
-
-def code_logits(pre_activation: Tensor, code_activation: str) -> Tensor | None:
-    """Logits whose sigmoid is the code's activity in (0, 1): z for sigmoid, 2 z for tanh.
-
-    For a tanh code the activity is (1 + tanh z) / 2 = sigmoid(2 z). None for a bounded code that
-    was registered without logits. Raises `ValueError` for codes that are not bounded, whose mean
-    is no probability.
-    """
-    spec = ACTIVATION_SPECS.get(code_activation)
-    if spec is None or not spec.bounded:
-        raise ValueError(f"the Bernoulli KL is not defined on a {code_activation} code")
-    if code_activation not in ACTIVITY_LOGITS:
-        return None
-    logits: Tensor = ACTIVITY_LOGITS[code_activation](pre_activation)
-    return logits
 
 
 def log_means_of_activity(activity: Tensor) -> LogMeans:

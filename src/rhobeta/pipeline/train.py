@@ -2,24 +2,21 @@
 
 from rhobeta.config.params import Params, flatten
 from rhobeta.data.batches import pixels_of
-from rhobeta.data.labelled import LabelledImages
-from rhobeta.data.splits import Manifest, read_manifest, read_split
+from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.extensions import PENALTY_SPECS
-from rhobeta.model.weights import ModelDescription, model_to_bytes
+from rhobeta.model.serialization import ModelDescription, model_to_bytes
 from rhobeta.paths import Paths
 from rhobeta.tracking.callback import TrackEpochs
 from rhobeta.tracking.package import log_model
 from rhobeta.tracking.provenance import read_code
-from rhobeta.tracking.run import Run
 from rhobeta.tracking.store import open_store
 from rhobeta.tracking.training_run import model_tags, outcome_tags, training_run
 from rhobeta.training.build import hparams_of
+from rhobeta.training.checkpoint_folder import checkpoint_folder
 from rhobeta.training.devices import place_among_processes, processes_per_node
-from rhobeta.training.fit import Trained, fit
+from rhobeta.training.fit import fit
 from rhobeta.training.module import ENOUGH_ACTIVE_IMAGES, DivergedError
 from rhobeta.training.processes import run_in_processes
-from rhobeta.training.resume import Resumption, nothing_kept
-from rhobeta.training.unfinished import Unfinished, unfinished_training
 from rhobeta.utils.files import write_bytes, write_text
 from rhobeta.utils.threads import use_threads
 
@@ -27,35 +24,43 @@ from rhobeta.utils.threads import use_threads
 def run(params: Params, paths: Paths) -> None:
     """Train on the train split; write the best model and the history; log all of it.
 
-    Where `runtime` asks for several processes, they train together; the one of rank 0 writes and
-    logs. A training that was cut off goes on from its last state, into the same run.
+    Where `runtime` asks for several processes, they train together; that of rank 0 writes and
+    logs. An interrupted training resumes from its last checkpoint, in the same MLflow run.
     """
     place, nodes = place_among_processes(), params.runtime.nodes
     per_node = processes_per_node(params.runtime)
     if place is None and nodes * per_node > 1:
         run_in_processes(["train"], per_node, nodes)
         return
-    if place is None or place.rank == 0:
-        _train_and_record(params, paths)
-    else:
-        _, train, validation = _read(params, paths)
-        checkpoints = nothing_kept(params.runtime.checkpoint_seconds)
-        fit(params, train, validation, checkpoints=checkpoints)
+    use_threads(params.runtime.threads, 1 if place is None else place.per_node)
+    manifest = read_manifest(paths.splits)
+    train = read_split(paths.splits, "train", manifest)
+    validation = read_split(paths.splits, "validation", manifest)
+    if place is not None and place.rank > 0:
+        fit(params, train, validation, checkpoints=paths.checkpoints / "of-rank-0")
+        return
 
-
-def _train_and_record(params: Params, paths: Paths) -> None:
+    _note_small_batches(params, len(train.labels))
     code = read_code(paths.workspace)
     store = open_store(paths, params.runtime.experiment)
-    manifest, train, validation = _read(params, paths)
-    _require_fitting_batch(params, len(train.labels))
     hparams = hparams_of(params, manifest)
     with (
-        unfinished_training(paths, hparams, manifest.sha256) as unfinished,
-        training_run(store, unfinished.run_id, hparams, code, manifest) as tracked,
+        checkpoint_folder(paths, hparams, manifest.sha256) as checkpoints,
+        training_run(store, checkpoints.run_id, hparams, code, manifest) as tracked,
     ):
-        unfinished.note_run(tracked.run_id)
+        checkpoints.note_run(tracked.run_id)
         tracked.log_params(hparams | flatten(params.runtime, "runtime."))
-        trained = _fit_or_forget(params, train, validation, unfinished, tracked)
+        track = TrackEpochs(tracked, tracked.last_epoch)
+        try:
+            trained = fit(
+                params, train, validation, callbacks=[track], checkpoints=checkpoints.last
+            )
+        except DivergedError:
+            checkpoints.remove()
+            raise
+        except (KeyboardInterrupt, SystemExit):
+            print("The training was interrupted; run it again to resume.", flush=True)
+            raise
         content = model_to_bytes(
             trained.model,
             ModelDescription(
@@ -66,63 +71,27 @@ def _train_and_record(params: Params, paths: Paths) -> None:
                 best_loss=trained.best_loss,
             ),
         )
-        _log_result(tracked, trained, content, train)
-        # Last, so that what lies there belongs to a run that has all of it.
+        tracked.set_tags(model_tags(content) | outcome_tags(trained))
+        tracked.log_metrics(
+            {
+                f"best/{name.removeprefix('validation/')}": value
+                for name, value in trained.best_metrics.items()
+                if name.startswith("validation/")
+            }
+        )
+        tracked.log_text(trained.history_csv, "history.csv")
+        log_model(tracked, content, example=pixels_of(train.images[:2]))
+        # Last, so that a written model belongs to a run that has all of it.
         write_text(paths.history, trained.history_csv)
         write_bytes(paths.model, content)
-        unfinished.remove()
+        checkpoints.remove()
     print(
         f"kept epoch {trained.best_epoch} of {params.training.epochs}, the {params.training.keep},"
         f" of loss {trained.best_loss:.5f}; MLflow run {tracked.run_id}"
     )
 
 
-def _read(params: Params, paths: Paths) -> tuple[Manifest, LabelledImages, LabelledImages]:
-    place = place_among_processes()
-    use_threads(params.runtime.threads, 1 if place is None else place.per_node)
-    manifest = read_manifest(paths.splits)
-    train = read_split(paths.splits, "train", manifest)
-    return manifest, train, read_split(paths.splits, "validation", manifest)
-
-
-def _fit_or_forget(
-    params: Params,
-    train: LabelledImages,
-    validation: LabelledImages,
-    unfinished: Unfinished,
-    tracked: Run,
-) -> Trained:
-    resumption = Resumption(unfinished.state(), unfinished.keep, params.runtime.checkpoint_seconds)
-    track = TrackEpochs(tracked, tracked.last_steps)
-    try:
-        return fit(params, train, validation, callbacks=[track], checkpoints=resumption)
-    except DivergedError:
-        unfinished.remove()
-        raise
-    except (KeyboardInterrupt, SystemExit):
-        print("The training was ended before its time; run it again and it goes on.", flush=True)
-        raise
-
-
-def _log_result(tracked: Run, trained: Trained, content: bytes, train: LabelledImages) -> None:
-    tracked.set_tags(
-        {
-            **model_tags(content),
-            **outcome_tags(trained),
-        }
-    )
-    tracked.log_metrics(
-        {
-            f"best/{name.removeprefix('validation/')}": value
-            for name, value in trained.best_metrics.items()
-            if name.startswith("validation/")
-        }
-    )
-    tracked.log_text(trained.history_csv, "history.csv")
-    log_model(tracked, content, example=pixels_of(train.images[:2]))
-
-
-def _require_fitting_batch(params: Params, images: int) -> None:
+def _note_small_batches(params: Params, images: int) -> None:
     batch_size, rho = params.training.batch_size, params.penalty.rho
     if batch_size > images:
         print(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rhobeta.metrics.evaluation import TestRecord
 from rhobeta.metrics.units import unit_statistics
-from rhobeta.model.weights import SavedModel
+from rhobeta.model.serialization import SavedModel
 from rhobeta.reporting.pages import png_source, render_page
 from rhobeta.reporting.pictures import decoder_filters
 from rhobeta.reporting.style import DIVERGING

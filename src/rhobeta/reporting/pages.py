@@ -3,7 +3,7 @@
 import base64
 from typing import Any
 
-from rhobeta.model.weights import SavedModel
+from rhobeta.model.serialization import SavedModel
 
 
 def render_page(template: str, saved: SavedModel, **values: Any) -> str:

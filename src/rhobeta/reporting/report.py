@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from itertools import groupby
 from pathlib import Path
 
-from rhobeta.model.weights import SavedModel
+from rhobeta.model.serialization import SavedModel
 from rhobeta.reporting.pages import png_source, render_page
 from rhobeta.reporting.tables import (
     Metrics,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from rhobeta.extensions import ACTIVATION_SPECS, PENALTY_SPECS
 from rhobeta.model.loss import ng_beta
-from rhobeta.model.weights import SavedModel
+from rhobeta.model.serialization import SavedModel
 
 _PIXEL_LOSSES = {"mse": "pixel-mean squared error", "bce": "pixel-mean binary cross-entropy"}
 

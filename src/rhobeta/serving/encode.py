@@ -13,7 +13,7 @@ from rhobeta.errors import RhobetaError
 from rhobeta.lineage.models import find_model
 from rhobeta.lineage.project import Project
 from rhobeta.metrics.encoding import codes_of
-from rhobeta.model.weights import SavedModel
+from rhobeta.model.serialization import SavedModel
 from rhobeta.paths import Paths
 from rhobeta.serving.image_files import Images, open_images
 from rhobeta.utils.files import atomic_write

@@ -18,7 +18,7 @@ from rhobeta.errors import RhobetaError
 from rhobeta.lineage.models import find_model
 from rhobeta.lineage.project import Project
 from rhobeta.model.autoencoder import Autoencoder
-from rhobeta.model.weights import SavedModel
+from rhobeta.model.serialization import SavedModel
 from rhobeta.paths import Paths
 from rhobeta.utils.files import write_bytes
 

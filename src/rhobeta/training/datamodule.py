@@ -17,10 +17,11 @@ _VALIDATION_CHUNK = 8192
 
 
 class ImagesInMemory(pl.LightningDataModule):
-    """Serves bytes of shape [images, pixels]; scaling to [0, 1] is left to the device.
+    """Serves bytes of shape [images, pixels]; the module scales them to [0, 1] on the device.
 
-    `train_images` and `validation_images` are (images, height, width) bytes. Of several processes
-    each holds all of them, and serves its share of every mini-batch and of the validation images.
+    `train_images` and `validation_images` are bytes of shape [images, height, width]. Of several
+    processes each holds all images, and serves its share of every mini-batch and of the validation
+    images.
     """
 
     def __init__(
@@ -36,25 +37,24 @@ class ImagesInMemory(pl.LightningDataModule):
         self._validation = _rows(validation_images)
         self._batch_size = batch_size
         self._seed = seed
-        self._rank, self._world_size = 0, 1
 
     def setup(self, stage: str) -> None:
         """Move the images to the device that Lightning has chosen."""
-        if self.trainer is not None:
-            device = self.trainer.strategy.root_device
-            self._rank, self._world_size = self.trainer.global_rank, self.trainer.world_size
-            self._train = self._train.to(device)
-            self._validation = self._validation.to(device)
+        device = self._trainer().strategy.root_device
+        self._train = self._train.to(device)
+        self._validation = self._validation.to(device)
 
     def train_dataloader(self) -> ShuffledChunks:
-        """Chunks of shuffled mini-batches."""
+        """Chunks of the epoch's shuffled mini-batches."""
+        trainer = self._trainer()
         return ShuffledChunks(
             self._train,
             batch_size=self._batch_size,
             seed=self._seed,
             batches_per_chunk=BATCHES_PER_CHUNK,
-            rank=self._rank,
-            world_size=self._world_size,
+            rank=trainer.global_rank,
+            world_size=trainer.world_size,
+            epoch=trainer.current_epoch,
         )
 
     def val_dataloader(self) -> "OrderedPieces | list[Tensor]":
@@ -64,8 +64,14 @@ class ImagesInMemory(pl.LightningDataModule):
         """
         if not len(self._validation):
             return []
-        mine = rank_slice(len(self._validation), self._rank, self._world_size)
+        trainer = self._trainer()
+        mine = rank_slice(len(self._validation), trainer.global_rank, trainer.world_size)
         return OrderedPieces(self._validation[mine.start : mine.stop])
+
+    def _trainer(self) -> pl.Trainer:
+        if self.trainer is None:
+            raise RuntimeError("ImagesInMemory serves images only to a Trainer")
+        return self.trainer
 
 
 class OrderedPieces:

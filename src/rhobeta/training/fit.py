@@ -3,11 +3,11 @@
 import csv
 import hashlib
 import io
-import re
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytorch_lightning as pl
@@ -21,16 +21,12 @@ from rhobeta.errors import RhobetaError
 from rhobeta.model.autoencoder import Autoencoder
 from rhobeta.training.build import architecture_of, loss_of
 from rhobeta.training.callbacks import BestWeights
+from rhobeta.training.checkpoints import CheckpointFile, PeriodicCheckpoint
 from rhobeta.training.datamodule import ImagesInMemory
 from rhobeta.training.module import SparseAutoencoderModule
-from rhobeta.training.resume import KeepState, Resumption, StateAsBytes
 from rhobeta.training.trainer import ANSWER_SECONDS, device_name, make_trainer
 
 _PLOTTED = ("validation/loss", "validation/mse", "validation/penalty")
-
-_SEVERED = re.compile(
-    r"(closed|reset) by peer|timed? ?out|broken pipe|connection refused", re.IGNORECASE
-)
 
 
 @dataclass(frozen=True)
@@ -55,7 +51,7 @@ def fit(
     validation: LabelledImages,
     *,
     callbacks: Sequence[pl.Callback] = (),
-    checkpoints: Resumption | None = None,
+    checkpoints: Path | None = None,
     progress: bool = True,
 ) -> Trained:
     """Train on `train`, measure on `validation` after every epoch, keep the best or last weights.
@@ -64,8 +60,11 @@ def fit(
     `validation` may be empty; then `params.training.keep` must be "last".
 
     The training runs in this process. Where torchrun or SLURM started several, each calls `fit`
-    with the same arguments, and each gets the result; of `checkpoints` that of rank 0 counts.
-    Without `checkpoints` a signal ends the training at once.
+    with the same arguments, and each gets the result.
+
+    `checkpoints` is the file that holds the last checkpoint, written every
+    `params.runtime.checkpoint_seconds` by rank 0; if it exists, the training resumes from it.
+    None keeps no checkpoints; then a signal ends the training at once.
 
     Raises `RhobetaError` when training diverges, when another process of it ends or was given
     something else, `KeyboardInterrupt` on Ctrl-C, `SystemExit` on SIGTERM.
@@ -78,31 +77,30 @@ def fit(
         batch_size=params.training.batch_size,
         seed=params.training.seed,
     )
-    state = None if checkpoints is None else StateAsBytes(checkpoints)
-    keeper = None if checkpoints is None else KeepState(checkpoints.seconds)
-    trainer = make_trainer(
-        params,
-        [best, *callbacks, *([keeper] if keeper else [])],
-        state=state,
-        progress=progress,
-    )
-    with _one_of_several(trainer), _lightning_quiet():
+    file = None if checkpoints is None else CheckpointFile(checkpoints)
+    if checkpoints is not None:
+        periodic = PeriodicCheckpoint(checkpoints, params.runtime.checkpoint_seconds)
+        callbacks = [*callbacks, periodic]
+    trainer = make_trainer(params, [best, *callbacks], checkpoint_file=file, progress=progress)
+    with _process_group(trainer), _lightning_quiet():
         if trainer.world_size > 1:
             _require_same(trainer, _digest(params, train.images, validation.images))
-            if state is not None:
-                state.content = trainer.strategy.broadcast(state.content)
-        goes_on = state is not None and state.content is not None
+        if file is not None:
+            # Every process resumes from the checkpoint that rank 0 finds.
+            found = file.read() if trainer.is_global_zero else None
+            file.content = trainer.strategy.broadcast(found)
+        resumes = file is not None and file.content is not None
         try:
-            trainer.fit(module, datamodule=images, ckpt_path="state" if goes_on else None)
+            trainer.fit(module, datamodule=images, ckpt_path=checkpoints if resumes else None)
         except SystemExit as end:
             # Lightning turns Ctrl-C into an exit; give the interrupt back to the caller.
             if trainer.interrupted and end.code == 1:
                 raise KeyboardInterrupt from None
             raise
         except Exception:
-            # Who waits for a process that has ended as it was asked was asked as well.
-            if keeper is not None:
-                keeper.end_if_asked()
+            # A peer exited on a signal; this process received it too.
+            if checkpoints is not None:
+                periodic.end_if_asked()
             raise
     model = Autoencoder(module.autoencoder.architecture).to(module.dtype)
     model.load_state_dict(best.weights)
@@ -150,10 +148,10 @@ def history_as_csv(history: Sequence[dict[str, float]]) -> str:
 
 
 @contextmanager
-def _one_of_several(trainer: pl.Trainer) -> Iterator[None]:
+def _process_group(trainer: pl.Trainer) -> Iterator[None]:
     """Join the other processes, where there are any, and leave them afterwards.
 
-    A fault that all share is told by rank 0; that another process is lost, by all that are left.
+    Rank 0 reports a fault that all share; each process that is left reports a lost one.
     """
     if trainer.world_size == 1:
         yield
@@ -166,26 +164,22 @@ def _one_of_several(trainer: pl.Trainer) -> Iterator[None]:
             raise SystemExit(1) from None
         raise
     except (RuntimeError, distributed.DistError) as error:
-        if not _tells_of_another_process(error):
+        # Gloo raises a plain RuntimeError; subclasses, such as out of memory, have other causes.
+        if type(error) is not RuntimeError and not isinstance(error, distributed.DistError):
             raise
-        raise RhobetaError(_lost(error)) from None
+        raise RhobetaError(_lost(error, trainer.global_rank)) from error
     finally:
         if distributed.is_initialized():
             distributed.destroy_process_group()
 
 
-def _tells_of_another_process(error: Exception) -> bool:
-    # Gloo has no exception of its own.
-    return isinstance(error, distributed.DistError) or bool(_SEVERED.search(str(error)))
-
-
-def _lost(error: Exception) -> str:
+def _lost(error: Exception, rank: int) -> str:
     reason = str(error).splitlines()[0][-300:]
     return (
-        "Another process of this training has ended, or has not answered for"
-        f" {ANSWER_SECONDS} seconds ({reason}).\nNo model was written. See what it said, then train"
-        " again: training goes on from where its state was last kept.\nIf nodes never find each"
-        " other: each has to name its network interface in GLOO_SOCKET_IFNAME (on GPUs"
+        f"Process {rank} of this training stopped: another process ended, or did not answer for"
+        f" {ANSWER_SECONDS} seconds ({reason}).\nNo model was written. Read what the others said,"
+        " then train again: it resumes from the last checkpoint.\nIf nodes never find each other:"
+        " each has to name its network interface in GLOO_SOCKET_IFNAME (on GPUs"
         " NCCL_SOCKET_IFNAME), and MASTER_PORT must be open."
     )
 

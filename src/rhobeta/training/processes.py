@@ -1,25 +1,21 @@
-"""Several processes that do one stage's work together, started, watched and ended as one.
+"""Several processes that train one model: torchrun's elastic agent starts and supervises them."""
 
-Lightning's own launcher kills its main process when another dies, so that nobody is left to end
-the run and say why; hence this one. Each process is told its place as torchrun would.
-"""
-
+import logging
 import os
 import signal
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 from rhobeta.errors import RhobetaError
 from rhobeta.utils.signals import PARENT, end_as_asked
 
-_GRACE_SECONDS = 5.0
-_LOOK_SECONDS = 0.1
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+if TYPE_CHECKING:
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+_SHUTDOWN_SECONDS = 20
+"""How long processes that are asked to end may take before they are killed."""
 
 
 def run_in_processes(
@@ -27,126 +23,109 @@ def run_in_processes(
 ) -> None:
     """Run `python -m MODULE COMMAND` in `per_node` processes on this node, and wait for all.
 
-    On several nodes the environment tells each its NODE_RANK, and all the MASTER_ADDR and
-    MASTER_PORT of the first. A first signal is passed on, a second one kills. When one process ends
-    with a fault, the others are given five seconds to end by themselves, then asked, then killed:
-    none is left behind.
+    This is `torchrun --nproc-per-node PER_NODE --max-restarts 0 -m MODULE COMMAND`. For several
+    nodes the environment names, as for torchrun, NODE_RANK, and MASTER_ADDR and MASTER_PORT of the
+    first. SIGINT, SIGTERM and SIGHUP are passed on to the processes. When one fails, the others get
+    SIGTERM; those that have not ended after 20 seconds are killed.
 
-    Raises `RhobetaError` where a process was killed, `SystemExit` with its status where one ended
-    with a fault that it has told itself, `KeyboardInterrupt` on Ctrl-C.
+    Raises `RhobetaError` where a process was killed, `SystemExit` with its status where one failed
+    and has said why, `KeyboardInterrupt` on Ctrl-C, `EndedBySignal` on another signal.
     """
-    places = _places(per_node, nodes)
-    # In sessions of their own, so that a Ctrl-C reaches each once: from here.
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", module, *command],
-            env=os.environ | place | {PARENT: str(os.getpid())},
-            start_new_session=True,
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    # The agent's log repeats what the processes and this function say.
+    elastic = logging.getLogger("torch.distributed.elastic")
+    elastic.propagate = False
+    elastic.addHandler(logging.NullHandler())
+    with _signals_and_parent() as signals:
+        config = LaunchConfig(
+            min_nodes=nodes,
+            max_nodes=nodes,
+            nproc_per_node=per_node,
+            run_id="rhobeta",
+            max_restarts=0,
+            logs_specs=DefaultLogsSpecs(log_dir=os.devnull),
+            signals_to_handle=",".join(signals),
+            shutdown_timeout=_SHUTDOWN_SECONDS,
+            **_rendezvous(nodes),
         )
-        for place in places
-    ]
-    try:
-        with _signals_passed_on(processes) as asked:
-            _wait(processes)
-    finally:
-        _end(processes)
-    _report(processes, [int(place["RANK"]) for place in places], asked)
+        try:
+            elastic_launch(config, sys.executable)("-m", module, *command)
+        except SignalException as error:
+            end_as_asked(error.sigval)
+        except ChildFailedError as error:
+            _report(error)
 
 
-def _places(per_node: int, nodes: int) -> list[dict[str, str]]:
-    here = {name: os.environ.get(name) for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK")}
+def _rendezvous(nodes: int) -> dict[str, Any]:
+    """How the nodes find each other: torchrun's `--standalone` or its `--node-rank`."""
     if nodes == 1:
-        here = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": _free_port(), "NODE_RANK": "0"}
-    missing = [name for name, value in here.items() if not value]
+        return {
+            "rdzv_backend": "c10d",
+            "rdzv_endpoint": "localhost:0",
+            "local_addr": "localhost",
+        }
+    names = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK")
+    missing = [name for name in names if not os.environ.get(name)]
     if missing:
         raise RhobetaError(
-            f"runtime.nodes is {nodes}, but {', '.join(missing)} is not in the environment: a node"
-            " has to know the others.\nSet MASTER_ADDR and MASTER_PORT to the first node's address"
-            " and a free port of it, and NODE_RANK to 0, 1, ... on each node; or start it by"
-            " torchrun or srun (docs/scaling.md)."
+            f"runtime.nodes is {nodes}, but {', '.join(missing)} is not in the environment.\nSet"
+            " MASTER_ADDR and MASTER_PORT to the first node's address and a free port of it, and"
+            " NODE_RANK to 0, 1, ... on each node; or start it by torchrun or srun"
+            " (docs/scaling.md)."
         )
-    told = {name: str(value) for name, value in here.items()}
-    if not told["NODE_RANK"].isdecimal() or int(told["NODE_RANK"]) >= nodes:
+    address, port, rank = (os.environ[name] for name in names)
+    if not rank.isdecimal() or int(rank) >= nodes:
         raise RhobetaError(
-            f"NODE_RANK is {told['NODE_RANK']!r}, but runtime.nodes is {nodes}: expected a number"
-            f" from 0 to {nodes - 1}, another on each node."
+            f"NODE_RANK is {rank!r}, but runtime.nodes is {nodes}: expected a number from 0 to"
+            f" {nodes - 1}, another on each node."
         )
-    first = int(told["NODE_RANK"]) * per_node
-    return [
-        told
-        | {
-            "RANK": str(first + local),
-            "LOCAL_RANK": str(local),
-            "WORLD_SIZE": str(nodes * per_node),
-            "LOCAL_WORLD_SIZE": str(per_node),
-            "GROUP_RANK": told["NODE_RANK"],
-        }
-        for local in range(per_node)
-    ]
-
-
-def _free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
+    return {
+        "rdzv_backend": "static",
+        "rdzv_endpoint": f"{address}:{port}",
+        "rdzv_configs": {"rank": int(rank)},
+    }
 
 
 @contextmanager
-def _signals_passed_on(processes: Sequence[subprocess.Popen[bytes]]) -> Iterator[list[int]]:
-    asked: list[int] = []
+def _signals_and_parent() -> Iterator[list[str]]:
+    """Yield the signals for the agent to handle; restore handlers and environment afterwards.
 
-    def pass_on(number: int, frame: FrameType | None) -> None:
-        for process in processes:
-            process.send_signal(signal.SIGKILL if asked else number)
-        asked.append(number)
-
-    # One that is ignored here is for somebody else to act on.
-    heard = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, pass_on) for number in heard}
+    A signal that is ignored here, as SIGHUP under nohup, stays ignored.
+    """
+    handlers = {
+        number: signal.getsignal(number)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) != signal.SIG_IGN
+    }
+    before = os.environ.get(PARENT)
+    os.environ[PARENT] = str(os.getpid())
     try:
-        yield asked
+        yield [number.name for number in handlers]
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
+        os.environ.pop(PARENT)
+        if before is not None:
+            os.environ[PARENT] = before
 
 
-def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Return when all have ended well, or one has not."""
-    while True:
-        statuses = [process.poll() for process in processes]
-        if all(status == 0 for status in statuses) or any(statuses):
-            return
-        time.sleep(_LOOK_SECONDS)
-
-
-def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    for ask in (None, signal.SIGTERM, signal.SIGKILL):
-        for process in processes:
-            if ask is not None and process.poll() is None:
-                process.send_signal(ask)
-        deadline = time.monotonic() + _GRACE_SECONDS
-        while time.monotonic() < deadline and any(p.poll() is None for p in processes):
-            time.sleep(_LOOK_SECONDS)
-
-
-def _report(
-    processes: Sequence[subprocess.Popen[bytes]], ranks: Sequence[int], asked: Sequence[int]
-) -> None:
-    statuses = [process.returncode for process in processes]
-    if asked and any(statuses):
-        # However each took it: one that has only begun is ended by the signal itself.
-        end_as_asked(asked[0])
-    killed = [(rank, -code) for rank, code in zip(ranks, statuses, strict=True) if code < 0]
+def _report(error: "ChildFailedError") -> None:
+    # The first to fail comes first; those that the agent ended, by SIGTERM, follow it.
+    codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
+    killed = [(rank, -code) for rank, code in codes.items() if code < 0 and -code != signal.SIGTERM]
     if killed:
         rank, number = killed[0]
         raise RhobetaError(
             f"Process {rank} of the training was ended by signal {number}"
-            f" ({signal.Signals(number).name}), and so were all the others. No model was written.\n"
-            "Was memory short, or did somebody kill it? Run it again: training goes on from where"
-            " its state was last kept."
-        )
-    worst = max(statuses)
-    if worst > 128:
-        end_as_asked(worst - 128)
-    if worst:
-        raise SystemExit(worst)
+            f" ({signal.Signals(number).name}), and all others were stopped. No model was written."
+            "\nWas memory short, or did somebody kill it? Run it again: the training resumes from"
+            " its last checkpoint."
+        ) from None
+    first = next(iter(codes.values()))
+    status = 128 - first if first < 0 else first
+    if status > 128:
+        end_as_asked(status - 128)
+    raise SystemExit(status)

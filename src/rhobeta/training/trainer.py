@@ -15,8 +15,8 @@ from pytorch_lightning.strategies import DDPStrategy
 from rhobeta.config.sections import FitParams
 from rhobeta.errors import RhobetaError
 from rhobeta.training.callbacks import Progress
+from rhobeta.training.checkpoints import CheckpointFile
 from rhobeta.training.devices import Place, gpus, place_among_processes
-from rhobeta.training.resume import StateAsBytes
 
 ANSWER_SECONDS = 30
 """How long a process waits for the others before it takes them for dead."""
@@ -33,10 +33,10 @@ def make_trainer(
     params: FitParams,
     callbacks: Sequence[pl.Callback],
     *,
-    state: StateAsBytes | None = None,
+    checkpoint_file: CheckpointFile | None = None,
     progress: bool = True,
 ) -> pl.Trainer:
-    """A Trainer that keeps no files of its own and shows only our own progress.
+    """A Trainer that writes no files but `checkpoint_file`, and shows only our own progress.
 
     It trains in this process: alone, or as one of those that torchrun or SLURM has started.
     """
@@ -47,7 +47,10 @@ def make_trainer(
     devices = 1 if place is None else place.per_node
     _require_devices(params, devices)
     several = place is not None or params.runtime.strategy == "ddp"
-    plugins: list[Any] = [_environment(place), *([state] if state is not None else [])]
+    plugins: list[Any] = [
+        _environment(place),
+        *([checkpoint_file] if checkpoint_file is not None else []),
+    ]
     return pl.Trainer(
         accelerator=params.runtime.accelerator,
         devices=devices,
@@ -58,11 +61,13 @@ def make_trainer(
         max_epochs=params.training.epochs,
         callbacks=[*([Progress()] if progress else []), *callbacks],
         logger=False,
-        enable_checkpointing=False,
+        enable_checkpointing=checkpoint_file is not None,
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
+        # Each epoch has a loader of its own, with its permutation.
+        reload_dataloaders_every_n_epochs=1,
     )
 
 

@@ -18,7 +18,7 @@ from rhobeta.data.labelled import LabelledImages
 from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.metrics.encoding import encode_images
 from rhobeta.metrics.evaluation import TestRecord
-from rhobeta.model.weights import model_from_bytes
+from rhobeta.model.serialization import model_from_bytes
 from rhobeta.paths import Paths
 from rhobeta.reporting.tables import task_rows
 

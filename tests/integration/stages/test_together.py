@@ -16,7 +16,7 @@ import pytest
 from helpers import QUICK, StartAfter, write_params
 from helpers.together import free_ports, place
 from rhobeta.errors import RhobetaError
-from rhobeta.model.weights import model_from_bytes
+from rhobeta.model.serialization import model_from_bytes
 from rhobeta.paths import Paths
 from rhobeta.training.processes import run_in_processes
 
@@ -267,13 +267,12 @@ def test_a_killed_process_ends_the_others_with_a_message(prepared: Paths, victim
     assert time.monotonic() - killed < 60
     assert process.returncode == 1
     assert f"Process {victim} of the training was ended by signal 9 (SIGKILL)" in errors
-    if victim == 1:
-        assert "Another process of this training has ended" in errors
     assert "Traceback" not in errors
     require_all_gone(ranks)
     assert not prepared.model.exists()
-    # The process of rank 0 ends its run where it can.
-    assert [run.info.status for run in runs(prepared)] == ["RUNNING" if victim == 0 else "FAILED"]
+    # The process of rank 0 ends its run where it can; it may be asked to end before it fails.
+    (run,) = runs(prepared)
+    assert run.info.status in ({"RUNNING"} if victim == 0 else {"FAILED", "KILLED"})
 
 
 @pytest.mark.slow
@@ -289,7 +288,7 @@ def test_a_hung_process_ends_the_others_within_a_minute(prepared: Paths, tmp_pat
         _, errors = process.communicate(timeout=90)
         assert time.monotonic() - stopped < 60
         assert process.returncode == 1
-        assert "has not answered for 30 seconds" in errors
+        assert "did not answer for 30 seconds" in errors
         assert "Traceback" not in errors
         require_all_gone(ranks)
 
@@ -313,7 +312,7 @@ def test_a_signal_ends_all_and_the_next_try_goes_on(
     output, errors = process.communicate(timeout=60)
     assert process.returncode == status, errors
     assert "Traceback" not in errors
-    assert output.count("run it again and it goes on") == 1
+    assert output.count("run it again to resume") == 1
     require_all_gone(ranks)
     assert [run.info.status for run in runs(prepared)] == ["KILLED"]
     again = start(prepared.workspace, {})

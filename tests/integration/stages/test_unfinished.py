@@ -17,7 +17,7 @@ from helpers import QUICK, StartAfter, write_params
 from rhobeta.cli import main
 from rhobeta.extensions import EXTENSIONS
 from rhobeta.paths import Paths
-from rhobeta.training.unfinished import Unfinished, training_digest, unfinished_training
+from rhobeta.training.checkpoint_folder import checkpoint_folder, training_digest
 from rhobeta.utils.files import sha256_of_file
 
 # 270 mini-batches an epoch: nine chunks, and after each of them a state.
@@ -28,47 +28,6 @@ LONG = QUICK | {
 }
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "folder"
-
-
-def test_a_state_comes_back_as_it_was_kept(folder: Path) -> None:
-    first = Unfinished(folder)
-    assert first.state() is None
-    assert first.run_id is None
-    first.note_run("an id")
-    first.keep(b"older")
-    first.keep(b"newer")
-    again = Unfinished(folder)
-    assert again.state() == b"newer"
-    assert again.run_id == "an id"
-    again.remove()
-    assert not folder.exists()
-
-
-@pytest.mark.parametrize("place", [0, 63, 64, -1])
-def test_a_damaged_state_is_left_aside_and_said(
-    folder: Path, capsys: pytest.CaptureFixture[str], place: int
-) -> None:
-    unfinished = Unfinished(folder)
-    unfinished.keep(b"a state")
-    content = bytearray((folder / "state").read_bytes())
-    content[place] ^= 1
-    (folder / "state").write_bytes(content)
-    assert unfinished.state() is None
-    assert "is damaged; training begins anew" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("length", [0, 10, 64, 70])
-def test_a_cut_state_is_left_aside(folder: Path, length: int) -> None:
-    unfinished = Unfinished(folder)
-    unfinished.keep(b"a state of some length")
-    whole = (folder / "state").read_bytes()
-    (folder / "state").write_bytes(whole[:length])
-    assert unfinished.state() is None
-
-
 def test_a_training_is_known_by_parameters_data_and_code(clean_registry: None) -> None:
     parameters = {"penalty.rho": 0.1, "training.seed": 0}
     first = training_digest(parameters, "data")
@@ -77,25 +36,24 @@ def test_a_training_is_known_by_parameters_data_and_code(clean_registry: None) -
         training_digest(parameters | {"penalty.rho": 0.2}, "data"),
         training_digest(parameters, "other data"),
     ]
-    EXTENSIONS["mine.py"] = b"x = 1"
-    others.append(training_digest(parameters, "data"))
-    EXTENSIONS["mine.py"] = b"x = 2"
-    others.append(training_digest(parameters, "data"))
+    for source in (b"x = 1", b"x = 2"):
+        EXTENSIONS["mine.py"] = source
+        others.append(training_digest(parameters, "data"))
     assert len({first, *others}) == 5
 
 
-def test_the_same_training_in_two_processes_keeps_one_state(
+def test_the_same_training_twice_at_once_keeps_one_checkpoint(
     paths: Paths, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with unfinished_training(paths, {}, "data") as first:
-        first.keep(b"mine")
-        with unfinished_training(paths, {}, "data") as second:
-            assert second.state() is None
-            second.keep(b"another")
-        assert "the same is trained in another process" in capsys.readouterr().out
-        assert first.state() == b"mine"
+    with checkpoint_folder(paths, {}, "data") as first:
+        first.note_run("mine")
+        with checkpoint_folder(paths, {}, "data") as second:
+            assert second.run_id is None
+            second.note_run("another")
+        assert "another process runs the same training" in capsys.readouterr().out
+        assert first.run_id == "mine"
         first.remove()
-    assert list(paths.unfinished.iterdir()) == []
+    assert list(paths.checkpoints.iterdir()) == []
 
 
 def start_training(workspace: Path) -> "subprocess.Popen[str]":
@@ -176,7 +134,7 @@ def uninterrupted_training(root: Path, before: Path, parameters: dict[str, Any])
 def uninterrupted(snapshots: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """What training comes to when nothing happens."""
     found = uninterrupted_training(tmp_path_factory.mktemp("whole"), snapshots / "preprocess", LONG)
-    assert list(found.unfinished.iterdir()) == []
+    assert list(found.checkpoints.iterdir()) == []
     return results(found)
 
 
@@ -204,7 +162,7 @@ def test_a_killed_training_goes_on_to_the_same_bytes_in_the_same_run(
     assert "resuming after" in train_to_the_end(prepared.workspace)
     assert results(prepared) == uninterrupted
     require_one_continuous_run(prepared, LONG["training.epochs"])
-    assert list(prepared.unfinished.iterdir()) == []
+    assert list(prepared.checkpoints.iterdir()) == []
 
 
 @pytest.mark.slow
@@ -249,7 +207,7 @@ def test_sigterm_keeps_the_state_and_the_next_try_goes_on(
     process.terminate()
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM, errors
-    assert "run it again and it goes on" in output
+    assert "run it again to resume" in output
     run, _ = only_run(prepared)
     assert run.info.status == "KILLED"
     assert "resuming after" in train_to_the_end(prepared.workspace)
@@ -261,9 +219,9 @@ def test_sigterm_keeps_the_state_and_the_next_try_goes_on(
 @pytest.mark.slow
 def test_another_experiment_does_not_pick_the_state_up(prepared: Paths) -> None:
     kill_in_training(prepared.workspace, 0.1)
-    (left,) = prepared.unfinished.glob("*/state")
+    (left,) = prepared.checkpoints.glob("*/last.ckpt")
     write_params(prepared.workspace, LONG | {"training.epochs": 1, "penalty.rho": 0.3})
-    assert "goes on" not in train_to_the_end(prepared.workspace)
+    assert "resuming" not in train_to_the_end(prepared.workspace)
     assert left.is_file()
 
 
@@ -274,7 +232,7 @@ def test_a_training_that_diverges_leaves_no_state(
     write_params(prepared.workspace, LONG | changes)
     assert main(["train"]) == 1
     assert "diverged" in capsys.readouterr().err
-    assert list(prepared.unfinished.iterdir()) == []
+    assert list(prepared.checkpoints.iterdir()) == []
 
 
 @pytest.mark.slow
@@ -296,11 +254,11 @@ def test_a_damaged_state_leads_to_the_same_result(
     prepared: Paths, uninterrupted: tuple[str, str]
 ) -> None:
     kill_in_training(prepared.workspace, 0.3)
-    (state,) = prepared.unfinished.glob("*/state")
+    (state,) = prepared.checkpoints.glob("*/last.ckpt")
     content = bytearray(state.read_bytes())
     for place in itertools.islice(itertools.count(100, 5000), 20):
         content[place] ^= 0x10
     state.write_bytes(content)
-    assert "is damaged; training begins anew" in train_to_the_end(prepared.workspace)
+    assert "training starts from the beginning" in train_to_the_end(prepared.workspace)
     assert results(prepared) == uninterrupted
     require_one_continuous_run(prepared, LONG["training.epochs"])

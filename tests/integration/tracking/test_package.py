@@ -24,7 +24,7 @@ from rhobeta.data.batches import pixels_of
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.metrics.encoding import encode_images
 from rhobeta.model.autoencoder import Architecture, Autoencoder
-from rhobeta.model.weights import ModelDescription, model_from_bytes, model_to_bytes
+from rhobeta.model.serialization import ModelDescription, model_from_bytes, model_to_bytes
 from rhobeta.paths import Paths
 from rhobeta.tracking.package import OUTPUTS, PACKAGED_FILE, log_model
 from rhobeta.tracking.run import new_run

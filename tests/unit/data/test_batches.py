@@ -32,7 +32,7 @@ def chunks_of(count, *, batch_size=4, seed=0, batches_per_chunk=3, rank=0, world
 
 def order(chunks, epoch=0):
     """The numbers of an epoch's images as they come."""
-    chunks.sampler.set_epoch(epoch)
+    chunks.epoch = epoch
     return [number for chunk in chunks for number in numbers(chunk.images)]
 
 
@@ -102,7 +102,7 @@ def test_a_process_without_a_share_is_given_the_first_image():
 def test_a_kept_place_is_gone_on_from_once(given_out):
     whole = order(chunks_of(100, batches_per_chunk=3), epoch=4)
     started = chunks_of(100, batches_per_chunk=3)
-    started.sampler.set_epoch(4)
+    started.epoch = 4
     epoch = iter(started)
     for _ in range(given_out):
         next(epoch)

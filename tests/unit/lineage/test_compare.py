@@ -27,7 +27,7 @@ from rhobeta.lineage import project as lineage
 from rhobeta.lineage.models import find_model, read_package
 from rhobeta.lineage.runs import Runs
 from rhobeta.model.autoencoder import Architecture, Autoencoder
-from rhobeta.model.weights import ModelDescription, model_to_bytes
+from rhobeta.model.serialization import ModelDescription, model_to_bytes
 from rhobeta.paths import Paths
 from rhobeta.tracking.package import PACKAGED_FILE
 from rhobeta.tracking.store import Store, open_store, open_store_to_read

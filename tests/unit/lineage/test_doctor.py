@@ -136,8 +136,8 @@ def test_a_store_that_does_not_answer_is_a_fault(
 
 def test_unfinished_trainings_are_noted(paths: Paths) -> None:
     assert doctor._unfinished(paths).level == "ok"
-    (paths.unfinished / "abc").mkdir(parents=True)
-    (paths.unfinished / "abc" / "state").write_bytes(bytes(2_000_000))
+    (paths.checkpoints / "abc").mkdir(parents=True)
+    (paths.checkpoints / "abc" / "state").write_bytes(bytes(2_000_000))
     found = doctor._unfinished(paths)
     assert (found.level, found.found[:12]) == ("note", "1 trainings ")
     assert "2.0 MB, the oldest 0 days old" in found.found

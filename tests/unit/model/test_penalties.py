@@ -9,12 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rhobeta.extensions import ACTIVATION_SPECS, ActivationSpec
+from rhobeta.model.activations import ACTIVITY_LOGITS
 from rhobeta.model.means import LogMeans
 from rhobeta.model.penalties import (
     SMALLEST_MEAN,
     bernoulli_kl,
-    code_logits,
     l1_code,
     l1_weights,
     log_means,
@@ -114,7 +113,7 @@ def test_kl_is_the_same_with_active_and_silent_exchanged(rho: float) -> None:
 @pytest.mark.parametrize("batch", [1, 4])
 def test_gradient_is_that_of_the_function(code_activation: str, batch: int) -> None:
     z = normal(batch, 3).requires_grad_()
-    assert torch.autograd.gradcheck(lambda v: kl(code_logits(v, code_activation), 0.05), (z,))
+    assert torch.autograd.gradcheck(lambda v: kl(ACTIVITY_LOGITS[code_activation](v), 0.05), (z,))
 
 
 @pytest.mark.parametrize("z", [-120.0, -60.0, 60.0, 120.0])
@@ -173,26 +172,10 @@ def test_gradient_reaches_rho() -> None:
     torch.testing.assert_close(rho.grad, expected, rtol=1e-12, atol=1e-12)
 
 
-def test_logits_of_a_sigmoid_code_are_its_pre_activation() -> None:
+def test_sigmoid_of_tanh_logits_is_its_activity() -> None:
     z = normal(6, 3)
-    assert torch.equal(code_logits(z, "sigmoid"), z)
-
-
-def test_sigmoid_of_a_tanh_codes_logits_is_its_activity() -> None:
-    z = normal(6, 3)
-    activity = torch.sigmoid(code_logits(z, "tanh"))
+    activity = torch.sigmoid(ACTIVITY_LOGITS["tanh"](z))
     torch.testing.assert_close(activity, (1 + torch.tanh(z)) / 2, rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.parametrize("code_activation", ["relu", "identity", "no such thing"])
-def test_unbounded_codes_have_no_mean_that_is_a_probability(code_activation: str) -> None:
-    with pytest.raises(ValueError, match=code_activation):
-        code_logits(normal(2, 2), code_activation)
-
-
-def test_a_bounded_code_without_logits_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(ACTIVATION_SPECS, "mine", ActivationSpec(-1, 1))
-    assert code_logits(normal(2, 2), "mine") is None
 
 
 RHOS = [0.01, 0.05, 0.5, 0.9]

@@ -12,7 +12,7 @@ from PIL import Image
 from helpers.pages import Page
 from rhobeta.metrics.evaluation import TestRecord
 from rhobeta.model.autoencoder import Architecture, Autoencoder
-from rhobeta.model.weights import (
+from rhobeta.model.serialization import (
     ModelDescription,
     SavedModel,
     model_from_bytes,

@@ -10,7 +10,7 @@ from jinja2 import UndefinedError
 from helpers.pages import Page
 from helpers.task_samples import CORE_METRICS, TASK_METRICS, with_tasks
 from rhobeta.model.autoencoder import Architecture, Autoencoder
-from rhobeta.model.weights import (
+from rhobeta.model.serialization import (
     ModelDescription,
     SavedModel,
     model_from_bytes,

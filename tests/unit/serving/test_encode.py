@@ -19,7 +19,7 @@ from rhobeta.data.splits import write_splits
 from rhobeta.errors import RhobetaError
 from rhobeta.metrics.encoding import codes_of
 from rhobeta.model.autoencoder import Architecture, Autoencoder
-from rhobeta.model.weights import ModelDescription, model_from_bytes, model_to_bytes
+from rhobeta.model.serialization import ModelDescription, model_from_bytes, model_to_bytes
 from rhobeta.paths import Paths
 from rhobeta.serving import encode as command
 from rhobeta.serving.image_files import open_images

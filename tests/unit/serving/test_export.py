@@ -17,7 +17,12 @@ from rhobeta.errors import RhobetaError
 from rhobeta.extensions import code_activation
 from rhobeta.lineage.project import Project
 from rhobeta.model.autoencoder import Architecture, Autoencoder
-from rhobeta.model.weights import ModelDescription, SavedModel, model_from_bytes, model_to_bytes
+from rhobeta.model.serialization import (
+    ModelDescription,
+    SavedModel,
+    model_from_bytes,
+    model_to_bytes,
+)
 from rhobeta.paths import Paths
 from rhobeta.serving import export as command
 from rhobeta.serving.export import deviation, export_onnx, onnx_bytes

@@ -20,7 +20,7 @@ from rhobeta.lineage.models import Package, find_model, read_package
 from rhobeta.lineage.project import Project
 from rhobeta.lineage.runs import RunInfo, Runs
 from rhobeta.model.autoencoder import Architecture, Autoencoder
-from rhobeta.model.weights import ModelDescription, model_from_bytes, model_to_bytes
+from rhobeta.model.serialization import ModelDescription, model_from_bytes, model_to_bytes
 from rhobeta.paths import Paths
 from rhobeta.serving import register as command
 from rhobeta.serving.model_registry import Registry

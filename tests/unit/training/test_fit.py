@@ -19,7 +19,7 @@ from rhobeta.data.batches import permutation, pixels_of
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.errors import RhobetaError
 from rhobeta.model.autoencoder import Architecture, Autoencoder
-from rhobeta.model.weights import ModelDescription, model_to_bytes
+from rhobeta.model.serialization import ModelDescription, model_to_bytes
 from rhobeta.training.build import architecture_of, loss_of
 from rhobeta.training.callbacks import BestWeights, Progress, epoch_metrics
 from rhobeta.training.fit import Trained

@@ -1,10 +1,7 @@
 """A training that is cut off and goes on ends as one that was not, bit for bit."""
 
-import io
 import os
-import pickle
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +10,13 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from helpers.fitting import PARAMS, changed
+from helpers.fitting import changed
 from rhobeta.data.labelled import LabelledImages
+from rhobeta.training.checkpoints import CheckpointFile
 from rhobeta.training.fit import Trained, fit
-from rhobeta.training.resume import Resumption, StateAsBytes, nothing_kept
 
 # 105 mini-batches, and so four chunks of at most 32: eleven states in three epochs.
-SHORT_BATCHES = changed(training__batch_size=2)
+SHORT_BATCHES = changed(training__batch_size=2, runtime__checkpoint_seconds=0)
 STATES = 11
 
 CASES = {
@@ -49,45 +46,57 @@ class CutOffError(Exception):
     """Stands for a process that is gone."""
 
 
+class CutOff(pl.Callback):
+    """Ends the training after its first new checkpoint."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.before = self.content()
+
+    def content(self) -> bytes:
+        return self.path.read_bytes() if self.path.is_file() else b""
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        if self.content() != self.before:
+            raise CutOffError
+
+    on_train_epoch_start = on_train_batch_start
+
+
 def fingerprint(trained: Trained) -> tuple[Any, ...]:
     weights = {name: value.numpy().tobytes() for name, value in trained.model.state_dict().items()}
     return weights, trained.history_csv, trained.best_epoch, trained.best_metrics
 
 
-def cut_off_after_every_chunk(train: Callable[[Resumption], Trained]) -> tuple[Trained, int]:
-    """Go on from each state just to the next one, until training ends."""
-    states: list[bytes | None] = [None]
-
-    def keep_and_end(state: bytes) -> None:
-        states.append(state)
-        raise CutOffError
-
+def cut_off_after_every_chunk(path: Path, *inputs: Any, **more: Any) -> tuple[Trained, int]:
+    """Resume from each checkpoint just to the next one, until training ends."""
+    cuts = 0
+    more["callbacks"] = more.get("callbacks", ())
     while True:
+        callbacks = (CutOff(path), *more["callbacks"])
         try:
-            return train(Resumption(states[-1], keep_and_end, 0)), len(states) - 1
+            return fit(*inputs, **more | {"callbacks": callbacks}, checkpoints=path), cuts
         except CutOffError:
-            continue
+            cuts += 1
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_training_cut_off_after_every_chunk_ends_the_same(
-    train: LabelledImages, validation: LabelledImages, name: str
+def test_training_cut_off_after_every_chunk_ends_the_same(
+    train: LabelledImages, validation: LabelledImages, name: str, tmp_path: Path
 ) -> None:
     whole = fit(CASES[name], train, validation)
-    found, cuts = cut_off_after_every_chunk(
-        lambda resumption: fit(CASES[name], train, validation, checkpoints=resumption)
-    )
+    found, cuts = cut_off_after_every_chunk(tmp_path / "last", CASES[name], train, validation)
     assert cuts == STATES
     assert fingerprint(found) == fingerprint(whole)
 
 
-def test_without_validation_images_it_ends_the_same(train: LabelledImages) -> None:
+def test_resume_without_validation_images_ends_the_same(
+    train: LabelledImages, tmp_path: Path
+) -> None:
     nothing = train.take(np.arange(0))
     params = changed(SHORT_BATCHES, training__keep="last")
     whole = fit(params, train, nothing)
-    found, cuts = cut_off_after_every_chunk(
-        lambda resumption: fit(params, train, nothing, checkpoints=resumption)
-    )
+    found, cuts = cut_off_after_every_chunk(tmp_path / "last", params, train, nothing)
     assert cuts == STATES
     assert fingerprint(found) == fingerprint(whole)
 
@@ -102,40 +111,24 @@ class Draws(pl.Callback):
         self.drawn.append(torch.rand(()).item())
 
 
-def test_random_numbers_of_extensions_go_on_too(
-    train: LabelledImages, validation: LabelledImages
+def test_resume_restores_the_random_state_of_extensions(
+    train: LabelledImages, validation: LabelledImages, tmp_path: Path
 ) -> None:
     whole, parts = Draws(), Draws()
     fit(SHORT_BATCHES, train, validation, callbacks=(whole,))
     cut_off_after_every_chunk(
-        lambda resumption: fit(
-            SHORT_BATCHES,
-            train,
-            validation,
-            callbacks=(parts,),
-            checkpoints=resumption,
-        )
+        tmp_path / "last", SHORT_BATCHES, train, validation, callbacks=(parts,)
     )
     assert parts.drawn == whole.drawn
 
 
-def test_states_are_kept_only_as_often_as_asked(
-    train: LabelledImages, validation: LabelledImages
+def test_checkpoints_are_as_rare_as_asked_and_change_nothing(
+    train: LabelledImages, validation: LabelledImages, tmp_path: Path
 ) -> None:
-    kept: list[bytes] = []
-    fit(
-        SHORT_BATCHES,
-        train,
-        validation,
-        checkpoints=Resumption(None, kept.append, 3600),
-    )
-    assert kept == []
-
-
-def test_keeping_states_changes_nothing(train: LabelledImages, validation: LabelledImages) -> None:
-    assert fingerprint(fit(PARAMS, train, validation, checkpoints=nothing_kept(0))) == fingerprint(
-        fit(PARAMS, train, validation)
-    )
+    rarely = changed(SHORT_BATCHES, runtime__checkpoint_seconds=3600)
+    found = fit(rarely, train, validation, checkpoints=tmp_path / "last")
+    assert list(tmp_path.iterdir()) == []
+    assert fingerprint(found) == fingerprint(fit(SHORT_BATCHES, train, validation))
 
 
 class Signalled(pl.Callback):
@@ -154,39 +147,58 @@ class Signalled(pl.Callback):
 @pytest.mark.parametrize(
     ("number", "ending"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)]
 )
-def test_a_signal_ends_training_after_its_chunk_with_the_state_kept(
+def test_a_signal_ends_training_with_a_checkpoint(
     train: LabelledImages,
     validation: LabelledImages,
+    tmp_path: Path,
     number: int,
     ending: type[BaseException],
 ) -> None:
     handlers = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
-    kept: list[bytes] = []
+    path = tmp_path / "last"
+    rarely = changed(SHORT_BATCHES, runtime__checkpoint_seconds=3600)
     with pytest.raises(ending) as raised:
-        fit(
-            SHORT_BATCHES,
-            train,
-            validation,
-            callbacks=(Signalled(number),),
-            checkpoints=Resumption(None, kept.append, 3600),
-        )
+        fit(rarely, train, validation, callbacks=(Signalled(number),), checkpoints=path)
     if isinstance(raised.value, SystemExit):
         assert raised.value.code == 128 + number
-    else:
-        # Lightning leaves Ctrl-C without effect.
-        signal.signal(signal.SIGINT, handlers[0])
     assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == handlers
-    (state,) = kept
     # One epoch of 105 steps, and two chunks of 32.
-    assert torch.load(io.BytesIO(state), weights_only=True)["rhobeta"]["steps_done"] == 105 + 64
-    found = fit(
-        SHORT_BATCHES,
-        train,
-        validation,
-        checkpoints=Resumption(state, kept.append, 3600),
-    )
-    whole = fit(SHORT_BATCHES, train, validation)
-    assert fingerprint(found) == fingerprint(whole)
+    assert torch.load(path, weights_only=True)["rhobeta"]["steps_done"] == 105 + 64
+    found = fit(rarely, train, validation, checkpoints=path)
+    assert fingerprint(found) == fingerprint(fit(SHORT_BATCHES, train, validation))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> CheckpointFile:
+    """A checkpoint file with a tensor in it."""
+    file = CheckpointFile(tmp_path / "last")
+    assert file.read() is None
+    file.save_checkpoint({"values": torch.arange(100)}, file.path)
+    return file
+
+
+def test_a_flipped_bit_never_gives_another_checkpoint(
+    file: CheckpointFile, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = file.path.read_bytes()
+    notes = 0
+    for place in range(0, len(content), 11):
+        flipped = content[:place] + bytes([content[place] ^ 0x10]) + content[place + 1 :]
+        file.path.write_bytes(flipped)
+        found = file.read()
+        # Some bits, such as a date's, are of no matter.
+        assert found is None or found["values"].equal(torch.arange(100))
+        notes += found is None
+    assert capsys.readouterr().out.count("is damaged") == notes > 0
+
+
+@pytest.mark.parametrize("length", [0, 10, 500])
+def test_a_cut_checkpoint_is_ignored_with_a_note(
+    file: CheckpointFile, capsys: pytest.CaptureFixture[str], length: int
+) -> None:
+    file.path.write_bytes(file.path.read_bytes()[:length])
+    assert file.read() is None
+    assert "is damaged" in capsys.readouterr().out
 
 
 class _Touches:
@@ -197,15 +209,7 @@ class _Touches:
         return Path.touch, (self.path,)
 
 
-@pytest.mark.parametrize("pack", [pickle.dumps, None], ids=["pickle", "torch"])
-def test_a_state_runs_no_code(tmp_path: Path, pack: Callable[[Any], bytes] | None) -> None:
-    payload = {"state_dict": _Touches(tmp_path / "ran")}
-    if pack is None:
-        file = io.BytesIO()
-        torch.save(payload, file)
-        state = file.getvalue()
-    else:
-        state = pack(payload)
-    with pytest.raises(pickle.UnpicklingError):
-        StateAsBytes(Resumption(state, lambda _: None, 0)).load_checkpoint("state")
+def test_a_checkpoint_runs_no_code(tmp_path: Path, file: CheckpointFile) -> None:
+    torch.save({"state_dict": _Touches(tmp_path / "ran")}, file.path)
+    assert file.read() is None
     assert not (tmp_path / "ran").exists()

@@ -18,7 +18,7 @@ from safetensors.torch import load, save
 from helpers import with_right_checksum
 from rhobeta.errors import RhobetaError
 from rhobeta.model.autoencoder import Architecture, Autoencoder
-from rhobeta.model.weights import ModelDescription, model_from_bytes, model_to_bytes
+from rhobeta.model.serialization import ModelDescription, model_from_bytes, model_to_bytes
 from rhobeta.utils.checksum import EMPTY_CHECKSUM, add_checksum
 
 PARAMETERS = {
@@ -163,7 +163,7 @@ def test_the_same_model_is_the_same_bytes_whatever_the_order_of_its_parameters()
 WRITE_A_MODEL = """
 import hashlib
 from rhobeta.model.autoencoder import Architecture, Autoencoder
-from rhobeta.model.weights import ModelDescription, model_to_bytes
+from rhobeta.model.serialization import ModelDescription, model_to_bytes
 architecture = Architecture((3, 2), (4, 3), "tanh", "relu", "sigmoid")
 parameters = {f"section.name_{index}": index / 7 for index in range(20)}
 parameters["penalty.kind"] = "none"
@@ -324,7 +324,7 @@ def test_a_description_of_other_layers_is_refused_before_anything_is_built(
     def build(*_: Any) -> None:
         pytest.fail("a network was built")
 
-    monkeypatch.setattr("rhobeta.model.weights.Autoencoder", build)
+    monkeypatch.setattr("rhobeta.model.serialization.Autoencoder", build)
     assert named in refused(other)
 
 
