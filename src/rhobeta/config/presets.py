@@ -89,9 +89,9 @@ def run_preset(params: Path, folder: Path, name: str, arguments: Sequence[str]) 
     overlay = read_preset(folder, name)
     overlaid(read_yaml(params), overlay, name=name)
     settings = [f"--set-param={path}={as_override(value)}" for path, value in overlay.items()]
-    # -m rather than a command found on PATH: the DVC of this very environment.
-    command = [sys.executable, "-m", "dvc", "exp", "run", *settings, *arguments]
-    # DVC itself names what is queued, where two may wait under one preset.
+    # The DVC of this environment; -P: without importing from the current folder.
+    command = [sys.executable, "-P", "-m", "dvc", "exp", "run", *settings, *arguments]
+    # DVC names queued experiments, since two of one preset may wait.
     if not any(word.startswith(("-n", "--name", "--queue")) for word in arguments):
         command.append(f"--name={_free_name(params.parent, name)}")
     return subprocess.run(command, cwd=params.parent, check=False).returncode
