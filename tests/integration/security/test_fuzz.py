@@ -21,7 +21,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from rhobeta.model.weights import ModelDescription, model_from_bytes, model_to_bytes
 from ruamel.yaml import YAML
 from safetensors.numpy import load
 
@@ -38,6 +37,7 @@ from rhobeta.data.splits import SPLIT_NAMES, read_manifest, read_split, write_sp
 from rhobeta.errors import RhobetaError
 from rhobeta.metrics.evaluation import TestRecord
 from rhobeta.model.autoencoder import Architecture, Autoencoder
+from rhobeta.model.serialization import ModelDescription, model_from_bytes, model_to_bytes
 from rhobeta.serving.image_files import open_images
 from rhobeta.utils.checksum import write_json_with_checksum
 from rhobeta.utils.files import sha256_of_bytes
