@@ -1,8 +1,8 @@
 """`params.yaml` as frozen, validated objects.
 
-The file is read once, checked whole (types, ranges, unknown keys, combinations that make no
-sense) and refused with every fault named before any stage does work. It is parsed as DVC parses
-it (YAML 1.2), so that `1e-3` is a number for both.
+The whole file is checked before any stage runs: types, ranges, unknown keys, and combinations that
+make no sense. One message names every fault. The file is parsed as DVC parses it (YAML 1.2), so
+`1e-3` is a number for both.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ from rhobeta.config.sections import (
 from rhobeta.errors import RhobetaError
 from rhobeta.extensions import ACTIVATION_SPECS, PENALTY_SPECS, incompatibility, load_extensions
 
-# What the data sets that are known by name are labelled with.
+# The labels of the data sets that are known by name.
 NAMED_CLASSES = list(range(10))
 
 _LONGEST_FILE = 1 << 18
@@ -84,8 +84,8 @@ class Params(ParamSection):
             )
         if self.data.validation_fraction == 0 and self.training.keep == "best":
             raise ValueError(
-                "training.keep: found best with data.validation_fraction 0, allowed: last, since no"
-                " image is left to tell the best epoch by"
+                "training.keep: found best with data.validation_fraction 0, allowed: last, since"
+                " the best epoch is that of the lowest validation loss"
             )
         return self
 
@@ -93,9 +93,7 @@ class Params(ParamSection):
     def _some_classes_are_anomalies(self) -> Self:
         known = self.data.classes or (None if self.data.name == "own" else NAMED_CLASSES)
         if "anomaly" in self.evaluate.tasks and known is not None:
-            fault = fault_of_normal_classes(self.evaluate.normal_classes, known)
-            if fault is not None:
-                raise ValueError(fault)
+            check_normal_classes(self.evaluate.normal_classes, known)
         return self
 
     @model_validator(mode="after")
@@ -104,28 +102,22 @@ class Params(ParamSection):
         without = [kind for kind in kinds if not PENALTY_SPECS[kind].uses_rho]
         for name in set(self.tune.metrics) & set(NEED_RHO) if without else ():
             raise ValueError(
-                f"tune.objectives: found {name} with penalty.kind {without[0]}, which has no rho to"
-                " be near to"
+                f"tune.objectives: found {name} with penalty.kind {without[0]}, which has no rho"
             )
         return self
 
 
-def fault_of_normal_classes(normal: list[int] | None, classes: list[int]) -> str | None:
-    """What is wrong with `evaluate.normal_classes` for data of these `classes`, if anything."""
+def check_normal_classes(normal: list[int] | None, classes: list[int]) -> None:
+    """Raise `ValueError` where `evaluate.normal_classes` does not fit data of these `classes`."""
     if normal is None:
-        return None
+        return
     found = f"evaluate.normal_classes: found {normal}"
+    allowed = f"allowed: some of {', '.join(map(str, sorted(classes)))}, not all, or null"
     if unknown := sorted(set(normal) - set(classes)):
-        return (
-            f"{found}, but the data has no class {', '.join(map(str, unknown))}; allowed: some of"
-            f" {', '.join(map(str, sorted(classes)))}, not all, or null"
-        )
+        lacking = ", ".join(map(str, unknown))
+        raise ValueError(f"{found}, but the data has no class {lacking}; {allowed}")
     if set(normal) == set(classes):
-        return (
-            f"{found}, which is every class of the data, so that none is an anomaly; allowed:"
-            f" some of {', '.join(map(str, sorted(classes)))}, not all, or null"
-        )
-    return None
+        raise ValueError(f"{found}, all classes of the data, so none is an anomaly; {allowed}")
 
 
 def load_params(path: Path) -> Params:

@@ -11,8 +11,9 @@ from rhobeta.lineage.resolve import Reference, require_one, resolve, trainings, 
 from rhobeta.lineage.runs import RunInfo, Runs
 from rhobeta.model.serialization import SavedModel, model_from_bytes, read_model
 from rhobeta.tracking.environment import environment_kept
-from rhobeta.tracking.package import PACKAGED_FILE, logged_model
+from rhobeta.tracking.package import PACKAGED_FILE
 from rhobeta.tracking.store import without_password
+from rhobeta.tracking.upload import logged_model
 from rhobeta.utils.files import md5_of_bytes, sha256_of_bytes
 
 # MLflow's progress bar for every file that it fetches.
@@ -88,7 +89,7 @@ def read_package(runs: Runs, run: RunInfo) -> Package:
     from mlflow.exceptions import MlflowException
 
     store = runs.store
-    package = None if store is None else logged_model(store, run.id, run.experiment_id)
+    package = None if store is None else logged_model(store.client, run.id, run.experiment_id)
     if store is None or package is None or run.model_sha256 is None:
         raise RhobetaError(
             f"The run {run.id} ({run.status}) has no model: its training did not finish, or it is"

@@ -20,8 +20,9 @@ def interval_of(values: Sequence[float]) -> Interval:
 
     s is the sample's standard deviation; the half-width of a single value is infinite.
 
-    >>> interval_of([1.0, 2.0, 3.0])
-    Interval(mean=2.0, half=2.4841377118437993, seeds=3)
+    >>> interval = interval_of([1.0, 2.0, 3.0])
+    >>> interval.mean, round(interval.half, 3)
+    (2.0, 2.484)
     """
     import numpy as np
     from scipy.special import stdtrit

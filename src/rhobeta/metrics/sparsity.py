@@ -189,8 +189,8 @@ def gini(activity: Tensor) -> Tensor:
 def hoyer(activity: Tensor) -> Tensor:
     """Hoyer's measure of each sample (shape: [samples, units] -> [samples]); 0 for one unit.
 
-    >>> hoyer(torch.eye(3)).tolist()
-    [1.0, 1.0, 1.0]
+    >>> hoyer(torch.eye(4)).tolist()
+    [1.0, 1.0, 1.0, 1.0]
     """
     units = activity.shape[1]
     if units == 1:

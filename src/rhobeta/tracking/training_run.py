@@ -129,7 +129,7 @@ def log_training_data(run: Run, manifest: Manifest) -> None:
 def log_split(run: Run, manifest: Manifest, split: SplitName, context: str) -> None:
     """Log one split as an input of the run in `context` (training, validation, evaluation)."""
     facts = manifest.splits[split]
-    run.log_data_set(
+    run.log_dataset(
         name=f"{manifest.parameters['data.name']}-{split}",
         digest=manifest.digest(split),
         context=context,

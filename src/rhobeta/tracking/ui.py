@@ -4,11 +4,11 @@ import os
 import socket
 import sys
 from typing import NoReturn
-from urllib.parse import urlsplit
 
 from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
-from rhobeta.tracking.store import open_store, store_uri, without_password
+from rhobeta.tracking.redaction import without_password
+from rhobeta.tracking.store import is_server, open_store, store_uri
 from rhobeta.tracking.view import view_link
 
 _HOST = "127.0.0.1"
@@ -31,7 +31,7 @@ def serve_ui(paths: Paths, experiment: str, port: int) -> NoReturn:
     its own.
     """
     uri = store_uri(paths)
-    if urlsplit(uri).scheme in ("http", "https"):
+    if is_server(uri):
         raise RhobetaError(
             f"MLFLOW_TRACKING_URI names a server, which has a UI of its own: open"
             f" {without_password(uri)} in a browser."

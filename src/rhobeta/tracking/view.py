@@ -7,9 +7,13 @@ shared view: a tag of the experiment, which an address that names it applies (ML
 """
 
 import json
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from rhobeta.tracking.tags import NOTE_TAG
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 _KEY = "rhobeta"
 VIEW_TAG = f"mlflow.sharedViewState.{_KEY}"
@@ -33,14 +37,20 @@ def view_link(experiment_id: str, *, charts: bool = False) -> str:
     return f"#/experiments/{experiment_id}/runs?viewStateShareKey={_KEY}{mode}"
 
 
-def experiment_tags_of_view(experiment_id: str) -> dict[str, str]:
-    """Tags of an experiment: which page the UI opens, its description, and the shared view."""
-    return {
+def describe_experiment(
+    client: "MlflowClient", experiment_id: str, known: Mapping[str, str]
+) -> None:
+    """Set the experiment's description, view and kind; `known` are the tags that it has."""
+    tags = {
         # Opens the UI on the table of training runs, not on traces of language models.
         "mlflow.experimentKind": "custom_model_development",
         NOTE_TAG: _description(experiment_id),
         VIEW_TAG: json.dumps(_view()),
     }
+    for tag, value in tags.items():
+        # The user may have written another description; the view is the program's.
+        if tag not in known or (tag == VIEW_TAG and known[tag] != value):
+            client.set_experiment_tag(experiment_id, tag, value)
 
 
 def _description(experiment_id: str) -> str:

@@ -9,7 +9,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 
 from rhobeta.config.params import Params
 from rhobeta.data.splits import Manifest, read_manifest, read_split
-from rhobeta.tracking.away import is_away
+from rhobeta.tracking.availability import is_unavailable
 from rhobeta.tracking.callback import TrackEpochs
 from rhobeta.tracking.run import Run, StoppedOnPurpose, new_run
 from rhobeta.tracking.store import Store, open_store, without_password
@@ -60,7 +60,7 @@ class TrialObjective:
         except StoppedOnPurpose as stop:
             raise optuna.TrialPruned(str(stop)) from None
         except BaseException as error:
-            if isinstance(error, KeyboardInterrupt) or is_away(error):
+            if isinstance(error, KeyboardInterrupt) or is_unavailable(error):
                 trial.study.enqueue_trial(trial.params, user_attrs={QUEUED: True})
             else:
                 reason = without_password(f"{type(error).__name__}: {error}")

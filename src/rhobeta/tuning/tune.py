@@ -12,7 +12,6 @@ from rhobeta.config.search import SEED
 from rhobeta.data.splits import Manifest, read_manifest
 from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
-from rhobeta.tracking.actions import ending
 from rhobeta.tracking.provenance import read_code
 from rhobeta.tracking.run import Run
 from rhobeta.tracking.store import Store, open_store, without_password
@@ -225,8 +224,7 @@ def _end_runs(session: TuningSession, run: Run, status: str) -> None:
         for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     }
     end_lost_runs(session.store, session.identity.id, running)
-    run.do(ending(status))
-    run.settle()
+    run.end(status)
 
 
 def _require_one_device(params: Params) -> None:

@@ -16,7 +16,6 @@ from optuna.trial import FrozenTrial, TrialState
 from rhobeta.config.params import Params
 from rhobeta.errors import RhobetaError
 from rhobeta.extensions import load_extensions
-from rhobeta.tracking.away import for_a_moment, is_away
 from rhobeta.tracking.environment import environment_kept
 from rhobeta.tracking.store import Store, without_password
 from rhobeta.training.devices import gpus
@@ -155,20 +154,12 @@ def _stop_without_hope_or_parent(study: Study, trial: FrozenTrial) -> None:
 def _wait_for_server(store: Store) -> None:
     """Wait between two trials while the MLflow server does not answer."""
     told = False
-    while store.outbox is not None:
-        try:
-            with for_a_moment():
-                store.client.get_experiment(store.experiment_id)
-        except Exception as error:
-            if not is_away(error):
-                return
-            if not told:
-                told = True
-                server = without_password(store.uri)
-                print(f"note: {server} does not answer; this worker waits for it", flush=True)
-            time.sleep(_SERVER_LOOK_SECONDS)
-        else:
-            return
+    while store.pending is not None and not store.answers():
+        if not told:
+            told = True
+            server = without_password(store.uri)
+            print(f"note: {server} does not answer; this worker waits for it", flush=True)
+        time.sleep(_SERVER_LOOK_SECONDS)
 
 
 def _start(job: TuningJob, number: int) -> list[SpawnProcess]:

@@ -11,9 +11,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from faults.injected import at_epoch, fill, mounted, refused, runs_of, succeeds, wait_until
 
 from helpers import STAGES, StartAfter
+from helpers.injected import at_epoch, fill, mounted, refused, runs_of, succeeds, wait_until
 from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
 from rhobeta.tracking import database

@@ -250,8 +250,8 @@ def test_class_named_twice_is_refused() -> None:
         ),
         (
             {"data.classes": [6, 5], "evaluate.normal_classes": [5, 6]},
-            "evaluate.normal_classes: found [5, 6], which is every class of the data, so that none"
-            " is an anomaly; allowed: some of 5, 6, not all, or null",
+            "evaluate.normal_classes: found [5, 6], all classes of the data, so none is an anomaly;"
+            " allowed: some of 5, 6, not all, or null",
         ),
     ],
 )
@@ -309,8 +309,8 @@ def test_cross_entropy_without_a_sigmoid_output_is_refused() -> None:
 def test_best_epoch_without_validation_images_is_refused() -> None:
     nothing = {"data.validation_fraction": 0}
     assert the_fault(nothing) == (
-        "training.keep: found best with data.validation_fraction 0, allowed: last, since no image"
-        " is left to tell the best epoch by"
+        "training.keep: found best with data.validation_fraction 0, allowed: last, since the best"
+        " epoch is that of the lowest validation loss"
     )
     accepted(nothing | {"training.keep": "last"})
 

@@ -15,10 +15,9 @@ from rhobeta.cli import main
 from rhobeta.lineage import runs
 from rhobeta.lineage.repository import MODEL, Lock
 from rhobeta.paths import Paths
-from rhobeta.tracking.results import EVALUATION_TAG
 from rhobeta.tracking.run import Run
 from rhobeta.tracking.store import Store, open_store
-from rhobeta.tracking.tags import COMMIT_TAG, MODEL_MD5_TAG, MODEL_TAG, STAGE_TAG
+from rhobeta.tracking.tags import COMMIT_TAG, EVALUATION_TAG, MODEL_MD5_TAG, MODEL_TAG, STAGE_TAG
 from rhobeta.utils.files import md5_of_bytes, sha256_of_file
 
 Told = Callable[[str], dict[str, Any]]

@@ -1,4 +1,4 @@
-"""What evaluation keeps of the test split, and how a split goes through a model."""
+"""The record of an evaluation, and the encoding of a split."""
 
 import dataclasses
 import json
@@ -13,7 +13,7 @@ from safetensors.torch import load, save
 from helpers import with_right_checksum
 from rhobeta.errors import RhobetaError
 from rhobeta.metrics.encoding import encode_images
-from rhobeta.metrics.evaluation import TestRecord, first_of_each_class
+from rhobeta.metrics.evaluation import TestRecord
 from rhobeta.model.autoencoder import Architecture, Autoencoder
 from rhobeta.utils.checksum import EMPTY_CHECKSUM
 
@@ -36,7 +36,7 @@ def record(**changes: Any) -> TestRecord:
     return TestRecord(**(values | changes))
 
 
-def test_a_record_comes_back_bit_for_bit() -> None:
+def test_record_round_trip() -> None:
     original = record()
     rebuilt = TestRecord.from_bytes(original.to_bytes(), name="it")
     assert rebuilt.belongs_to == original.belongs_to
@@ -46,7 +46,7 @@ def test_a_record_comes_back_bit_for_bit() -> None:
         np.testing.assert_array_equal(values, expected, strict=True)
 
 
-def test_the_same_record_is_the_same_bytes_however_it_lies_in_memory() -> None:
+def test_record_bytes_do_not_depend_on_memory_layout() -> None:
     original = record()
     strided = record(activity=np.asfortranarray(original.activity))
     assert not strided.activity.flags.c_contiguous
@@ -64,46 +64,42 @@ def described(**changes: Any) -> dict[str, str]:
     return {"rhobeta": json.dumps(values | changes)}
 
 
-@pytest.mark.parametrize("length", [0, 1, 7, 8, 9, 60, 200, -100, -1])
-def test_a_truncated_record_is_refused(length: int) -> None:
+@pytest.mark.parametrize("length", [0, 7, 8, 9, 200, -1])
+def test_truncated_record_is_refused(length: int) -> None:
     refused(record().to_bytes()[:length])
 
 
-@pytest.mark.parametrize("bit", range(8))
-@pytest.mark.parametrize("position", range(9))
-def test_a_flipped_bit_in_the_headers_length_or_first_brace_is_refused(
-    position: int, bit: int
-) -> None:
-    damaged = bytearray(record().to_bytes())
-    damaged[position] ^= 1 << bit
-    refused(bytes(damaged))
-
-
-@pytest.mark.parametrize("content", [b"not a record" * 100, bytes(range(256)), b"\0" * 64])
+@pytest.mark.parametrize("content", [b"not a record" * 100, b"\0" * 64])
 def test_other_bytes_are_refused(content: bytes) -> None:
     refused(content)
 
 
-def test_a_good_description_over_the_right_arrays_is_a_record() -> None:
-    # What the tests below damage is otherwise sound.
-    whole = record(belongs_to={}).to_bytes()
-    assert with_right_checksum(save(load(whole), metadata=described())) == whole
-
-
-@pytest.mark.parametrize("name", ARRAYS)
-def test_a_record_without_one_of_its_arrays_is_refused(name: str) -> None:
-    tensors = load(record().to_bytes())
-    del tensors[name]
-    refused(save(tensors, metadata=described()))
+def test_record_with_other_arrays_is_refused() -> None:
+    tensors = load(record(belongs_to={}).to_bytes())
+    # The description fits the right arrays.
+    sound = with_right_checksum(save(tensors, metadata=described()))
+    assert sound == record(belongs_to={}).to_bytes()
+    for name in ARRAYS:
+        fewer = {key: values for key, values in tensors.items() if key != name}
+        refused(save(fewer, metadata=described()))
+    refused(save(tensors | {"more": torch.zeros(1)}, metadata=described()))
+    other_kind = {"activity": torch.zeros(6, 3, dtype=torch.bfloat16)}
+    refused(save(tensors | other_kind, metadata=described()))
 
 
 @pytest.mark.parametrize(
-    "more", [{"more": torch.zeros(1)}, {"activity": torch.zeros(6, 3, dtype=torch.bfloat16)}]
+    "changes",
+    [
+        {"labels": np.zeros(5, np.uint8)},
+        {"activity": np.full((6, 3), np.nan, np.float32)},
+        {"l0_counts": np.array([1, 2, 2, 0], np.int64)},
+        {"l0_threshold": np.array([1.0])},
+        {"top_units": np.array([2, 0, 3], np.int64)},
+    ],
+    ids=lambda changes: next(iter(changes)),
 )
-def test_a_record_with_another_array_or_another_kind_of_number_is_refused(
-    more: dict[str, torch.Tensor],
-) -> None:
-    refused(save(load(record().to_bytes()) | more, metadata=described()))
+def test_record_whose_fields_do_not_fit_is_refused(changes: dict[str, Any]) -> None:
+    refused(record(**changes).to_bytes())
 
 
 @pytest.mark.parametrize(
@@ -120,31 +116,17 @@ def test_a_record_with_another_array_or_another_kind_of_number_is_refused(
     ],
     ids=str,
 )
-def test_a_record_that_is_not_described_as_one_is_refused(metadata: dict[str, str] | None) -> None:
+def test_record_with_another_description_is_refused(metadata: dict[str, str] | None) -> None:
     refused(save(load(record().to_bytes()), metadata=metadata))
 
 
-def test_every_flipped_bit_is_refused() -> None:
+def test_flipped_bits_are_refused() -> None:
     whole = record().to_bytes()
     for position in range(len(whole)):
         damaged = bytearray(whole)
         damaged[position] ^= 1 << position % 8
         with pytest.raises(RhobetaError, match=r"do not match the checksum|holds no checksum"):
             TestRecord.from_bytes(bytes(damaged), name="it")
-
-
-@pytest.mark.parametrize(
-    ("labels", "expected"),
-    [
-        ([0, 1, 2], [0, 1, 2]),
-        ([7, 3, 7, 3, 0, 9, 0], [4, 1, 0, 5]),
-        ([5, 5, 5], [0]),
-    ],
-)
-def test_first_of_each_class_in_the_order_of_the_classes(
-    labels: list[int], expected: list[int]
-) -> None:
-    assert first_of_each_class(np.array(labels, np.uint8)).tolist() == expected
 
 
 def model() -> Autoencoder:
@@ -155,7 +137,7 @@ def pixels(count: int) -> NDArray[np.float32]:
     return np.random.default_rng(0).random((count, 6), dtype=np.float32)
 
 
-def test_a_split_through_a_model_is_what_the_model_gives() -> None:
+def test_encode_images_is_what_the_model_gives() -> None:
     x = pixels(10)
     with torch.no_grad():
         expected = model()(torch.from_numpy(x))
@@ -165,7 +147,7 @@ def test_a_split_through_a_model_is_what_the_model_gives() -> None:
     np.testing.assert_array_equal(encoded.reconstruction, expected.reconstruction)
 
 
-def test_pieces_are_put_together_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_encode_images_joins_pieces_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = encode_images(model(), pixels(10))
     monkeypatch.setattr("rhobeta.metrics.encoding._PIECE", 4)
     pieces = encode_images(model(), pixels(10))

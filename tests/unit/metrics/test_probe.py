@@ -1,4 +1,4 @@
-"""The linear probe: what it can tell apart, and that the scale of a code is no matter."""
+"""The linear probe: what it separates, and what it does not depend on."""
 
 import warnings
 from typing import Any
@@ -37,11 +37,11 @@ def whispers(count: int, seed: int) -> tuple[Features, Labels]:
     return np.stack([signal + noise, noise], axis=1).astype(np.float32), labels
 
 
-def test_classes_far_apart_are_told_apart() -> None:
+def test_probe_separates_distant_classes() -> None:
     assert accuracy(*clusters(150, 0), *clusters(100, 1)) == 1
 
 
-def test_features_without_a_message_give_chance() -> None:
+def test_probe_on_noise_is_at_chance() -> None:
     random = np.random.default_rng(0)
     train = random.random((500, 4), dtype=np.float32)
     test = random.random((2000, 4), dtype=np.float32)
@@ -54,7 +54,7 @@ def test_features_without_a_message_give_chance() -> None:
 
 @pytest.mark.parametrize("scale", [2.0**-13, 2.0**10])
 @pytest.mark.parametrize("inverse_penalty", [0.003, 1.0, 100.0])
-def test_the_scale_of_the_features_is_no_matter(scale: float, inverse_penalty: float) -> None:
+def test_probe_does_not_depend_on_scale(scale: float, inverse_penalty: float) -> None:
     (train, train_labels), (test, test_labels) = whispers(400, 0), whispers(300, 1)
     scale32 = np.float32(scale)
     # A power of two, so that nothing is rounded.
@@ -67,26 +67,12 @@ def test_the_scale_of_the_features_is_no_matter(scale: float, inverse_penalty: f
     ) == accuracy(train, train_labels, test, test_labels, inverse_penalty=inverse_penalty)
 
 
-def test_features_of_a_ten_thousandth_are_as_good() -> None:
-    (train, train_labels), (test, test_labels) = whispers(400, 0), whispers(300, 1)
-    large = accuracy(train, train_labels, test, test_labels, inverse_penalty=100)
-    small = accuracy(
-        np.float32(1e-4) * train,
-        train_labels,
-        np.float32(1e-4) * test,
-        test_labels,
-        inverse_penalty=100,
-    )
-    assert large > 0.95
-    assert small == pytest.approx(large, abs=0.01)
-
-
-def test_an_offset_of_the_features_is_no_matter() -> None:
+def test_probe_does_not_depend_on_an_offset() -> None:
     (train, train_labels), (test, test_labels) = clusters(150, 0), clusters(100, 1)
     assert accuracy(train + 300, train_labels, test + 300, test_labels) == 1
 
 
-def test_proportions_of_the_features_are_kept() -> None:
+def test_probe_keeps_proportions_of_features() -> None:
     # Were every feature scaled by itself, the faint one that tells the classes would be loud.
     random = np.random.default_rng(0)
     labels = random.integers(0, 2, 300).astype(np.uint8)
@@ -95,20 +81,20 @@ def test_proportions_of_the_features_are_kept() -> None:
     assert accuracy(features, labels, features, labels, inverse_penalty=0.1) < 0.7
 
 
-def test_test_features_are_measured_by_the_training_features_centre() -> None:
+def test_probe_centres_test_features_by_training_means() -> None:
     (train, train_labels), (test, test_labels) = clusters(150, 0), clusters(100, 1)
     of_one = test_labels == 1
     assert accuracy(train, train_labels, test[of_one], test_labels[of_one]) == 1
 
 
-def test_a_stronger_penalty_fits_the_training_features_less_well() -> None:
+def test_probe_penalty_limits_the_fit() -> None:
     train = whispers(400, 0)
     strong, weak = (accuracy(*train, *train, inverse_penalty=c) for c in (1e-3, 1e3))
     assert strong < 0.8
     assert weak > 0.99
 
 
-def test_few_iterations_are_a_choice_not_a_fault() -> None:
+def test_probe_with_few_iterations_does_not_warn() -> None:
     train = whispers(400, 0)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -117,7 +103,7 @@ def test_few_iterations_are_a_choice_not_a_fault() -> None:
     assert few < many
 
 
-def test_features_that_never_change_give_the_most_frequent_class() -> None:
+def test_probe_on_constant_features_gives_the_top_class() -> None:
     train, test = np.full((6, 2), 0.5, np.float32), np.full((4, 2), 0.5, np.float32)
     train_labels = np.array([7, 7, 7, 7, 3, 3], np.uint8)
     test_labels = np.array([7, 3, 3, 3], np.uint8)

@@ -10,7 +10,9 @@ from rhobeta.metrics.reconstruction import (
     ReconstructionAccumulator,
     ReconstructionQuality,
     psnr,
+    truncated_mse,
 )
+from rhobeta.model.autoencoder import Architecture, Autoencoder
 
 
 def quality(x: Tensor, reconstruction: Tensor, mean_image: Tensor) -> ReconstructionQuality:
@@ -23,7 +25,7 @@ def images(count: int, pixels: int = 6, seed: int = 0) -> Tensor:
     return torch.rand(count, pixels, generator=torch.Generator().manual_seed(seed))
 
 
-def test_measures_by_hand() -> None:
+def test_quality_by_hand() -> None:
     x = torch.tensor([[0.0, 1.0], [1.0, 1.0]])
     found = quality(x, torch.tensor([[0.5, 1.0], [1.0, 0.0]]), torch.tensor([0.5, 0.5]))
     # Errors 1/4 + 1 over four pixels; every pixel is 1/2 off the mean.
@@ -32,21 +34,21 @@ def test_measures_by_hand() -> None:
     assert found.psnr_db == pytest.approx(10 * math.log10(4 / 1.25))
 
 
-def test_the_mean_image_of_train_leaves_all_variance_unexplained() -> None:
+def test_fvu_of_the_mean_image_is_one() -> None:
     train, test = images(20), images(9, seed=1) ** 2
     mean = train.mean(0)
     found = quality(test, mean.expand_as(test), mean)
     assert found.fvu == pytest.approx(1, rel=1e-12)
 
 
-def test_variance_of_test_images_is_about_the_mean_of_train() -> None:
+def test_fvu_is_about_the_training_mean() -> None:
     train, test = torch.tensor([[0.0, 0.0], [0.5, 0.0]]), torch.tensor([[1.0, 0.0], [0.5, 0.5]])
     # About train's mean (1/4, 0): 9/16 + 1/16 + 1/4. About test's own (3/4, 1/4) it were 1/4.
     found = quality(test, torch.zeros(2, 2), train.mean(0))
     assert found.fvu == pytest.approx((1 + 0.25 + 0.25) / (14 / 16), rel=1e-12)
 
 
-def test_a_perfect_reconstruction_leaves_nothing() -> None:
+def test_quality_of_a_perfect_reconstruction() -> None:
     x = images(5)
     found = quality(x, x.clone(), x.mean(0))
     assert (found.mse, found.fvu, found.psnr_db) == (0, 0, math.inf)
@@ -59,12 +61,8 @@ def test_psnr_in_decibels(mse: float, expected: float) -> None:
     assert psnr(mse) == pytest.approx(expected, abs=1e-12)
 
 
-def test_psnr_of_no_error_is_infinite() -> None:
-    assert psnr(0.0) == math.inf
-
-
 @pytest.mark.parametrize("sizes", [(1, 30, 9), (39, 1), (1,) * 40])
-def test_pieces_give_what_the_whole_gives(sizes: tuple[int, ...]) -> None:
+def test_quality_of_pieces_equals_the_whole(sizes: tuple[int, ...]) -> None:
     x, reconstruction, mean = images(40), images(40, seed=1), images(1, seed=2)[0]
     whole = quality(x, reconstruction, mean)
     accumulator = ReconstructionAccumulator(mean)
@@ -76,22 +74,44 @@ def test_pieces_give_what_the_whole_gives(sizes: tuple[int, ...]) -> None:
     assert found.psnr_db == pytest.approx(whole.psnr_db, rel=1e-13)
 
 
-def test_sums_are_taken_in_double_precision() -> None:
+def test_quality_sums_in_double_precision() -> None:
     x = torch.zeros(4096, 100)
     reconstruction = torch.full_like(x, 0.1)
     expected = torch.tensor(0.1).double().item() ** 2
     assert quality(x, reconstruction, torch.ones(100)).mse == pytest.approx(expected, rel=1e-12)
 
 
-def test_no_images_have_no_quality() -> None:
+def test_quality_without_images_is_an_error() -> None:
     with pytest.raises(ValueError, match="no images"):
         ReconstructionAccumulator(torch.zeros(3)).quality()
 
 
-def test_measuring_leaves_the_images_as_they_are() -> None:
+def test_update_does_not_change_the_images() -> None:
     x = torch.rand(300, 5, dtype=torch.float64)
     before = x.clone()
     accumulator = ReconstructionAccumulator(torch.full((5,), 0.5))
     accumulator.update(x, x)
     assert torch.equal(x, before)
     assert accumulator.quality().mse == 0
+
+
+def copying_model(code_activation: str = "relu") -> Autoencoder:
+    model = Autoencoder(Architecture((1, 3), (3,), code_activation, "relu", "identity"))
+    with torch.no_grad():
+        for layer in (model.encoder[0], model.decoder[0]):
+            layer.weight.copy_(torch.eye(3))
+    return model
+
+
+def test_truncated_mse_by_hand() -> None:
+    # The model copies; with one unit left, the two smaller pixels are lost.
+    x = torch.tensor([[0.5, 0.25, 1.0], [0.0, 0.5, 0.25]])
+    model = copying_model()
+    assert truncated_mse(model, x, 3) == truncated_mse(model, x, 99) == 0
+    assert truncated_mse(model, x, 2) == pytest.approx(0.25**2 / 6)
+    assert truncated_mse(model, x, 1) == pytest.approx((0.5**2 + 0.25**2 + 0.25**2) / 6)
+
+
+def test_truncated_mse_refuses_negative_codes() -> None:
+    with pytest.raises(ValueError, match="negative"):
+        truncated_mse(copying_model("identity"), torch.tensor([[-1.0, 0.5, 0.5]]), 2)

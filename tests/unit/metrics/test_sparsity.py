@@ -37,7 +37,7 @@ def codes(*rows: Sequence[float]) -> Tensor:
 
 
 @pytest.mark.parametrize("cut", [0, 1, 60, 100])
-def test_parts_that_others_took_add_up_to_the_whole(cut: int) -> None:
+def test_added_accumulators_equal_the_whole(cut: int) -> None:
     """Of means far from zero, and far from each other, in which a small variance could drown."""
     code = torch.rand(100, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     code[:60] += 1000
@@ -85,7 +85,7 @@ def test_measures_of_a_code_by_hand(
 
 
 @pytest.mark.parametrize("measure", [gini, hoyer, treves_rolls])
-def test_measures_know_neither_the_scale_nor_the_order_of_the_units(measure: object) -> None:
+def test_measures_ignore_scale_and_order_of_units(measure: object) -> None:
     assert callable(measure)
     a = torch.rand(30, 11, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     order = torch.randperm(11, generator=torch.Generator().manual_seed(1))
@@ -93,7 +93,7 @@ def test_measures_know_neither_the_scale_nor_the_order_of_the_units(measure: obj
 
 
 @pytest.mark.parametrize("units", [2, 5, 64])
-def test_extremes_of_the_measures(units: int) -> None:
+def test_measures_at_their_extremes(units: int) -> None:
     one_hot, even = torch.eye(units, dtype=torch.float64), codes([0.3] * units)
     np.testing.assert_allclose(gini(one_hot), 1 - 1 / units, rtol=1e-14)
     np.testing.assert_allclose(hoyer(one_hot), 1, rtol=1e-14)
@@ -124,7 +124,7 @@ def test_statistics_of_a_split_by_hand() -> None:
     assert found.l0_counts[0.5].tolist() == [0, 0, 1, 2, 0, 0, 0]
 
 
-def test_measures_of_a_split_are_means_over_its_samples() -> None:
+def test_measures_of_a_split_are_means_over_samples() -> None:
     found = statistics(codes([1, 3], [0, 5], [2, 2], [0, 0]))
     one = (math.sqrt(2) - 4 / math.sqrt(10)) / (math.sqrt(2) - 1)
     assert found.gini == pytest.approx((1 / 4 + 1 / 2 + 0 + 0) / 4)
@@ -148,7 +148,7 @@ def test_dead_constant_and_saturated_are_counted_apart(
     assert (found.dead, found.constant, found.saturated) == expected
 
 
-def test_thresholds_of_dead_and_constant_units_are_those_given() -> None:
+def test_thresholds_of_dead_and_constant_units() -> None:
     a = codes([0.0, 0.4], [0.3, 0.8])
     found = statistics(a, dead_threshold=0.3, constant_std=0.16)
     # Standard deviations 0.15 and 0.2.
@@ -161,9 +161,7 @@ def test_thresholds_of_dead_and_constant_units_are_those_given() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("threshold", [0.1, 0.3, 0.5, 0.7])
-def test_an_activity_equal_to_the_threshold_is_not_active(
-    threshold: float, dtype: torch.dtype
-) -> None:
+def test_activity_at_the_threshold_is_not_active(threshold: float, dtype: torch.dtype) -> None:
     at = torch.tensor(threshold, dtype=dtype)
     above = torch.nextafter(at, torch.ones_like(at))
     found = statistics(torch.stack([at, at, above])[None], l0_thresholds=(threshold,))
@@ -187,7 +185,7 @@ def naive_gini(sample: NDArray[np.float64]) -> float:
 
 
 @pytest.mark.parametrize("sizes", [(137,), (1, 36, 100), (100, 36, 1), (1,) * 137], ids=len)
-def test_pieces_give_what_naive_sums_over_the_whole_give(sizes: tuple[int, ...]) -> None:
+def test_pieces_equal_naive_sums_over_the_whole(sizes: tuple[int, ...]) -> None:
     code = random_code()
     found = statistics(*torch.from_numpy(code).split(sizes), dead_threshold=0.85)
     units = code.shape[1]
@@ -204,13 +202,13 @@ def test_pieces_give_what_naive_sums_over_the_whole_give(sizes: tuple[int, ...])
     expected_hoyer = ((np.sqrt(units) - ratios) / (np.sqrt(units) - 1)).sum() / len(code)
     assert found.hoyer == pytest.approx(expected_hoyer, rel=1e-12)
     ratios = live.mean(1) ** 2 / (live**2).mean(1)
-    silent = len(code) - len(live)
-    assert silent > 0
-    assert found.treves_rolls == pytest.approx((ratios.sum() + silent) / len(code), rel=1e-12)
+    inactive = len(code) - len(live)
+    assert inactive > 0
+    assert found.treves_rolls == pytest.approx((ratios.sum() + inactive) / len(code), rel=1e-12)
     assert found.dead == (code.max(0) <= 0.85).sum()
 
 
-def test_statistics_may_be_taken_before_more_samples_come() -> None:
+def test_statistics_between_two_updates() -> None:
     first, second = torch.from_numpy(random_code()).split([50, 87])
     accumulator = SparsityAccumulator(l0_thresholds=(0.1,), dead_threshold=0.1, constant_std=0.01)
     accumulator.update(first)
@@ -222,7 +220,7 @@ def test_statistics_may_be_taken_before_more_samples_come() -> None:
 
 
 @pytest.mark.parametrize("large", [0.9, 1.9, 1234.5678])
-def test_a_tiny_variance_on_a_large_mean_is_resolved(large: float) -> None:
+def test_tiny_variance_on_a_large_mean(large: float) -> None:
     # One of three samples is float32's next number: the variance is 2/9 of the step's square.
     low = torch.tensor(large)
     high = torch.nextafter(low, torch.tensor(torch.inf))
@@ -236,7 +234,7 @@ def test_a_tiny_variance_on_a_large_mean_is_resolved(large: float) -> None:
     assert naive.item() != pytest.approx(expected**2, rel=1e-3, abs=0)
 
 
-def test_no_samples_have_no_statistics() -> None:
+def test_statistics_without_samples_are_an_error() -> None:
     with pytest.raises(ValueError, match="no samples"):
         statistics()
 
@@ -248,7 +246,7 @@ NAMES = [
 ]
 
 
-def test_metrics_name_every_number() -> None:
+def test_metrics_by_name() -> None:
     found = statistics(BY_HAND)
     metrics = found.as_metrics(0.5)
     assert list(metrics) == NAMES
@@ -266,6 +264,6 @@ def test_metrics_name_every_number() -> None:
     assert metrics["saturated_units"] == 2
 
 
-def test_without_a_target_there_is_no_distance_to_it() -> None:
+def test_metrics_without_a_target() -> None:
     names = list(statistics(BY_HAND).as_metrics(None))
     assert names == [name for name in NAMES if name not in ("rho_target", "rho_hat_distance")]

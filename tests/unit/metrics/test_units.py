@@ -1,4 +1,4 @@
-"""What each unit stands for, by examples worked out by hand."""
+"""Statistics of single units, by hand."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from rhobeta.metrics.units import (
     unit_statistics,
 )
 
-# Unit 0 is for class 5, unit 1 for all alike, unit 2 is silent, unit 3 is for class 7 alone.
+# Unit 0 is for class 5, unit 1 for all alike, unit 2 is inactive, unit 3 is for class 7 alone.
 LABELS = np.array([5, 2, 7, 5, 2, 7, 7], np.uint8)
 ACTIVITY = np.array(
     [
@@ -29,7 +29,7 @@ ACTIVITY = np.array(
 )
 
 
-def test_statistics_by_hand() -> None:
+def test_unit_statistics_by_hand() -> None:
     found = unit_statistics(ACTIVITY, LABELS, threshold=0.25)
     assert found.classes.tolist() == [2, 5, 7]
     assert found.fired.tolist() == [3, 7, 0, 3]
@@ -45,13 +45,13 @@ def test_statistics_by_hand() -> None:
     assert found.selectivity == pytest.approx([11 / 17, 0, 0, 1], abs=1e-6)
 
 
-def test_a_unit_fires_above_the_threshold_not_at_it() -> None:
+def test_unit_fires_above_the_threshold_not_at_it() -> None:
     activity = np.array([[0.5], [0.25], [0.75]], np.float32)
     labels = np.array([0, 1, 1], np.uint8)
     assert unit_statistics(activity, labels, threshold=0.5).fired.tolist() == [1]
 
 
-def test_the_rest_is_the_mean_of_classes_however_many_images_they_have() -> None:
+def test_selectivity_weights_classes_equally() -> None:
     labels = np.array([0] + [1] * 8 + [2], np.uint8)
     activity = np.where(labels == 0, 1.0, np.where(labels == 1, 0.0, 0.5))[:, None]
     found = unit_statistics(activity.astype(np.float32), labels, threshold=0.1)
@@ -59,13 +59,13 @@ def test_the_rest_is_the_mean_of_classes_however_many_images_they_have() -> None
     assert found.selectivity == pytest.approx([0.75 / 1.25])
 
 
-def test_data_of_one_class_has_no_selectivity() -> None:
+def test_selectivity_of_one_class_is_zero() -> None:
     found = unit_statistics(ACTIVITY[:, :2], np.full(7, 4, np.uint8), threshold=0.1)
     assert found.selectivity.tolist() == [0, 0]
     assert found.best_class.tolist() == [4, 4]
 
 
-def test_selectivity_does_not_leave_its_range() -> None:
+def test_selectivity_stays_in_its_range() -> None:
     # Sums of three tenths round so that the rest comes out above the best.
     activity = np.full((30, 1), 0.1, np.float32)
     labels = np.repeat(np.arange(10), 3).astype(np.uint8)
@@ -73,13 +73,13 @@ def test_selectivity_does_not_leave_its_range() -> None:
     assert 0 <= value < 1e-12
 
 
-def test_the_scale_of_a_unit_does_not_change_its_selectivity() -> None:
+def test_selectivity_does_not_depend_on_scale() -> None:
     once = unit_statistics(ACTIVITY, LABELS, threshold=0.1)
     thrice = unit_statistics(3 * ACTIVITY, LABELS, threshold=0.1)
     np.testing.assert_allclose(thrice.selectivity, once.selectivity, rtol=1e-6)
 
 
-def test_the_most_active_units_come_first_and_of_equal_ones_the_first() -> None:
+def test_most_active_units_keep_the_order_of_equal_ones() -> None:
     activity = np.array([[0.1, 0.4, 0.0, 0.4, 0.2], [0.1, 0.2, 0.0, 0.2, 0.3]], np.float32)
     assert most_active_units(activity, count=9).tolist() == [1, 3, 4, 0, 2]
     assert most_active_units(activity, count=2).tolist() == [1, 3]
@@ -100,21 +100,17 @@ def order(activity: NDArray[np.float32], threshold: float) -> list[list[int]]:
     return [[int(image) for image in images if image] for images in found[:, :, 0, 0]]
 
 
-def test_the_strongest_images_come_first_and_those_that_leave_a_unit_silent_not_at_all() -> None:
+def test_exciting_images_are_those_above_the_threshold() -> None:
     assert order(ACTIVITY, 0.25) == [[1, 6, 4], [1, 2, 3, 4, 5, 6, 7], [], [7, 3, 6]]
 
 
-def test_no_more_than_nine_images_and_of_equal_ones_the_first() -> None:
+def test_exciting_images_are_at_most_nine() -> None:
     activity = np.full((40, 2), 0.5, np.float32)
     activity[30, 1] = activity[20, 1] = 0.75
     assert order(activity, 0.1) == [[*range(1, 10)], [21, 31, *range(1, 8)]]
 
 
-def test_a_unit_at_the_threshold_shows_no_image() -> None:
-    assert order(np.full((3, 1), 0.5, np.float32), 0.5) == [[]]
-
-
-def test_enough_units_are_kept_for_every_figure_that_may_be_asked_for() -> None:
+def test_most_units_is_the_limit_of_the_figures() -> None:
     (limit,) = (
         item.le for item in VisualizeParams.model_fields["filters"].metadata if hasattr(item, "le")
     )

@@ -4,7 +4,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import requests
 
 from helpers import with_changes
 from rhobeta.config.params import Params, check_params
@@ -55,21 +54,13 @@ def test_a_worker_starts_with_its_threads_and_its_gpu(monkeypatch: pytest.Monkey
 def test_a_worker_waits_until_the_server_answers(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    answers = iter([requests.ConnectionError("refused")] * 3 + [None])
-    asked = []
-
-    def get_experiment(number: str) -> None:
-        asked.append(number)
-        if error := next(answers):
-            raise error
-
+    answers = iter([False, False, False, True])
     monkeypatch.setattr(workers, "_SERVER_LOOK_SECONDS", 0)
-    client = SimpleNamespace(get_experiment=get_experiment)
     store: Any = SimpleNamespace(
-        outbox="outbox", client=client, experiment_id="1", uri="http://me:s3cret@host"
+        pending="pending", answers=lambda: next(answers), uri="http://me:s3cret@host"
     )
     workers._wait_for_server(store)
-    assert len(asked) == 4
+    assert list(answers) == []
     said = capsys.readouterr().out
     assert said.count("does not answer") == 1
     assert "s3cret" not in said

@@ -1,4 +1,4 @@
-"""Anomalies: what an AUROC is, and what the two scores hold for far."""
+"""Anomaly detection: the AUROC and the two scores."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from rhobeta.metrics.downstream.anomaly import auroc, code_scores, pixel_scores
 Codes = NDArray[np.float32]
 
 
-def test_auroc_is_the_share_of_pairs_in_the_right_order() -> None:
+def test_auroc_is_the_share_of_ordered_pairs() -> None:
     scores = np.array([0.1, 0.4, 0.4, 0.8, 0.2])
     labels = np.array([3, 5, 3, 7, 7], np.uint8)
     # Normal 0.1 and 0.4; anomalies 0.4, 0.8, 0.2: pairs in order 3 + 1 and half a tie, of 6.
@@ -26,7 +26,7 @@ def codes(count: int, seed: int = 0) -> Codes:
     return (2 + random.normal(size=(count, 4)) * [0.1, 0.2, 0.4, 0.8]).astype(np.float32)
 
 
-def test_code_scores_are_the_mahalanobis_distances_of_unit_codes() -> None:
+def test_code_scores_are_mahalanobis_distances() -> None:
     normal, test = codes(80), codes(9, seed=1)
     unit = [
         part / np.linalg.norm(part.astype(np.float64), axis=1)[:, None] for part in (normal, test)
@@ -40,7 +40,7 @@ def test_code_scores_are_the_mahalanobis_distances_of_unit_codes() -> None:
 
 
 @pytest.mark.parametrize("factor", [0.25, 8.0])
-def test_the_length_of_a_code_is_no_matter(factor: float) -> None:
+def test_code_scores_ignore_the_length_of_a_code(factor: float) -> None:
     normal, test = codes(80), codes(9, seed=1)
     np.testing.assert_allclose(
         code_scores(normal, np.float32(factor) * test), code_scores(normal, test)
@@ -48,19 +48,19 @@ def test_the_length_of_a_code_is_no_matter(factor: float) -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_dead_units_and_silent_images_have_finite_scores() -> None:
+def test_code_scores_of_dead_units_are_finite() -> None:
     normal, test = codes(80), codes(9, seed=1)
     normal[:, 2], test[0] = 0, 0
     scores = code_scores(normal, test)
     assert np.isfinite(scores).all()
-    # A unit that was dead in all normal images and speaks now is the sign of an anomaly.
+    # A unit that was dead in all normal images and is active now is the sign of an anomaly.
     test[1:, 2] = 0
     assert (code_scores(normal, test)[1:] < scores[1:]).all()
     dead = np.zeros((80, 4), np.float32)
     assert np.isfinite(code_scores(dead, test)).all()
 
 
-def test_pixel_scores_are_what_the_svd_leaves(digits: LabelledImages) -> None:
+def test_pixel_scores_are_the_residual_of_the_svd(digits: LabelledImages) -> None:
     pixels = pixels_of(digits.images)
     normal, test = pixels[digits.labels == 3], pixels[:100]
     mean = normal.mean(0, dtype=np.float64)
@@ -69,13 +69,13 @@ def test_pixel_scores_are_what_the_svd_leaves(digits: LabelledImages) -> None:
     np.testing.assert_allclose(pixel_scores(normal, test), np.square(residual).sum(1), rtol=1e-3)
 
 
-def test_fewer_images_than_components_fit_themselves() -> None:
+def test_pixel_scores_of_few_images() -> None:
     normal = np.random.default_rng(0).random((5, 40), dtype=np.float32)
     np.testing.assert_allclose(pixel_scores(normal, normal), 0, atol=1e-9)
 
 
 @pytest.mark.parametrize("score", [code_scores, pixel_scores])
-def test_real_ones_are_told_from_other_digits(
+def test_scores_separate_ones_from_other_digits(
     digits: LabelledImages, test_digits: LabelledImages, score
 ) -> None:
     train, test = pixels_of(digits.images), pixels_of(test_digits.images)

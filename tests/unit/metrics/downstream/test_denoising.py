@@ -20,19 +20,19 @@ def quality(train: Images, test: Images, sigma: float, estimate: Images) -> Deno
     return denoising_quality(lambda _: estimate, pca, test, noise=[sigma], seed=0)[sigma]
 
 
-def test_a_model_that_gives_the_noise_back_is_as_good_as_the_noisy_image() -> None:
+def test_denoising_by_the_identity_is_the_noisy_image() -> None:
     found = denoising_quality(lambda y: y, PrincipalComponents.fit(GREY), GREY, noise=[0.1], seed=0)
     assert found[0.1].model == found[0.1].noisy
 
 
-def test_psnr_of_unclipped_noise_by_hand() -> None:
+def test_denoising_psnr_by_hand() -> None:
     found = quality(GREY, GREY, 0.05, GREY + np.float32(0.1))
     assert found.model == pytest.approx(20, abs=1e-4)
     # Ten standard deviations from the bounds: clipping takes nothing away.
     assert found.noisy == pytest.approx(10 * math.log10(1 / 0.05**2), abs=0.2)
 
 
-def test_every_estimate_is_clipped() -> None:
+def test_denoising_clips_every_estimate() -> None:
     black = np.zeros((400, 50), np.float32)
     assert quality(black, black, 0.3, black - 7).model == math.inf
     # Half of the noise is below 0 and lost: the error is sigma^2 / 2.
@@ -41,7 +41,7 @@ def test_every_estimate_is_clipped() -> None:
     )
 
 
-def test_the_model_sees_noise_that_is_not_clipped() -> None:
+def test_denoising_does_not_clip_the_noisy_image() -> None:
     black = np.zeros((400, 50), np.float32)
     seen = []
     denoising_quality(
@@ -52,7 +52,7 @@ def test_the_model_sees_noise_that_is_not_clipped() -> None:
     assert abs(seen[0].mean()) < 0.01
 
 
-def test_levels_scale_the_same_noise_which_the_seed_draws() -> None:
+def test_denoising_levels_scale_the_same_noise() -> None:
     def noise(seed: int) -> list[Images]:
         seen: list[Images] = []
         denoising_quality(
@@ -70,7 +70,7 @@ def test_levels_scale_the_same_noise_which_the_seed_draws() -> None:
     assert not np.array_equal(noise(1)[0], weak)
 
 
-def test_on_real_digits_the_filter_cleans(
+def test_denoising_of_digits_by_the_wiener_filter(
     digits: LabelledImages, test_digits: LabelledImages
 ) -> None:
     train, test = pixels_of(digits.images), pixels_of(test_digits.images)

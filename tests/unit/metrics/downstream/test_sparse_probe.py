@@ -31,7 +31,7 @@ def one_unit_a_class(count: int, seed: int) -> tuple[Features, Labels]:
     return features.astype(np.float32), np.array([4, 5, 9], np.uint8)[number]
 
 
-def test_one_unit_for_each_class_is_found_and_enough() -> None:
+def test_sparse_probe_finds_one_unit_for_each_class() -> None:
     found = accuracies(*one_unit_a_class(300, 0), *one_unit_a_class(200, 1))
     assert list(found) == [1, 2, 3]
     assert min(found.values()) == 1
@@ -44,7 +44,7 @@ def test_differences_by_hand() -> None:
     np.testing.assert_allclose(differences(features, inside), [2, 1, 0])
 
 
-def test_differences_are_of_class_and_rest_whatever_the_classs_share() -> None:
+def test_differences_do_not_depend_on_the_class_share() -> None:
     random = np.random.default_rng(0)
     features = random.normal(size=(50, 4)).astype(np.float64)
     features = ((features - features.mean(0)) / features.std(0)).astype(np.float32)
@@ -72,9 +72,8 @@ def naive(train: Features, labels: Labels, test: Features, k: int, penalty: floa
     return np.unique(labels)[np.argmax(scores, axis=0)]
 
 
-@pytest.mark.parametrize("k", [1, 4, 20])
-@pytest.mark.parametrize("penalty", [0.01, 1.0])
-def test_on_real_digits_it_is_the_naive_form(
+@pytest.mark.parametrize(("k", "penalty"), [(1, 1.0), (4, 0.01), (20, 1.0)])
+def test_sparse_probe_on_digits_equals_the_naive_form(
     digits: LabelledImages, test_digits: LabelledImages, k: int, penalty: float
 ) -> None:
     train, test = pixels_of(digits.images), pixels_of(test_digits.images)
@@ -87,29 +86,29 @@ def test_on_real_digits_it_is_the_naive_form(
     assert found[k] == pytest.approx(expected, abs=0.0051)
 
 
-def test_more_units_than_there_are_are_all_of_them() -> None:
+def test_sparse_probe_with_more_units_than_there_are() -> None:
     train, test = one_unit_a_class(60, 0), one_unit_a_class(40, 1)
     found = accuracies(*train, *test, units=[23, 1000])
     assert found[23] == found[1000]
 
 
-def test_units_that_never_change_are_not_taken_for_the_best() -> None:
+def test_sparse_probe_ignores_constant_units() -> None:
     (train, labels), (test, test_labels) = one_unit_a_class(300, 0), one_unit_a_class(200, 1)
-    # A constant that no float32 holds exactly, before and after the units that speak.
+    # A constant that no float32 holds exactly, before and after the informative units.
     still = [np.full((len(part), 5), 0.1, np.float32) for part in (train, test)]
     train, test = np.hstack([still[0], train]), np.hstack([still[1], test])
     assert accuracies(train, labels, test, test_labels, units=[1])[1] == 1
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_code_that_is_dead_throughout_gives_the_most_frequent_class() -> None:
+def test_sparse_probe_on_a_dead_code() -> None:
     train, test = np.zeros((6, 3), np.float32), np.zeros((4, 3), np.float32)
     labels, test_labels = np.array([7, 7, 7, 7, 3, 3], np.uint8), np.array([7, 3, 3, 3], np.uint8)
     assert accuracies(train, labels, test, test_labels, units=[2]) == {2: 1 / 4}
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1e3])
-def test_the_scale_of_each_unit_is_no_matter(scale: float) -> None:
+def test_sparse_probe_ignores_the_scale_of_a_unit(scale: float) -> None:
     (train, labels), (test, test_labels) = one_unit_a_class(300, 0), one_unit_a_class(200, 1)
     factors = np.ones(train.shape[1], np.float32)
     factors[1] = scale
@@ -117,7 +116,7 @@ def test_the_scale_of_each_unit_is_no_matter(scale: float) -> None:
     assert found == accuracies(train, labels, test, test_labels)
 
 
-def test_of_many_images_a_draw_of_every_class_is_fitted() -> None:
+def test_sparse_probe_draws_from_every_class() -> None:
     random = np.random.default_rng(0)
     # 25,000 images, of which 20 are of a class that a draw without strata might miss or double.
     labels = np.where(np.arange(25_000) < 20, 1, 0).astype(np.uint8)

@@ -11,7 +11,15 @@ from helpers.task_samples import TASK_BEATS, TASK_METRICS
 from rhobeta.config.sections import EvaluateParams
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.labelled import LabelledImages
-from rhobeta.metrics.downstream.tasks import TASKS, EvaluationData, TaskScores, score_task
+from rhobeta.data.splits import Manifest
+from rhobeta.errors import RhobetaError
+from rhobeta.metrics.downstream.tasks import (
+    TASKS,
+    EvaluationData,
+    TaskScores,
+    scorable,
+    score_task,
+)
 from rhobeta.metrics.encoding import codes_of
 from rhobeta.model.autoencoder import Architecture, Autoencoder
 
@@ -156,3 +164,43 @@ def test_two_noise_levels_are_judged_at_the_higher() -> None:
     section = {"code_at_0.1": 9.0, "wiener_at_0.1": 10.0, "noisy_at_0.1": 1.0}
     section |= {"code_at_0.9": 9.0, "wiener_at_0.9": 8.0, "noisy_at_0.9": 1.0}
     assert TASKS["denoising"].beats_baseline(section) == {"wiener": True}
+
+
+def manifest(train: dict[str, int], test: dict[str, int]) -> Manifest:
+    splits = {"train": {"per_class": train}, "test": {"per_class": test}}
+    return Manifest({}, (2, 2), [int(label) for label in train], 0.1, splits, "ab" * 32)
+
+
+TWO_CLASSES = manifest({"1": 30, "2": 4}, {"1": 5, "2": 5})
+
+
+@pytest.mark.parametrize(
+    ("counts", "kept", "tasks"),
+    [([2, 4], [2, 4], 5), ([2, 5], [2], 5), ([5, 6], [], 4)],
+)
+def test_scorable_leaves_out_labels_that_no_class_has(
+    counts: list[int], kept: list[int], tasks: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = scorable(SETTINGS.model_copy(update={"few_labels": counts}), TWO_CLASSES)
+    assert (found.few_labels, len(found.tasks)) == (kept, tasks)
+    assert ("is not scored" in capsys.readouterr().out) is (kept != counts)
+
+
+@pytest.mark.parametrize(
+    ("normal", "test", "told"),
+    [
+        ([1, 3], {"1": 5, "2": 5}, "no class 3"),
+        ([1], {"1": 5}, "only images of 1"),
+        ([1], {"2": 5}, "only images of 2"),
+        (None, {"2": 5}, "only images of 2"),
+    ],
+)
+def test_scorable_refuses_anomalies_that_cannot_be_scored(
+    normal: list[int] | None, test: dict[str, int], told: str
+) -> None:
+    data = manifest({"1": 30, "2": 30}, test)
+    settings = SETTINGS.model_copy(update={"normal_classes": normal})
+    with pytest.raises(RhobetaError, match=told):
+        scorable(settings, data)
+    assert scorable(settings.model_copy(update={"tasks": ["denoising"]}), data)
+    assert scorable(SETTINGS.model_copy(update={"normal_classes": [1]}), TWO_CLASSES)

@@ -6,14 +6,9 @@ from typing import Any
 
 from rhobeta.data.splits import Manifest
 from rhobeta.tracking.run import Run
-from rhobeta.tracking.tags import NOTE_TAG
+from rhobeta.tracking.tags import EVALUATION_TAG, NOTE_TAG, REPORT_TAG
 from rhobeta.tracking.training_run import log_split
 from rhobeta.utils.files import sha256_of_file
-
-EVALUATION_TAG = "rhobeta.metrics_sha256"
-"""The metrics.json that a run has the metrics of."""
-REPORT_TAG = "rhobeta.report_sha256"
-"""The report that a run has, with its figures."""
 
 Metrics = Mapping[str, Mapping[str, Any]]
 
@@ -32,7 +27,7 @@ def log_evaluation(
     run.log_metrics(flat_metrics(metrics))
     run.log_file(file)
     run.set_tags({NOTE_TAG: describe(metrics), EVALUATION_TAG: sha256_of_file(file)})
-    run.settle()
+    run.complete()
 
 
 def log_visualization(
@@ -44,7 +39,7 @@ def log_visualization(
     for page in (report, *pages):
         run.log_file(page)
     run.set_tags({REPORT_TAG: sha256_of_file(report)})
-    run.settle()
+    run.complete()
 
 
 def describe(metrics: Metrics) -> str:
