@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from pydantic import BaseModel, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 
+from rhobeta.config.messages import describe_faults
 from rhobeta.config.registration import RegistryParams
 from rhobeta.config.search import NEED_RHO, TuneParams
 from rhobeta.config.sections import (
@@ -121,22 +124,20 @@ def check_normal_classes(normal: list[int] | None, classes: list[int]) -> None:
 
 
 def load_params(path: Path) -> Params:
-    """Read and check the parameter file, with what `extensions/` beside it registers.
+    """Read and check the parameter file, with the names of the extensions beside it.
 
     Raises `RhobetaError` that names every fault: the key's full path, what was found, what is
-    allowed, and the nearest known key for one that is unknown.
+    allowed, and for an unknown key the nearest known one.
     """
     load_extensions(path.parent / "extensions")
     return check_params(read_yaml(path), where=path.name)
 
 
 def check_params(values: Any, *, where: str) -> Params:
-    """Validate nested plain `values` that came from `where` (for the message)."""
+    """Validate nested plain `values` from `where`, a name for the message of `RhobetaError`."""
     try:
         return Params.model_validate(values)
     except ValidationError as error:
-        from rhobeta.config.messages import describe_faults
-
         faults = "\n".join(f"  {line}" for line in describe_faults(error, Params, values))
         raise RhobetaError(f"{where} is refused:\n{faults}") from None
 
@@ -168,10 +169,8 @@ def read_yaml(path: Path) -> Any:
     """The values of a YAML 1.2 file, unchecked.
 
     Raises `RhobetaError` where it cannot be read, is larger than 256 KiB, nests deeper than 16, or
-    refers back to an anchor: by references a few lines can stand for gigabytes.
+    refers to an anchor, since a few lines of references can expand to gigabytes.
     """
-    from ruamel.yaml import YAML
-
     try:
         with path.open("rb") as file:
             content = file.read(_LONGEST_FILE + 1)
@@ -190,14 +189,11 @@ def read_yaml(path: Path) -> Any:
     except RhobetaError:
         raise
     except Exception as error:
-        # Tags that their values do not fit raise anything: `!!int ""`, `!!bool x`, "\\UFFFFFFFF".
+        # Tags raise errors of many types: `!!int ""`, `!!bool x`, "\\UFFFFFFFF".
         raise RhobetaError(f"{path} is not valid YAML:\n{error}") from None
 
 
 def _require_plain(text: str, path: Path) -> None:
-    from ruamel.yaml import YAML
-    from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
-
     depth = 0
     for event in YAML(typ="safe", pure=True).parse(text):
         depth += isinstance(event, CollectionStartEvent)

@@ -1,4 +1,4 @@
-"""The sqlite file of the MLflow store: created whole, and checked before any work."""
+"""The sqlite file of the MLflow store: created whole, and never migrated without asking."""
 
 import sqlite3
 from contextlib import closing
@@ -6,26 +6,19 @@ from pathlib import Path
 
 from rhobeta.errors import RhobetaError
 
-_BUSY_SECONDS = 20.0
-
 
 def prepare_database(database: Path, artifacts: Path) -> None:
     """Create the database if there is none; check an existing one.
 
-    `artifacts` is the folder for files of MLflow's default experiment. Raises `RhobetaError` if
-    another program locks the database for 20 seconds, if it is damaged, or if an older MLflow made
-    it. The caller holds a lock: processes that create one database at once fail.
+    `artifacts` is the folder for files of MLflow's default experiment. The caller holds a lock:
+    processes that create one database at once fail. Raises `RhobetaError` as
+    `require_current_tables`.
     """
-    if database.exists() and database.stat().st_size:
-        _require_sound(database)
-        require_current_tables(database)
-    else:
-        _create(database, artifacts)
-
-
-def _create(database: Path, artifacts: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
+    if database.exists() and database.stat().st_size:
+        require_current_tables(database)
+        return
     # MLflow creates its tables in dozens of steps and refuses a file that was killed between two.
     partial = database.with_name(f".{database.name}.part")
     partial.unlink(missing_ok=True)
@@ -52,24 +45,4 @@ def require_current_tables(database: Path) -> None:
         raise RhobetaError(
             f"The MLflow store {database} was made by an older version of MLflow.\nKeep a copy of"
             f" the file, then run `mlflow db upgrade sqlite:///{database}`; nothing was changed."
-        )
-
-
-def _require_sound(database: Path) -> None:
-    try:
-        with closing(sqlite3.connect(database, timeout=_BUSY_SECONDS)) as connection:
-            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
-            raise RhobetaError(
-                f"The MLflow store {database} is locked: another program has held it for"
-                f" {_BUSY_SECONDS:g} seconds.\nWait for that program or end it, then run the"
-                " command again."
-            ) from None
-        found = str(error)
-    if found != "ok":
-        raise RhobetaError(
-            f"The MLflow store {database} is damaged: {' '.join(found.split())}.\n"
-            "Restore the file from a backup; or move it away: a new one is made, and"
-            f" `sqlite3 {database.name} .recover` may save what the old one holds."
         )

@@ -1,4 +1,4 @@
-"""What evaluate and visualize add to the run of the model."""
+"""Logging of `evaluate` and `visualize` into the run of the model."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -18,8 +18,8 @@ def log_evaluation(
 ) -> None:
     """Log the metrics (`test/mse`, `denoising/code_at_0.1`, ...), the test split, a description.
 
-    `file` is the one that holds the metrics; its digest says later that the run has them. Without
-    a `manifest` the split is left out.
+    `file` holds the metrics; its digest becomes a tag, which says that the run has them. Without a
+    `manifest` the split is left out.
     """
     run.log_params(params)
     if manifest is not None:
@@ -33,10 +33,9 @@ def log_evaluation(
 def log_visualization(
     run: Run, params: Mapping[str, Any], figures: Path, report: Path, pages: Iterable[Path] = ()
 ) -> None:
-    """Log the figures, the report and other pages; the report's digest says that the run has it."""
+    """Log the figures, the report and other pages; the report's digest becomes a tag."""
     run.log_params(params)
-    run.log_files(figures, "figures")
-    for page in (report, *pages):
+    for page in (figures, report, *pages):
         run.log_file(page)
     run.set_tags({REPORT_TAG: sha256_of_file(report)})
     run.complete()
@@ -65,7 +64,7 @@ def describe(metrics: Metrics) -> str:
 
 
 def flat_metrics(metrics: Metrics) -> dict[str, float]:
-    """The numbers of `metrics.json` as `section/name`; verdicts and undefined ones are left out."""
+    """The numbers of `metrics.json` as `section/name`, without verdicts and undefined values."""
     return {
         f"{section}/{name}": float(value)
         for section, values in metrics.items()

@@ -2,7 +2,7 @@
 
 The package holds the safetensors file, the extensions that were loaded when it was made, and this
 program's source, and no pickle: loading it builds the network from the description in the file.
-Its parameter `output` says what is asked for.
+Its parameter `output` selects what `predict` returns.
 """
 
 import shutil
@@ -27,7 +27,7 @@ OUTPUTS = {
     "reconstruct": "reconstruction of images",
     "decode": "reconstruction of codes",
 }
-"""What the parameter `output` may ask for; `all` where it is not given."""
+"""Values of the parameter `output`; the default is `all`."""
 
 PACKAGED_FILE = "data/model/autoencoder.safetensors"
 """The model's own file in the package."""
@@ -38,7 +38,7 @@ _REQUIREMENTS = ("mlflow", "numpy", "torch", "safetensors", "pydantic")
 
 
 class PackagedModel:
-    """What `mlflow.pyfunc.load_model` returns predictions from."""
+    """The model as `mlflow.pyfunc.load_model` returns it."""
 
     def __init__(self, model_file: Path) -> None:
         from rhobeta.model.serialization import model_from_bytes
@@ -51,15 +51,15 @@ class PackagedModel:
     def predict(
         self, model_input: NDArray[np.float32], params: dict[str, Any] | None = None
     ) -> dict[str, NDArray[np.float32]]:
-        """What the parameter `output` asks for, by name.
+        """Encode, decode or reconstruct, as the parameter `output` says.
 
         - `all`, the default: `code` and `reconstruction` of images ([images, pixels] in [0, 1]).
         - `encode`: `code` (shape: [images, units]) of images.
         - `reconstruct`: `reconstruction` (shape: [images, pixels]) of images.
         - `decode`: `reconstruction` of codes ([images, units]).
 
-        Raises `MlflowException`, which a server answers with as status 400, for another name,
-        rows of another width, and values that are not finite.
+        Raises `MlflowException`, which a server answers as status 400, for another output, another
+        number of columns, and values that are not finite.
         """
         import torch
 
@@ -146,7 +146,7 @@ def _signature(packaged: PackagedModel, example: NDArray[np.float32]) -> "ModelS
     from mlflow.types import Schema, TensorSpec
 
     found = infer_signature(example, packaged.predict(example), params={"output": "all"})
-    # MLflow holds every input against one schema, but codes are not as wide as images: any width
-    # is let through, and `predict` checks it by what is asked for.
+    # MLflow checks every input against one schema, but codes are not as wide as images: `predict`
+    # checks the width.
     inputs = Schema([TensorSpec(np.dtype(np.float32), (-1, -1))])
     return ModelSignature(inputs=inputs, outputs=found.outputs, params=found.params)

@@ -88,14 +88,14 @@ def keep_values(store: "Store", run_id: str, values: Values) -> None:
 
 
 def keep_file(store: "Store", run_id: str, source: Path, folder: str | None) -> None:
-    """Keep a copy of a file, or of a folder's content, which is to lie in the run's `folder`."""
+    """Keep a copy of a file or folder that is to lie in this folder of the run's artifacts."""
     with _folder(store, run_id) as pending:
-        target = pending / _ARTIFACTS / (folder or "")
-        target.mkdir(parents=True, exist_ok=True)
+        target = pending / _ARTIFACTS / (folder or "") / source.name
+        target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
             shutil.copytree(source, target, dirs_exist_ok=True)
         else:
-            shutil.copyfile(source, target / source.name)
+            shutil.copyfile(source, target)
 
 
 def keep_model(store: "Store", run_id: str, source: Path) -> None:

@@ -90,16 +90,9 @@ class Run:
         self._log(Values(datasets=[dataset | {"profile": profile, "source": source}]))
 
     def log_file(self, path: Path, folder: str | None = None) -> None:
-        """Store a file among the run's artifacts."""
+        """Store a file or a folder, by its own name, in this folder of the run's artifacts."""
         self._send(
             lambda: self.store.client.log_artifact(self.run_id, str(path), folder),
-            lambda: keep_file(self.store, self.run_id, path, folder),
-        )
-
-    def log_files(self, path: Path, folder: str) -> None:
-        """Store a folder's content among the run's artifacts."""
-        self._send(
-            lambda: self.store.client.log_artifacts(self.run_id, str(path), folder),
             lambda: keep_file(self.store, self.run_id, path, folder),
         )
 

@@ -16,7 +16,7 @@ from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
 from rhobeta.tracking.availability import is_unavailable, reason_of
 from rhobeta.tracking.database import prepare_database, require_current_tables
-from rhobeta.tracking.redaction import without_password as without_password
+from rhobeta.tracking.redaction import without_password
 from rhobeta.tracking.view import describe_experiment
 
 if TYPE_CHECKING:
@@ -110,7 +110,12 @@ def open_store(paths: Paths, experiment: str) -> Store:
     uri = _prepared_uri(paths)
     if not uri.startswith(_SQLITE):
         return _open(uri, experiment, None, pending_folder(paths))
-    _require_writable(paths.store)
+    if {"?", "%"} & set(str(paths.store)):
+        raise RhobetaError(
+            f"The run cannot be recorded in {paths.store}: the address of a database cannot hold ?"
+            " or %.\nRename the folder, or point MLFLOW_TRACKING_URI at another store."
+        )
+    paths.store.mkdir(parents=True, exist_ok=True)
     artifacts = paths.store / "artifacts"
     with FileLock(paths.store / ".lock"):
         if uri == f"{_SQLITE}{paths.store / 'mlflow.db'}":
@@ -205,6 +210,7 @@ def _prepared_uri(paths: Paths) -> str:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     # MLflow would print the address of every run, and a bar for every file.
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     # Read when mlflow is imported. Errors are raised as well, and explained by the command.
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")
     logging.getLogger("alembic").setLevel(logging.ERROR)
@@ -233,29 +239,6 @@ def _hand_over_credentials(uri: str) -> str:
     os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(user)
     os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(password or "")
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-
-
-def _require_writable(folder: Path) -> None:
-    if {"?", "%"} & set(str(folder)):
-        raise RhobetaError(
-            f"The run cannot be recorded in {folder}: the address of a database cannot hold ? or"
-            " %.\nRename the folder, or point MLFLOW_TRACKING_URI at another store."
-        )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".write-test-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-        database = folder / "mlflow.db"
-        if database.exists():
-            with database.open("ab"):
-                pass
-    except OSError as error:
-        raise RhobetaError(
-            f"The run cannot be recorded: {folder} is not writable ({error.strerror}).\n"
-            f"Make it writable (chmod -R u+w {folder}), free disk space, or point"
-            " MLFLOW_TRACKING_URI at another store."
-        ) from None
 
 
 def _unusable(uri: str, error: Exception) -> RhobetaError:

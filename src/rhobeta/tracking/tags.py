@@ -1,10 +1,10 @@
-"""The tags by which runs are found and told apart: our own, DVC's, and MLflow's for code."""
+"""Names of tags that identify runs: our own, DVC's, and MLflow's for code."""
 
 STAGE_TAG = "rhobeta.stage"
-"""What the run is of: train, restored, trial or tune."""
+"""The kind of the run: train, restored, trial or tune."""
 MODEL_TAG = "rhobeta.model_sha256"
 MODEL_MD5_TAG = "rhobeta.model_md5"
-"""The model as DVC's lock knows it."""
+"""The model in dvc.lock."""
 DATA_TAG = "rhobeta.data_sha256"
 RESTORED_TAG = "rhobeta.restored"
 """Of a run that was rebuilt from a model file, whose training ran elsewhere."""

@@ -11,8 +11,9 @@ from rhobeta.config.params import Params
 from rhobeta.data.splits import Manifest, read_manifest, read_split
 from rhobeta.tracking.availability import is_unavailable
 from rhobeta.tracking.callback import TrackEpochs
+from rhobeta.tracking.redaction import without_password
 from rhobeta.tracking.run import Run, StoppedOnPurpose, new_run
-from rhobeta.tracking.store import Store, open_store, without_password
+from rhobeta.tracking.store import Store, open_store
 from rhobeta.tracking.training_run import outcome_tags
 from rhobeta.training.build import hparams_of
 from rhobeta.training.callbacks import epoch_metrics

@@ -7,8 +7,9 @@ from rhobeta.config.params import Params, flatten
 from rhobeta.data.splits import Manifest
 from rhobeta.tracking.availability import is_unavailable
 from rhobeta.tracking.provenance import Code, user_name
+from rhobeta.tracking.redaction import without_password
 from rhobeta.tracking.run import Run
-from rhobeta.tracking.store import Store, without_password
+from rhobeta.tracking.store import Store
 from rhobeta.tracking.tags import DATA_TAG, ERROR_TAG, NOTE_TAG, PARENT_TAG, STAGE_TAG
 from rhobeta.tracking.training_run import training_tags
 

@@ -13,8 +13,9 @@ from rhobeta.data.splits import Manifest, read_manifest
 from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
 from rhobeta.tracking.provenance import read_code
+from rhobeta.tracking.redaction import without_password
 from rhobeta.tracking.run import Run
-from rhobeta.tracking.store import Store, open_store, without_password
+from rhobeta.tracking.store import Store, open_store
 from rhobeta.training.code import training_code_digest
 from rhobeta.training.devices import place_among_processes
 from rhobeta.tuning.choice import rule_in_words

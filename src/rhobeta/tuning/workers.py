@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.context import SpawnProcess
 
@@ -16,8 +16,8 @@ from optuna.trial import FrozenTrial, TrialState
 from rhobeta.config.params import Params
 from rhobeta.errors import RhobetaError
 from rhobeta.extensions import load_extensions
-from rhobeta.tracking.environment import environment_kept
-from rhobeta.tracking.store import Store, without_password
+from rhobeta.tracking.redaction import without_password
+from rhobeta.tracking.store import Store
 from rhobeta.training.devices import gpus
 from rhobeta.tuning.job import TuningJob
 from rhobeta.tuning.storage import GRACE_BEATS, open_storage
@@ -171,11 +171,23 @@ def _start(job: TuningJob, number: int) -> list[SpawnProcess]:
         worker = context.Process(target=work, args=(job,), name=f"worker {index}")
         environment = worker_environment(index, job.threads, devices)
         # Workers inherit that Ctrl-C is ignored: the parent ends them by SIGTERM.
-        with environment_kept(environment), _no_interrupts():
-            os.environ.update(environment)
+        with _environment(environment), _no_interrupts():
             worker.start()
         workers.append(worker)
     return workers
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables, which a process that starts meanwhile inherits."""
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name in values:
+            os.environ.pop(name)
+        os.environ.update(before)
 
 
 def _end(workers: list[SpawnProcess]) -> None:

@@ -19,8 +19,9 @@ import pytest
 from helpers import QUICK, StartAfter, git, write_params
 from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
+from rhobeta.tracking.redaction import without_password
 from rhobeta.tracking.run import new_run
-from rhobeta.tracking.store import open_store, without_password
+from rhobeta.tracking.store import open_store
 
 PASSWORD = "p@ss/w0rd:5f1c#?"
 ENVIRONMENT = {

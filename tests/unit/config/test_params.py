@@ -2,6 +2,8 @@
 
 import doctest
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +75,11 @@ def test_docstring_examples(module: Any) -> None:
     failed, tried = doctest.testmod(module)
     assert tried
     assert not failed
+
+
+def test_checking_parameters_does_not_import_torch() -> None:
+    code = "import sys, rhobeta.config.presets; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_shipped_file_is_accepted_and_flattened_in_its_order() -> None:

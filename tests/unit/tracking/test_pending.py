@@ -91,7 +91,7 @@ def log_everything(run: Run, folder: Path, model: bytes) -> None:
     run.log_dataset(name="d-train", digest="b" * 64, context="training", profile="{}", source="{}")
     run.log_text("text", "code/diff")
     run.log_file(folder / "page.html")
-    run.log_files(folder / "figures", "figures")
+    run.log_file(folder / "figures")
     log_model(run, model, example=np.zeros((2, 4), dtype=np.float32))
 
 
