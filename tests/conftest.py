@@ -14,6 +14,7 @@ from helpers import (
     DIGITS,
     OUTSIDE,
     STAGES,
+    NewStore,
     StartAfter,
     make_project,
 )
@@ -21,6 +22,8 @@ from rhobeta.cli import main
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.extensions import TABLES
 from rhobeta.paths import Paths
+from rhobeta.tracking.database import prepare_database
+from rhobeta.tracking.store import Store, open_store
 
 
 def pytest_configure() -> None:
@@ -103,6 +106,26 @@ def start_after(snapshots: Path, paths: Paths) -> StartAfter:
 def paths(workspace: Path) -> Paths:
     """The paths of `workspace`."""
     return Paths(workspace=workspace, store_root=workspace)
+
+
+@pytest.fixture(scope="session")
+def blank_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new MLflow database: making one takes MLflow a second, copying it nothing."""
+    folder = tmp_path_factory.mktemp("blank")
+    prepare_database(folder / "mlflow.db", folder / "artifacts")
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def new_store(blank_database: Path) -> NewStore:
+    """Open a new store, which is a copy of a blank one."""
+
+    def opened(paths: Paths, experiment: str = "rhobeta") -> Store:
+        paths.store.mkdir(parents=True)
+        shutil.copyfile(blank_database, paths.store / "mlflow.db")
+        return open_store(paths, experiment)
+
+    return opened
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@
 
 Two roots, which are the same folder except in an experiment that DVC runs elsewhere:
 
-- the *workspace*: the nearest folder, from the current one upwards, that holds `dvc.yaml`. Code,
-  parameters, data, models and reports are the workspace's.
-- the *store root*: where runs are kept for good. DVC names it in `DVC_ROOT`, also inside
+- the *workspace*: the nearest folder with a `dvc.yaml`, from the current one upwards. It holds
+  code, parameters, data, models and reports.
+- the *store root*, which holds `mlruns/`. DVC names it in `DVC_ROOT`, also inside
   `dvc exp run --queue` and `--temp`, whose workspaces are deleted afterwards.
 """
 
@@ -84,7 +84,7 @@ class Paths:
 
     @property
     def evaluation(self) -> Path:
-        """What `visualize` draws of the test split, written by `evaluate`."""
+        """Arrays of the test split for `visualize`, written by `evaluate`."""
         return self.workspace / "reports" / "evaluation.safetensors"
 
     @property

@@ -43,6 +43,9 @@ QUICK = {
 StartAfter = Callable[[str], None]
 """Brings a workspace to where a stage has just run."""
 
+NewStore = Callable[..., Any]
+"""Opens a new MLflow store at the paths that it is given."""
+
 
 def shipped_values() -> dict[str, Any]:
     """The committed params.yaml as nested plain values."""

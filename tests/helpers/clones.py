@@ -16,9 +16,8 @@ from helpers import DIGITS, OUTSIDE, QUICK, REPOSITORY, STAGES, git, write_param
 class Clone:
     """A clone of the working tree, in which the environment's commands are run."""
 
-    def __init__(self, folder: Path, record: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.record = record
 
     def run(self, *command: str) -> "subprocess.CompletedProcess[str]":
         done = subprocess.run(
@@ -40,8 +39,7 @@ class Clone:
         return {
             **outside,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": str(self.record),
-            "RHOBETA_RECORD": str(self.record),
+            "PYTHONPATH": str(self.folder / "src"),
             "GIT_AUTHOR_NAME": "Tester",
             "GIT_AUTHOR_EMAIL": "tester@example.com",
             "GIT_COMMITTER_NAME": "Tester",
@@ -66,7 +64,7 @@ class Clone:
         write_params(self.folder, QUICK | named)
 
 
-def make_clone(folder: Path, record: Path) -> Clone:
+def make_clone(folder: Path) -> Clone:
     """The working tree's files in a repository of their own, with the fixture as own data."""
     listed = git(REPOSITORY, "ls-files", "--cached", "--others", "--exclude-standard")
     for name in listed.splitlines():
@@ -78,4 +76,4 @@ def make_clone(folder: Path, record: Path) -> Clone:
     git(folder, "init", "--quiet", "--initial-branch=main")
     git(folder, "add", ".")
     git(folder, "commit", "--quiet", "--message=start")
-    return Clone(folder, record)
+    return Clone(folder)

@@ -132,7 +132,7 @@ def test_a_team_shares_runs_data_and_models(
         )
         until.callback(tracking.kill)
         tracking.start()
-        clone = make_clone(tmp_path / "project", tmp_path)
+        clone = make_clone(tmp_path / "project")
         project = clone.folder
         follow("remote", project, of_member)
         tracking.wait()

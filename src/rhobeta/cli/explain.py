@@ -20,7 +20,7 @@ def explain(error: Exception, command: str) -> str | None:
 
 
 def _store_error(error: Exception, command: str) -> str:
-    from rhobeta.tracking.store import without_password
+    from rhobeta.tracking.redaction import without_password
 
     # The statement that failed does not help the user.
     reason = without_password(" ".join(str(error).partition("[SQL:")[0].split()))[:500]

@@ -1,8 +1,8 @@
 """`params.yaml` as frozen, validated objects.
 
-The file is read once, checked whole (types, ranges, unknown keys, combinations that make no
-sense) and refused with every fault named before any stage does work. It is parsed as DVC parses
-it (YAML 1.2), so that `1e-3` is a number for both.
+The whole file is checked before any stage runs: types, ranges, unknown keys, and combinations that
+make no sense. One message names every fault. The file is parsed as DVC parses it (YAML 1.2), so
+`1e-3` is a number for both.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from pydantic import BaseModel, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 
+from rhobeta.config.messages import describe_faults
 from rhobeta.config.registration import RegistryParams
 from rhobeta.config.search import NEED_RHO, TuneParams
 from rhobeta.config.sections import (
@@ -27,7 +30,7 @@ from rhobeta.config.sections import (
 from rhobeta.errors import RhobetaError
 from rhobeta.extensions import ACTIVATION_SPECS, PENALTY_SPECS, incompatibility, load_extensions
 
-# What the data sets that are known by name are labelled with.
+# The labels of the data sets that are known by name.
 NAMED_CLASSES = list(range(10))
 
 _LONGEST_FILE = 1 << 18
@@ -84,8 +87,8 @@ class Params(ParamSection):
             )
         if self.data.validation_fraction == 0 and self.training.keep == "best":
             raise ValueError(
-                "training.keep: found best with data.validation_fraction 0, allowed: last, since no"
-                " image is left to tell the best epoch by"
+                "training.keep: found best with data.validation_fraction 0, allowed: last, since"
+                " the best epoch is that of the lowest validation loss"
             )
         return self
 
@@ -93,9 +96,7 @@ class Params(ParamSection):
     def _some_classes_are_anomalies(self) -> Self:
         known = self.data.classes or (None if self.data.name == "own" else NAMED_CLASSES)
         if "anomaly" in self.evaluate.tasks and known is not None:
-            fault = fault_of_normal_classes(self.evaluate.normal_classes, known)
-            if fault is not None:
-                raise ValueError(fault)
+            check_normal_classes(self.evaluate.normal_classes, known)
         return self
 
     @model_validator(mode="after")
@@ -104,47 +105,39 @@ class Params(ParamSection):
         without = [kind for kind in kinds if not PENALTY_SPECS[kind].uses_rho]
         for name in set(self.tune.metrics) & set(NEED_RHO) if without else ():
             raise ValueError(
-                f"tune.objectives: found {name} with penalty.kind {without[0]}, which has no rho to"
-                " be near to"
+                f"tune.objectives: found {name} with penalty.kind {without[0]}, which has no rho"
             )
         return self
 
 
-def fault_of_normal_classes(normal: list[int] | None, classes: list[int]) -> str | None:
-    """What is wrong with `evaluate.normal_classes` for data of these `classes`, if anything."""
+def check_normal_classes(normal: list[int] | None, classes: list[int]) -> None:
+    """Raise `ValueError` where `evaluate.normal_classes` does not fit data of these `classes`."""
     if normal is None:
-        return None
+        return
     found = f"evaluate.normal_classes: found {normal}"
+    allowed = f"allowed: some of {', '.join(map(str, sorted(classes)))}, not all, or null"
     if unknown := sorted(set(normal) - set(classes)):
-        return (
-            f"{found}, but the data has no class {', '.join(map(str, unknown))}; allowed: some of"
-            f" {', '.join(map(str, sorted(classes)))}, not all, or null"
-        )
+        lacking = ", ".join(map(str, unknown))
+        raise ValueError(f"{found}, but the data has no class {lacking}; {allowed}")
     if set(normal) == set(classes):
-        return (
-            f"{found}, which is every class of the data, so that none is an anomaly; allowed:"
-            f" some of {', '.join(map(str, sorted(classes)))}, not all, or null"
-        )
-    return None
+        raise ValueError(f"{found}, all classes of the data, so none is an anomaly; {allowed}")
 
 
 def load_params(path: Path) -> Params:
-    """Read and check the parameter file, with what `extensions/` beside it registers.
+    """Read and check the parameter file, with the names of the extensions beside it.
 
     Raises `RhobetaError` that names every fault: the key's full path, what was found, what is
-    allowed, and the nearest known key for one that is unknown.
+    allowed, and for an unknown key the nearest known one.
     """
     load_extensions(path.parent / "extensions")
     return check_params(read_yaml(path), where=path.name)
 
 
 def check_params(values: Any, *, where: str) -> Params:
-    """Validate nested plain `values` that came from `where` (for the message)."""
+    """Validate nested plain `values` from `where`, a name for the message of `RhobetaError`."""
     try:
         return Params.model_validate(values)
     except ValidationError as error:
-        from rhobeta.config.messages import describe_faults
-
         faults = "\n".join(f"  {line}" for line in describe_faults(error, Params, values))
         raise RhobetaError(f"{where} is refused:\n{faults}") from None
 
@@ -176,10 +169,8 @@ def read_yaml(path: Path) -> Any:
     """The values of a YAML 1.2 file, unchecked.
 
     Raises `RhobetaError` where it cannot be read, is larger than 256 KiB, nests deeper than 16, or
-    refers back to an anchor: by references a few lines can stand for gigabytes.
+    refers to an anchor, since a few lines of references can expand to gigabytes.
     """
-    from ruamel.yaml import YAML
-
     try:
         with path.open("rb") as file:
             content = file.read(_LONGEST_FILE + 1)
@@ -198,14 +189,11 @@ def read_yaml(path: Path) -> Any:
     except RhobetaError:
         raise
     except Exception as error:
-        # Tags that their values do not fit raise anything: `!!int ""`, `!!bool x`, "\\UFFFFFFFF".
+        # Tags raise errors of many types: `!!int ""`, `!!bool x`, "\\UFFFFFFFF".
         raise RhobetaError(f"{path} is not valid YAML:\n{error}") from None
 
 
 def _require_plain(text: str, path: Path) -> None:
-    from ruamel.yaml import YAML
-    from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
-
     depth = 0
     for event in YAML(typ="safe", pure=True).parse(text):
         depth += isinstance(event, CollectionStartEvent)

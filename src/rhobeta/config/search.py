@@ -142,36 +142,17 @@ class TuneParams(ParamSection):
         for name in self.objectives:
             _require_metric(name, "objectives")
         found, names = len(self.objectives), ", ".join(self.objectives) or "none"
-        if self.mode == "single" and found != 1:
+        if found not in ((1,) if self.mode == "single" else (2, 3)):
             raise ValueError(
-                f"objectives: found {found} ({names}) with tune.mode single, allowed: one; for two"
-                " or three use tune.mode pareto"
+                f"objectives: found {found} ({names}) with tune.mode {self.mode}, allowed: one with"
+                " tune.mode single, two or three with tune.mode pareto"
             )
-        if self.mode == "pareto" and not 2 <= found <= 3:
+        late = set(self.objectives) & set(AFTER_TRAINING)
+        if self.pruner != "none" and (self.mode == "pareto" or late):
             raise ValueError(
-                f"objectives: found {found} ({names}) with tune.mode pareto, allowed: two or three;"
-                " for one use tune.mode single"
+                f"pruner: found {self.pruner} with tune.mode {self.mode} and {names}, allowed:"
+                " none; pruning needs tune.mode single and an objective measured every epoch"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _pruner_fits(self) -> Self:
-        if self.pruner != "none" and self.mode == "pareto":
-            raise ValueError(
-                f"pruner: found {self.pruner} with tune.mode pareto, allowed: none, since Optuna"
-                " prunes by one objective; use tune.mode single"
-            )
-        if self.pruner != "none" and set(self.objectives) & set(AFTER_TRAINING):
-            raise ValueError(
-                f"pruner: found {self.pruner} with the objective {', '.join(self.objectives)},"
-                " allowed: none, since it is measured only after training"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _repeats_tell_a_spread(self) -> Self:
-        if self.seeds == 1:
-            raise ValueError("seeds: found 1, allowed: 0, or 2 to 100, since one tells no spread")
         return self
 
     @model_validator(mode="after")
@@ -180,6 +161,8 @@ class TuneParams(ParamSection):
         if len(set(seen)) < len(seen):
             raise ValueError(f"constraints: found {self.constraints}, which bounds a metric twice")
         _ = self.rule
+        if self.seeds == 1:
+            raise ValueError("seeds: found 1, allowed: 0, or 2 to 100, since one tells no spread")
         return self
 
     @model_validator(mode="after")
@@ -225,7 +208,7 @@ def _parse_rule(text: str, objectives: Iterable[str]) -> Rule:
 
 
 def _check_dimension(path: str, dimension: Dimension) -> None:
-    """Raise `ValueError` where a dimension is none, or has a value that its parameter may not."""
+    """Raise `ValueError` where a dimension, or a value in it, is not one of its parameter."""
     key = f"space.{path}"
     if path not in _PARAMETERS:
         new = PARAMETERS.get(path)
@@ -233,29 +216,29 @@ def _check_dimension(path: str, dimension: Dimension) -> None:
         raise ValueError(f"{key}: unknown, allowed: parameters of {', '.join(SEARCHED)}{hint}")
     if path == SEED:
         raise ValueError(f"{key}: a seed is not searched; tune.seeds repeats the trials")
-    given = set(dimension)
-    if given not in ({"choices"}, {"low", "high"}, {"low", "high", "log"}):
+    given: dict[str, Any] = dict(dimension)
+    if given.keys() not in ({"choices"}, {"low", "high"}, {"low", "high", "log"}):
         found = ", ".join(sorted(given)) or "an empty section"
         raise ValueError(f"{key}: found {found}, allowed: low and high (and log), or choices")
-    choices = dimension.get("choices", [])
-    ends = {end: dimension[end] for end in ("low", "high") if end in dimension}
-    adapter = _adapter(_PARAMETERS[path])
-    for label, value in [*(("choices", choice) for choice in choices), *ends.items()]:
-        try:
-            adapter.validate_python(value)
-        except ValidationError as error:
-            reason = error.errors()[0]["msg"]
-            raise ValueError(f"{key}.{label}: found {value!r}: {reason}") from None
-    if "choices" in given and len({repr(choice) for choice in choices}) < max(2, len(choices)):
-        raise ValueError(f"{key}: found the choices {choices}, allowed: two or more, no repeats")
-    if ends and not (isinstance(ends["low"], int | float) and ends["low"] < ends["high"]):
-        raise ValueError(f"{key}: found {ends}, allowed: numbers, low below high")
-    if ends and dimension.get("log") and ends["low"] <= 0:
-        raise ValueError(f"{key}: found log true with low {ends['low']}, allowed: low above 0")
+    choices, log = given.pop("choices", None), given.pop("log", False)
+    for label, value in given.items() if choices is None else [("choices", c) for c in choices]:
+        _check_value(f"{key}.{label}", value, _PARAMETERS[path])
+    if choices is not None:
+        if len({repr(choice) for choice in choices}) < max(2, len(choices)):
+            raise ValueError(f"{key}: found choices {choices}, allowed: two or more, no repeats")
+        return
+    low, high = given["low"], given["high"]
+    if not isinstance(low, int | float) or low >= high:
+        raise ValueError(f"{key}: found {low} to {high}, allowed: numbers, low below high")
+    if log and low <= 0:
+        raise ValueError(f"{key}: found log true with low {low}, allowed: low above 0")
 
 
-def _adapter(field: FieldInfo) -> TypeAdapter[Any]:
+def _check_value(key: str, value: Any, field: FieldInfo) -> None:
     annotation: Any = field.annotation
     for part in field.metadata:
         annotation = Annotated[annotation, part]
-    return TypeAdapter(annotation, config=_STRICT)
+    try:
+        TypeAdapter(annotation, config=_STRICT).validate_python(value)
+    except ValidationError as error:
+        raise ValueError(f"{key}: found {value!r}: {error.errors()[0]['msg']}") from None

@@ -18,7 +18,7 @@ from rhobeta.lineage.resolve import (
     trainings_like,
 )
 from rhobeta.lineage.runs import RunInfo
-from rhobeta.tracking.results import flat_metrics
+from rhobeta.tracking.evaluation_log import flat_metrics
 from rhobeta.utils.files import md5_of_bytes, sha256_of_bytes
 
 _SPLITS = {"training": "train", "validation": "validation", "evaluation": "test"}

@@ -1,6 +1,5 @@
 """The model that a word names: from its file, from DVC's cache, or from the package of its run."""
 
-import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +9,12 @@ from rhobeta.lineage.project import Project
 from rhobeta.lineage.resolve import Reference, require_one, resolve, trainings, trainings_like
 from rhobeta.lineage.runs import RunInfo, Runs
 from rhobeta.model.serialization import SavedModel, model_from_bytes, read_model
-from rhobeta.tracking.environment import environment_kept
-from rhobeta.tracking.package import PACKAGED_FILE, logged_model
-from rhobeta.tracking.store import without_password
+from rhobeta.tracking.package import PACKAGED_FILE
+from rhobeta.tracking.redaction import without_password
+from rhobeta.tracking.upload import logged_model
 from rhobeta.utils.files import md5_of_bytes, sha256_of_bytes
 
 # MLflow's progress bar for every file that it fetches.
-_BAR = "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"
 
 
 @dataclass(frozen=True)
@@ -88,15 +86,14 @@ def read_package(runs: Runs, run: RunInfo) -> Package:
     from mlflow.exceptions import MlflowException
 
     store = runs.store
-    package = None if store is None else logged_model(store, run.id, run.experiment_id)
+    package = None if store is None else logged_model(store.client, run.id, run.experiment_id)
     if store is None or package is None or run.model_sha256 is None:
         raise RhobetaError(
             f"The run {run.id} ({run.status}) has no model: its training did not finish, or it is"
             " of another kind.\nName a run that `rhobeta train` finished."
         )
     try:
-        with tempfile.TemporaryDirectory() as folder, environment_kept((_BAR,)):
-            os.environ[_BAR] = "false"
+        with tempfile.TemporaryDirectory() as folder:
             file = mlflow.artifacts.download_artifacts(
                 artifact_uri=f"{package.artifact_location}/{PACKAGED_FILE}",
                 dst_path=folder,

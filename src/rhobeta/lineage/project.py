@@ -7,7 +7,8 @@ from rhobeta.config.params import Params
 from rhobeta.lineage.repository import Repository
 from rhobeta.lineage.runs import Runs
 from rhobeta.paths import Paths
-from rhobeta.tracking.store import find_store, store_uri, without_password
+from rhobeta.tracking.redaction import without_password
+from rhobeta.tracking.store import find_store, store_uri
 
 
 @dataclass(frozen=True)

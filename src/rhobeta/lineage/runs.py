@@ -9,8 +9,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rhobeta.config.renamed import current_metric, current_parameters
-from rhobeta.tracking.package import logged_model
-from rhobeta.tracking.results import EVALUATION_TAG, REPORT_TAG
 from rhobeta.tracking.run import latest_parameters
 from rhobeta.tracking.store import Store
 from rhobeta.tracking.tags import (
@@ -19,15 +17,18 @@ from rhobeta.tracking.tags import (
     COMMIT_TAG,
     DATA_TAG,
     DIRTY_TAG,
+    EVALUATION_TAG,
     EXPERIMENT_TAG,
     MODEL_MD5_TAG,
     MODEL_TAG,
     NOTE_TAG,
     PARENT_TAG,
+    REPORT_TAG,
     RESTORED_TAG,
     STAGE_TAG,
 )
-from rhobeta.tuning.runs import STUDY_TAG, TRIAL_TAG
+from rhobeta.tracking.upload import logged_model
+from rhobeta.tuning.study_runs import STUDY_TAG, TRIAL_TAG
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
@@ -190,7 +191,7 @@ class Runs:
         """Whether the run has a packaged model whose upload finished."""
         return (
             self.store is not None
-            and logged_model(self.store, run.id, run.experiment_id) is not None
+            and logged_model(self.store.client, run.id, run.experiment_id) is not None
         )
 
     def _trainings(self, *conditions: str | None) -> list[RunInfo]:

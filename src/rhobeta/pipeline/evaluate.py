@@ -19,15 +19,14 @@ from rhobeta.metrics.sparsity import SparsityStatistics
 from rhobeta.metrics.units import MOST_UNITS, exciting_images, most_active_units
 from rhobeta.model.serialization import read_model, require_same_data
 from rhobeta.paths import Paths
-from rhobeta.tracking.model_run import open_store_of_model, run_of_model
-from rhobeta.tracking.results import log_evaluation
+from rhobeta.tracking.backfill import run_of_model
+from rhobeta.tracking.evaluation_log import log_evaluation
 from rhobeta.utils.files import write_bytes, write_json, write_text
 from rhobeta.utils.threads import use_threads
 
 
 def run(params: Params, paths: Paths) -> None:
     """Write the metrics, the tables that DVC draws and what visualize needs; log the metrics."""
-    store = open_store_of_model(paths, params.runtime.experiment)
     saved = read_model(paths.model)
     manifest = read_manifest(paths.splits)
     require_same_data(saved, manifest, paths.model)
@@ -36,7 +35,7 @@ def run(params: Params, paths: Paths) -> None:
     train = read_split(paths.splits, "train", manifest)
     test = read_split(paths.splits, "test", manifest)
     pixels = (pixels_of(train.images), pixels_of(test.images))
-    tracked = run_of_model(store, saved, history=paths.history, example=pixels[0][:2])
+    tracked = run_of_model(paths, params.runtime.experiment, saved, example=pixels[0][:2])
     use_threads(params.runtime.threads)
 
     encoded = encode_images(saved.model, pixels[1])

@@ -50,7 +50,7 @@ def run(params: Params, paths: Paths) -> None:
     ):
         checkpoints.note_run(tracked.run_id)
         tracked.log_params(hparams | flatten(params.runtime, "runtime."))
-        track = TrackEpochs(tracked, tracked.last_steps)
+        track = TrackEpochs(tracked, tracked.last_epoch)
         try:
             trained = fit(
                 params, train, validation, callbacks=[track], checkpoints=checkpoints.last

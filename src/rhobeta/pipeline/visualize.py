@@ -13,8 +13,8 @@ from rhobeta.reporting.dashboard import render_dashboard
 from rhobeta.reporting.report import render_report
 from rhobeta.reporting.style import save, style
 from rhobeta.reporting.task_figures import draw_tasks, read_curves
-from rhobeta.tracking.model_run import open_store_of_model, run_of_model
-from rhobeta.tracking.results import log_visualization
+from rhobeta.tracking.backfill import run_of_model
+from rhobeta.tracking.evaluation_log import log_visualization
 from rhobeta.utils.files import atomic_folder, read_json, require_file, write_text
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 def run(params: Params, paths: Paths) -> None:
     """Draw what evaluate measured; log the figures and the pages into the model's run."""
     settings = params.visualize
-    store = open_store_of_model(paths, params.runtime.experiment)
     saved = read_model(paths.model)
     metrics = read_json(paths.metrics, made_by="rhobeta evaluate")
     record = read_record(saved.sha256, paths)
@@ -35,7 +34,7 @@ def run(params: Params, paths: Paths) -> None:
         _text_of(paths.rate_distortion, made_by="rhobeta evaluate"), name=str(paths.rate_distortion)
     )
     example = record.examples[:2].reshape(2, -1)
-    tracked = run_of_model(store, saved, history=paths.history, example=example)
+    tracked = run_of_model(paths, params.runtime.experiment, saved, example=example)
     size = saved.model.architecture
 
     with style(), atomic_folder(paths.figures) as folder:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rhobeta.errors import RhobetaError
 from rhobeta.lineage.runs import RunInfo, Runs
-from rhobeta.tracking.store import without_password
+from rhobeta.tracking.redaction import without_password
 from rhobeta.tracking.tags import MODEL_TAG
 
 if TYPE_CHECKING:

@@ -14,18 +14,17 @@ _FLUSH_SECONDS = 2.0
 class TrackEpochs(pl.Callback):
     """Logs the metrics of each epoch, sent together at most every two seconds.
 
-    `logged` says up to which epoch the run has each metric already, from a try that was cut off.
-    Of the epochs that came before the state that training goes on from, what the run lacks is
-    logged; what is gone through again has the same values, and is not logged twice.
+    `last_epoch` is the last one that the run has, from a training that was interrupted. Earlier
+    epochs that the run lacks are logged; repeated ones have the same values, and are not.
     """
 
-    def __init__(self, run: Run, logged: Mapping[str, int] | None = None) -> None:
+    def __init__(self, run: Run, last_epoch: int = 0) -> None:
         self._run = run
-        self._logged = logged or {}
+        self._last_epoch = last_epoch
         self._flushed = time.monotonic()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log what a try that was cut off could not send any more."""
+        """Log what an interrupted training could not send."""
         for epoch, metrics in enumerate(module_of(pl_module).history, start=1):
             self._note(metrics, epoch)
 
@@ -37,5 +36,5 @@ class TrackEpochs(pl.Callback):
             self._flushed = time.monotonic()
 
     def _note(self, metrics: Mapping[str, float], epoch: int) -> None:
-        new = {k: v for k, v in metrics.items() if epoch > self._logged.get(k, 0)}
-        self._run.buffer_metrics(new, step=epoch)
+        if epoch > self._last_epoch:
+            self._run.buffer_metrics(metrics, step=epoch)

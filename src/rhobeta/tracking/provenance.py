@@ -1,8 +1,7 @@
-"""Which code, experiment and machine: what git and DVC know of the present run."""
+"""The code, experiment and user of a run, from git, DVC and the system."""
 
 import getpass
 import os
-import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +9,13 @@ from pathlib import Path
 from rhobeta.errors import RhobetaError
 from rhobeta.tracking.tags import BASELINE_TAG, BRANCH_TAG, COMMIT_TAG, DIRTY_TAG, EXPERIMENT_TAG
 
-# What stages write and git keeps is no change of code.
+# Outputs tracked in git do not make the code dirty.
 _OUTPUTS = (":(exclude)dvc.lock", ":(exclude)reports")
 
 
 @dataclass(frozen=True)
 class Code:
-    """The commit that is checked out, and what differs from it."""
+    """The commit that is checked out, and the difference from it."""
 
     commit: str
     branch: str
@@ -36,14 +35,9 @@ class Code:
 def read_code(workspace: Path) -> Code:
     """Ask git for the state of `workspace`.
 
-    Raises `RhobetaError` where there is no git or no commit: without them nobody could tell later
-    which code made a model.
+    Raises `RhobetaError` if there is no git or no commit: without them the run could not say which
+    code made its model.
     """
-    if shutil.which("git") is None:
-        raise RhobetaError(
-            "git is not installed, so the run could not say which code made its model.\n"
-            "Install git and run the command again."
-        )
     commit = _git(workspace, "rev-parse", "HEAD")
     status = _git(workspace, "status", "--porcelain", "--", ".", *_OUTPUTS)
     return Code(
@@ -55,13 +49,13 @@ def read_code(workspace: Path) -> Code:
 
 
 def experiment_tags() -> dict[str, str]:
-    """DVC's experiment name and baseline, where the stage runs in a DVC experiment."""
+    """DVC's experiment name and baseline, if the stage runs in a DVC experiment."""
     names = {"DVC_EXP_NAME": EXPERIMENT_TAG, "DVC_EXP_BASELINE_REV": BASELINE_TAG}
     return {tag: os.environ[name] for name, tag in names.items() if os.environ.get(name)}
 
 
 def user_name() -> str:
-    """The name of the user, or `unknown` where the system has none."""
+    """The name of the user, or `unknown` if the system has none."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -69,15 +63,21 @@ def user_name() -> str:
 
 
 def _git(workspace: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        # To ask changes nothing, not even the index, which others may be at work on.
-        ["git", "--no-optional-locks", *arguments],
-        cwd=workspace,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            # Asking changes nothing, not even the index.
+            ["git", "--no-optional-locks", *arguments],
+            cwd=workspace,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+    except FileNotFoundError:
+        raise RhobetaError(
+            "git is not installed, so the run could not say which code made its model.\n"
+            "Install git and run the command again."
+        ) from None
     if done.returncode != 0:
         fault = done.stderr.strip().splitlines()
         raise RhobetaError(

@@ -1,22 +1,31 @@
 """MLflow runs: one a training, found again by the digest of the model that it made."""
 
+import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rhobeta.tracking.actions import ERROR_TAG, Action, ending
-from rhobeta.tracking.away import is_away
-from rhobeta.tracking.outbox import Courier, deliver_from, run_waiting_for_model
-from rhobeta.tracking.store import Store, without_password
-from rhobeta.tracking.tags import MODEL_TAG
+from rhobeta.tracking.availability import is_unavailable, reason_of
+from rhobeta.tracking.pending import (
+    find_pending,
+    flush_pending,
+    is_pending,
+    keep_file,
+    keep_model,
+    keep_values,
+)
+from rhobeta.tracking.redaction import without_password
+from rhobeta.tracking.store import Store
+from rhobeta.tracking.tags import ERROR_TAG, MODEL_TAG
+from rhobeta.tracking.upload import Values, send_model, send_values
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as RunEntity
 
 _PARAMETER_LENGTH = 6000
-_METRICS_BATCH = 1000
+_RETRY_SECONDS = 60.0
 
 
 class StoppedOnPurpose(Exception):  # noqa: N818
@@ -28,178 +37,241 @@ class StoppedOnPurpose(Exception):  # noqa: N818
 
 
 class Run:
-    """One run in a store. Values reach the store at once, but for buffered metrics.
+    """One run in a store.
 
-    Where the store is a server that goes away meanwhile, they reach the outbox, and the server
-    when it is back; see `rhobeta.tracking.outbox`.
+    Values reach the store at once, except buffered metrics. If the store is a server that stops
+    answering, they are kept in `mlruns/pending`, and the work continues: `complete` sends them at
+    the end, the next stage or `rhobeta sync` later.
     """
 
     def __init__(self, store: Store, run_id: str, *, model_sha256: str | None = None) -> None:
         self.store = store
         self.run_id = run_id
-        self._courier = Courier(store, run_id)
-        self._courier.model_sha256 = model_sha256
+        self.last_epoch = 0
+        """Of a resumed run, the last epoch whose metrics it has."""
+        self._model_sha256 = model_sha256
         self._buffer: list[tuple[str, float, int, int]] = []
         self._now = 0
-        self.last_steps: dict[str, int] = {}
-        """Of a run that is gone on with, the last step of each metric that it had before."""
-
-    def do(self, action: Action) -> None:
-        """Do it to this run, now or when its server is back."""
-        self._courier.do(action)
-
-    def kept(self) -> Iterator[Action]:
-        """What waits for the server, in order."""
-        return self._courier.kept()
-
-    def settle(self) -> None:
-        """At the end of a stage: deliver what still waits for the server, or say that it waits."""
-        self._courier.settle()
+        self._offline = not store.available or is_pending(store, run_id)
+        self._retry_at = time.monotonic() + _RETRY_SECONDS
 
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Log parameters; one that the run has with another value becomes a tag of its name."""
         texts = {name: str(value)[:_PARAMETER_LENGTH] for name, value in params.items()}
-        self.do(Action("params", {"params": texts}))
+        self._log(Values(params=texts))
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags, over those of the same name."""
-        self._courier.model_sha256 = tags.get(MODEL_TAG, self._courier.model_sha256)
-        self.do(Action("tags", {"tags": dict(tags)}))
+        self._model_sha256 = tags.get(MODEL_TAG, self._model_sha256)
+        self._log(Values(tags=dict(tags)))
 
     def buffer_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
-        """Note metrics of an epoch with the time of now; `flush` sends them."""
-        # MLflow gives a curve back in the order of its times: they must not fall when the clock is
-        # set back.
+        """Note metrics of an epoch with the present time; `flush` sends them."""
+        # MLflow orders a curve by time, which must not fall when the clock is set back.
         self._now = now = max(self._now, int(time.time() * 1000))
         self._buffer += [(k, v, now, step) for k, v in metrics.items()]
 
     def flush(self) -> None:
-        """Send what is buffered."""
-        while self._buffer:
-            self.do(Action("metrics", {"metrics": self._buffer[:_METRICS_BATCH]}))
-            del self._buffer[:_METRICS_BATCH]
+        """Send the buffered metrics."""
+        if self._buffer:
+            buffered, self._buffer = self._buffer, []
+            self._log(Values(metrics=buffered))
 
     def log_metrics(self, metrics: Mapping[str, float], *, step: int = 0) -> None:
         """Log metrics now."""
         self.buffer_metrics(metrics, step=step)
         self.flush()
 
-    def log_file(self, path: Path, folder: str | None = None) -> None:
-        """Store a file among the run's artifacts."""
-        self.do(Action("file", {"folder": folder}, {path.name: path}))
+    def log_dataset(
+        self, *, name: str, digest: str, context: str, profile: str, source: str
+    ) -> None:
+        """Log a split as an input of the run; `digest` is its SHA-256, kept whole in a tag."""
+        dataset = {"name": name, "digest": digest, "context": context}
+        self._log(Values(datasets=[dataset | {"profile": profile, "source": source}]))
 
-    def log_files(self, path: Path, folder: str) -> None:
-        """Store a folder's content among the run's artifacts."""
-        self.do(Action("files", {"folder": folder}, {path.name: path}))
+    def log_file(self, path: Path, folder: str | None = None) -> None:
+        """Store a file or a folder, by its own name, in this folder of the run's artifacts."""
+        self._send(
+            lambda: self.store.client.log_artifact(self.run_id, str(path), folder),
+            lambda: keep_file(self.store, self.run_id, path, folder),
+        )
 
     def log_text(self, text: str, name: str) -> None:
         """Store text as the artifact `name`."""
-        self.do(Action("text", {"text": text, "name": name}))
+        with tempfile.TemporaryDirectory() as temporary:
+            file = Path(temporary, name)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+            folder = str(Path(name).parent)
+            self.log_file(file, None if folder == "." else folder)
 
-    def log_data_set(
-        self, *, name: str, digest: str, context: str, profile: str, source: str
-    ) -> None:
-        """Log a split as one of the run's inputs; `digest` is its SHA-256, kept whole in a tag."""
-        # MLflow keeps at most 36 characters of a digest.
-        data_set = {"name": name, "digest": digest[:32], "source": source, "profile": profile}
-        tags = {"mlflow.data.context": context, "sha256": digest}
-        self.do(Action("data_set", {"data_set": data_set, "tags": tags}))
+    def log_model(self, folder: Path) -> None:
+        """Store the MLflow model in `folder` as the run's model."""
+        self._send(
+            lambda: send_model(self.store.client, self.run_id, folder),
+            lambda: keep_model(self.store, self.run_id, folder),
+        )
+
+    def end(self, status: str, tags: Mapping[str, str] | None = None) -> None:
+        """End the run now, with a status of MLflow, and complete it if its server answers."""
+        values = Values(tags=dict(tags or {}), status=status, ended=int(time.time() * 1000))
+        self._log(values)
+        self.complete()
+
+    def complete(self) -> None:
+        """Send what the server could not take, or say that it stays pending."""
+        if is_pending(self.store, self.run_id) and not self._is_back():
+            print(
+                f"note: MLflow run {self.run_id} lacks values that are kept in"
+                f" {self.store.pending}; the next stage or `rhobeta sync` completes it once the"
+                " server answers",
+                flush=True,
+            )
+
+    def _log(self, values: Values) -> None:
+        if self._model_sha256 is not None:
+            # A pending run is found by its model, too.
+            values.tags.setdefault(MODEL_TAG, self._model_sha256)
+        self._send(
+            lambda: send_values(self.store.client, self.run_id, values),
+            lambda: keep_values(self.store, self.run_id, values),
+        )
+
+    def _send(self, send: Callable[[], object], keep: Callable[[], object]) -> None:
+        """Send something; keep it if the server does not answer, or lacks what came before."""
+        if self._offline and time.monotonic() >= self._retry_at:
+            self._is_back()
+        if not self._offline:
+            try:
+                send()
+            except Exception as error:
+                if self.store.pending is None or not is_unavailable(error):
+                    raise
+                print(
+                    f"note: the MLflow server {without_password(self.store.uri)} does not answer"
+                    f" ({reason_of(error)}); the work continues, and what cannot be logged is kept"
+                    f" in {self.store.pending}",
+                    flush=True,
+                )
+                self._offline, self._retry_at = True, time.monotonic() + _RETRY_SECONDS
+            else:
+                return
+        keep()
+
+    def _is_back(self) -> bool:
+        """Whether the server answers again and has been sent what this run lacked."""
+        self._retry_at = time.monotonic() + _RETRY_SECONDS
+        if self.store.answers():
+            flush_pending(self.store, self.run_id)
+        self._offline = is_pending(self.store, self.run_id)
+        if not self._offline:
+            print("note: the MLflow server answers again, and the run is complete", flush=True)
+        return not self._offline
 
 
 @contextmanager
 def new_run(store: Store, *, name: str, tags: Mapping[str, str]) -> Iterator[Run]:
-    """Open a run and end it by what became of the body.
+    """Open a run, and end it according to how the body ends.
 
-    FINISHED on success; KILLED on Ctrl-C, on a request to end (SIGTERM) and on `StoppedOnPurpose`;
-    FAILED, with the error in the tag `rhobeta.error`, on any other exception. Buffered metrics are
-    sent in every case.
+    FINISHED on success; KILLED on Ctrl-C, SIGTERM and `StoppedOnPurpose`; FAILED, with the error in
+    the tag `rhobeta.error`, on any other exception. Buffered metrics are sent in every case. Raises
+    `StoreUnavailableError` if the server does not answer before the body begins.
     """
-    deliver_waiting(store)
-    created = store.client.create_run(store.experiment_id, run_name=name, tags=dict(tags))
+    complete_pending(store)
+    with store.required():
+        created = store.client.create_run(store.experiment_id, run_name=name, tags=dict(tags))
     run = Run(store, created.info.run_id, model_sha256=tags.get(MODEL_TAG))
-    with _to_its_end(run):
+    with _ending(run):
         yield run
 
 
 @contextmanager
 def reopened_run(run: Run, *, tags: Mapping[str, str]) -> Iterator[Run]:
-    """Go on with a run that was cut off; it ends as a new one does."""
-    deliver_waiting(run.store)
-    # While nothing has been done yet, it may still fail.
-    run.last_steps = _last_steps(run)
-    run.do(Action("reopen", {}))
-    run.set_tags(tags)
-    with _to_its_end(run):
-        yield run
-
-
-def _last_steps(run: Run) -> dict[str, int]:
-    """The last step at which the store has, or is to be brought, each metric of the run."""
+    """Continue a run that was interrupted; it ends as a new one does."""
     client = run.store.client
-    names = client.get_run(run.run_id).data.metrics
-    histories = {name: client.get_metric_history(run.run_id, name) for name in names}
-    last = {name: max(m.step for m in found) for name, found in histories.items() if found}
-    for action in run.kept():
-        for name, _, _, step in action.data.get("metrics", ()):
-            last[name] = max(step, last.get(name, step))
-    return last
+    with run.store.required():
+        history = client.get_metric_history(run.run_id, "train/loss")
+        run.last_epoch = max((point.step for point in history), default=0)
+        if ERROR_TAG in client.get_run(run.run_id).data.tags:
+            client.delete_tag(run.run_id, ERROR_TAG)
+        client.update_run(run.run_id, status="RUNNING")
+    run.set_tags(tags)
+    with _ending(run):
+        yield run
 
 
 @contextmanager
-def _to_its_end(run: Run) -> Iterator[Run]:
+def _ending(run: Run) -> Iterator[None]:
     try:
-        yield run
+        yield
         run.flush()
     except (KeyboardInterrupt, SystemExit):
-        _end(run, "KILLED", {ERROR_TAG: "interrupted"})
+        _end_early(run, "KILLED", {ERROR_TAG: "interrupted"})
         raise
     except StoppedOnPurpose as stop:
-        _end(run, "KILLED", stop.tags)
+        _end_early(run, "KILLED", stop.tags)
         raise
     except BaseException as error:
         reason = without_password(f"{type(error).__name__}: {error}")
-        _end(run, "FAILED", {ERROR_TAG: reason[:5000]})
+        _end_early(run, "FAILED", {ERROR_TAG: reason[:5000]})
         raise
-    run.do(ending("FINISHED"))
-    run.settle()
+    run.end("FINISHED")
 
 
-def deliver_waiting(store: Store) -> None:
-    """Deliver what waits for this store, of any run, if it can be."""
-    if store.outbox is not None and not store.away:
-        deliver_from(store, store.outbox)
+def _end_early(run: Run, status: str, tags: Mapping[str, str]) -> None:
+    try:
+        run.flush()
+    finally:
+        run.end(status, tags)
+
+
+def complete_pending(store: Store) -> None:
+    """Complete all pending runs of the store if it can be done, and say what came of it."""
+    if not store.available:
+        return
+    flushed = flush_pending(store)
+    for run_id in flushed.completed:
+        print(f"note: MLflow run {run_id} is complete; its server had not answered", flush=True)
+    for run_id, reason in flushed.failed.items():
+        print(f"note: MLflow run {run_id} stays incomplete ({reason})", flush=True)
 
 
 def find_unfinished_run(store: Store, run_id: str) -> Run | None:
     """The run with this id, if the store has it and it has not finished."""
     from mlflow.exceptions import MlflowException
 
+    complete_pending(store)
     try:
-        info = store.client.get_run(run_id).info
-    except MlflowException as error:
-        if is_away(error):
-            raise
+        with store.required():
+            info = store.client.get_run(run_id).info
+    except MlflowException:
         return None
     gone = info.lifecycle_stage == "deleted" or info.status == "FINISHED"
     return None if gone else Run(store, run_id)
 
 
 def find_run_of_model(store: Store, model_sha256: str) -> Run | None:
-    """The newest run, of any experiment in the store, that made the model with this digest.
+    """The run, of any experiment in the store, that made the model with this digest.
 
-    One that did not come to its end counts only where no other did. What waits for the store is
-    delivered first; a run to which that was not possible counts.
+    Of several it is the newest that finished, else the newest. Pending runs are completed first; a
+    run that stays pending counts, although its store may not know its model yet.
     """
-    deliver_waiting(store)
-    if store.outbox is not None:
-        waiting = run_waiting_for_model(store.outbox, store.uri, model_sha256)
-        if waiting is not None:
-            return Run(store, waiting.run_id, model_sha256=model_sha256)
-    found = runs_of_model(store, model_sha256)
-    if not found:
-        return None
-    finished = [run for run in found if run.info.status == "FINISHED"]
-    return Run(store, [*finished, *found][0].info.run_id, model_sha256=model_sha256)
+    complete_pending(store)
+    if store.pending is not None:
+        pending = find_pending(store.pending, store.uri, model_sha256)
+        if pending is not None:
+            return Run(store, pending.run_id, model_sha256=model_sha256)
+    found = newest_finished(runs_of_model(store, model_sha256))
+    return None if found is None else Run(store, found.info.run_id, model_sha256=model_sha256)
+
+
+def newest_finished(runs: "list[RunEntity]") -> "RunEntity | None":
+    """Of runs that claim one model, newest first, the one that counts: the newest that finished.
+
+    If none has finished, the newest; None if there is none.
+    """
+    finished = (run for run in runs if run.info.status == "FINISHED")
+    return next(finished, None) or next(iter(runs), None)
 
 
 def runs_of_model(store: Store, model_sha256: str) -> "list[RunEntity]":
@@ -215,18 +287,9 @@ def runs_of_model(store: Store, model_sha256: str) -> "list[RunEntity]":
 
 
 def latest_parameters(run: "RunEntity") -> dict[str, str]:
-    """A run's parameters; one that was logged again with another value has the last.
+    """A run's parameters; of one that was logged again with another value, the last.
 
     MLflow never changes a parameter: `Run.log_params` keeps a later value as a tag of its name.
     """
     tags = run.data.tags
     return {name: tags.get(name, value) for name, value in run.data.params.items()}
-
-
-def _end(run: Run, status: str, tags: Mapping[str, str]) -> None:
-    try:
-        run.flush()
-        run.set_tags(tags)
-    finally:
-        run.do(ending(status))
-        run.settle()

@@ -1,10 +1,12 @@
-"""The MLflow store: where it is, that it can be written, and its client."""
+"""The MLflow store: its address, whether it can be written, and its client."""
 
 import logging
 import os
-import re
+import urllib.error
+import urllib.request
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,103 +14,127 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
-from rhobeta.tracking.away import is_away
-from rhobeta.tracking.database import prepare_database, require_known_version
-from rhobeta.tracking.environment import environment_kept
-from rhobeta.tracking.view import VIEW_TAG, experiment_tags_of_view
+from rhobeta.tracking.availability import is_unavailable, reason_of
+from rhobeta.tracking.database import prepare_database, require_current_tables
+from rhobeta.tracking.redaction import without_password
+from rhobeta.tracking.view import describe_experiment
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-_SERVER_SECONDS = 10
+_REQUEST_SECONDS = 10
+_HEALTH_SECONDS = 3
 _SQLITE = "sqlite:///"
 
-CURRENT = ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID")
-"""Variables that MLflow sets for itself when a store or an experiment becomes the current one."""
 
-# What holds a secret, by the names of environment variables and of an address's parameters.
-_NAMES_OF_SECRETS = r"PASSW|PASSPHRASE|[_?&;]PWD|SECRET|TOKEN|CREDENTIAL|(?:ACCESS|API)_?KEY"
-_SHORTEST_SECRET = 6
-
-
-class StoreAwayError(RhobetaError):
-    """The store is a server, and does not answer."""
+class StoreUnavailableError(RhobetaError):
+    """The store is a server that does not answer."""
 
 
 @dataclass(frozen=True)
 class Store:
-    """An MLflow store that has answered, and the experiment that runs go into."""
+    """An MLflow store and the experiment that runs go into."""
 
     uri: str
+    """Its address, without credentials."""
     client: "MlflowClient"
     experiment_id: str
-    outbox: Path | None = None
-    """Where what cannot be logged waits, should the server go away; None for a file."""
-    away: bool = False
-    """Whether it has not answered, and only what waits for it can be added to."""
+    """Empty for a store that is only read."""
+    pending: Path | None = None
+    """Where runs keep what the server could not take; None for a sqlite file."""
+    available: bool = True
+    """False if the server has not answered, and runs can only be added to `pending`."""
+
+    @contextmanager
+    def required(self) -> Iterator[None]:
+        """Raise `StoreUnavailableError` if the body fails because the server does not answer."""
+        try:
+            yield
+        except RhobetaError:
+            raise
+        except Exception as error:
+            if self.pending is None or not is_unavailable(error):
+                raise
+            raise StoreUnavailableError(
+                f"The MLflow server {without_password(self.uri)} does not answer"
+                f" ({reason_of(error)}).\nStart it, then run the command again."
+            ) from None
+
+    def answers(self) -> bool:
+        """Whether the server answers, within three seconds."""
+        try:
+            if not is_server(self.uri):
+                self.client.search_experiments(max_results=1)
+                return True
+            with urllib.request.urlopen(  # noqa: S310
+                f"{self.uri.rstrip('/')}/health", timeout=_HEALTH_SECONDS
+            ):
+                return True
+        except urllib.error.HTTPError as error:
+            return error.code < 500
+        except Exception:
+            return False
 
 
 def store_uri(paths: Paths) -> str:
-    """`MLFLOW_TRACKING_URI` where it is set, else sqlite below the store root.
+    """`MLFLOW_TRACKING_URI` if it is set, else the sqlite file below the store root.
 
-    A relative file of sqlite (`sqlite:///mlflow.db`) is one below the store root: an experiment in
-    a temporary workspace, which is deleted afterwards, means the same file.
+    A relative sqlite address (`sqlite:///mlflow.db`) is relative to the store root: DVC runs
+    experiments in temporary workspaces and deletes them.
     """
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or _uri_of(paths.store / "mlflow.db")
-    return _uri_of(paths.store_root / uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else uri
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"{_SQLITE}{paths.store / 'mlflow.db'}"
+    if uri.startswith(_SQLITE):
+        return f"{_SQLITE}{paths.store_root / uri.removeprefix(_SQLITE)}"
+    return uri
 
 
-def _uri_of(database: Path) -> str:
-    return f"{_SQLITE}{database}"
+def is_server(uri: str) -> bool:
+    """Whether the address is that of a tracking server, not of a database."""
+    return uri.startswith(("http://", "https://"))
+
+
+def pending_folder(paths: Paths) -> Path:
+    """Where runs keep what their server could not take, one folder a run."""
+    return paths.store / "pending"
 
 
 def open_store(paths: Paths, experiment: str) -> Store:
-    """Reach the store, make the experiment if it is new, and return both.
+    """Open the store, and create the experiment if it is new.
 
-    Several processes may do so at once. Raises `RhobetaError` where the store cannot be reached
-    or written: stages open it first, before they spend work.
+    Several processes may do so at once. Stages open the store before they do any work. Raises
+    `RhobetaError` if the store cannot be written, and `StoreUnavailableError` if it is a server
+    that does not answer.
     """
-    uri = _prepared_uri(paths)
-    if _is_server(uri):
-        return _open(uri, experiment, artifacts=None, outbox=_outbox_of(uri, paths))
-
     from filelock import FileLock
 
-    _require_writable(paths.store)
+    uri = _prepared_uri(paths)
+    if not uri.startswith(_SQLITE):
+        return _open(uri, experiment, None, pending_folder(paths))
+    if {"?", "%"} & set(str(paths.store)):
+        raise RhobetaError(
+            f"The run cannot be recorded in {paths.store}: the address of a database cannot hold ?"
+            " or %.\nRename the folder, or point MLFLOW_TRACKING_URI at another store."
+        )
+    paths.store.mkdir(parents=True, exist_ok=True)
     artifacts = paths.store / "artifacts"
-    # Two processes that create the same database at once fail; so only one at a time looks.
     with FileLock(paths.store / ".lock"):
-        if uri == _uri_of(database := paths.store / "mlflow.db"):
-            prepare_database(database, artifacts)
-        return _open(uri, experiment, artifacts, _outbox_of(uri, paths))
+        if uri == f"{_SQLITE}{paths.store / 'mlflow.db'}":
+            prepare_database(paths.store / "mlflow.db", artifacts)
+        return _open(uri, experiment, artifacts.as_uri(), None)
 
 
-def store_that_is_away(paths: Paths, experiment_id: str) -> Store:
-    """The store, which has not answered, with the experiment of a run that waits for it."""
-    import mlflow
+def unavailable_store(paths: Paths, experiment_id: str) -> Store:
+    """The store at the present address without asking it: it takes only pending values."""
     from mlflow import MlflowClient
 
     uri = _prepared_uri(paths)
-    mlflow.set_tracking_uri(uri)
-    return Store(uri, MlflowClient(uri), experiment_id, paths.store / "outbox", away=True)
-
-
-def _prepared_uri(paths: Paths) -> str:
-    uri = store_uri(paths)
-    _quieten()
-    if not _is_server(uri):
-        return uri
-    # A server that does not answer should cost seconds, not MLflow's default of minutes.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(_SERVER_SECONDS))
-    return _hand_over_credentials(uri)
+    return Store(uri, MlflowClient(uri), experiment_id, pending_folder(paths), available=False)
 
 
 def open_store_to_read(paths: Paths) -> Store:
-    """Reach a store that there is already, and change nothing in it.
+    """Open an existing store to read, and change nothing in it.
 
-    Its `experiment_id` is empty. Raises `RhobetaError` where there is no store, or it does not
-    answer.
+    Raises `RhobetaError` if there is none, or it does not answer.
     """
     found = find_store(paths)
     if found is None:
@@ -121,15 +147,15 @@ def open_store_to_read(paths: Paths) -> Store:
 
 
 def find_store(paths: Paths) -> Store | None:
-    """As `open_store_to_read`, but None where there is no store."""
+    """As `open_store_to_read`, but None if there is no store."""
     uri = _prepared_uri(paths)
     if uri.startswith(_SQLITE):
-        # MLflow would make a database where there is none.
+        # MLflow would create a database.
         database = Path(uri.removeprefix(_SQLITE))
         if not (database.is_file() and database.stat().st_size):
             return None
-        require_known_version(database)
-    elif not (_is_server(uri) or _has_tables(uri)):
+        require_current_tables(database)
+    elif not (is_server(uri) or _has_tables(uri)):
         return None
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
@@ -139,12 +165,12 @@ def find_store(paths: Paths) -> Store | None:
         client = MlflowClient(uri)
         client.search_experiments(max_results=1)
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise RhobetaError(_unreachable(uri, error)) from None
-    return Store(uri, client, "", _outbox_of(uri, paths))
+        raise _unusable(uri, error) from None
+    return Store(uri, client, "", None if uri.startswith(_SQLITE) else pending_folder(paths))
 
 
 def _has_tables(uri: str) -> bool:
-    """Whether MLflow has made its tables in a database: it would make them at its first look."""
+    """Whether a database has MLflow's tables, which MLflow would create at its first look."""
     from sqlalchemy import create_engine, inspect
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -155,19 +181,10 @@ def _has_tables(uri: str) -> bool:
         finally:
             engine.dispose()
     except (SQLAlchemyError, ImportError) as error:
-        raise RhobetaError(_unreachable(uri, error)) from None
+        raise _unusable(uri, error) from None
 
 
-def _outbox_of(uri: str, paths: Paths) -> Path | None:
-    return None if uri.startswith("sqlite") else paths.store / "outbox"
-
-
-def _is_server(uri: str) -> bool:
-    return uri.startswith(("http://", "https://"))
-
-
-def _open(uri: str, experiment: str, artifacts: Path | None, outbox: Path | None) -> Store:
-    import mlflow
+def _open(uri: str, experiment: str, artifacts: str | None, pending: Path | None) -> Store:
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -175,36 +192,42 @@ def _open(uri: str, experiment: str, artifacts: Path | None, outbox: Path | None
     try:
         client = MlflowClient(uri)
         known = client.get_experiment_by_name(experiment)
-        if known is not None and known.lifecycle_stage == "deleted":
-            client.restore_experiment(known.experiment_id)
-        location = None if artifacts is None else artifacts.as_uri()
-        number = (
-            known.experiment_id
-            if known is not None
-            else client.create_experiment(experiment, location)
-        )
-        _describe(client, number, {} if known is None else known.tags)
-        with environment_kept(CURRENT):
-            # MLflow packages models into the store and the experiment that are current.
-            mlflow.set_tracking_uri(uri)
-            mlflow.set_experiment(experiment_id=number)
+        if known is None:
+            number, tags = client.create_experiment(experiment, artifacts), {}
+        else:
+            number, tags = known.experiment_id, known.tags
+            if known.lifecycle_stage == "deleted":
+                client.restore_experiment(number)
+        describe_experiment(client, number, tags)
     except (MlflowException, SQLAlchemyError, OSError) as error:
-        fault = StoreAwayError if outbox is not None and is_away(error) else RhobetaError
-        raise fault(_unreachable(uri, error)) from None
-    return Store(uri, client, number, outbox)
+        raise _unusable(uri, error) from None
+    return Store(uri, client, number, pending)
 
 
-def _describe(client: "MlflowClient", number: str, tags: Mapping[str, str]) -> None:
-    for tag, value in experiment_tags_of_view(number).items():
-        # The user may have written another description; the view is the program's.
-        if tag not in tags or (tag == VIEW_TAG and tags[tag] != value):
-            client.set_experiment_tag(number, tag, value)
+def _prepared_uri(paths: Paths) -> str:
+    """The address as MLflow takes it, with MLflow's settings in the environment."""
+    uri = store_uri(paths)
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # MLflow would print the address of every run, and a bar for every file.
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
+    # Read when mlflow is imported. Errors are raised as well, and explained by the command.
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")
+    logging.getLogger("alembic").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"mlflow\..*")
+    if not is_server(uri):
+        return uri
+    # A server that does not answer should cost seconds, not MLflow's default of minutes.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(_REQUEST_SECONDS))
+    return _hand_over_credentials(uri)
 
 
 def _hand_over_credentials(uri: str) -> str:
-    """`uri` without user name and password, which MLflow finds in the environment from now on.
+    """Move user name and password from the address into the environment.
 
-    MLflow prints the address, and quotes it in errors and their tracebacks.
+    MLflow takes credentials from the address or the environment, no other way, and quotes the
+    address in errors and their tracebacks.
     """
     try:
         parts = urlsplit(uri)
@@ -218,76 +241,14 @@ def _hand_over_credentials(uri: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
-def _require_writable(folder: Path) -> None:
-    if {"?", "%"} & set(str(folder)):
-        raise RhobetaError(
-            f"The run cannot be recorded in {folder}: the address of a database cannot hold ? or"
-            " %.\nRename the folder, or point MLFLOW_TRACKING_URI at another store."
-        )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".write-test-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-        database = folder / "mlflow.db"
-        if database.exists():
-            with database.open("ab"):
-                pass
-    except OSError as error:
-        raise RhobetaError(
-            f"The run cannot be recorded: {folder} is not writable ({error.strerror}).\n"
-            f"Make it writable (chmod -R u+w {folder}), free disk space, or point"
-            " MLFLOW_TRACKING_URI at another store."
-        ) from None
-
-
-def _unreachable(uri: str, error: Exception) -> str:
+def _unusable(uri: str, error: Exception) -> RhobetaError:
     reason = without_password(" ".join(str(error).partition("[SQL:")[0].split()))
     reason = reason if len(reason) < 300 else f"{reason[:300]}..."
-    place = without_password(uri)
+    found = f"The MLflow store {without_password(uri)} cannot be used: {reason}\n"
     if uri.startswith("sqlite"):
-        advice = (
-            "Close other programs that hold it and try again; or move the file away: a new one is"
-            " made, and `rhobeta train` records into it."
+        return RhobetaError(
+            f"{found}Close other programs that hold it, install the MLflow that made it, or move"
+            " the file away: the next training makes a new one."
         )
-    else:
-        advice = "Start the server, or unset MLFLOW_TRACKING_URI to record into mlruns/."
-    return f"The MLflow store {place} cannot be used: {reason}\n{advice}"
-
-
-def without_password(text: str) -> str:
-    """`text`, which may hold addresses, without what must not be shown; fit for a message or a tag.
-
-    Left out are user names and passwords of addresses, their parameters that are named like a
-    secret, and every value of six or more characters that the environment has under such a name,
-    or as the password in `MLFLOW_TRACKING_URI`.
-    """
-    for secret in sorted(_secrets_of_the_environment(), key=len, reverse=True):
-        text = text.replace(secret, "***")
-    # A password that is not encoded may hold @ and /.
-    text = re.sub(r"//(?:[^/\s:]*:\S*|[^/\s]*)@", "//", text)
-    return re.sub(
-        rf"(?i)((?=[?&;])[^=\s]*(?:{_NAMES_OF_SECRETS})[^=&;\s]*=)[^&;\s'\"]*", r"\1***", text
-    )
-
-
-def _secrets_of_the_environment() -> set[str]:
-    found = {
-        value for name, value in os.environ.items() if re.search(f"(?i){_NAMES_OF_SECRETS}", name)
-    }
-    given = re.search(r"//[^/:]*:(.*)@", os.environ.get("MLFLOW_TRACKING_URI", ""))
-    if given is not None:
-        # Whoever reads an address that is not encoded cuts its password at these signs.
-        found |= {given[1], unquote(given[1]), *re.split("[@/:?#]", given[1])}
-    return {secret for secret in found if len(secret) >= _SHORTEST_SECRET}
-
-
-def _quieten() -> None:
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    # MLflow would print the address of every run; `rhobeta summary` tells where a run is.
-    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
-    # Read when mlflow is imported. Migrations and hints are no news to who trains a model, and
-    # errors are raised as well: the command explains them without MLflow's traceback.
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "CRITICAL")
-    logging.getLogger("alembic").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"mlflow\..*")
+    kind = StoreUnavailableError if is_unavailable(error) else RhobetaError
+    return kind(f"{found}Start the server, or unset MLFLOW_TRACKING_URI to record into mlruns/.")

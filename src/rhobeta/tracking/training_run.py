@@ -1,4 +1,4 @@
-"""What the run of a training is called, tagged and fed with."""
+"""The run of a training: its name, its tags, its data."""
 
 import csv
 import io
@@ -25,7 +25,7 @@ _INPUTS: tuple[tuple[SplitName, str], ...] = (("train", "training"), ("validatio
 
 
 def run_name(parameters: Mapping[str, Any]) -> str:
-    """What tells this run from others: DVC's experiment name where there is one, and the model.
+    """The penalty and the model, after the name of DVC's experiment if there is one.
 
     `parameters` are by dotted path.
     """
@@ -33,7 +33,7 @@ def run_name(parameters: Mapping[str, Any]) -> str:
     model = f"{parameters['data.name']} {sizes} {parameters['model.code_activation']}"
     penalty = _penalty(parameters)
     prefix = f"{experiment}: " if (experiment := os.environ.get("DVC_EXP_NAME")) else ""
-    # What differs most often comes first: tables cut names off.
+    # The penalty first, since tables cut names off.
     return f"{prefix}{penalty}, {model}"
 
 
@@ -63,12 +63,12 @@ def training_tags(code: Code, manifest: Manifest) -> dict[str, str]:
 
 
 def model_tags(content: bytes) -> dict[str, str]:
-    """What names the model with these bytes: our digest, and the one that DVC's lock has."""
+    """The digests of a model's bytes: SHA-256, and the MD5 in dvc.lock."""
     return {MODEL_TAG: sha256_of_bytes(content), MODEL_MD5_TAG: md5_of_bytes(content)}
 
 
 def outcome_tags(trained: "Trained") -> dict[str, str]:
-    """Where a model was trained, and of which epoch it is."""
+    """Where a model was trained, and its epoch."""
     return {
         "rhobeta.device": trained.device,
         "rhobeta.world_size": str(trained.world_size),
@@ -80,9 +80,9 @@ def outcome_tags(trained: "Trained") -> dict[str, str]:
 def training_run(
     store: Store, earlier: str | None, parameters: Mapping[str, Any], code: Code, manifest: Manifest
 ) -> Iterator[Run]:
-    """The run of a training: a new one, or the `earlier` one of a try that was cut off.
+    """Open a new run for a training, or the `earlier` run of an interrupted one.
 
-    It ends by what becomes of the body. `parameters` are by dotted path.
+    It ends according to how the body ends. `parameters` are by dotted path.
     """
     tags = training_tags(code, manifest)
     found = None if earlier is None else find_unfinished_run(store, earlier)
@@ -102,9 +102,9 @@ def training_run(
 def history_of_model(
     path: Path, best_epoch: int, best_loss: float
 ) -> tuple[str, list[dict[str, float]]] | None:
-    """The text and the rows of `history.csv`, where it is that of this model.
+    """The text and the rows of `history.csv`; None if it is absent or another model's.
 
-    The file may be absent, or another model's: its loss at the best epoch must be the model's.
+    It is the model's if its loss at the best epoch is the model's.
     """
     if not path.is_file():
         return None
@@ -129,7 +129,7 @@ def log_training_data(run: Run, manifest: Manifest) -> None:
 def log_split(run: Run, manifest: Manifest, split: SplitName, context: str) -> None:
     """Log one split as an input of the run in `context` (training, validation, evaluation)."""
     facts = manifest.splits[split]
-    run.log_data_set(
+    run.log_dataset(
         name=f"{manifest.parameters['data.name']}-{split}",
         digest=manifest.digest(split),
         context=context,

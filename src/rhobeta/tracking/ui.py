@@ -2,13 +2,13 @@
 
 import os
 import socket
+import subprocess
 import sys
-from typing import NoReturn
-from urllib.parse import urlsplit
 
 from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
-from rhobeta.tracking.store import open_store, store_uri, without_password
+from rhobeta.tracking.redaction import without_password
+from rhobeta.tracking.store import is_server, open_store, store_uri
 from rhobeta.tracking.view import view_link
 
 _HOST = "127.0.0.1"
@@ -23,15 +23,15 @@ _SETTINGS_OF_OTHER_SERVERS = (
 )
 
 
-def serve_ui(paths: Paths, experiment: str, port: int) -> NoReturn:
-    """Become the MLflow server for the project's store; does not return.
+def serve_ui(paths: Paths, experiment: str, port: int) -> None:
+    """Serve MLflow's UI on the project's store until it is interrupted.
 
     It answers this machine alone, with MLflow's checks of host and origin on, whatever the
-    environment says. Raises `RhobetaError` where the port is taken, or the store is a server of
-    its own.
+    environment says. Raises `RhobetaError` if the port is taken, the store is a server with a UI of
+    its own, or the UI fails.
     """
     uri = store_uri(paths)
-    if urlsplit(uri).scheme in ("http", "https"):
+    if is_server(uri):
         raise RhobetaError(
             f"MLFLOW_TRACKING_URI names a server, which has a UI of its own: open"
             f" {without_password(uri)} in a browser."
@@ -45,13 +45,19 @@ def serve_ui(paths: Paths, experiment: str, port: int) -> NoReturn:
                 f"Port {port} cannot be used ({error}).\nChoose another: make ui PORT=5001"
             ) from None
     store = open_store(paths, experiment)
-    address = f"http://{_HOST}:{port}/"
-    print(f"runs of {paths.workspace.name}: {address}{view_link(store.experiment_id)}")
-    print(f"curves and charts: {address}{view_link(store.experiment_id, charts=True)}")
+    print(f"runs of {paths.workspace.name}: http://{_HOST}:{port}/{view_link(store.experiment_id)}")
     print("Ctrl-C ends it.", flush=True)
     command = [sys.executable, "-m", "mlflow", "server", "--host", _HOST, "--port", str(port)]
     command += ["--workers", "1", "--default-artifact-root", (paths.store / "artifacts").as_uri()]
     environment = {k: v for k, v in os.environ.items() if k not in _SETTINGS_OF_OTHER_SERVERS}
     # Not as an argument: every user of the machine can read those, and it may hold a password.
     environment["MLFLOW_BACKEND_STORE_URI"] = uri
-    os.execve(sys.executable, command, environment)  # noqa: S606
+    server = subprocess.Popen(command, env=environment)
+    try:
+        status = server.wait()
+    finally:
+        # MLflow passes SIGTERM on to its own processes.
+        server.terminate()
+        server.wait()
+    if status:
+        raise RhobetaError(f"MLflow's UI ended with status {status}; its messages are above.")

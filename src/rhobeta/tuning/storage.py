@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
-from rhobeta.tracking.store import without_password
+from rhobeta.tracking.redaction import without_password
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage

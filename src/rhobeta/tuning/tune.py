@@ -12,15 +12,14 @@ from rhobeta.config.search import SEED
 from rhobeta.data.splits import Manifest, read_manifest
 from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
-from rhobeta.tracking.actions import ending
 from rhobeta.tracking.provenance import read_code
+from rhobeta.tracking.redaction import without_password
 from rhobeta.tracking.run import Run
-from rhobeta.tracking.store import Store, open_store, without_password
+from rhobeta.tracking.store import Store, open_store
 from rhobeta.training.code import training_code_digest
 from rhobeta.training.devices import place_among_processes
 from rhobeta.tuning.choice import rule_in_words
 from rhobeta.tuning.job import TuningJob
-from rhobeta.tuning.runs import end_lost_runs, parent_run, run_link
 from rhobeta.tuning.show import describe_results, results_lock, write_results
 from rhobeta.tuning.space import stored_choice
 from rhobeta.tuning.storage import open_storage, sqlite_file, storage_url
@@ -38,6 +37,7 @@ from rhobeta.tuning.study import (
     seeds_study,
 )
 from rhobeta.tuning.study_results import StudyResults, front_table, further_seeds, read_results
+from rhobeta.tuning.study_runs import end_lost_runs, parent_run, run_link
 from rhobeta.tuning.workers import run_workers, workers_and_threads
 
 
@@ -225,8 +225,7 @@ def _end_runs(session: TuningSession, run: Run, status: str) -> None:
         for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     }
     end_lost_runs(session.store, session.identity.id, running)
-    run.do(ending(status))
-    run.settle()
+    run.end(status)
 
 
 def _require_one_device(params: Params) -> None:

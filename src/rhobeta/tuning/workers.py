@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from multiprocessing.context import SpawnProcess
 
@@ -16,9 +16,8 @@ from optuna.trial import FrozenTrial, TrialState
 from rhobeta.config.params import Params
 from rhobeta.errors import RhobetaError
 from rhobeta.extensions import load_extensions
-from rhobeta.tracking.away import for_a_moment, is_away
-from rhobeta.tracking.environment import environment_kept
-from rhobeta.tracking.store import Store, without_password
+from rhobeta.tracking.redaction import without_password
+from rhobeta.tracking.store import Store
 from rhobeta.training.devices import gpus
 from rhobeta.tuning.job import TuningJob
 from rhobeta.tuning.storage import GRACE_BEATS, open_storage
@@ -155,20 +154,12 @@ def _stop_without_hope_or_parent(study: Study, trial: FrozenTrial) -> None:
 def _wait_for_server(store: Store) -> None:
     """Wait between two trials while the MLflow server does not answer."""
     told = False
-    while store.outbox is not None:
-        try:
-            with for_a_moment():
-                store.client.get_experiment(store.experiment_id)
-        except Exception as error:
-            if not is_away(error):
-                return
-            if not told:
-                told = True
-                server = without_password(store.uri)
-                print(f"note: {server} does not answer; this worker waits for it", flush=True)
-            time.sleep(_SERVER_LOOK_SECONDS)
-        else:
-            return
+    while store.pending is not None and not store.answers():
+        if not told:
+            told = True
+            server = without_password(store.uri)
+            print(f"note: {server} does not answer; this worker waits for it", flush=True)
+        time.sleep(_SERVER_LOOK_SECONDS)
 
 
 def _start(job: TuningJob, number: int) -> list[SpawnProcess]:
@@ -180,11 +171,23 @@ def _start(job: TuningJob, number: int) -> list[SpawnProcess]:
         worker = context.Process(target=work, args=(job,), name=f"worker {index}")
         environment = worker_environment(index, job.threads, devices)
         # Workers inherit that Ctrl-C is ignored: the parent ends them by SIGTERM.
-        with environment_kept(environment), _no_interrupts():
-            os.environ.update(environment)
+        with _environment(environment), _no_interrupts():
             worker.start()
         workers.append(worker)
     return workers
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables, which a process that starts meanwhile inherits."""
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name in values:
+            os.environ.pop(name)
+        os.environ.update(before)
 
 
 def _end(workers: list[SpawnProcess]) -> None:

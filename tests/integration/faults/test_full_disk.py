@@ -9,8 +9,11 @@ from helpers.injected import fill, mounted, refused, succeeds
 from rhobeta.paths import Paths
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_full_disk_is_explained_leaves_nothing_and_with_space_the_stage_works(
+@pytest.mark.parametrize(
+    "stage",
+    [*STAGES[:2], *(pytest.param(stage, marks=pytest.mark.slow) for stage in STAGES[2:])],
+)
+def test_full_disk_is_explained_and_leaves_nothing(
     paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str], stage: str
 ) -> None:
     output = {

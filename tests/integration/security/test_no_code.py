@@ -70,7 +70,7 @@ PICKLES["npz"] = npz
 
 
 @pytest.mark.parametrize("kind", PICKLES)
-def test_the_payloads_would_make_the_file(tmp_path: Path, kind: str) -> None:
+def test_payloads_would_make_the_file(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "made"
     file = io.BytesIO(PICKLES[kind](Payload(path)))
     if "torch" in kind:
@@ -85,7 +85,7 @@ def test_the_payloads_would_make_the_file(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", PICKLES)
-def test_a_pickle_as_model_split_or_evaluation_is_refused_and_not_run(
+def test_pickle_in_place_of_an_output_is_not_run(
     paths: Paths,
     start_after: StartAfter,
     capsys: pytest.CaptureFixture[str],
@@ -113,9 +113,7 @@ def test_a_pickle_as_model_split_or_evaluation_is_refused_and_not_run(
 
 @pytest.mark.parametrize("kind", PICKLES)
 @pytest.mark.parametrize("name", ["mine.npz", "train-images-idx3-ubyte", "train-images.gz"])
-def test_a_pickle_as_own_data_is_refused_and_not_run(
-    tmp_path: Path, sprung: Path, kind: str, name: str
-) -> None:
+def test_pickle_as_own_data_is_not_run(tmp_path: Path, sprung: Path, kind: str, name: str) -> None:
     folder = tmp_path / "own"
     folder.mkdir()
     (folder / name).write_bytes(PICKLES[kind](Payload(sprung)))
@@ -123,9 +121,7 @@ def test_a_pickle_as_own_data_is_refused_and_not_run(
         read_own(folder)
 
 
-def test_a_pickle_behind_the_magic_number_of_a_zip_or_an_npy_is_not_run(
-    tmp_path: Path, sprung: Path
-) -> None:
+def test_pickle_behind_another_magic_number_is_not_run(tmp_path: Path, sprung: Path) -> None:
     payload = pickle.dumps(Payload(sprung))
     for start in (b"PK\3\4", b"\x93NUMPY\1\0", b""):
         file = io.BytesIO()
@@ -147,9 +143,7 @@ YAML_TAGS = [
 
 
 @pytest.mark.parametrize("tag", YAML_TAGS)
-def test_tags_of_python_in_parameters_and_presets_are_refused(
-    tmp_path: Path, sprung: Path, tag: str
-) -> None:
+def test_python_tags_in_yaml_are_refused(tmp_path: Path, sprung: Path, tag: str) -> None:
     text = f"penalty:\n  rho: {tag.format(sprung=sprung)}\n"
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(RhobetaError, match="is not valid YAML"):
@@ -158,13 +152,13 @@ def test_tags_of_python_in_parameters_and_presets_are_refused(
         read_preset(tmp_path, "params")
 
 
-def test_a_packaged_model_holds_no_pickle_and_its_weights_run_no_code(
+def test_packaged_model_holds_no_pickle(
     paths: Paths, start_after: StartAfter, sprung: Path
 ) -> None:
     import mlflow.pyfunc
 
     start_after("train")
-    # An old test of the session may have left an absolute address in the snapshot's database.
+    # The snapshot's database holds the snapshot's absolute address.
     shutil.rmtree(paths.store)
     assert main(["evaluate"]) == 0
     (package,) = {path.parent for path in paths.store.rglob("MLmodel")}
@@ -189,7 +183,7 @@ def test_a_packaged_model_holds_no_pickle_and_its_weights_run_no_code(
         ("topk.k", 10**400),
     ],
 )
-def test_a_model_whose_parameters_are_none_of_a_training_is_refused(
+def test_model_with_foreign_parameters_is_refused(
     paths: Paths,
     start_after: StartAfter,
     capsys: pytest.CaptureFixture[str],
@@ -207,14 +201,14 @@ def test_a_model_whose_parameters_are_none_of_a_training_is_refused(
     assert "dvc checkout" in message
 
 
-def test_every_parameter_file_of_the_repository_is_plain_yaml() -> None:
+def test_parameter_files_here_are_plain_yaml() -> None:
     from helpers import REPOSITORY
 
     for path in (REPOSITORY / "params.yaml", *(REPOSITORY / "presets").glob("*.yaml")):
         assert isinstance(read_yaml(path), dict)
 
 
-def test_a_reference_in_a_parameter_file_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_reference_in_a_parameter_file_is_refused(tmp_path: Path) -> None:
     write_params(tmp_path, QUICK)
     path = tmp_path / "params.yaml"
     path.write_text(f"{path.read_text()}\nmore: &a 3\nagain: *a\n")

@@ -1,4 +1,4 @@
-"""One worked example for each fault that the fuzz found, or would find."""
+"""Files whose parts contradict each other are refused."""
 
 import dataclasses
 import json
@@ -72,7 +72,7 @@ def change(folder: Path, *path: str, value: Any) -> None:
     ],
     ids=str,
 )
-def test_a_manifest_of_no_one_piece_is_refused(splits: Path, path: tuple, value: Any) -> None:
+def test_inconsistent_manifest_is_refused(splits: Path, path: tuple, value: Any) -> None:
     read_manifest(splits)
     change(splits, *path, value=value)
     with pytest.raises(RhobetaError, match=r"manifest\.json does not describe splits"):
@@ -93,9 +93,7 @@ def test_a_manifest_of_no_one_piece_is_refused(splits: Path, path: tuple, value:
     ],
     ids=["text", "one", "floats", "wide labels", "turned", "other classes", "fewer", "flat"],
 )
-def test_a_split_that_the_manifest_names_but_does_not_describe_is_refused(
-    splits: Path, content: bytes
-) -> None:
+def test_split_that_the_manifest_misdescribes_is_refused(splits: Path, content: bytes) -> None:
     (splits / "train.safetensors").write_bytes(content)
     digests = {n: sha256_of_bytes((splits / f"{n}.safetensors").read_bytes()) for n in SPLIT_NAMES}
     change(splits, "splits", "train", "sha256", value=digests["train"])
@@ -145,9 +143,7 @@ def record() -> TestRecord:
     ],
     ids=str,
 )
-def test_a_record_whose_fields_do_not_belong_together_is_refused(
-    field: str, values: np.ndarray
-) -> None:
+def test_inconsistent_record_is_refused(field: str, values: np.ndarray) -> None:
     TestRecord.from_bytes(record().to_bytes(), name="it")
     damaged = dataclasses.replace(record(), **{field: values})
     assert load(damaged.to_bytes())[field].shape == values.shape
@@ -155,7 +151,7 @@ def test_a_record_whose_fields_do_not_belong_together_is_refused(
         TestRecord.from_bytes(damaged.to_bytes(), name="it")
 
 
-def test_a_model_whose_rho_no_float_can_hold_is_refused() -> None:
+def test_model_whose_rho_no_float_can_hold_is_refused() -> None:
     architecture = Architecture((4, 3), (5,), "sigmoid", "relu", "sigmoid")
     parameters = {"penalty.kind": "kl", "penalty.rho": 10**400}
     description = ModelDescription(architecture, parameters, "0" * 64, 1, 0.5)
@@ -165,19 +161,19 @@ def test_a_model_whose_rho_no_float_can_hold_is_refused() -> None:
 
 
 @pytest.mark.parametrize("text", ["3: {a: 1}", "penalty: {3: 1}", "penalty: 3", "[1]", "", "~: {}"])
-def test_a_preset_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+def test_preset_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "mine.yaml").write_text(text)
     with pytest.raises(RhobetaError, match=r"mine\.yaml is no preset"):
         read_preset(tmp_path, "mine")
 
 
 @pytest.mark.parametrize("values", [None, [], {"penalty": None}, {"penalty": 3}, {3: {}}])
-def test_a_preset_over_no_parameters_is_refused(values: Any) -> None:
+def test_preset_over_no_parameters_is_refused(values: Any) -> None:
     with pytest.raises(RhobetaError, match=r"params\.yaml is refused"):
         overlaid(values, {"penalty.rho": 0.1}, name="mine")
 
 
-def test_folders_and_pipes_are_no_presets_and_no_extensions(tmp_path: Path) -> None:
+def test_folders_and_pipes_are_no_presets_or_extensions(tmp_path: Path) -> None:
     import os
 
     from rhobeta.config.presets import preset_names

@@ -19,8 +19,9 @@ import pytest
 from helpers import QUICK, StartAfter, git, write_params
 from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
+from rhobeta.tracking.redaction import without_password
 from rhobeta.tracking.run import new_run
-from rhobeta.tracking.store import open_store, without_password
+from rhobeta.tracking.store import open_store
 
 PASSWORD = "p@ss/w0rd:5f1c#?"
 ENVIRONMENT = {
@@ -147,7 +148,7 @@ def without_git(folder: Path) -> list[str]:
 
 
 @pytest.mark.slow
-def test_a_server_that_fails_gets_credentials_and_nobody_else_does(
+def test_credentials_go_to_the_server_alone(
     project: Path, tmp_path: Path, tracking: tuple[int, type[Tracking]]
 ) -> None:
     port, handler = tracking
@@ -159,7 +160,7 @@ def test_a_server_that_fails_gets_credentials_and_nobody_else_does(
     else:
         assert done.returncode == 0, done.stderr
         assert f"http://127.0.0.1:{port} does not answer" in done.stdout
-        assert any((project / "mlruns" / "outbox").rglob("action.json"))
+        assert any((project / "mlruns" / "pending").rglob("run.json"))
     assert leaks(done.stdout, done.stderr, tmp_path / "home", *handler.bodies) == []
     assert without_git(project) == []
     expected = base64.b64encode(f"me:{PASSWORD}".encode()).decode()
@@ -168,7 +169,7 @@ def test_a_server_that_fails_gets_credentials_and_nobody_else_does(
 
 
 @pytest.mark.slow
-def test_a_server_that_works_keeps_no_secret(project: Path, tmp_path: Path) -> None:
+def test_server_that_works_keeps_no_secret(project: Path, tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -212,7 +213,7 @@ def test_a_server_that_works_keeps_no_secret(project: Path, tmp_path: Path) -> N
     assert not any(path.is_file() for path in (project / "mlruns").rglob("*"))
 
 
-def test_an_error_is_noted_in_its_run_without_the_secrets(
+def test_error_is_noted_in_its_run_without_secrets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = open_store(Paths(tmp_path, tmp_path), "tests")
@@ -246,7 +247,7 @@ def test_an_error_is_noted_in_its_run_without_the_secrets(
         (f"in {Path.cwd()}", f"in {Path.cwd()}"),
     ],
 )
-def test_what_is_shown_is_without_secrets(
+def test_shown_text_is_without_secrets(
     monkeypatch: pytest.MonkeyPatch, text: str, shown: str
 ) -> None:
     for name, value in ENVIRONMENT.items():
@@ -256,7 +257,7 @@ def test_what_is_shown_is_without_secrets(
     assert without_password(text) == shown
 
 
-def test_an_address_without_credentials_leaves_those_of_the_environment(
+def test_address_without_credentials_keeps_the_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from rhobeta.tracking.store import _hand_over_credentials

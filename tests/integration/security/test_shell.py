@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,6 @@ from rhobeta.cli import main
 from rhobeta.config.presets import as_override, read_preset
 from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
-from rhobeta.tracking.run import new_run
 from rhobeta.tracking.store import open_store
 
 SOURCES = sorted((REPOSITORY / "src").rglob("*.py"))
@@ -31,9 +31,8 @@ NASTY = [
 ]
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
-def test_the_source_has_no_shell_no_eval_and_no_pickle(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text())):
+def test_source_has_no_shell_no_eval_and_no_pickle() -> None:
+    for node in (node for path in SOURCES for node in ast.walk(ast.parse(path.read_text()))):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [alias.name for alias in node.names]
             modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else names
@@ -45,25 +44,15 @@ def test_the_source_has_no_shell_no_eval_and_no_pickle(path: Path) -> None:
         owner, _, name = called.rpartition(".")
         assert not (name in SHELLS and owner in {"os", "subprocess", "asyncio"}), called
         assert called not in CODE, called
-        assert called not in {"joblib.load", "yaml.load", "tarfile.extractall"}, called
+        assert called not in {"joblib.load", "tarfile.extractall"}, called
+        if called == "yaml.load":
+            assert re.search("Safe|Base", ast.unparse(node)), ast.unparse(node)
         if called == "torch.load":
             # Data alone: it builds nothing but plain values and tensors.
             assert "weights_only=True" in [ast.unparse(word) for word in node.keywords]
         if owner == "subprocess" and name in {"run", "Popen", "call", "check_output"}:
             # A list, or what is built as one: never a line of text.
             assert not isinstance(node.args[0], ast.Constant | ast.JoinedStr | ast.BinOp), called
-
-
-@pytest.mark.parametrize("name", [NASTY[0], NASTY[2]])
-def test_an_experiment_of_any_name_trains(paths: Paths, name: str) -> None:
-    from mlflow import MlflowClient
-
-    write_params(paths.workspace, QUICK | {"runtime.experiment": name, "training.epochs": 1})
-    for stage in STAGES[:3]:
-        assert main([stage]) == 0
-    client = MlflowClient(f"sqlite:///{paths.store}/mlflow.db")
-    assert client.get_experiment_by_name(name) is not None
-    assert not list(paths.workspace.rglob("sprung"))
 
 
 @pytest.mark.parametrize("name", NASTY)
@@ -80,23 +69,6 @@ def test_own_data_in_a_file_of_any_name_is_read(paths: Paths, name: str) -> None
     assert not list(paths.workspace.rglob("sprung"))
 
 
-@pytest.mark.parametrize("name", NASTY)
-def test_extensions_and_data_folders_of_any_name_are_taken(
-    paths: Paths, clean_registry: None, name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    extension = paths.workspace / "extensions" / f"{name}.py"
-    extension.write_text(
-        "from rhobeta.extensions import code_activation\n"
-        f"@code_activation({name!r}, low=0)\ndef mine(z):\n    return z.relu()\n"
-    )
-    folder = paths.workspace / name
-    folder.mkdir()
-    if name.isprintable():
-        write_params(paths.workspace, QUICK | {"runtime.data_folder": str(folder)})
-    assert main(["params"]) == 0
-    assert not list(paths.workspace.rglob("sprung"))
-
-
 @pytest.mark.parametrize("text", [*NASTY[:4], "a,b", "[x]", "null", "1", "end\\", "\\'"])
 def test_text_of_a_preset_reaches_dvc_as_it_is(tmp_path: Path, text: str) -> None:
     file = tmp_path / "params.yaml"
@@ -105,7 +77,7 @@ def test_text_of_a_preset_reaches_dvc_as_it_is(tmp_path: Path, text: str) -> Non
     assert read_preset(tmp_path, "params") == {"runtime.experiment": text}
 
 
-def test_a_preset_of_a_nasty_name_starts_no_shell(
+def test_preset_of_a_nasty_name_starts_no_shell(
     paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     words = tmp_path / "words"
@@ -134,19 +106,8 @@ def test_a_preset_of_a_nasty_name_starts_no_shell(
 FOLDER = "it's; $(touch sprung) `touch sprung` # é @ &"
 
 
-def test_a_store_in_a_folder_of_a_nasty_name_lies_there(tmp_path: Path) -> None:
-    folder = tmp_path / FOLDER
-    folder.mkdir()
-    store = open_store(Paths(folder, folder), "tests")
-    with new_run(store, name="one", tags={}) as run:
-        run.log_text("text", "note.txt")
-    assert (folder / "mlruns" / "mlflow.db").stat().st_size > 0
-    assert [p.read_text() for p in (folder / "mlruns" / "artifacts").rglob("note.txt")] == ["text"]
-    assert [path.name for path in tmp_path.iterdir()] == [FOLDER]
-
-
 @pytest.mark.parametrize("name", ["what?", "a%20b"])
-def test_a_folder_whose_name_no_address_can_hold_is_refused(tmp_path: Path, name: str) -> None:
+def test_folder_that_no_address_can_hold_is_refused(tmp_path: Path, name: str) -> None:
     folder = tmp_path / name
     folder.mkdir()
     with pytest.raises(RhobetaError, match=r"/mlruns: the address of a database cannot hold \?"):
@@ -155,7 +116,7 @@ def test_a_folder_whose_name_no_address_can_hold_is_refused(tmp_path: Path, name
 
 
 @pytest.mark.slow
-def test_a_workspace_of_a_nasty_name_runs(tmp_path: Path, paths: Paths) -> None:
+def test_workspace_of_a_nasty_name_runs(tmp_path: Path, paths: Paths) -> None:
     folder = tmp_path / FOLDER
     paths.workspace.rename(folder)
     write_params(folder, QUICK | {"training.epochs": 1})

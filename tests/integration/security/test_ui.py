@@ -77,7 +77,7 @@ def ui(paths: Paths) -> Iterator[tuple[int, psutil.Process]]:
 
 
 @pytest.mark.slow
-def test_the_ui_answers_this_machine_alone_with_its_protections_on(
+def test_ui_answers_this_machine_alone_and_is_protected(
     ui: tuple[int, psutil.Process], paths: Paths
 ) -> None:
     port, process = ui
@@ -105,7 +105,7 @@ def test_the_ui_answers_this_machine_alone_with_its_protections_on(
     assert (paths.workspace / "other.db").exists()
 
 
-def test_the_checks_would_notice_a_server_without_protections() -> None:
+def test_settings_of_other_servers_are_those_of_mlflow() -> None:
     """What is taken out of the environment is what MLflow reads."""
     from mlflow import environment_variables
 

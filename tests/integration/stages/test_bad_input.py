@@ -36,48 +36,7 @@ def _replace_own_data(paths: Paths, **arrays: np.ndarray) -> None:
     np.savez(paths.own_data / "mine.npz", **arrays)
 
 
-@pytest.mark.parametrize("fault", ["truncated", "flipped", "missing"])
-def test_raw_data_that_changed_after_download_is_refused(
-    paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str], fault: str
-) -> None:
-    start_after("download")
-    file = paths.raw_data / "train-images-idx3-ubyte"
-    content = bytearray(file.read_bytes())
-    if fault == "truncated":
-        file.write_bytes(content[:-100])
-    elif fault == "flipped":
-        content[5000] ^= 1
-        file.write_bytes(content)
-    else:
-        file.unlink()
-    _refused(capsys, "preprocess", str(file))
-    assert not paths.splits.exists()
-
-
-def test_a_half_written_file_of_a_killed_download_is_not_taken_for_data(
-    paths: Paths, capsys: pytest.CaptureFixture[str]
-) -> None:
-    partial = paths.raw_data.parent / ".raw.abc.part"
-    partial.mkdir()
-    (partial / "train-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03half")
-    _refused(capsys, "preprocess", "dataset.json is missing", "rhobeta download")
-
-
-@pytest.mark.parametrize("split", ["train", "test"])
-def test_processed_data_that_changed_is_refused(
-    paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str], split: str
-) -> None:
-    start_after("preprocess" if split == "train" else "train")
-    file = paths.splits / f"{split}.safetensors"
-    content = bytearray(file.read_bytes())
-    content[-1] ^= 1
-    file.write_bytes(content)
-    stage = "train" if split == "train" else "evaluate"
-    _refused(capsys, stage, str(file), "dvc repro --force preprocess")
-    assert not (paths.model if split == "train" else paths.metrics).exists()
-
-
-def test_images_and_labels_of_different_number_are_refused(
+def test_more_images_than_labels_are_refused(
     paths: Paths, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with np.load(DIGITS) as archive:
@@ -86,7 +45,7 @@ def test_images_and_labels_of_different_number_are_refused(
     assert not paths.raw_data.exists()
 
 
-def test_a_data_set_with_one_class_is_refused(
+def test_data_set_with_one_class_is_refused(
     paths: Paths, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with np.load(DIGITS) as archive:
@@ -96,7 +55,7 @@ def test_a_data_set_with_one_class_is_refused(
     assert not paths.splits.exists()
 
 
-def test_a_class_subset_that_the_data_does_not_have_is_refused(
+def test_class_that_the_data_lacks_is_refused(
     paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str]
 ) -> None:
     start_after("download")
@@ -106,7 +65,7 @@ def test_a_class_subset_that_the_data_does_not_have_is_refused(
 
 
 @pytest.mark.parametrize("classes", [[], [4]])
-def test_an_empty_class_subset_is_refused_before_any_work(
+def test_class_subset_of_less_than_two_is_refused(
     paths: Paths, capsys: pytest.CaptureFixture[str], classes: list[int]
 ) -> None:
     write_params(paths.workspace, QUICK | {"data.classes": classes})
@@ -114,23 +73,13 @@ def test_an_empty_class_subset_is_refused_before_any_work(
     assert not paths.raw_data.exists()
 
 
-def test_own_data_that_is_not_there_is_asked_for(
-    paths: Paths, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_missing_own_data_is_asked_for(paths: Paths, capsys: pytest.CaptureFixture[str]) -> None:
     (paths.own_data / "digits.npz").unlink()
     _refused(capsys, "download", "data/own", "images", "labels")
 
 
-@pytest.mark.parametrize("stage", ["evaluate", "visualize"])
-def test_a_missing_model_names_the_command_that_makes_it(
-    paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str], stage: str
-) -> None:
-    start_after("preprocess")
-    _refused(capsys, stage, str(paths.model), "rhobeta train")
-
-
 @pytest.mark.parametrize("content", [b"", b"not a model", b"\xff" * 100])
-def test_a_model_file_of_rubbish_is_refused(
+def test_model_file_of_rubbish_is_refused(
     paths: Paths,
     start_after: StartAfter,
     capsys: pytest.CaptureFixture[str],
@@ -143,7 +92,7 @@ def test_a_model_file_of_rubbish_is_refused(
     assert not paths.metrics.exists()
 
 
-def test_a_model_of_images_of_another_size_is_refused(
+def test_model_of_another_image_size_is_refused(
     paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str]
 ) -> None:
     start_after("train")
@@ -152,15 +101,6 @@ def test_a_model_of_images_of_another_size_is_refused(
     _run_until("preprocess")
     _refused(capsys, "evaluate", "28 x 28", "14 x 14", "dvc repro")
     assert not paths.metrics.exists()
-
-
-def test_a_model_of_other_data_is_refused(
-    paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str]
-) -> None:
-    start_after("train")
-    write_params(paths.workspace, QUICK | {"data.seed": 1})
-    assert main(["preprocess"]) == 0
-    _refused(capsys, "evaluate", "was trained on data")
 
 
 @pytest.mark.parametrize(
@@ -177,7 +117,7 @@ def test_a_model_of_other_data_is_refused(
     ],
     ids=["unknown class", "all classes"],
 )
-def test_uses_that_the_data_cannot_be_scored_on_are_refused_before_work(
+def test_tasks_that_the_data_cannot_score_are_refused(
     paths: Paths,
     start_after: StartAfter,
     capsys: pytest.CaptureFixture[str],
@@ -203,7 +143,7 @@ def test_test_images_without_an_anomaly_are_refused(
         _refused(capsys, "evaluate", "the test split has only images of 3", "evaluate.tasks")
 
 
-def test_training_that_diverges_writes_no_model_and_its_run_is_marked(
+def test_training_that_diverges_fails_and_writes_no_model(
     paths: Paths, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from mlflow import MlflowClient
@@ -248,7 +188,7 @@ def test_training_that_diverges_writes_no_model_and_its_run_is_marked(
     ],
     ids=lambda value: "" if isinstance(value, tuple) else " ".join(value),
 )
-def test_what_does_not_fit_together_is_refused_before_any_work(
+def test_parameters_that_do_not_fit_are_refused(
     paths: Paths, capsys: pytest.CaptureFixture[str], changes: dict, expected: tuple[str, ...]
 ) -> None:
     write_params(paths.workspace, QUICK | changes)
@@ -258,7 +198,7 @@ def test_what_does_not_fit_together_is_refused_before_any_work(
     assert not paths.store.exists()
 
 
-def test_a_tutorials_kl_that_its_mean_has_left_is_explained_and_writes_no_model(
+def test_tutorial_kl_beyond_its_domain_is_explained(
     paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str]
 ) -> None:
     start_after("preprocess")
@@ -271,7 +211,7 @@ def test_a_tutorials_kl_that_its_mean_has_left_is_explained_and_writes_no_model(
     assert not paths.model.exists()
 
 
-def test_misfits_and_broken_extensions_are_refused_by_the_command(paths: Paths, rhobeta) -> None:
+def test_broken_extension_is_refused(paths: Paths, rhobeta) -> None:
     write_params(paths.workspace, QUICK | {"model.code_activation": "topk"})
     refused = rhobeta("train")
     assert refused.returncode == 1
@@ -285,7 +225,7 @@ def test_misfits_and_broken_extensions_are_refused_by_the_command(paths: Paths, 
     assert not paths.store.exists()
 
 
-def test_a_folder_for_runs_that_cannot_be_written_is_refused_before_work(
+def test_store_that_cannot_be_written_is_refused(
     paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str]
 ) -> None:
     start_after("preprocess")
@@ -295,7 +235,7 @@ def test_a_folder_for_runs_that_cannot_be_written_is_refused_before_work(
     assert not paths.model.exists()
 
 
-def test_a_database_that_is_none_is_refused(
+def test_database_that_is_none_is_refused(
     paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str]
 ) -> None:
     start_after("preprocess")
@@ -304,7 +244,7 @@ def test_a_database_that_is_none_is_refused(
     _refused(capsys, "train", "mlflow.db", "not a database")
 
 
-def test_a_tracking_server_that_does_not_answer_is_refused_before_work(
+def test_tracking_server_that_is_down_is_refused(
     paths: Paths,
     start_after: StartAfter,
     capsys: pytest.CaptureFixture[str],
@@ -320,7 +260,7 @@ def test_a_tracking_server_that_does_not_answer_is_refused_before_work(
     assert not paths.model.exists()
 
 
-def test_without_a_repository_training_is_refused(
+def test_training_without_a_repository_is_refused(
     paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str]
 ) -> None:
     start_after("preprocess")
@@ -328,7 +268,7 @@ def test_without_a_repository_training_is_refused(
     _refused(capsys, "train", "git", "clone")
 
 
-def test_without_git_training_is_refused(
+def test_training_without_git_is_refused(
     paths: Paths,
     start_after: StartAfter,
     capsys: pytest.CaptureFixture[str],
@@ -339,19 +279,8 @@ def test_without_git_training_is_refused(
     _refused(capsys, "train", "git is not installed")
 
 
-def test_outside_a_project_the_command_says_so(
+def test_command_outside_a_project_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     _refused(capsys, "train", "dvc.yaml")
-
-
-def test_a_damaged_evaluation_is_refused(
-    paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str]
-) -> None:
-    start_after("evaluate")
-    paths.evaluation.write_bytes(paths.evaluation.read_bytes()[:-10])
-    _refused(capsys, "visualize", str(paths.evaluation), "evaluate")
-    assert not paths.report.exists()
-    paths.metrics.write_text(json.dumps({})[:-1])
-    _refused(capsys, "visualize", str(paths.metrics), "not valid JSON")

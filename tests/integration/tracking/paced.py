@@ -12,9 +12,9 @@ from typing import Any
 
 
 def _pace(folder: Path, pauses: set[int]) -> None:
-    from rhobeta.tracking import outbox, run
+    from rhobeta.tracking import run
 
-    outbox._RETRY_SECONDS, outbox._RETRY_SHARE = 0.5, 0
+    run._RETRY_SECONDS = 0.5
     plain = run.Run.buffer_metrics
 
     def noted(tracked: run.Run, metrics: Any, *, step: int) -> None:

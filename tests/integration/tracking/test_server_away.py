@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.injected import wait_until
 from mlflow import MlflowClient
 
 from helpers import QUICK, StartAfter, write_params
+from helpers.injected import wait_until
 from helpers.servers import Server, mlflow_server
 from rhobeta.cli import main
 from rhobeta.paths import Paths
-from rhobeta.tracking.outbox import deliver, outbox_of, waiting_runs
-from rhobeta.tracking.store import open_store
+from rhobeta.tracking.pending import pending_runs
+from rhobeta.tracking.store import pending_folder
 from rhobeta.utils.files import sha256_of_file
 
 EPOCHS = 9
@@ -117,7 +117,7 @@ def content(server: Server, kept: Path, run_id: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_what_a_killed_server_missed_is_there_in_the_end(
+def test_runs_are_complete_after_a_server_was_killed(
     paths: Paths,
     start_after: StartAfter,
     server: Server,
@@ -134,23 +134,23 @@ def test_what_a_killed_server_missed_is_there_in_the_end(
     assert [step for step, _ in undisturbed["metrics"]["train/mse"]] == list(range(1, EPOCHS + 1))
     assert any("autoencoder.safetensors" in name for name in undisturbed["files"])
 
-    # Back before the training ends, which delivers in the middle of it.
+    # Back before the training ends, which completes the run in the middle of it.
     paths.model.unlink()
     with training(paths, tmp_path / "back") as (pace, process):
         pace.reached(KILLED)
         server.kill()
         pace.go_on(KILLED)
         pace.reached(BACK)
-        (waiting,) = waiting_runs(outbox_of(paths))
-        assert waiting.actions == BACK - KILLED
+        (pending,) = pending_runs(pending_folder(paths))
+        assert {step for _, _, _, step in pending.values.metrics} == set(range(KILLED, BACK))
         server.start()
         server.wait()
         pace.go_on(BACK)
         out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert out.count("does not answer") == 1
-    assert out.count("that had waited are delivered") == 1
-    assert waiting_runs(outbox_of(paths)) == []
+    assert out.count("answers again, and the run is complete") == 1
+    assert pending_runs(pending_folder(paths)) == []
     assert paths.model.read_bytes() == model
     second = run_ids(server)[-1]
 
@@ -165,24 +165,28 @@ def test_what_a_killed_server_missed_is_there_in_the_end(
         out, err = process.communicate(timeout=300)
     assert process.returncode == 0, err
     assert out.count("does not answer") == 1
-    assert "`rhobeta sync` delivers them" in out
+    assert "`rhobeta sync` completes it" in out
     assert paths.model.read_bytes() == model
     capsys.readouterr()
     assert main(["evaluate"]) == 0
-    assert "of this model waits for it" in capsys.readouterr().out
+    assert "belongs to run" in capsys.readouterr().out
     assert paths.metrics.is_file()
 
-    # Nothing of another model waits, so its run cannot be known.
-    paths.model.write_bytes(model + b"x")
+    # Without a pending run of the model, its run cannot be known.
+    (pending,) = pending_runs(pending_folder(paths))
+    hidden = pending.folder.rename(tmp_path / "hidden")
     assert main(["evaluate"]) == 1
     assert "Start the server" in capsys.readouterr().err
-    paths.model.write_bytes(model)
+    hidden.rename(pending.folder)
 
     server.start()
     server.wait()
-    delivery = deliver(open_store(paths, "rhobeta"), paths)
-    assert (delivery.left, delivery.reason) == (0, None)
-    assert not outbox_of(paths).exists()
+    capsys.readouterr()
+    assert main(["sync"]) == 0
+    said = capsys.readouterr().out
+    assert "completed run" in said
+    assert "has its run" in said
+    assert pending_runs(pending_folder(paths)) == []
     third = run_ids(server)[-1]
     assert len({first, second, third}) == 3 == len(run_ids(server))
     assert content(server, kept, third) == undisturbed

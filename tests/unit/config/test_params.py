@@ -2,6 +2,8 @@
 
 import doctest
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +75,11 @@ def test_docstring_examples(module: Any) -> None:
     failed, tried = doctest.testmod(module)
     assert tried
     assert not failed
+
+
+def test_checking_parameters_does_not_import_torch() -> None:
+    code = "import sys, rhobeta.config.presets; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_shipped_file_is_accepted_and_flattened_in_its_order() -> None:
@@ -250,8 +257,8 @@ def test_class_named_twice_is_refused() -> None:
         ),
         (
             {"data.classes": [6, 5], "evaluate.normal_classes": [5, 6]},
-            "evaluate.normal_classes: found [5, 6], which is every class of the data, so that none"
-            " is an anomaly; allowed: some of 5, 6, not all, or null",
+            "evaluate.normal_classes: found [5, 6], all classes of the data, so none is an anomaly;"
+            " allowed: some of 5, 6, not all, or null",
         ),
     ],
 )
@@ -309,8 +316,8 @@ def test_cross_entropy_without_a_sigmoid_output_is_refused() -> None:
 def test_best_epoch_without_validation_images_is_refused() -> None:
     nothing = {"data.validation_fraction": 0}
     assert the_fault(nothing) == (
-        "training.keep: found best with data.validation_fraction 0, allowed: last, since no image"
-        " is left to tell the best epoch by"
+        "training.keep: found best with data.validation_fraction 0, allowed: last, since the best"
+        " epoch is that of the lowest validation loss"
     )
     accepted(nothing | {"training.keep": "last"})
 

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,11 @@ from ruamel.yaml import YAML
 from helpers import StartAfter
 from rhobeta.cli import main
 from rhobeta.paths import Paths
-from rhobeta.tracking import queued
-from rhobeta.tracking.actions import Action
-from rhobeta.tracking.outbox import outbox_of
-from rhobeta.tracking.results import EVALUATION_TAG, REPORT_TAG
+from rhobeta.tracking.pending import keep_values
 from rhobeta.tracking.run import new_run
-from rhobeta.tracking.store import open_store, store_uri
-from rhobeta.tracking.tags import MODEL_MD5_TAG, MODEL_TAG
+from rhobeta.tracking.store import open_store, pending_folder
+from rhobeta.tracking.tags import EVALUATION_TAG, MODEL_MD5_TAG, MODEL_TAG, REPORT_TAG
+from rhobeta.tracking.upload import Values
 from rhobeta.utils.files import md5_of_bytes, sha256_of_file
 
 MODEL = "models/autoencoder.safetensors"
@@ -158,78 +157,51 @@ def test_reports_and_history_of_another_model_are_not_taken(
     assert REPORT_TAG not in restored.data.tags
 
 
-def test_of_several_runs_the_one_that_lacks_nothing_is_the_model_s(
+def test_of_several_runs_the_newest_finished_is_completed(
     start_after: StartAfter, paths: Paths, capsys: pytest.CaptureFixture[str]
 ) -> None:
     start_after("visualize")
     (first,) = _runs(paths)
     store = open_store(paths, "rhobeta")
     twin = {k: first.data.tags[k] for k in (MODEL_TAG, MODEL_MD5_TAG)}
+    with pytest.raises(KeyboardInterrupt), new_run(store, name="cut", tags=twin):
+        raise KeyboardInterrupt
+    assert main(["sync"]) == 0
+    assert f"its run {first.info.run_id}; 1 more claim it" in capsys.readouterr().out
     with new_run(store, name="twin", tags=twin) as second:
         pass
     assert main(["sync"]) == 0
-    assert f"its run {first.info.run_id}; 1 more" in capsys.readouterr().out
-    # Now both lack something, and neither is more the model's run than the other.
-    store.client.set_tag(first.info.run_id, EVALUATION_TAG, "e" * 64)
-    before = [run.to_dictionary() for run in _runs(paths)]
-    assert main(["sync"]) == 1
-    said = capsys.readouterr().err
-    assert "2 runs claim this model" in said
-    assert f"{first.info.run_id} of " in said
-    assert "lacks the evaluation" in said
-    assert f"{second.run_id} of " in said
-    assert "mlflow runs delete" in said
-    assert [run.to_dictionary() for run in _runs(paths)] == before
-    store.client.delete_run(second.run_id)
-    assert main(["sync"]) == 0
-    assert "added the evaluation" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"the evaluation, the figures to its run {second.run_id}; 2 more" in said
+    assert store.client.get_run(first.info.run_id).to_dictionary() == first.to_dictionary()
 
 
-@pytest.mark.parametrize("place", ["here", "elsewhere"])
-def test_a_model_whose_run_still_waits_is_not_restored(
-    start_after: StartAfter,
-    paths: Paths,
-    elsewhere: Callable[[], None],
-    place: str,
-    capsys: pytest.CaptureFixture[str],
+def test_sync_of_a_model_whose_run_is_pending_elsewhere(
+    start_after: StartAfter, paths: Paths, elsewhere: Callable[[], None], capsys: Any
 ) -> None:
     start_after("train")
     elsewhere()
-    here = store_uri(paths) if place == "here" else "http://server:5000"
-    _leave_waiting(paths, here, sha256_of_file(paths.model))
-    with queued.held(outbox_of(paths) / "waiting"):
-        assert main(["sync"]) == 1
+    server = replace(
+        open_store(paths, "rhobeta"), uri="http://server:5000", pending=pending_folder(paths)
+    )
+    keep_values(server, "waiting", Values(tags={MODEL_TAG: sha256_of_file(paths.model)}))
+    assert main(["sync"]) == 1
     said = capsys.readouterr().err
-    assert "The run of this model is waiting, of which 1 records still wait" in said
-    assert ("set MLFLOW_TRACKING_URI to it" in said) == (place == "elsewhere")
+    assert "The run of this model is waiting" in said
+    assert "It belongs to http://server:5000" in said
+    assert "set MLFLOW_TRACKING_URI to it" in said
     assert _runs(paths) == []
 
 
-def test_what_waits_for_another_store_is_said(
+def test_sync_with_a_run_pending_for_another_store(
     start_after: StartAfter, paths: Paths, capsys: pytest.CaptureFixture[str]
 ) -> None:
     start_after("train")
-    _leave_waiting(paths, "http://server:5000", "a" * 64)
+    server = replace(
+        open_store(paths, "rhobeta"), uri="http://server:5000", pending=pending_folder(paths)
+    )
+    keep_values(server, "waiting", Values())
     assert main(["sync"]) == 0
     said = capsys.readouterr().out
-    assert "note: 1 records in " in said
-    assert "MLFLOW_TRACKING_URI=http://server:5000 delivers them" in said
-
-
-def test_what_the_store_refuses_is_no_success(
-    start_after: StartAfter, paths: Paths, capsys: pytest.CaptureFixture[str]
-) -> None:
-    start_after("train")
-    (run,) = _runs(paths)
-    _leave_waiting(paths, store_uri(paths), "a" * 64)
-    assert main(["sync"]) == 1
-    captured = capsys.readouterr()
-    assert run.info.run_id in captured.out
-    assert "1 records still wait" in captured.err
-    assert "the store did not take them" in captured.err
-
-
-def _leave_waiting(paths: Paths, store: str, model: str) -> None:
-    origin = {"store": store, "experiment_id": "1", "model_sha256": model}
-    tags = Action("tags", {"tags": {"a": "b"}})
-    queued.put(outbox_of(paths) / "waiting", tags, origin)
+    assert "note: 1 runs in " in said
+    assert "MLFLOW_TRACKING_URI=http://server:5000 completes them" in said

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers import NewStore
 from rhobeta.paths import Paths
 from rhobeta.tracking.run import find_run_of_model, new_run
 from rhobeta.tracking.store import Store, open_store
@@ -12,8 +13,8 @@ from rhobeta.tracking.tags import MODEL_TAG
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return open_store(Paths(tmp_path, tmp_path), "tests")
+def store(tmp_path: Path, new_store: NewStore) -> Store:
+    return new_store(Paths(tmp_path, tmp_path), "tests")
 
 
 def _ended(store: Store, run_id: str):
@@ -76,7 +77,7 @@ def test_more_parameters_than_mlflow_takes_at_once_arrive(store):
 def test_a_split_is_logged_with_its_whole_digest(store):
     digest = "0123456789abcdef" * 4
     with new_run(store, name="data", tags={}) as run:
-        run.log_data_set(
+        run.log_dataset(
             name="mnist-train", digest=digest, context="training", profile="{}", source="{}"
         )
     (logged,) = _ended(store, run.run_id).inputs.dataset_inputs

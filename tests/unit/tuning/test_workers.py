@@ -1,10 +1,10 @@
 """How many workers there are, what each starts with, and how it waits for a server."""
 
+from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import requests
 
 from helpers import with_changes
 from rhobeta.config.params import Params, check_params
@@ -52,24 +52,35 @@ def test_a_worker_starts_with_its_threads_and_its_gpu(monkeypatch: pytest.Monkey
     assert devices == ["5", "GPU-abc"]
 
 
+@pytest.mark.parametrize(
+    ("states", "stops"),
+    [
+        ({"failed": 9}, False),
+        ({"failed": 10}, True),
+        ({"failed": 10, "complete": 5, "pruned": 5}, False),
+        ({"lost": 30, "complete": 1}, False),
+    ],
+)
+def test_ten_failures_and_less_success_end_a_worker(
+    monkeypatch: pytest.MonkeyPatch, states: dict[str, int], stops: bool
+) -> None:
+    stopped = []
+    study: Any = SimpleNamespace(stop=lambda: stopped.append(True))
+    monkeypatch.setattr(workers, "count_states", lambda study: Counter(states))
+    workers._stop_without_hope_or_parent(study, None)  # type: ignore[arg-type]
+    assert bool(stopped) is stops
+
+
 def test_a_worker_waits_until_the_server_answers(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    answers = iter([requests.ConnectionError("refused")] * 3 + [None])
-    asked = []
-
-    def get_experiment(number: str) -> None:
-        asked.append(number)
-        if error := next(answers):
-            raise error
-
+    answers = iter([False, False, False, True])
     monkeypatch.setattr(workers, "_SERVER_LOOK_SECONDS", 0)
-    client = SimpleNamespace(get_experiment=get_experiment)
     store: Any = SimpleNamespace(
-        outbox="outbox", client=client, experiment_id="1", uri="http://me:s3cret@host"
+        pending="pending", answers=lambda: next(answers), uri="http://me:s3cret@host"
     )
     workers._wait_for_server(store)
-    assert len(asked) == 4
+    assert list(answers) == []
     said = capsys.readouterr().out
     assert said.count("does not answer") == 1
     assert "s3cret" not in said

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rhobeta.config.params import fault_of_normal_classes
+from rhobeta.config.params import check_normal_classes
 from rhobeta.config.sections import EvaluateParams
 from rhobeta.data.splits import Manifest
 from rhobeta.errors import RhobetaError
@@ -190,10 +190,12 @@ def scorable(settings: EvaluateParams, manifest: Manifest) -> EvaluateParams:
 
 
 def _check_anomaly(settings: EvaluateParams, manifest: Manifest) -> None:
-    if fault := fault_of_normal_classes(settings.normal_classes, manifest.classes):
+    try:
+        check_normal_classes(settings.normal_classes, manifest.classes)
+    except ValueError as error:
         raise RhobetaError(
-            f"{fault}.\nChange it in params.yaml, or take anomaly out of evaluate.tasks."
-        )
+            f"{error}.\nChange it in params.yaml, or take anomaly out of evaluate.tasks."
+        ) from None
     tested = {int(label) for label in manifest.splits["test"]["per_class"]}
     normal = tested & set(settings.normal_classes or manifest.classes)
     # Where each class is normal in turn, the other classes are the anomalies.

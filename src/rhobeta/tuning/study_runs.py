@@ -5,12 +5,12 @@ from typing import Any
 
 from rhobeta.config.params import Params, flatten
 from rhobeta.data.splits import Manifest
-from rhobeta.tracking.actions import ERROR_TAG, ending
-from rhobeta.tracking.away import is_away
+from rhobeta.tracking.availability import is_unavailable
 from rhobeta.tracking.provenance import Code, user_name
+from rhobeta.tracking.redaction import without_password
 from rhobeta.tracking.run import Run
-from rhobeta.tracking.store import Store, without_password
-from rhobeta.tracking.tags import DATA_TAG, NOTE_TAG, PARENT_TAG, STAGE_TAG
+from rhobeta.tracking.store import Store
+from rhobeta.tracking.tags import DATA_TAG, ERROR_TAG, NOTE_TAG, PARENT_TAG, STAGE_TAG
 from rhobeta.tracking.training_run import training_tags
 
 STUDY_TAG = "rhobeta.study"
@@ -103,14 +103,12 @@ def end_lost_runs(store: Store, study_id: str, running: Collection[str]) -> None
     try:
         open_runs = _find_runs(store, study_id, "trial", status="RUNNING")
     except Exception as error:
-        if not is_away(error):
+        if not is_unavailable(error):
             raise
         return
     for run_id in open_runs:
         if run_id not in running:
-            run = Run(store, run_id)
-            run.set_tags({ERROR_TAG: "its worker was lost"})
-            run.do(ending("KILLED"))
+            Run(store, run_id).end("KILLED", {ERROR_TAG: "its worker was lost"})
 
 
 def _find_runs(store: Store, study_id: str, stage: str, status: str | None = None) -> list[str]:

@@ -1,4 +1,4 @@
-"""What evaluate and visualize add to the run of the model."""
+"""Logging of `evaluate` and `visualize` into the run of the model."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -6,14 +6,9 @@ from typing import Any
 
 from rhobeta.data.splits import Manifest
 from rhobeta.tracking.run import Run
-from rhobeta.tracking.tags import NOTE_TAG
+from rhobeta.tracking.tags import EVALUATION_TAG, NOTE_TAG, REPORT_TAG
 from rhobeta.tracking.training_run import log_split
 from rhobeta.utils.files import sha256_of_file
-
-EVALUATION_TAG = "rhobeta.metrics_sha256"
-"""The metrics.json that a run has the metrics of."""
-REPORT_TAG = "rhobeta.report_sha256"
-"""The report that a run has, with its figures."""
 
 Metrics = Mapping[str, Mapping[str, Any]]
 
@@ -23,8 +18,8 @@ def log_evaluation(
 ) -> None:
     """Log the metrics (`test/mse`, `denoising/code_at_0.1`, ...), the test split, a description.
 
-    `file` is the one that holds the metrics; its digest says later that the run has them. Without
-    a `manifest` the split is left out.
+    `file` holds the metrics; its digest becomes a tag, which says that the run has them. Without a
+    `manifest` the split is left out.
     """
     run.log_params(params)
     if manifest is not None:
@@ -32,19 +27,18 @@ def log_evaluation(
     run.log_metrics(flat_metrics(metrics))
     run.log_file(file)
     run.set_tags({NOTE_TAG: describe(metrics), EVALUATION_TAG: sha256_of_file(file)})
-    run.settle()
+    run.complete()
 
 
 def log_visualization(
     run: Run, params: Mapping[str, Any], figures: Path, report: Path, pages: Iterable[Path] = ()
 ) -> None:
-    """Log the figures, the report and other pages; the report's digest says that the run has it."""
+    """Log the figures, the report and other pages; the report's digest becomes a tag."""
     run.log_params(params)
-    run.log_files(figures, "figures")
-    for page in (report, *pages):
+    for page in (figures, report, *pages):
         run.log_file(page)
     run.set_tags({REPORT_TAG: sha256_of_file(report)})
-    run.settle()
+    run.complete()
 
 
 def describe(metrics: Metrics) -> str:
@@ -70,7 +64,7 @@ def describe(metrics: Metrics) -> str:
 
 
 def flat_metrics(metrics: Metrics) -> dict[str, float]:
-    """The numbers of `metrics.json` as `section/name`; verdicts and undefined ones are left out."""
+    """The numbers of `metrics.json` as `section/name`, without verdicts and undefined values."""
     return {
         f"{section}/{name}": float(value)
         for section, values in metrics.items()

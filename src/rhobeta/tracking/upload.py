@@ -1,0 +1,120 @@
+"""What is sent to a run in the store: values, files and the packaged model.
+
+Everything can be sent again to the same effect: a call may have reached the server although its
+answer was lost.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
+
+MODEL_NAME = "model"
+
+
+@dataclass
+class Values:
+    """Values that a run is to have; all of them can be written as JSON."""
+
+    params: dict[str, str] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+    metrics: list[tuple[str, float, int, int]] = field(default_factory=list)
+    """Name, value, time (ms), step."""
+    datasets: list[dict[str, str]] = field(default_factory=list)
+    """Arguments of `Run.log_dataset`."""
+    status: str | None = None
+    """With which the run has ended, if it has."""
+    ended: int | None = None
+    """When it ended (ms)."""
+
+    def update(self, later: "Values") -> None:
+        """Add what comes later."""
+        self.params |= later.params
+        self.tags |= later.tags
+        self.metrics += later.metrics
+        self.datasets += later.datasets
+        self.status, self.ended = later.status or self.status, later.ended or self.ended
+
+
+def send_values(client: "MlflowClient", run_id: str, values: Values) -> None:
+    """Send values to a run. A parameter that it has with another value becomes a tag.
+
+    MLflow never changes a parameter, but a model can be evaluated again with others. It drops a
+    metric that it has with the same value, time and step.
+    """
+    from mlflow.entities import Metric, Param, RunTag
+
+    params, tags = dict(values.params), dict(values.tags)
+    if params:
+        known = client.get_run(run_id).data.params
+        tags |= {name: text for name, text in params.items() if known.get(name, text) != text}
+        params = {name: text for name, text in params.items() if name not in known}
+    client.log_batch(
+        run_id,
+        metrics=[Metric(*point) for point in values.metrics],
+        params=[Param(name, text) for name, text in params.items()],
+        tags=[RunTag(name, text) for name, text in tags.items()],
+    )
+    for dataset in values.datasets:
+        _send_dataset(client, run_id, **dataset)
+    if values.status is not None:
+        client.set_terminated(run_id, values.status, values.ended)
+
+
+def _send_dataset(
+    client: "MlflowClient",
+    run_id: str,
+    *,
+    name: str,
+    digest: str,
+    context: str,
+    profile: str,
+    source: str,
+) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    # MLflow keeps at most 36 characters of a digest.
+    dataset = Dataset(name, digest[:32], "local", source, profile=profile)
+    tags = [InputTag("mlflow.data.context", context), InputTag("sha256", digest)]
+    client.log_inputs(run_id, datasets=[DatasetInput(dataset, tags)])
+
+
+def send_model(client: "MlflowClient", run_id: str, folder: Path) -> None:
+    """Upload an MLflow model in a folder as the run's model, unless the run has it already.
+
+    Removes what an interrupted upload has left.
+    """
+    from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+    from mlflow.models import Model
+
+    run = client.get_run(run_id)
+    for model in _models_of(client, run_id, run.info.experiment_id):
+        if model.status == LoggedModelStatus.READY:
+            return
+        client.delete_logged_model(model.model_id)
+    logged = client.create_logged_model(
+        run.info.experiment_id, MODEL_NAME, source_run_id=run_id, params=run.data.params
+    )
+    description = Model.load(folder)
+    description.run_id, description.artifact_path = run_id, logged.artifact_location
+    description.model_id = description.model_uuid = logged.model_id
+    description.save(folder / "MLmodel")
+    client.log_model_artifacts(logged.model_id, str(folder))
+    client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
+    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+
+
+def logged_model(client: "MlflowClient", run_id: str, experiment_id: str) -> "LoggedModel | None":
+    """The packaged model of a run whose upload is complete; None if there is none."""
+    from mlflow.entities import LoggedModelStatus
+
+    found = _models_of(client, run_id, experiment_id)
+    return next((model for model in found if model.status == LoggedModelStatus.READY), None)
+
+
+def _models_of(client: "MlflowClient", run_id: str, experiment_id: str) -> "list[LoggedModel]":
+    query = f"source_run_id = '{run_id}' AND name = '{MODEL_NAME}'"
+    return list(client.search_logged_models([experiment_id], filter_string=query))

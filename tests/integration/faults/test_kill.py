@@ -1,0 +1,113 @@
+"""A stage or a whole `dvc repro` is ended, or its files change: the next run makes it good."""
+
+import os
+import random
+import re
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from helpers import QUICK, STAGES, StartAfter, git, write_params
+from helpers.clones import Clone, make_clone
+from helpers.injected import outputs, runs_of, started
+from rhobeta.paths import Paths
+
+pytestmark = pytest.mark.slow
+
+EXITS = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGHUP: 129}
+
+
+@pytest.mark.parametrize("by", EXITS)
+def test_training_ends_at_a_signal_and_leaves_no_model(
+    paths: Paths, start_after: StartAfter, by: signal.Signals
+) -> None:
+    start_after("preprocess")
+    write_params(paths.workspace, QUICK | {"training.epochs": 100_000})
+    before = outputs(paths)
+    with started("rhobeta", "train", folder=paths.workspace) as process:
+        assert process.stdout is not None
+        assert "epoch 1/100000" in process.stdout.readline()
+        process.send_signal(by)
+        messages = process.communicate(timeout=60)[1]
+    assert process.returncode == EXITS[by], messages
+    word = "interrupted" if by == signal.SIGINT else f"ended by {by.name}"
+    assert messages.strip() == f"rhobeta train: {word}."
+    assert outputs(paths) == before
+    (run,) = runs_of(paths)
+    assert run.info.status == "KILLED"
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A clone in which nothing has been run."""
+    return make_clone(tmp_path_factory.mktemp("empty") / "project")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(empty: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A clone after an undisturbed `dvc repro`."""
+    clone = _copy(empty, tmp_path_factory.mktemp("undisturbed") / "project")
+    assert clone.stages_run_by("dvc", "repro") == list(STAGES)
+    return clone
+
+
+def _copy(clone: Clone, folder: Path) -> Clone:
+    shutil.copytree(clone.folder, folder)
+    return Clone(folder)
+
+
+def _outputs(clone: Clone) -> dict[str, bytes]:
+    """All outputs, without partial files that a killed stage left."""
+    found = outputs(Paths(clone.folder, clone.folder))
+    return {name: content for name, content in found.items() if not re.search(r"\.part\b", name)}
+
+
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGKILL])
+def test_dvc_repro_ended_in_a_stage_is_made_good_by_the_next(
+    empty: Clone, undisturbed: Clone, tmp_path: Path, by: signal.Signals
+) -> None:
+    clone = _copy(empty, tmp_path / "project")
+    before, expected = _outputs(empty), _outputs(undisturbed)
+    chance = random.Random(by)
+    for stage in STAGES:
+        with started("dvc", "repro", folder=clone.folder, **clone.environment) as dvc:
+            assert dvc.stdout is not None
+            # A stage that finished before the last signal is not run again, but one after it is.
+            while "Running stage" not in (line := dvc.stdout.readline()) and line:
+                pass
+            time.sleep(chance.uniform(0.1, 0.5 if stage in STAGES[:2] else 3))
+            os.killpg(dvc.pid, by)
+            dvc.wait(60)
+        for name, content in _outputs(clone).items():
+            assert content in (before.get(name), expected[name]), f"{name} is half written"
+    if not _lock_is_whole(clone):
+        # DVC writes dvc.lock in place: a kill in that moment leaves half of it.
+        git(clone.folder, "checkout", "--quiet", "HEAD", "--", "dvc.lock")
+    clone.run("dvc", "repro")
+    assert _outputs(clone) == expected
+    assert clone.runs()[-1].info.status == "FINISHED"
+    assert clone.stages_run_by("dvc", "repro") == []
+
+
+def _lock_is_whole(clone: Clone) -> bool:
+    try:
+        clone.run("dvc", "stage", "list")
+    except AssertionError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", ["data/raw/train-images-idx3-ubyte", "reports/metrics.json"])
+def test_dvc_repro_restores_a_file_that_changed(
+    undisturbed: Clone, tmp_path: Path, name: str
+) -> None:
+    clone = _copy(undisturbed, tmp_path / "project")
+    content = bytearray((clone.folder / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (clone.folder / name).unlink()
+    (clone.folder / name).write_bytes(content)
+    clone.run("dvc", "repro")
+    assert _outputs(clone) == _outputs(undisturbed)
