@@ -100,7 +100,7 @@ class TaskScores:
     """Rate and distortion by coder; compression only."""
 
 
-class Comparison(NamedTuple):
+class RivalComparison(NamedTuple):
     """The code beside one rival, at one setting of a task."""
 
     setting: str
@@ -137,7 +137,7 @@ class Task:
         settings = self.settings(metrics)
         return settings[self.decisive(len(settings)) if self.decisive else 0]
 
-    def comparisons(self, metrics: Mapping[str, Any]) -> list[Comparison]:
+    def comparisons(self, metrics: Mapping[str, Any]) -> list[RivalComparison]:
         """Every setting with every rival, from the task's section of the metrics.
 
         The code is better where its number is strictly better, or the rival has none.
@@ -151,7 +151,7 @@ class Task:
                     value < baseline if self.lower_is_better else value > baseline
                 )
                 key = verdict if setting == decisive else None
-                found.append(Comparison(setting, rival, value, baseline, better, key))
+                found.append(RivalComparison(setting, rival, value, baseline, better, key))
         return found
 
     def beats_baseline(self, metrics: Mapping[str, Any]) -> dict[str, bool]:
