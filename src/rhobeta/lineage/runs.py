@@ -26,7 +26,7 @@ from rhobeta.tracking.tags import (
     RESTORED_TAG,
     STAGE_TAG,
 )
-from rhobeta.tuning.runs import STUDY_TAG, TRIAL_TAG
+from rhobeta.tuning.study_runs import STUDY_TAG, TRIAL_TAG
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
