@@ -131,13 +131,13 @@ class Run:
             )
 
     def _log(self, values: Values) -> None:
-        if self._model_sha256 is not None:
-            # A pending run is found by its model, too.
-            values.tags.setdefault(MODEL_TAG, self._model_sha256)
-        self._send(
-            lambda: send_values(self.store.client, self.run_id, values),
-            lambda: keep_values(self.store, self.run_id, values),
-        )
+        def keep() -> None:
+            if self._model_sha256 is not None:
+                # A pending run is found by its model, too.
+                values.tags.setdefault(MODEL_TAG, self._model_sha256)
+            keep_values(self.store, self.run_id, values)
+
+        self._send(lambda: send_values(self.store.client, self.run_id, values), keep)
 
     def _send(self, send: Callable[[], object], keep: Callable[[], object]) -> None:
         """Send something; keep it if the server does not answer, or lacks what came before."""
