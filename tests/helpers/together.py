@@ -8,7 +8,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -69,11 +69,12 @@ CASES = {
     for name, case in _CASES.items()
     for precision in ("float32", "float64")
 }
+ENDLESS = "endless"
 
 
 def outcome(name: str) -> dict[str, Any]:
     """Train a case; weights, history and what else came out."""
-    case = CASES[name]
+    case = CASES[name] if name != ENDLESS else Case(changed(training__epochs=100_000))
     with np.load(DIGITS) as archive:
         digits = LabelledImages(archive["images"], archive["labels"])
     trained = fitted(
@@ -112,20 +113,49 @@ def place(rank: int, world_size: int, port: int) -> dict[str, str]:
     }
 
 
-def trained_together(names: Sequence[str], world_size: int, folder: Path) -> Mapping[str, Any]:
-    """The outcomes of cases, each trained by `world_size` processes, one case after the other."""
-    ports = ",".join(map(str, free_ports(len(names))))
-    processes = [
+def slurm_place(rank: int, world_size: int, port: int) -> dict[str, str]:
+    """What srun tells one of several tasks on one node."""
+    return {
+        "SLURM_JOB_ID": "4711",
+        "SLURM_STEP_ID": "0",
+        "SLURM_JOB_NAME": "train",
+        "SLURM_NTASKS": str(world_size),
+        "SLURM_NTASKS_PER_NODE": str(world_size),
+        "SLURM_NNODES": "1",
+        "SLURM_NODEID": "0",
+        "SLURM_NODELIST": "localhost",
+        "SLURM_PROCID": str(rank),
+        "SLURM_LOCALID": str(rank),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+
+
+Place = Callable[[int, int, int], dict[str, str]]
+
+
+def start_ranks(
+    names: Sequence[Sequence[str]], folder: Path, where: Place = place
+) -> list["subprocess.Popen[str]"]:
+    """One process for each element of `names`, which are the cases that it trains in turn."""
+    ports = ",".join(map(str, free_ports(len(names[0]))))
+    return [
         subprocess.Popen(
-            [sys.executable, __file__, str(folder), ports, *names],
-            env=os.environ | place(rank, world_size, 0) | {"PYTHONPATH": ":".join(sys.path)},
+            [sys.executable, __file__, str(folder), ports, *cases],
+            env=os.environ | where(rank, len(names), 0) | {"PYTHONPATH": ":".join(sys.path)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
         )
-        for rank in range(world_size)
+        for rank, cases in enumerate(names)
     ]
-    for process in processes:
+
+
+def trained_together(
+    names: Sequence[str], world_size: int, folder: Path, where: Place = place
+) -> Mapping[str, Any]:
+    """The outcomes of cases, each trained by `world_size` processes, one case after the other."""
+    for process in start_ranks([names] * world_size, folder, where):
         output, _ = process.communicate(timeout=300)
         assert process.returncode == 0, output
     return {name: torch.load(folder / f"{name}.pt", weights_only=True) for name in names}
@@ -136,7 +166,7 @@ def _main(folder: str, ports: str, *names: str) -> None:
     for name, port in zip(names, ports.split(","), strict=True):
         os.environ["MASTER_PORT"] = port
         found = outcome(name)
-        if os.environ["RANK"] == "0":
+        if os.environ.get("RANK", os.environ.get("SLURM_PROCID")) == "0":
             torch.save(found, Path(folder) / f"{name}.pt")
 
 

@@ -80,6 +80,16 @@ def test_wrong_parameter_is_refused_before_any_work(
     ) in capsys.readouterr().err
 
 
+def test_launcher_loads_no_other_module_of_the_package() -> None:
+    """Else a clone would run a mixture of its own code and the environment's."""
+    code = (
+        "import sys, rhobeta.cli\n"
+        "print(sorted(name for name in sys.modules if name.startswith('rhobeta')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['rhobeta', 'rhobeta.cli']"
+
+
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
     """A second workspace of another version, which uses this environment."""

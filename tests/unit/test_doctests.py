@@ -1,4 +1,4 @@
-"""The examples in docstrings run as they stand."""
+"""The examples in docstrings give what they show."""
 
 import doctest
 import importlib
@@ -9,14 +9,13 @@ from helpers import REPOSITORY
 
 SOURCE = REPOSITORY / "src"
 MODULES = [
-    ".".join(path.relative_to(SOURCE).with_suffix("").parts)
+    ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
     for path in sorted(SOURCE.rglob("*.py"))
-    if "\n    >>> " in path.read_text() and path.name != "__init__.py"
+    if ">>>" in path.read_text()
 ]
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_docstring_examples_run(name: str) -> None:
-    result = doctest.testmod(importlib.import_module(name))
-    assert result.attempted > 0
-    assert result.failed == 0
+def test_docstring_examples_are_right(name: str) -> None:
+    failed, tried = doctest.testmod(importlib.import_module(name))
+    assert (failed, tried > 0) == (0, True)

@@ -4,7 +4,6 @@ A preset names what differs from `presets/base.yaml`, whose values never change.
 same whatever `params.yaml` holds.
 """
 
-import difflib
 import re
 import subprocess
 import sys
@@ -14,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from rhobeta.config.params import Params, check_params, merged, read_yaml
-from rhobeta.errors import RhobetaError
+from rhobeta.config.renamed import PARAMETERS
+from rhobeta.errors import RhobetaError, did_you_mean
 
 # Text that DVC reads as text without quotes.
 _WORD = re.compile(r"(?!(?:null|true|false|nan|inf)$)[a-z][a-z0-9_-]*", re.IGNORECASE)
@@ -43,9 +43,8 @@ def read_preset(folder: Path, name: str) -> dict[str, Any]:
     """
     names = preset_names(folder)
     if name not in names:
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise RhobetaError(f"there is no preset {name!r}.{hint} Known: {', '.join(names)}.")
+        known = f"known: {', '.join(names)}{did_you_mean(name, names)}"
+        raise RhobetaError(f"there is no preset {name!r}; {known}")
     path = folder / f"{name}.yaml"
     values = read_yaml(path)
     base = values.pop("extends", None) if isinstance(values, dict) else None
@@ -84,12 +83,15 @@ def run_preset(params: Path, folder: Path, name: str, arguments: Sequence[str]) 
     the preset's name, with a number where that is taken, unless `arguments` name or queue it.
     Raises `RhobetaError` where the preset is unknown or a value is invalid.
     """
+    for old, new in PARAMETERS.items():
+        if any(f"{old}=" in argument for argument in arguments):
+            raise RhobetaError(f"{old} is {new} since version 0.2.")
     overlay = read_preset(folder, name)
     overlaid(read_yaml(params), overlay, name=name)
     settings = [f"--set-param={path}={as_override(value)}" for path, value in overlay.items()]
-    # -m rather than a command found on PATH: the DVC of this very environment.
-    command = [sys.executable, "-m", "dvc", "exp", "run", *settings, *arguments]
-    # DVC itself names what is queued, where two may wait under one preset.
+    # The DVC of this environment; -P: without importing from the current folder.
+    command = [sys.executable, "-P", "-m", "dvc", "exp", "run", *settings, *arguments]
+    # DVC names queued experiments, since two of one preset may wait.
     if not any(word.startswith(("-n", "--name", "--queue")) for word in arguments):
         command.append(f"--name={_free_name(params.parent, name)}")
     return subprocess.run(command, cwd=params.parent, check=False).returncode

@@ -6,9 +6,8 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from importlib import metadata
+from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 from typing import Literal
 
@@ -69,16 +68,21 @@ def has_fault(findings: list[Finding]) -> bool:
 
 def _packages(workspace: Path) -> Finding:
     """What `pip check` does, and whether pyproject.toml is satisfied, which may be newer."""
-    installed = {_name(d.name): d for d in reversed(list(metadata.distributions()))}
+    installed = {_name(d["Name"]): d for d in reversed([m.metadata for m in distributions()])}
+    versions = {name: described["Version"] for name, described in installed.items()}
+    wanted = [("the project", text) for text in _dependencies(workspace / "pyproject.toml")]
+    for described in installed.values():
+        texts = described.get_all("Requires-Dist") or []
+        wanted += [(described["Name"], text) for text in texts]
     unmet = []
-    for user, text in _requirements(workspace, installed):
-        wanted = Requirement(text)
-        if wanted.marker is not None and not wanted.marker.evaluate({"extra": ""}):
+    for user, text in wanted:
+        asked = Requirement(text)
+        if asked.marker is not None and not asked.marker.evaluate({"extra": ""}):
             continue
-        found = installed.get(_name(wanted.name))
-        if found is None or not wanted.specifier.contains(found.version, prereleases=True):
-            version = "nothing" if found is None else f"{wanted.name} {found.version}"
-            unmet.append(f"{user} needs {wanted.name}{wanted.specifier}, found {version}")
+        found = versions.get(_name(asked.name))
+        if found is None or not asked.specifier.contains(found, prereleases=True):
+            here = "nothing" if found is None else f"{asked.name} {found}"
+            unmet.append(f"{user} needs {asked.name}{asked.specifier}, found {here}")
     if not unmet:
         return Finding("ok", "packages", f"{len(installed)} packages fit together")
     more = f", and {len(unmet) - _SHOWN} more" if len(unmet) > _SHOWN else ""
@@ -90,15 +94,11 @@ def _packages(workspace: Path) -> Finding:
     )
 
 
-def _requirements(
-    workspace: Path, installed: dict[str, metadata.Distribution]
-) -> Iterator[tuple[str, str]]:
-    file = workspace / "pyproject.toml"
-    if file.is_file():
-        section = tomllib.loads(file.read_text(encoding="utf-8")).get("project", {})
-        yield from (("the project", text) for text in section.get("dependencies", []))
-    for distribution in installed.values():
-        yield from ((distribution.name, text) for text in distribution.requires or [])
+def _dependencies(file: Path) -> list[str]:
+    if not file.is_file():
+        return []
+    project = tomllib.loads(file.read_text(encoding="utf-8")).get("project", {})
+    return list(project.get("dependencies", []))
 
 
 def _name(name: str) -> str:
@@ -107,8 +107,8 @@ def _name(name: str) -> str:
 
 def _lightning() -> Finding:
     try:
-        found = metadata.version("lightning")
-    except metadata.PackageNotFoundError:
+        found = version("lightning")
+    except PackageNotFoundError:
         return Finding("ok", "lightning", "pytorch_lightning alone")
     if found in ("2.6.2", "2.6.3"):
         return Finding(

@@ -28,7 +28,7 @@ from rhobeta.tracking.tags import (
     STAGE_TAG,
 )
 from rhobeta.tracking.upload import logged_model
-from rhobeta.tuning.runs import STUDY_TAG, TRIAL_TAG
+from rhobeta.tuning.study_runs import STUDY_TAG, TRIAL_TAG
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun

@@ -19,7 +19,7 @@ def sigmoid_logits(z: Tensor) -> Tensor:
 
 
 def tanh(z: Tensor) -> Tensor:
-    """The hyperbolic tangent, a = tanh z, in (-1, 1); at rest it is -1."""
+    """The hyperbolic tangent, a = tanh z, in (-1, 1); -1 where a unit is inactive."""
     return torch.tanh(z)
 
 
@@ -39,9 +39,9 @@ def identity(z: Tensor) -> Tensor:
 
 
 def topk(z: Tensor, k: int) -> Tensor:
-    """The k largest of each row of max(z, 0); all others are 0.
+    """The k largest values of each row of max(z, 0), others 0 (shape: [batch, units]).
 
-    The gradient flows through the kept ones alone. Sources: Makhzani and Frey, "k-Sparse
+    Only the k units get a gradient. Sources: Makhzani and Frey, "k-Sparse
     Autoencoders", 2014, section 2.1; with the ReLU as in Gao et al., "Scaling and evaluating
     sparse autoencoders", 2024, section 2.3.
     """

@@ -1,4 +1,4 @@
-"""The autoencoder: x -> z -> a -> x_hat, with encoder and decoder of any depth."""
+"""The autoencoder x -> z -> a -> x_hat, with an encoder and a decoder of any depth."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,10 +28,16 @@ _LARGEST_SIZE = 1 << 31
 class Architecture:
     """All that is needed to build the network.
 
-    `hidden_sizes` are the units of each encoder layer, the last being the code; the decoder
-    mirrors them. `image_shape` is (height, width); an input has height * width pixels. Tied: each
-    decoder layer's weights are the transposed ones of the encoder layer that it mirrors. `k` is
-    how many units a topk code leaves active, None for other codes.
+    `image_shape` is (height, width); an input has height * width pixels. `hidden_sizes` are the
+    units of each encoder layer, the last being the code; the decoder mirrors them. With
+    `tied_weights` each decoder layer has the transposed weights of the encoder layer that it
+    mirrors. `k` is the number of active units of a topk code, None for other codes.
+
+    Raises `RhobetaError` for sizes, activations or k that do not make a network.
+
+    >>> architecture = Architecture((28, 28), (64,), "sigmoid", "relu", "sigmoid")
+    >>> architecture.layer_sizes
+    (784, 64)
     """
 
     image_shape: tuple[int, int]
@@ -99,14 +105,14 @@ class Architecture:
 
 
 class Output(NamedTuple):
-    """What a forward pass gives."""
+    """The results of a forward pass."""
 
     pre_activation: Tensor
     """z, before the code's activation (shape: [batch, units])."""
     code: Tensor
     """a, the code (shape: [batch, units])."""
     output_pre_activation: Tensor
-    """The decoder's result before the output's activation (shape: [batch, pixels])."""
+    """Output of the decoder before its activation (shape: [batch, pixels])."""
     reconstruction: Tensor
     """x_hat (shape: [batch, pixels])."""
 
@@ -114,12 +120,17 @@ class Output(NamedTuple):
 class Autoencoder(nn.Module):
     """a = f(z), z = encoder(x); x_hat = g(decoder(a)).
 
-    For one layer: z = W x + b, x_hat = g(V a + c), and V = W^T where weights are tied. Weights
-    start Glorot-uniform, biases at zero, drawn from a generator seeded by `seed` alone; training
-    starts a topk code from `center_on`.
+    For one layer: z = W x + b and x_hat = g(V a + c), with V = W^T for tied weights. Weights start
+    Glorot-uniform, drawn from a generator with the seed `seed`; biases start at zero. Training
+    starts a topk code with `center_on`.
 
-    Wherever `k` may be given, it is the number of units that a topk code leaves active, the
-    architecture's where it is None; other codes have none.
+    Where a method takes `k`, it is the number of active units of a topk code; None is that of the
+    architecture. Other codes ignore it.
+
+    >>> model = Autoencoder(Architecture((28, 28), (64,), "sigmoid", "relu", "sigmoid"), seed=0)
+    >>> x = torch.zeros(5, 784)
+    >>> model.encode(x).shape, model(x).reconstruction.shape
+    (torch.Size([5, 64]), torch.Size([5, 784]))
     """
 
     def __init__(self, architecture: Architecture, *, seed: int = 0) -> None:
@@ -128,7 +139,7 @@ class Autoencoder(nn.Module):
         sizes = architecture.layer_sizes
         self.encoder = _linear_layers(sizes)
         if architecture.tied_weights:
-            mirrored = [Mirrored(cast(nn.Linear, layer)) for layer in reversed(self.encoder)]
+            mirrored = [TiedLinear(cast(nn.Linear, layer)) for layer in reversed(self.encoder)]
             self.decoder = nn.ModuleList(mirrored)
         else:
             self.decoder = _linear_layers(sizes[::-1])
@@ -170,10 +181,10 @@ class Autoencoder(nn.Module):
         return Output(z, code, decoded, self._output_activation(decoded))
 
     def activity(self, code: Tensor) -> Tensor:
-        """How far each unit is from rest: 0 is silent.
+        """The activity of each unit, 0 where it is inactive (shape: that of `code`).
 
-        a for codes that are never negative, (a - low) / (high - low) for bounded ones, so that a
-        tanh, which rests at -1, gives (1 + a) / 2; |a| for the rest.
+        a for codes that are never negative; (a - low) / (high - low) for bounded codes, which is
+        (1 + a) / 2 for tanh; |a| for others.
         """
         low, high = self._spec.low, self._spec.high
         if self._spec.bounded:
@@ -186,13 +197,13 @@ class Autoencoder(nn.Module):
 
     @torch.no_grad()
     def normalize_decoder(self) -> None:
-        """Scale what each unit draws to length 1: its column of the first decoder layer.
+        """Scale each unit's column of the first decoder layer to length 1.
 
-        Then small codes can not be made up for by a large decoder. Source: Bricken et al.,
-        "Towards monosemanticity", 2023, appendix on training.
+        Then a large decoder cannot compensate for a small code. Source: Bricken et al., "Towards
+        monosemanticity", 2023, appendix on training.
         """
         first = self.decoder[0]
-        if isinstance(first, Mirrored):
+        if isinstance(first, TiedLinear):
             rows = cast(nn.Linear, self.encoder[-1]).weight
             rows.div_(rows.norm(dim=1, keepdim=True).clamp_min(_SMALLEST_NORM))
         else:
@@ -201,14 +212,14 @@ class Autoencoder(nn.Module):
 
     @torch.no_grad()
     def center_on(self, mean_image: Tensor) -> None:
-        """Start a network of one hidden layer where every unit has the same chance to be active.
+        """Initialise a network of one hidden layer so that all units are equally likely active.
 
-        Each row of the encoder is scaled to length 1, the decoder starts as its transpose, and the
-        biases make the pre-activations zero for the mean image, b = -W mean, which an identity
-        output starts from. In a code of which only the largest units speak, others would be dead
-        from the start, for the mean image alone decides who is large. Source: Gao et al., "Scaling
-        and evaluating sparse autoencoders", 2024, section 2.1 and appendix A. Deeper networks
-        are left as they are. `mean_image` is in [0, 1] (shape: [pixels]).
+        Each row of the encoder is scaled to length 1 and the decoder starts as the transpose. The
+        biases b = -W mean make the pre-activations of the mean image zero; with an identity output
+        the decoder's bias starts at the mean image. Without this, the mean image decides which
+        units are large: under TopK, units that start below the top k never receive a gradient.
+        Source: Gao et al., "Scaling and evaluating sparse autoencoders", 2024, section 2.1 and
+        appendix A. Deeper networks stay as they are. `mean_image` is in [0, 1] (shape: [pixels]).
         """
         if len(self.encoder) > 1:
             return
@@ -231,19 +242,19 @@ class Autoencoder(nn.Module):
 _SMALLEST_NORM = 1e-12
 
 
-class Mirrored(nn.Module):
-    """y = W^T x + c, with the weights W of an encoder layer; only c is its own."""
+class TiedLinear(nn.Module):
+    """y = W^T x + c, with the weights W of an encoder layer; only c is a parameter of its own."""
 
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(layer.in_features))
-        # In a tuple, lest the weights be registered twice.
-        self._mirrors = (layer,)
+        # The tuple keeps nn.Module from registering the layer's weights a second time.
+        self._tied_to = (layer,)
 
     @property
     def weight(self) -> Tensor:
         """W^T (shape: [outputs, inputs])."""
-        return self._mirrors[0].weight.T
+        return self._tied_to[0].weight.T
 
     def forward(self, values: Tensor) -> Tensor:
         """W^T x + c (shape: [batch, inputs] -> [batch, outputs])."""

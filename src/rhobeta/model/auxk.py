@@ -1,4 +1,4 @@
-"""A remedy for dead units of a topk code: let them try on what the others leave."""
+"""The auxiliary loss that gives dead units of a topk code a gradient."""
 
 import torch
 from torch import Tensor
@@ -8,21 +8,22 @@ from rhobeta.model.autoencoder import Autoencoder, Output
 
 
 def auxk_loss(
-    model: Autoencoder, output: Output, x: Tensor, silent: Tensor, *, units: int
+    model: Autoencoder, output: Output, x: Tensor, inactive: Tensor, *, units: int
 ) -> Tensor:
-    """Mean squared error once up to `units` silent units join the code.
+    """Mean squared error of a reconstruction that also uses up to `units` inactive units (scalar).
 
-    mean over batch and pixels of (x - decode(a + a'))^2, with a the code, held fixed, and a' the
-    `units` largest pre-activations of the silent units. Its gradient reaches units that the code
-    itself has not chosen for long, through what they would have drawn. The same idea, for any
-    decoder, as the auxiliary loss of Gao et al., "Scaling and evaluating sparse autoencoders",
-    2024, appendix A.2, which reconstructs the residual of a linear one.
+    It is the mean over batch and pixels of (x - decode(a + a'))^2. Here a is the code, without
+    gradient, and a' holds the `units` largest pre-activations of the inactive units. Its gradient
+    reaches units that top-k has not selected for long. For a linear decoder this is the auxiliary
+    loss of Gao et al., "Scaling and evaluating sparse autoencoders", 2024, appendix A.2, which
+    reconstructs the residual.
 
-    `silent` says which units are (shape: [units], bool); `x` are the images ([batch, pixels]).
+    `inactive` marks the inactive units (shape: [units], bool); `x` are the images
+    (shape: [batch, pixels]).
     """
-    silent_only = output.pre_activation.masked_fill(~silent, -torch.inf)
-    values, places = torch.topk(silent_only, min(units, silent.numel()), dim=1, sorted=False)
-    # Not rectified: most silent units are below zero for every image, where a ReLU has no gradient.
+    candidates = output.pre_activation.masked_fill(~inactive, -torch.inf)
+    values, places = torch.topk(candidates, min(units, inactive.numel()), dim=1, sorted=False)
+    # No ReLU: most inactive units are below zero for every image, where it has no gradient.
     values = values.masked_fill(values.isinf(), 0)
     tried = torch.zeros_like(output.code).scatter(1, places, values)
     return mse_loss(model.decode(output.code.detach() + tried), x)
@@ -36,18 +37,18 @@ class DeadUnitTracker:
         self._images_since = torch.zeros(units, dtype=torch.int64, device=device)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What has been taken in so far."""
+        """Images since each unit was active."""
         return {"images_since": self._images_since}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Go on from `state`."""
+        """Restore `state`."""
         self._images_since = state["images_since"].to(self._images_since.device)
 
     def update(self, active: Tensor, images: int) -> None:
-        """Take in which units were active for any of a batch's `images` (shape: [units], bool)."""
+        """Note which units were `active` for any of a batch's `images` (shape: [units], bool)."""
         self._images_since = torch.where(active, 0, self._images_since + images)
 
     @property
     def mask(self) -> Tensor:
-        """True for silent units (shape: [units])."""
+        """True for inactive units (shape: [units])."""
         return self._images_since >= self._patience

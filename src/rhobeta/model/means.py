@@ -1,7 +1,7 @@
-"""Means that penalties are functions of: of a batch, of several, and over time.
+"""Means that penalties are functions of: of one batch, of several, and over time.
 
-A mean over two sets of images is had from their means and sizes; the running mean over batches
-takes the value of many batches and the gradient of the present one.
+Means of two batches combine by their sizes. The running mean has the value of many batches and the
+gradient of the present one.
 """
 
 import math
@@ -30,9 +30,12 @@ Means = LogMeans | Mean
 
 
 def joined(first: Means, second: Means, share: float) -> Means:
-    """The mean of two sets of images: `second` has the weight `share` in (0, 1], `first` the rest.
+    """The mean of two batches together, `second` having the fraction `share` of the images.
 
-    Raises `TypeError` where the two are not of one kind.
+    `share` is in (0, 1]. Raises `TypeError` for means of different kinds.
+
+    >>> joined(Mean(torch.tensor([0.2])), Mean(torch.tensor([0.8])), share=0.25)
+    Mean(value=tensor([0.3500]))
     """
     if share == 1:
         return second
@@ -65,10 +68,10 @@ def with_gradient(means: Means, batch: Means) -> Means:
 class RunningMean:
     """The mean over the last batches, with the gradient of the present one.
 
-    A batch counts with the weight max(share, 1 / batches so far), so that the first is the mean
-    itself and no start value has to be forgotten; `share` 1 is the batch alone. For penalties
-    that are functions of a mean, where one batch is too small to estimate it: the KL of a noisy
-    mean is biased upwards by about Var(a) / (2 B rho (1 - rho)) a unit.
+    A batch has the weight max(share, 1 / batches so far), so the first batch counts in full and
+    there is no start value to forget. With `share` 1 every batch counts alone. It serves penalties
+    on a mean where one batch is too small to estimate the mean: the KL of a noisy mean is too high
+    by about Var(a) / (2 B rho (1 - rho)) a unit, for batches of B images.
     """
 
     def __init__(self, share: float) -> None:
@@ -79,7 +82,7 @@ class RunningMean:
         self._value: Means | None = None
 
     def update(self, batch: Means) -> Means:
-        """Take in a batch's mean; returns the running mean with the gradient of the batch."""
+        """Add a batch's mean; returns the running mean with the gradient of the batch."""
         if self._share == 1:
             return batch
         self._batches += 1
@@ -90,13 +93,13 @@ class RunningMean:
         return with_gradient(now, batch)
 
     def state_dict(self) -> dict[str, Any]:
-        """What has been taken in so far, as plain values and tensors."""
+        """The batches so far, as plain values and tensors."""
         value = self._value
         kind = None if value is None else type(value).__name__
         return {"batches": self._batches, "kind": kind, "value": [] if value is None else [*value]}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device) -> None:
-        """Go on from `state`, on `device`."""
+        """Restore `state` on `device`."""
         self._batches = state["batches"]
         values = [value.to(device) for value in state["value"]]
         kinds = {None: None, "LogMeans": LogMeans, "Mean": Mean}
@@ -107,7 +110,12 @@ class RunningMean:
 def running_share(rho: float, batch_size: int, enough: float) -> float:
     """The weight of a batch in the running mean: 1 where rho * batch_size is `enough` or more.
 
-    Else 2 / (T + 1) for T = enough / (rho * batch_size): an exponential mean of that weight varies
-    as the mean over T batches does.
+    Otherwise 2 / (T + 1) with T = enough / (rho * batch_size): an exponential mean of that weight
+    has the variance of a mean over T batches.
+
+    >>> running_share(rho=0.05, batch_size=256, enough=10)
+    1.0
+    >>> round(running_share(rho=0.05, batch_size=16, enough=10), 4)  # T = 12.5 batches
+    0.1481
     """
     return min(1.0, 2 / (enough / (rho * batch_size) + 1))

@@ -65,29 +65,32 @@ def bernoulli_kl(means: LogMeans, rho: float | Tensor) -> Tensor:
 def poisson_kl(mean: Tensor, rho: float | Tensor) -> Tensor:
     """KL of Poisson means: rho log(rho / q_j) - rho + q_j of each unit, in nats (shape: [units]).
 
-    The divergence of Poisson distributions with the means rho and q_j (also called the generalised
-    KL, or I-divergence). It is defined for every mean q_j > 0, so for ReLU codes, and is what the
-    Bernoulli form tends to as rho and q_j become small. Its gradient, 1 - rho / q_j, reaches a
-    unit as long as some image of the batch excites it; a dead ReLU gets none from any penalty on
-    its mean. Source: Lee and Seung, "Algorithms for non-negative matrix factorization", 2001,
+    The divergence of Poisson distributions with the means rho and q_j, also called the generalised
+    KL or I-divergence. It is defined for every mean q_j > 0, and so for ReLU codes. The Bernoulli
+    form tends to it as rho and q_j become small. Its gradient, 1 - rho / q_j, reaches a unit that
+    some image of the batch activates; a dead ReLU gets no gradient from any penalty on its mean.
+    Source: Lee and Seung, "Algorithms for non-negative matrix factorization", 2001,
     equation 3.
 
     `mean` is q (shape: [units], not negative); `rho` is above 0, as a number or a tensor.
+
+    >>> poisson_kl(torch.tensor([0.05, 0.5]), rho=0.05)
+    tensor([0.0000, 0.3349])
     """
     rho = torch.as_tensor(rho, dtype=mean.dtype, device=mean.device)
     return rho * (torch.log(rho) - torch.log(mean.clamp_min(SMALLEST_MEAN))) - rho + mean
 
 
 def tutorial_kl(mean: Tensor, rho: float | Tensor) -> Tensor:
-    """KL(rho || q_j) of each unit where q_j may be no probability (shape: [units]).
+    """KL(rho || q_j) of each unit, also where q_j is not a probability (shape: [units]).
 
-    The Bernoulli form as tutorials put it on ReLU codes, where q_j (`mean`) is no probability: it
-    is NaN once q_j passes 1, and training then ends with an explanation. For comparison with
-    published numbers; `poisson_kl` is defined where this is not.
+    The Bernoulli form on ReLU codes, as in many tutorials. It is NaN once q_j (`mean`) passes 1;
+    training then ends with an explanation. It is here for comparison with published numbers;
+    `poisson_kl` is defined for all means.
     """
     rho = torch.as_tensor(rho, dtype=mean.dtype, device=mean.device)
-    silent = rho * (torch.log(rho) - torch.log(mean.clamp_min(SMALLEST_MEAN)))
-    return silent + (1 - rho) * (torch.log1p(-rho) - torch.log1p(-mean))
+    active = rho * (torch.log(rho) - torch.log(mean.clamp_min(SMALLEST_MEAN)))
+    return active + (1 - rho) * (torch.log1p(-rho) - torch.log1p(-mean))
 
 
 def l1_code(code: Tensor) -> Tensor:
@@ -102,7 +105,7 @@ def l1_code(code: Tensor) -> Tensor:
 def l1_weights(weight: Tensor) -> Tensor:
     """Sum of |w| over one layer's weight matrix (a scalar): Keras's `kernel_regularizer=l1`.
 
-    It asks for sparse weights. That is not a sparse code.
+    It makes weights sparse, not the code.
     """
     return weight.abs().sum()
 
@@ -121,10 +124,10 @@ PENALTIES: ChainMap[str, Function] = ChainMap(
 
 
 def log_means_of_activity(activity: Tensor) -> LogMeans:
-    """Logarithms of the batch mean of activities in [0, 1] and of its complement.
+    """Log q and log (1 - q), for the batch mean q of activities in [0, 1].
 
-    For codes without logits (shape: [batch, units]); a mean within `SMALLEST_MEAN` of 0 or 1
-    counts as that far from it, and has no gradient.
+    For codes without logits (shape: [batch, units] -> [units]). A mean closer than `SMALLEST_MEAN`
+    to 0 or 1 counts as that far from it, and has no gradient.
     """
     mean = widened(activity).mean(0)
     return LogMeans(

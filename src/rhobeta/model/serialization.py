@@ -107,14 +107,15 @@ def model_from_bytes(content: bytes, *, name: str) -> SavedModel:
     except (SafetensorError, RhobetaError, *MALFORMED) as error:
         raise RhobetaError(
             f"{name} is not a model of rhobeta, or is damaged ({error}).\n"
-            "`dvc checkout` brings back the one that dvc.lock names; `dvc repro` trains anew."
+            "`dvc checkout` brings back the one that dvc.lock names; `dvc repro` trains it again."
         ) from None
     _require_shapes(tensors, description.architecture, name)
     for key, values in tensors.items():
         if values.dtype != torch.float32 or not torch.isfinite(values).all():
             raise RhobetaError(
                 f"{name} is damaged: {key} is not made of finite 32-bit numbers.\n"
-                "`dvc checkout` brings back the one that dvc.lock names; `dvc repro` trains anew."
+                "`dvc checkout` brings back the one that dvc.lock names; `dvc repro` trains it"
+                " again."
             )
     model = Autoencoder(description.architecture)
     model.load_state_dict(tensors)
@@ -182,7 +183,7 @@ def read_model(path: Path) -> SavedModel:
     except (KeyError, ValidationError):
         raise RhobetaError(
             f"{path} holds other parameters ({section}) than a training has.\n"
-            "`dvc checkout` brings back the one that dvc.lock names; `dvc repro` trains anew."
+            "`dvc checkout` brings back the one that dvc.lock names; `dvc repro` trains it again."
         ) from None
     return saved
 

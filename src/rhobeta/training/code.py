@@ -1,4 +1,4 @@
-"""The code that a model depends on: one definition, for DVC, for states and for provenance."""
+"""The code that a model depends on: one definition for DVC, checkpoints and provenance."""
 
 from pathlib import Path
 

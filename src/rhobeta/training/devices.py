@@ -1,4 +1,4 @@
-"""What a training runs on: the devices, and how processes that share it find each other."""
+"""The devices of a training, and this process's place among several."""
 
 import os
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ _SLURM = ("SLURM_PROCID", "SLURM_LOCALID", "SLURM_NTASKS", "SLURM_NNODES")
 
 @dataclass(frozen=True)
 class Place:
-    """Which of several processes this one is, and who started them."""
+    """Which of several processes this one is, and what started them."""
 
     rank: int
     world_size: int
@@ -23,7 +23,7 @@ class Place:
 
 
 def gpus(accelerator: str) -> int:
-    """How many CUDA devices `runtime.accelerator` can use; 0 where it is another accelerator."""
+    """The number of CUDA devices that `accelerator` can use: 0 for "cpu" and "mps"."""
     if accelerator not in ("auto", "cuda"):
         return 0
     import torch
@@ -32,14 +32,14 @@ def gpus(accelerator: str) -> int:
 
 
 def processes_per_node(runtime: RuntimeParams) -> int:
-    """How many processes `runtime.devices` asks for on each node: for `auto`, one a GPU."""
+    """The number of processes that `runtime.devices` asks for on each node; "auto": one per GPU."""
     return max(1, gpus(runtime.accelerator)) if runtime.devices == "auto" else runtime.devices
 
 
 def place_among_processes() -> Place | None:
-    """This process's place as torchrun or SLURM has told it; None where it stands alone.
+    """This process's place, from the variables of torchrun or SLURM; None if it trains alone.
 
-    SLURM's word counts where it has started more than one process.
+    SLURM counts only if it started more than one task.
     """
     found = os.environ
     if all(name in found for name in _TORCHRUN):

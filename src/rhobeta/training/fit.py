@@ -1,4 +1,4 @@
-"""Training from arrays to the best weights, with no file, store or DVC in sight."""
+"""Training, from parameters and arrays to the best weights."""
 
 import csv
 import hashlib
@@ -31,7 +31,7 @@ _PLOTTED = ("validation/loss", "validation/mse", "validation/penalty")
 
 @dataclass(frozen=True)
 class Trained:
-    """What training gives."""
+    """The result of a training."""
 
     model: Autoencoder
     """The model with the weights of the kept epoch, on the CPU, in evaluation mode."""

@@ -1,7 +1,7 @@
-"""The processes that train one model together, and what they tell each other.
+"""The processes that train one model together, and what they exchange.
 
-Each has a share of every mini-batch. What is a function of the whole mini-batch, such as the mean
-activation that the penalty is of, is made from the shares' values, weighted by their sizes.
+Each has a slice of every mini-batch. The mean activation, which the penalty is a function of, is
+that of the whole mini-batch: the mean of per-process KLs is not the KL of the global mean.
 """
 
 import math
@@ -20,7 +20,7 @@ T = TypeVar("T")
 class ProcessGroup:
     """The processes of a training; `rank` is this one's number, from 0, of `size`.
 
-    One alone is a group too, for which every method gives back what it is given.
+    For a single process every method returns its argument.
     """
 
     def __init__(self, rank: int = 0, size: int = 1) -> None:
@@ -30,10 +30,10 @@ class ProcessGroup:
     def mean(self, share: Means, weight: float) -> Means:
         """The mean over all processes' images, with this process's part of its gradient.
 
-        `share` is that of this process's images, which are the part `weight` of all, in [0, 1].
-        The result has the gradient of `share`. Where each process weighs its loss by `weight`, the
-        sum of the processes' gradients is then that of the one mean: for q = sum_r w_r q_r and
-        any function f, df(q) = sum_r w_r f'(q) dq_r.
+        `share` is the mean over this process's images, which are the fraction `weight` of all, in
+        [0, 1]. The result has the value of the global mean and the gradient of `share`. If each
+        process multiplies its loss by `weight`, the sum of the processes' gradients is then that
+        of the global mean: for q = sum_r w_r q_r and any function f, df(q) = sum_r w_r f'(q) dq_r.
         """
         if self.size == 1:
             return share
@@ -62,11 +62,11 @@ class ProcessGroup:
         return values
 
     def any(self, flags: Tensor) -> Tensor:
-        """Which flags are up in any process (shape and type of `flags`, bool)."""
+        """Which flags are true in any process (shape and type of `flags`, bool)."""
         return flags if self.size == 1 else self.largest(flags.to(torch.int32)) > 0
 
     def joined(self, own: T, join: Callable[[T, T], T]) -> T:
-        """What `join` makes of every process's `own`, in the order of ranks, the same in each."""
+        """Every process's `own`, joined by `join` in the order of ranks; the same in each."""
         if self.size == 1:
             return own
         parts: list[T | None] = [None] * self.size

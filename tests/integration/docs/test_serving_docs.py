@@ -21,7 +21,7 @@ def test_every_command_is_understood(command: str) -> None:
     make_parser().parse_args(shlex.split(command)[1:])
 
 
-def test_outputs_and_parameters_that_are_named_are_those_there_are() -> None:
+def test_named_outputs_and_parameters_exist() -> None:
     assert len(COMMANDS) >= 6
     assert re.findall(r"^\| `(\w+)`", TEXT, re.MULTILINE) == ["output", "all", *list(OUTPUTS)[1:]]
     known = flatten(check_params(shipped_values(), where="params.yaml"))

@@ -63,7 +63,7 @@ def _other_model(paths: Paths) -> None:
     ("after", "change", "stage", "told"),
     [
         ("train", _other_images, "evaluate", "was trained on data"),
-        ("evaluate", _other_model, "visualize", "was made with another autoencoder.safetensors"),
+        ("evaluate", _other_model, "visualize", "belongs to another autoencoder.safetensors"),
     ],
     ids=["data", "model"],
 )
@@ -90,7 +90,7 @@ def test_files_of_another_evaluation_are_refused(
     write_params(paths.workspace, QUICK | {"evaluate.dead_threshold": 0.5})
     succeeds("evaluate")
     paths.evaluation.write_bytes(kept)
-    refused(capsys, "visualize", "was made with another metrics.json", "--force evaluate")
+    refused(capsys, "visualize", "belongs to another metrics.json", "--force evaluate")
     succeeds("evaluate")
     succeeds("visualize")
 

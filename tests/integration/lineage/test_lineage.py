@@ -59,7 +59,7 @@ def _experiments(clone: Clone) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_each_step_leaves_exactly_its_runs_and_a_chain_from_every_end_to_every_other(
+def test_each_step_leaves_its_runs_and_one_lineage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clone = make_clone(tmp_path / "project")

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from helpers import QUICK, StartAfter, write_params
-from helpers.together import free_ports, place
+from helpers.together import free_ports
 from rhobeta.errors import RhobetaError
 from rhobeta.model.serialization import model_from_bytes
 from rhobeta.paths import Paths
@@ -92,7 +92,7 @@ def test_devices_start_processes_that_make_one_result(
 
 
 @pytest.mark.slow
-def test_torchrun_starts_them_as_well(prepared: Paths, losses_alone: list[float]) -> None:
+def test_processes_of_torchrun_make_one_result(prepared: Paths, losses_alone: list[float]) -> None:
     write_params(prepared.workspace, QUICK)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
     port = free_ports(1)[0]
@@ -104,45 +104,17 @@ def test_torchrun_starts_them_as_well(prepared: Paths, losses_alone: list[float]
 
 
 @pytest.mark.slow
-def test_slurm_starts_them_as_well(prepared: Paths, losses_alone: list[float]) -> None:
-    """In the environment that srun makes for two tasks on one node."""
-    write_params(prepared.workspace, QUICK)
-    common = {
-        "SLURM_JOB_ID": "4711",
-        "SLURM_STEP_ID": "0",
-        "SLURM_JOB_NAME": "train",
-        "SLURM_NTASKS": "2",
-        "SLURM_NTASKS_PER_NODE": "2",
-        "SLURM_NNODES": "1",
-        "SLURM_NODEID": "0",
-        "SLURM_NODELIST": "localhost",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_ports(1)[0]),
-    }
-    tasks = [
-        start(
-            prepared.workspace,
-            common | {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)},
-        )
-        for rank in range(2)
-    ]
-    finished(tasks)
-    require_one_whole_result(prepared, 2)
-    assert losses(prepared) == pytest.approx(losses_alone, rel=1e-5)
-
-
-@pytest.mark.slow
-def test_two_nodes_find_each_other_and_only_the_first_writes(
+def test_of_two_nodes_only_the_first_writes(
     prepared: Paths, snapshots: Path, tmp_path: Path, losses_alone: list[float]
 ) -> None:
-    """Two workspaces stand for two hosts, of two processes each."""
+    """Two workspaces stand for two hosts, of one process each."""
     other = Paths(workspace=tmp_path / "other", store_root=tmp_path / "other")
     shutil.copytree(snapshots / "preprocess", other.workspace)
     before = sorted(other.workspace.rglob("*"))
     port = str(free_ports(1)[0])
     nodes = []
     for rank, paths in enumerate((prepared, other)):
-        write_params(paths.workspace, QUICK | {"runtime.devices": 2, "runtime.nodes": 2})
+        write_params(paths.workspace, QUICK | {"runtime.nodes": 2})
         environment = {
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": port,
@@ -152,82 +124,9 @@ def test_two_nodes_find_each_other_and_only_the_first_writes(
     first, second = finished(nodes)
     assert first.count("epoch 1/2") == 1
     assert second == ""
-    require_one_whole_result(prepared, 4)
-    assert losses(prepared) == pytest.approx(losses_alone, rel=1e-5)
-    assert sorted(other.workspace.rglob("*")) == before
-
-
-@pytest.fixture
-def two_hosts() -> Iterator[list[tuple[list[str], dict[str, str]]]]:
-    """Two hosts of one network, as namespaces: how to run something there, and its variables."""
-    names = [f"rhobeta{os.getpid()}{letter}" for letter in "ab"]
-    links = [f"rb{os.getpid()}{letter}" for letter in "ab"]
-
-    def ip(*words: str) -> int:
-        return subprocess.run(["ip", *words], capture_output=True, check=False).returncode
-
-    if shutil.which("ip") is None or ip("netns", "add", names[0]) != 0:
-        pytest.skip("network namespaces cannot be made here (this needs root and iproute2)")
-    try:
-        assert ip("netns", "add", names[1]) == 0
-        assert ip("link", "add", links[0], "type", "veth", "peer", "name", links[1]) == 0
-        for number, (name, link) in enumerate(zip(names, links, strict=True)):
-            assert ip("link", "set", link, "netns", name) == 0
-            assert ip("-n", name, "addr", "add", f"10.77.0.{number + 1}/24", "dev", link) == 0
-            assert ip("-n", name, "link", "set", link, "up") == 0
-            assert ip("-n", name, "link", "set", "lo", "up") == 0
-        yield [
-            (
-                ["ip", "netns", "exec", name],
-                {"MASTER_ADDR": "10.77.0.1", "NODE_RANK": str(number), "GLOO_SOCKET_IFNAME": link},
-            )
-            for number, (name, link) in enumerate(zip(names, links, strict=True))
-        ]
-    finally:
-        for name in names:
-            ip("netns", "del", name)
-
-
-@pytest.mark.slow
-def test_two_hosts_train_together_over_their_network(
-    prepared: Paths,
-    snapshots: Path,
-    tmp_path: Path,
-    losses_alone: list[float],
-    two_hosts: list[tuple[list[str], dict[str, str]]],
-) -> None:
-    other = tmp_path / "other"
-    shutil.copytree(snapshots / "preprocess", other)
-    nodes = []
-    for folder, (prefix, environment) in zip((prepared.workspace, other), two_hosts, strict=True):
-        write_params(folder, QUICK | {"runtime.nodes": 2})
-        command = [*prefix, "rhobeta", "train"]
-        nodes.append(start(folder, environment | {"MASTER_PORT": "29500"}, command))
-    finished(nodes)
     require_one_whole_result(prepared, 2)
     assert losses(prepared) == pytest.approx(losses_alone, rel=1e-5)
-    assert not (other / "models").exists()
-
-
-@pytest.mark.slow
-def test_processes_with_other_parameters_are_refused(
-    prepared: Paths, snapshots: Path, tmp_path: Path
-) -> None:
-    other = tmp_path / "other"
-    shutil.copytree(snapshots / "preprocess", other)
-    write_params(prepared.workspace, QUICK)
-    write_params(other, QUICK | {"penalty.rho": 0.3})
-    port = free_ports(1)[0]
-    processes = [
-        start(folder, place(rank, 2, port))
-        for rank, folder in enumerate((prepared.workspace, other))
-    ]
-    outcomes = [process.communicate(timeout=120) for process in processes]
-    assert [process.returncode for process in processes] == [1, 1]
-    assert "were given different parameters or data" in outcomes[0][1]
-    assert "rank 1" in outcomes[0][1]
-    assert not prepared.model.exists()
-    assert [run.info.status for run in runs(prepared)] == ["FAILED"]
+    assert sorted(other.workspace.rglob("*")) == before
 
 
 def family(process: "subprocess.Popen[str]") -> list[psutil.Process]:
@@ -258,43 +157,22 @@ def require_all_gone(ranks: Sequence[psutil.Process], seconds: float = 5) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("victim", [0, 1])
-def test_a_killed_process_ends_the_others_with_a_message(prepared: Paths, victim: int) -> None:
+def test_a_killed_process_ends_all_with_a_message(prepared: Paths) -> None:
     process, ranks = training_together(prepared)
-    killed = time.monotonic()
-    ranks[victim].kill()
+    ranks[1].kill()
     _, errors = process.communicate(timeout=60)
-    assert time.monotonic() - killed < 60
     assert process.returncode == 1
-    assert f"Process {victim} of the training was ended by signal 9 (SIGKILL)" in errors
+    assert "Process 1 of the training was ended by signal 9 (SIGKILL)" in errors
     assert "Traceback" not in errors
     require_all_gone(ranks)
     assert not prepared.model.exists()
-    # The process of rank 0 ends its run where it can; it may be asked to end before it fails.
+    # The process of rank 0 may be asked to end before it notices the loss.
     (run,) = runs(prepared)
-    assert run.info.status in ({"RUNNING"} if victim == 0 else {"FAILED", "KILLED"})
+    assert run.info.status in ("FAILED", "KILLED")
 
 
 @pytest.mark.slow
-def test_a_hung_process_ends_the_others_within_a_minute(prepared: Paths, tmp_path: Path) -> None:
-    """That of rank 0 in one training, that of rank 1 in another beside it."""
-    shutil.copytree(prepared.workspace, tmp_path / "other")
-    trainings = []
-    for victim, folder in enumerate((prepared.workspace, tmp_path / "other")):
-        process, ranks = training_together(Paths(folder, folder))
-        ranks[victim].suspend()
-        trainings.append((process, ranks, time.monotonic()))
-    for process, ranks, stopped in trainings:
-        _, errors = process.communicate(timeout=90)
-        assert time.monotonic() - stopped < 60
-        assert process.returncode == 1
-        assert "did not answer for 30 seconds" in errors
-        assert "Traceback" not in errors
-        require_all_gone(ranks)
-
-
-@pytest.mark.slow
-def test_processes_end_when_the_one_that_started_them_is_killed(prepared: Paths) -> None:
+def test_processes_end_when_the_launcher_is_killed(prepared: Paths) -> None:
     process, ranks = training_together(prepared)
     process.kill()
     process.communicate(timeout=60)
@@ -303,14 +181,11 @@ def test_processes_end_when_the_one_that_started_them_is_killed(prepared: Paths)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_ends_all_and_the_next_try_goes_on(
-    prepared: Paths, number: int, status: int
-) -> None:
+def test_a_signal_ends_all_and_the_training_resumes(prepared: Paths) -> None:
     process, ranks = training_together(prepared)
-    process.send_signal(number)
+    process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=60)
-    assert process.returncode == status, errors
+    assert process.returncode == 130, errors
     assert "Traceback" not in errors
     assert output.count("run it again to resume") == 1
     require_all_gone(ranks)
@@ -325,32 +200,7 @@ def test_a_signal_ends_all_and_the_next_try_goes_on(
     assert [run.info.status for run in runs(prepared)] == ["KILLED"]
 
 
-@pytest.mark.slow
-def test_several_processes_go_on_where_one_was_killed(
-    prepared: Paths, losses_alone: list[float]
-) -> None:
-    """The number of processes is no part of what a training is known by."""
-    write_params(
-        prepared.workspace,
-        QUICK | {"training.batch_size": 2, "runtime.checkpoint_seconds": 0},
-    )
-    alone = start(prepared.workspace, {})
-    assert alone.stdout is not None
-    for line in alone.stdout:
-        if line.startswith("epoch 1"):
-            break
-    alone.kill()
-    alone.communicate()
-    write_params(
-        prepared.workspace,
-        QUICK | {"training.batch_size": 2, "runtime.checkpoint_seconds": 0, "runtime.devices": 2},
-    )
-    (output,) = finished([start(prepared.workspace, {})])
-    assert "resuming after" in output
-    require_one_whole_result(prepared, 2)
-
-
-def test_several_nodes_have_to_be_told_of_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nodes_without_an_address_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(RhobetaError, match="MASTER_ADDR, MASTER_PORT, NODE_RANK is not in"):

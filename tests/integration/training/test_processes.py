@@ -1,17 +1,21 @@
 """Several processes train as one does: the same losses, the same weights."""
 
+import signal
+import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from helpers.together import CASES, outcome, trained_together
+from helpers.together import CASES, ENDLESS, outcome, slurm_place, start_ranks, trained_together
 from rhobeta.model.means import LogMeans, Mean
 from rhobeta.training.process_group import ProcessGroup
 
-# Of each kind of thing that is made global: logarithms of means, a running mean, silent units.
+# Of each kind of value that is made global: logarithms of means, inactive units.
 QUICK = ["kl, float64", "topk, float64"]
+THOROUGH = ["kl, float32", *(name for name in CASES if "float64" in name)]
 TOLERANCES = {"float32": 1e-5, "float64": 1e-12}
 
 Outcomes = Callable[[int, str], Mapping[str, Any]]
@@ -19,7 +23,7 @@ Outcomes = Callable[[int, str], Mapping[str, Any]]
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
-    """What came of a case with some number of processes; quick cases come in one start."""
+    """The outcome of a case with some number of processes; one start trains all cases of it."""
     found: dict[tuple[int, str], Mapping[str, Any]] = {}
 
     def get(world_size: int, name: str) -> Mapping[str, Any]:
@@ -27,7 +31,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
             if world_size == 1:
                 found[1, name] = outcome(name)
             else:
-                names = QUICK if world_size == 2 and name in QUICK else [*CASES]
+                names = QUICK if world_size == 2 else THOROUGH
                 together = trained_together(names, world_size, tmp_path_factory.mktemp("ranks"))
                 found.update({(world_size, case): value for case, value in together.items()})
         return found[world_size, name]
@@ -54,16 +58,45 @@ def test_two_processes_train_as_one(outcomes: Outcomes, name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", CASES)
-@pytest.mark.parametrize("world_size", [2, 3])
-def test_processes_train_as_one_whatever_the_penalty(
-    outcomes: Outcomes, world_size: int, name: str
-) -> None:
-    require_equal(outcomes, world_size, name)
+@pytest.mark.parametrize("name", THOROUGH)
+def test_three_processes_train_as_one(outcomes: Outcomes, name: str) -> None:
+    require_equal(outcomes, 3, name)
 
 
-def test_the_topk_case_has_units_to_revive(outcomes: Outcomes) -> None:
-    """Else it would not show that silent units are those of all processes."""
+@pytest.mark.slow
+def test_tasks_of_slurm_train_together(outcomes: Outcomes, tmp_path: Path) -> None:
+    name = "kl, float64"
+    found = trained_together([name], 2, tmp_path, slurm_place)[name]
+    assert found["world_size"] == 2
+    assert found["history"] == outcomes(2, name)["history"]
+
+
+@pytest.mark.slow
+def test_processes_with_other_parameters_are_refused(tmp_path: Path) -> None:
+    ranks = start_ranks([["kl, float64"], ["running mean, float64"]], tmp_path)
+    first, _ = (rank.communicate(timeout=120)[0] for rank in ranks)
+    assert [rank.returncode for rank in ranks] == [1, 1]
+    assert "were given different parameters or data" in first
+    assert "rank 1" in first
+
+
+@pytest.mark.slow
+def test_a_hung_process_ends_the_others_within_a_minute(tmp_path: Path) -> None:
+    ranks = start_ranks([[ENDLESS]] * 2, tmp_path)
+    assert ranks[0].stdout is not None
+    assert "epoch 1/100000" in ranks[0].stdout.readline()
+    ranks[1].send_signal(signal.SIGSTOP)
+    stopped = time.monotonic()
+    output, _ = ranks[0].communicate(timeout=90)
+    ranks[1].kill()
+    ranks[1].communicate()
+    assert time.monotonic() - stopped < 60
+    assert ranks[0].returncode == 1
+    assert "did not answer for 30 seconds" in output
+
+
+def test_the_topk_case_has_inactive_units(outcomes: Outcomes) -> None:
+    """So that it shows that inactive units are those of all processes."""
     dead = outcomes(1, "topk, float64")["history"]["validation_dead_units"]
     assert dead[0] > 0
 

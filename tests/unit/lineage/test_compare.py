@@ -23,7 +23,8 @@ from rhobeta.cli import main
 from rhobeta.config.params import flatten, load_params, read_yaml
 from rhobeta.config.presets import overlaid, read_preset
 from rhobeta.errors import RhobetaError
-from rhobeta.lineage.models import read_package
+from rhobeta.lineage import project as lineage
+from rhobeta.lineage.models import find_model, read_package
 from rhobeta.lineage.runs import Runs
 from rhobeta.model.autoencoder import Architecture, Autoencoder
 from rhobeta.model.serialization import ModelDescription, model_to_bytes
@@ -210,7 +211,7 @@ def test_each_way_to_name_a_training(
     assert named(project, word, capsys) == names
 
 
-def test_a_commit_stands_for_the_model_of_its_lock_not_for_what_was_trained_from_it(
+def test_a_commit_names_the_model_of_its_lock(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = project.paths.workspace
@@ -254,7 +255,7 @@ def test_ids_and_commits_may_be_cut_down(
     assert named(project, project.commit[:10], capsys) == {"other"}
 
 
-def test_seeds_are_one_column_and_the_page_holds_all_that_is_printed(
+def test_seeds_are_one_column_in_text_and_page(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = sha256_of_file(project.paths.store / "mlflow.db")
@@ -334,7 +335,54 @@ def test_a_run_whose_model_is_another_is_drawn_without_it(project: Project) -> N
         read_package(runs, other)
 
 
-def test_without_a_store_there_is_nothing_to_compare_and_none_is_made(
+@pytest.mark.parametrize(
+    ("word", "seed"),
+    [
+        ("rho-01", 9),
+        (HOSTILE, 9),
+        ("rho=0.3 (trial 1)", 9),
+        ("k-sparse", 10),
+        ("c0ffee0000", None),
+        (sha256_of_bytes(model_bytes(2))[:10], 2),
+        ("cached", 0),
+        (UNTRACKED, None),
+        ("rho=0.2", None),
+        ("far", None),
+    ],
+)
+def test_one_model_is_found_by_every_word(project: Project, word: str, seed: int | None) -> None:
+    given = lineage.Project(load_params(project.paths.params), project.paths)
+    if seed is None:
+        with pytest.raises(RhobetaError, match=r"stands for|other parameters|did not finish"):
+            find_model(word, given)
+    else:
+        assert find_model(word, given).content == model_bytes(seed)
+
+
+def test_runs_of_version_0_1_have_the_names_of_today(project: Project) -> None:
+    store = open_store(project.paths, "old")
+    run = log_run(store, "old", {"topk.revive": "0.03"}, {"floor/pca_mse": 0.1, "test/mse": 0.2})
+    info = Runs(store).get(run)
+    assert info is not None
+    assert info.parameters == {"topk.auxk_coef": "0.03"}
+    assert info.metrics == {"baselines/pca_mse": 0.1, "test/mse": 0.2, "train/mse": 1 / 3}
+    store.client.delete_run(run)
+    assert Runs(store).get(run) is None
+
+
+def test_trace_takes_the_words_of_compare(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for word in ("presets", "workspace"):
+        assert main(["trace", word]) == 0
+    assert f"run         {project.runs['seed 1']}" in capsys.readouterr().out
+    assert main(["trace", "rho=0.2"]) == 1
+    said = capsys.readouterr().err
+    assert "'rho=0.2' stands for 3 things" in said
+    assert all(project.runs[f"seed {seed}"] in said for seed in range(3))
+
+
+def test_compare_without_a_store_makes_none(
     workspace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(workspace)

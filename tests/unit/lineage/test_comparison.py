@@ -48,7 +48,7 @@ def letters_of(subjects: list[RunInfo]) -> list[list[str]]:
     return [[s.parameters["training.seed"] for s in g.members] for g in grouped_by_seed(subjects)]
 
 
-def test_what_differs_in_its_seed_alone_is_one_group_in_the_order_named() -> None:
+def test_runs_that_differ_in_seed_alone_are_one_group() -> None:
     other = subject({"penalty.rho": "0.1", "training.seed": "7"})
     groups = grouped_by_seed([seed(2), other, seed(0), seed(1)])
     assert [group.heading for group in groups] == ["A (n=3)", "B"]
@@ -59,7 +59,7 @@ def test_the_same_seeds_twice_are_no_repetition() -> None:
     assert letters_of([seed(0), seed(0), seed(1)]) == [["0", "1"], ["0"]]
 
 
-def test_machine_and_figures_keep_no_runs_apart_but_the_evaluation_does() -> None:
+def test_runtime_parameters_do_not_split_a_group() -> None:
     runtime = subject({"training.seed": "1", "runtime.threads": "4", "visualize.dpi": "50"})
     assert len(grouped_by_seed([seed(0), runtime])) == 1
     assert len(grouped_by_seed([seed(0), subject({"evaluate.seed": "1"})])) == 2
@@ -130,7 +130,7 @@ def test_the_best_is_marked_where_a_direction_is_known(name: str, best: int | No
     assert marked == tuple(column == best for column in range(3))
 
 
-def test_means_are_marked_all_that_tie_and_nothing_where_nothing_is_better() -> None:
+def test_best_marks_ties_and_nothing_if_all_are_equal() -> None:
     assert best_of("test/mse", [[0.1, 0.3], [0.2], [0.5]]) == (True, True, False)
     assert best_of("test/mse", [[0.2], [0.2]]) == (False, False)
     assert best_of("test/mse", [[math.nan], [0.3], [0.4]]) == (False, True, False)

@@ -12,7 +12,7 @@ from ruamel.yaml import YAML
 
 from helpers import REPOSITORY, StartAfter, git
 from rhobeta.cli import main
-from rhobeta.lineage import runs
+from rhobeta.lineage import lineage, runs
 from rhobeta.lineage.repository import MODEL, Lock
 from rhobeta.paths import Paths
 from rhobeta.tracking.run import Run
@@ -76,7 +76,7 @@ def _cache(paths: Paths, content: bytes) -> None:
     place.write_bytes(content)
 
 
-def test_model_digest_run_and_commit_tell_the_same_story(
+def test_file_digest_run_and_commit_have_one_lineage(
     trained: Paths, store: Store, told: Told
 ) -> None:
     content = trained.model.read_bytes()
@@ -154,7 +154,7 @@ def test_where_there_is_no_store_none_is_made(trained: Paths, told: Told) -> Non
     assert not trained.store.exists()
 
 
-def test_a_model_that_dvc_does_not_have_is_found_by_its_md5_or_said_to_be_missing(
+def test_a_model_that_is_nowhere_is_found_by_its_md5(
     trained: Paths, store: Store, told: Told
 ) -> None:
     content, run = trained.model.read_bytes(), _run(store).info.run_id
@@ -215,7 +215,16 @@ def test_a_commit_has_the_metrics_of_its_own_evaluation(
     assert told(str(trained.model))["metrics"]["test/mse"] == 0.5
 
 
-def test_several_runs_of_one_model_are_listed_newest_first_and_said(
+def test_metrics_of_a_commit_of_version_0_1_have_todays_names() -> None:
+    old = {"reconstruction": {"mse": 0.1}, "floors": {"pca_mse": 0.2}, "beats": {"pca": True}}
+    old["denoising"] = {"code@0.1": 20}
+    assert lineage._metrics_in(json.dumps(old).encode()) == {
+        "test/mse": 0.1, "baselines/pca_mse": 0.2, "denoising/code_at_0.1": 20
+    }  # fmt: skip
+    assert lineage._metrics_in(b"[1]") == {}
+
+
+def test_several_runs_of_one_model_are_listed_newest_first(
     trained: Paths, store: Store, told: Told, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = _run(store)
@@ -257,7 +266,7 @@ def test_an_experiment_that_git_lost_is_known_by_its_runs(
 @pytest.mark.parametrize(
     ("version", "words"), [("f" * 12, "newer MLflow"), ("451aebb31d03", "older")]
 )
-def test_a_database_of_another_version_is_explained_and_left_alone(
+def test_a_database_of_another_version_is_left_alone(
     trained: Paths, version: str, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     database = trained.store / "mlflow.db"

@@ -177,7 +177,7 @@ def test_layers_of_one_shape_start_apart() -> None:
     assert not torch.equal(first, second)
 
 
-def test_activity_of_a_tanh_code_is_its_distance_from_minus_one() -> None:
+def test_activity_of_a_tanh_code() -> None:
     model = Autoencoder(architecture(code_activation="tanh"))
     z = torch.linspace(-30, 30, 61)
     activity = model.activity(torch.tanh(z))
@@ -197,7 +197,7 @@ def test_activity_of_a_tanh_code_is_its_distance_from_minus_one() -> None:
         ("of 2 up", [2.0, 3.0, 9.0], [2.0, 3.0, 9.0]),
     ],
 )
-def test_activity_is_the_distance_from_rest(
+def test_activity_by_hand(
     code_activation: str,
     code: list[float],
     activity: list[float],
@@ -218,7 +218,7 @@ def tied(sizes: tuple[int, ...] = (7, 5), **changes: Any) -> Autoencoder:
 
 
 @pytest.mark.parametrize("sizes", SIZES, ids=len)
-def test_tied_weights_are_the_encoders_transposed_and_no_parameters_of_their_own(
+def test_tied_weights_are_transposed_and_not_parameters(
     sizes: tuple[int, ...],
 ) -> None:
     model, free = tied(sizes), Autoencoder(architecture(hidden_sizes=sizes), seed=2)
@@ -289,7 +289,7 @@ def test_loading_weights_and_changing_precision_keep_the_tie() -> None:
 
 @pytest.mark.parametrize("is_tied", [False, True])
 @pytest.mark.parametrize("sizes", SIZES, ids=len)
-def test_what_each_unit_draws_is_scaled_to_length_one(
+def test_normalize_decoder_scales_columns_to_length_one(
     is_tied: bool, sizes: tuple[int, ...]
 ) -> None:
     model = Autoencoder(architecture(hidden_sizes=sizes, tied_weights=is_tied))
@@ -304,7 +304,7 @@ def test_what_each_unit_draws_is_scaled_to_length_one(
 
 
 @pytest.mark.parametrize("is_tied", [False, True])
-def test_a_unit_that_draws_nothing_stays_so(is_tied: bool) -> None:
+def test_normalize_decoder_keeps_a_zero_column(is_tied: bool) -> None:
     model = Autoencoder(architecture(hidden_sizes=(5,), tied_weights=is_tied))
     with torch.no_grad():
         model.decoder[0].weight[:, 2] = 0
@@ -373,7 +373,7 @@ def test_architecture_refuses_nonsense(changes: dict[str, Any]) -> None:
         architecture(**changes)
 
 
-def test_a_layer_as_large_as_the_parameters_allow_can_be_described() -> None:
+def test_the_largest_allowed_layer_can_be_described() -> None:
     largest = architecture(image_shape=(1, 65536), hidden_sizes=(65536,))
     assert largest.layer_sizes == (65536, 65536)
 

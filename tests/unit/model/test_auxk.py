@@ -20,7 +20,7 @@ def take(silent: DeadUnitTracker, code: list[list[float]]) -> None:
     silent.update((values > 0).any(0), len(values))
 
 
-def test_units_are_silent_after_as_many_images_as_the_patience() -> None:
+def test_units_are_inactive_after_patience_images() -> None:
     silent = DeadUnitTracker(3, 5, CPU)
     assert silent.mask.tolist() == [False, False, False]
     take(silent, [[1.0, 0, 0], [0, 0, 0]])
@@ -32,13 +32,13 @@ def test_units_are_silent_after_as_many_images_as_the_patience() -> None:
     assert silent.mask.tolist() == [True, True, False]
 
 
-def test_codes_that_are_not_above_zero_are_no_activity() -> None:
+def test_codes_not_above_zero_do_not_count_as_active() -> None:
     silent = DeadUnitTracker(2, 1, CPU)
     take(silent, [[0.0, -1.0]])
     assert silent.mask.tolist() == [True, True]
 
 
-def test_the_loss_by_hand() -> None:
+def test_auxk_loss_by_hand() -> None:
     model, x = topk_model()
     output = model(x)
     silent = torch.tensor([False, True, False, True, True])
@@ -52,7 +52,7 @@ def test_the_loss_by_hand() -> None:
 
 
 @pytest.mark.parametrize("shift", [0.0, -50.0])
-def test_its_gradient_reaches_the_encoder_of_silent_units_alone(shift: float) -> None:
+def test_auxk_gradient_reaches_inactive_units_alone(shift: float) -> None:
     model, x = topk_model()
     # Units that are below zero for every image are the ones that most need it.
     with torch.no_grad():
@@ -64,7 +64,7 @@ def test_its_gradient_reaches_the_encoder_of_silent_units_alone(shift: float) ->
     assert torch.equal(model.encoder[0].bias.grad.abs() > 0, silent)
 
 
-def test_where_no_unit_is_silent_nothing_reaches_the_encoder() -> None:
+def test_auxk_without_inactive_units_has_no_gradient() -> None:
     model, x = topk_model()
     output = model(x)
     loss = auxk_loss(model, output, x, torch.zeros(5, dtype=torch.bool), units=2)

@@ -35,7 +35,7 @@ def test_terms_worked_out_by_hand(code_activation: str, beta: float) -> None:
     assert loss.item() == pytest.approx(MSE + beta * PENALTY, rel=1e-6)
 
 
-def test_penalty_is_a_sum_over_units_and_does_not_grow_with_the_batch() -> None:
+def test_penalty_grows_with_units_not_with_the_batch() -> None:
     objective = SparseLoss("kl", "sigmoid", rho=0.2, beta=1.0)
     z, code, decoded, x_hat = output("sigmoid")
     twice_the_units = Output(torch.cat([z, z], 1), torch.cat([code, code], 1), decoded, x_hat)
@@ -120,7 +120,7 @@ def test_cross_entropy_by_hand() -> None:
     assert mse.item() == pytest.approx((1 / 4 + 1 / 16 + 9 / 16 + 0) / 4, rel=1e-6)
 
 
-def test_cross_entropy_keeps_its_gradient_where_the_output_is_saturated() -> None:
+def test_cross_entropy_has_gradient_at_saturated_outputs() -> None:
     logits = torch.tensor([[-200.0, 200.0]], requires_grad=True)
     output = Output(CODE, CODE, logits, torch.sigmoid(logits))
     x = torch.tensor([[1.0, 0.0]])
@@ -168,7 +168,7 @@ def test_penalties_that_are_of_no_code_have_no_means(kind: str) -> None:
     assert SparseLoss(kind, "relu", rho=0.2, beta=1.0).means(SPARSE) is None
 
 
-def test_the_kl_of_a_bounded_code_without_logits_is_that_of_its_activity(
+def test_kl_of_a_bounded_code_without_logits(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(ACTIVATION_SPECS, "mine", ActivationSpec(low=-1, high=3))

@@ -45,7 +45,7 @@ def test_joined_is_the_mean_of_both_sets_together(of, first: int, second: int) -
     close(found, of(z))
 
 
-def test_joined_log_means_are_finite_where_one_set_is_silent() -> None:
+def test_joined_log_means_are_finite_for_inactive_units() -> None:
     silent, other = log_means(torch.full((3, 1), -800.0)), log_means(torch.zeros(1, 1))
     found = joined(silent, other, 0.25)
     assert found[0].item() == pytest.approx(math.log(0.125), rel=1e-6)
@@ -68,7 +68,7 @@ def test_with_gradient_has_the_value_of_the_one(of) -> None:
     close(detached(with_gradient(running, batch)), running)
 
 
-def test_the_gradient_of_a_running_kl_is_its_slope_at_the_running_mean_times_that_of_the_batch():
+def test_gradient_of_a_running_kl():
     q = torch.sigmoid(normal(50, 4)).mean(0)
     z = normal(8, 4, seed=1).requires_grad_()
     running = LogMeans(torch.log(q), torch.log(1 - q))
@@ -80,7 +80,7 @@ def test_the_gradient_of_a_running_kl_is_its_slope_at_the_running_mean_times_tha
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-15)
 
 
-def test_the_gradient_of_a_running_poisson_kl_likewise() -> None:
+def test_gradient_of_a_running_poisson_kl() -> None:
     q = torch.relu(normal(50, 4)).mean(0)
     z = normal(8, 4, seed=1).requires_grad_()
     kl = poisson_kl(with_gradient(Mean(q), mean(z)).value, RHO).sum()
@@ -138,7 +138,7 @@ def test_running_shares_by_hand(rho: float, batch_size: int, share: float) -> No
     assert running_share(rho, batch_size, 10) == pytest.approx(share)
 
 
-def test_an_exponential_mean_of_that_share_varies_as_the_mean_over_as_many_batches() -> None:
+def test_running_share_has_the_variance_of_enough_batches() -> None:
     # T = 5 batches: the variance of independent values of variance 1 is 1/5.
     share = running_share(0.05, 40, 10)
     running = RunningMean(share)
@@ -147,7 +147,7 @@ def test_an_exponential_mean_of_that_share_varies_as_the_mean_over_as_many_batch
     assert seen.var().item() == pytest.approx(1 / 5, rel=0.1)
 
 
-def test_the_running_mean_removes_most_of_the_bias_of_small_batches() -> None:
+def test_running_mean_removes_bias_of_small_batches() -> None:
     # Fixed logits with noise, of a population whose mean activations surround rho.
     batch, steps = 8, 2000
     base = torch.linspace(-4.5, -2.5, 5, dtype=torch.float64)

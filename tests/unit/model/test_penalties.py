@@ -55,7 +55,7 @@ def test_kl_equals_the_textbook_form_on_ordinary_logits(
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_log_means_are_the_logarithms_of_the_mean_activation_and_its_complement(
+def test_log_means_are_logarithms_of_means_of_activity(
     shape: tuple[int, int],
 ) -> None:
     z = normal(*shape)
@@ -104,7 +104,7 @@ def test_kl_is_at_least_twice_the_squared_distance_of_the_means(rho: float) -> N
 
 
 @pytest.mark.parametrize("rho", [0.03, 0.25, 0.8])
-def test_kl_is_the_same_with_active_and_silent_exchanged(rho: float) -> None:
+def test_kl_is_symmetric_in_active_and_inactive(rho: float) -> None:
     z = normal(40, 6)
     torch.testing.assert_close(kl(z, rho), kl(-z, 1 - rho), rtol=1e-12, atol=1e-13)
 
@@ -137,7 +137,7 @@ def test_gradient_survives_where_the_epsilon_form_has_none(z: float, batch: int)
     assert not hidden.grad.any()
 
 
-def test_one_active_sample_among_silent_ones_is_seen() -> None:
+def test_one_active_sample_among_inactive_ones_counts() -> None:
     z = torch.tensor([[-120.0], [-120.0], [-120.0], [120.0]], dtype=torch.float32)
     # Its mean activation is 1/4.
     expected = 0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75)
@@ -224,7 +224,7 @@ def test_kls_of_plain_means_are_zero_at_rho_and_above_elsewhere(kind, rho: float
 
 
 @pytest.mark.parametrize("kind", [poisson_kl, tutorial_kl])
-def test_kls_of_a_silent_unit_are_finite(kind) -> None:
+def test_kls_of_an_inactive_unit_are_finite(kind) -> None:
     q = torch.zeros(3, requires_grad=True)
     penalty = kind(q, 0.05)
     assert penalty.isfinite().all()
@@ -242,7 +242,7 @@ def test_gradients_of_plain_means_are_those_of_the_functions(kind) -> None:
     assert torch.autograd.gradcheck(kind, (q, rho))
 
 
-def test_the_poisson_kl_is_what_the_bernoulli_kl_tends_to_for_small_means() -> None:
+def test_bernoulli_kl_tends_to_poisson_kl_for_small_means() -> None:
     ratios = torch.tensor([0.2, 0.7, 1.5, 4.0], dtype=torch.float64)
     differences = []
     for rho in (1e-2, 1e-3, 1e-4, 1e-5):
@@ -275,7 +275,7 @@ def test_log_means_of_activities_are_those_of_their_logits(shape: tuple[int, int
         torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-12)
 
 
-def test_log_means_of_units_that_are_always_silent_or_full_are_finite() -> None:
+def test_log_means_of_constant_units_are_finite() -> None:
     activity = torch.tensor([[0.0, 1.0], [0.0, 1.0]], dtype=torch.float64, requires_grad=True)
     log_q, log_not_q = log_means_of_activity(activity)
     assert log_q.tolist() == pytest.approx([math.log(1e-10), 0])

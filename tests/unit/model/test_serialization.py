@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import random
 import struct
 import subprocess
 import sys
@@ -109,7 +108,7 @@ def test_weights_and_description_come_back_bit_for_bit(
     [{"tied_weights": True}, {"code_activation": "topk", "k": 2, "tied_weights": True}],
     ids=["tied", "tied topk"],
 )
-def test_tied_and_topk_models_come_back_as_they_were(changes: dict[str, Any]) -> None:
+def test_tied_and_topk_models_come_back(changes: dict[str, Any]) -> None:
     model = Autoencoder(architecture(**changes), seed=9)
     whole = model_to_bytes(model, description(model.architecture))
     assert "decoder.0.weight" not in load(whole)
@@ -124,11 +123,11 @@ def test_tied_and_topk_models_come_back_as_they_were(changes: dict[str, Any]) ->
     assert model_to_bytes(model, description(model.architecture)) == whole
 
 
-def test_weights_of_a_model_that_is_not_tied_are_refused_under_a_tied_description() -> None:
+def test_untied_weights_with_tied_description_are_refused() -> None:
     assert "decoder.0.weight" in refused(with_description(with_architecture(tied_weights=True)))
 
 
-def test_a_model_of_an_extension_that_is_not_there_names_it_and_where_it_belongs() -> None:
+def test_a_missing_extension_is_named() -> None:
     unknown = refused(with_description(with_architecture(code_activation="softsign")))
     assert "'softsign'" in unknown
     assert "extensions/" in unknown
@@ -153,7 +152,7 @@ def test_rho_is_that_of_the_penalty_or_none_without_one(kind: str, rho: float | 
     assert model_from_bytes(written, name="it").rho == rho
 
 
-def test_the_same_model_is_the_same_bytes_whatever_the_order_of_its_parameters() -> None:
+def test_bytes_do_not_depend_on_the_order_of_parameters() -> None:
     model = small_model()
     backwards = dict(reversed(PARAMETERS.items()))
     assert list(backwards) != list(PARAMETERS)
@@ -211,16 +210,6 @@ def test_bytes_after_the_end_are_refused(extra: bytes) -> None:
     refused(content() + extra)
 
 
-@pytest.mark.parametrize("bit", range(8))
-@pytest.mark.parametrize("position", range(9))
-def test_a_flipped_bit_in_the_headers_length_or_first_brace_is_refused(
-    position: int, bit: int
-) -> None:
-    damaged = bytearray(content())
-    damaged[position] ^= 1 << bit
-    refused(bytes(damaged))
-
-
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -243,12 +232,6 @@ def test_a_changed_header_is_refused(old: bytes, new: bytes) -> None:
     assert old in content()
     assert len(old) == len(new)
     refused(content().replace(old, new, 1))
-
-
-@pytest.mark.parametrize("seed", range(20))
-@pytest.mark.parametrize("length", [3, 8, 100, 5000])
-def test_random_bytes_are_refused(length: int, seed: int) -> None:
-    refused(random.Random(seed).randbytes(length))
 
 
 @pytest.mark.parametrize("metadata", [None, {}, {"format": "pt"}, {"rhobeta": "not JSON"}])
@@ -316,7 +299,7 @@ def test_a_description_of_another_form_is_refused(case: str) -> None:
     ],
     ids=str,
 )
-def test_a_description_of_other_layers_is_refused_before_anything_is_built(
+def test_other_layers_are_refused_before_building(
     changes: dict[str, Any], named: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = with_description(json.dumps(described(architecture=vars(architecture(**changes)))))
@@ -348,7 +331,7 @@ def transposed(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         (transposed, "encoder.0.weight"),
     ],
 )
-def test_other_tensors_than_the_description_says_are_refused_by_name(
+def test_other_tensors_than_described_are_refused(
     change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]], named: str
 ) -> None:
     tensors = change(load(content()))
@@ -393,29 +376,6 @@ def test_claims_of_huge_sizes_are_refused(damaged: bytes) -> None:
     refused(damaged)
 
 
-def mutated(whole: bytes, chance: random.Random) -> bytes:
-    changed = bytearray(whole)
-    # Mostly in the header, where the structure is.
-    top = len(whole) if chance.random() < 0.2 else whole.index(b"decoder.0.bias") + 900
-    for _ in range(chance.choice([1, 1, 1, 2, 8])):
-        at = chance.randrange(min(top, len(changed)))
-        match chance.randrange(6):
-            case 0:
-                changed[at] ^= 1 << chance.randrange(8)
-            case 1:
-                changed[at] = chance.randrange(256)
-            case 2:
-                changed[at] = ord(chance.choice('0123456789{}[]",:-e\\ '))
-            case 3:
-                del changed[at : at + chance.randrange(1, 20)]
-            case 4:
-                changed[at:at] = chance.randbytes(chance.randrange(1, 20))
-            case 5:
-                start = chance.randrange(len(changed))
-                changed[at : at + 8] = changed[start : start + 8]
-    return bytes(changed)
-
-
 def test_every_flipped_bit_is_refused() -> None:
     whole = content()
     for position in range(len(whole)):
@@ -423,26 +383,6 @@ def test_every_flipped_bit_is_refused() -> None:
         damaged[position] ^= 1 << position % 8
         with pytest.raises(RhobetaError, match=r"do not match the checksum|holds no checksum"):
             model_from_bytes(bytes(damaged), name="it")
-
-
-def test_no_mutation_does_more_harm_than_an_error() -> None:
-    whole = content()
-    outcomes = {"loaded": 0, "refused": 0}
-    for seed in range(500):
-        changed = mutated(whole, random.Random(seed))
-        if changed != whole:
-            with pytest.raises(RhobetaError):
-                model_from_bytes(changed, name="it")
-        try:
-            saved = model_from_bytes(with_right_checksum(changed), name="it")
-        except RhobetaError:
-            outcomes["refused"] += 1
-        else:
-            outcomes["loaded"] += 1
-            assert saved.model(torch.zeros(1, saved.model.architecture.pixels)).code.shape[0] == 1
-    # Both happen, so that the mutations are neither too crude nor too mild to try anything.
-    assert outcomes["refused"] > 100
-    assert outcomes["loaded"] > 10
 
 
 def test_a_parameter_that_looks_like_a_seal_is_a_parameter() -> None:

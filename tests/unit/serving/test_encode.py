@@ -82,7 +82,7 @@ def pictures(folder: Path, images: NDArray[np.uint8], ending: str = ".png") -> P
     return folder
 
 
-def test_arrays_of_every_kind_give_the_library_s_codes_bit_for_bit(
+def test_arrays_of_every_kind_give_the_library_s_codes(
     encode: Encode, expected, test_digits: LabelledImages, tmp_path: Path, monkeypatch
 ) -> None:
     # Several batches, the last of them smaller.

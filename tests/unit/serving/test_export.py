@@ -98,7 +98,7 @@ def shipped():
 
 
 @pytest.mark.slow
-def test_the_command_writes_what_made_the_model_and_nothing_of_this_machine(
+def test_the_file_names_its_model_and_no_machine(
     project: Project, found_model: SavedModel, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = project.paths.workspace / "to" / "model.onnx"
@@ -127,7 +127,7 @@ def test_a_name_that_is_none_of_an_onnx_file_is_refused(tmp_path: Path, name: st
         export_onnx(project, model=None, file=tmp_path / name)
 
 
-def test_other_numbers_than_torch_s_are_refused_and_nothing_is_written(
+def test_other_numbers_than_torch_s_write_nothing(
     project: Project, found_model: SavedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(command, "onnx_bytes", lambda _: b"")
@@ -159,7 +159,7 @@ def test_a_code_that_onnx_does_not_know_is_explained() -> None:
         onnx_bytes(saved("branching"))
 
 
-def test_images_whose_last_unit_rounding_decides_are_left_out_of_the_comparison() -> None:
+def test_images_with_ties_among_the_k_are_left_out() -> None:
     model = saved("topk").model
     z = torch.arange(16.0).repeat(3, 1)
     # Of 16 units, five are active: the fifth and sixth largest are units 11 and 10.

@@ -83,14 +83,14 @@ def test_worse_within_the_margins_and_better_somewhere(
     assert list(against_champion([FVU, PROBE], mine, CHAMPION).reasons) == reasons
 
 
-def test_what_is_not_a_number_is_neither_better_nor_within_a_margin() -> None:
+def test_nan_is_neither_better_nor_within_a_margin() -> None:
     for value in (math.nan, math.inf):
         champion = {"test/fvu": math.inf if value == math.inf else 0.25}
         found = against_champion([FVU], {"test/fvu": value}, champion)
         assert len(found.reasons) == 2
 
 
-def test_a_champion_that_lacks_the_metric_cannot_be_compared_with() -> None:
+def test_a_champion_without_the_metric_is_not_comparable() -> None:
     found = against_champion([FVU], {"test/fvu": 0.1}, {})
     assert found.reasons[0] == "test/fvu: not measured on the champion"
 

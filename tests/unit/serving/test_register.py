@@ -136,9 +136,7 @@ def test_the_first_that_keeps_the_thresholds_is_champion(put, state, shelf, name
     assert version.source == f"models:/{shelf.model_id}"
 
 
-def test_one_that_breaks_a_threshold_is_registered_without_the_alias(
-    put, state, shelf, name
-) -> None:
+def test_a_broken_threshold_registers_without_the_alias(put, state, shelf, name) -> None:
     with pytest.raises(RhobetaError) as caught:
         put("dead")
     assert str(caught.value).splitlines() == [
@@ -219,7 +217,7 @@ def test_new_data_lets_nothing_pass_on_the_same_data(put, state) -> None:
     assert state() == (["base", "uneven"], "base")
 
 
-def test_a_metric_that_the_run_lacks_is_named_and_nothing_is_registered(put, state) -> None:
+def test_a_metric_that_the_run_lacks_registers_nothing(put, state) -> None:
     with pytest.raises(RhobetaError, match=r"no metric test/fvvu, .*Did you mean test/fvu\?"):
         put("base", thresholds=["test/fvvu <= 1"])
     assert state() == ([], None)
@@ -345,7 +343,7 @@ def test_a_package_is_read_and_held_against_the_run(
         hidden.rename(file)
 
 
-def test_runs_of_one_model_that_were_measured_differently_are_not_chosen_from(
+def test_differently_measured_runs_of_a_model_are_refused(
     shelf: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = shelf.store.client.get_run(shelf.runs["base"])
@@ -366,7 +364,7 @@ def test_runs_of_one_model_that_were_measured_differently_are_not_chosen_from(
 
 
 @pytest.mark.slow
-def test_the_command_registers_the_workspace_s_model_and_mlflow_loads_the_champion(
+def test_mlflow_loads_the_champion_of_the_command(
     paths: Paths,
     start_after: StartAfter,
     test_digits: LabelledImages,

@@ -139,7 +139,7 @@ def test_runs_of_one_seed_are_the_same_bytes(
     assert again.best_metrics == trained.best_metrics
 
 
-def test_the_number_of_batches_in_a_chunk_is_no_matter(
+def test_chunk_size_does_not_change_the_result(
     trained: Trained,
     train: LabelledImages,
     validation: LabelledImages,
@@ -176,14 +176,14 @@ def test_history_has_the_last_learning_rate_of_every_epoch(trained: Trained) -> 
     assert history_of(trained)["learning_rate"] == pytest.approx(expected, rel=1e-8)
 
 
-def test_training_says_where_it_ran_and_gives_a_model_to_use(trained: Trained) -> None:
+def test_trained_names_its_device_and_has_a_cpu_model(trained: Trained) -> None:
     assert (trained.device, trained.world_size) == ("cpu", 1)
     assert not trained.model.training
     assert {parameter.device.type for parameter in trained.model.parameters()} == {"cpu"}
 
 
 @pytest.mark.parametrize("piece", [8192, 33])
-def test_validation_is_of_the_whole_split_and_of_the_best_weights(
+def test_validation_metrics_are_of_the_whole_split(
     piece: int,
     train: LabelledImages,
     validation: LabelledImages,
@@ -210,22 +210,6 @@ def test_validation_is_of_the_whole_split_and_of_the_best_weights(
     for name, value in expected.items():
         assert history[f"validation_{name}"][found.best_epoch - 1] == pytest.approx(value, rel=1e-5)
         assert found.best_metrics[f"validation/{name}"] == pytest.approx(value, rel=1e-5)
-
-
-def test_the_best_epochs_weights_are_kept_when_later_ones_are_worse(
-    train: LabelledImages, validation: LabelledImages
-) -> None:
-    params = changed(training__epochs=4, training__schedule="constant")
-    found = fitted(train, validation, params, callbacks=(Disturb(3, 1.0),))
-    history = history_of(found)
-    loss = history["validation_loss"]
-    assert found.best_epoch == 1 + int(np.argmin(loss)) == 2
-    assert found.best_metrics["validation/loss"] == pytest.approx(min(loss), rel=1e-8)
-    undisturbed = fitted(train, validation, params, training__epochs=2)
-    assert undisturbed.best_epoch == 2
-    expected = undisturbed.model.state_dict()
-    for name, value in found.model.state_dict().items():
-        assert torch.equal(value, expected[name])
 
 
 def lightning_module() -> SparseAutoencoderModule:
@@ -264,35 +248,12 @@ def test_best_weights_copies_first_lowest_loss() -> None:
     assert set(best.weights) == set(module.autoencoder.state_dict())
 
 
-def test_a_loss_without_bounds_names_its_epoch(
-    train: LabelledImages, validation: LabelledImages
-) -> None:
-    with pytest.raises(RhobetaError, match=r"epoch 1 .*train/loss"):
-        fitted(train, validation, penalty__beta=math.inf)
-
-
 def test_a_divergence_in_a_later_epoch_names_that_epoch(
     train: LabelledImages, validation: LabelledImages
 ) -> None:
     with pytest.raises(RhobetaError, match=r"epoch 2 .*not finite") as caught:
         fitted(train, validation, callbacks=(Disturb(2, math.nan),))
     assert "training.learning_rate" in str(caught.value)
-
-
-def test_steps_that_are_too_large_diverge(
-    train: LabelledImages, validation: LabelledImages
-) -> None:
-    with pytest.raises(RhobetaError, match=r"epoch \d+ .*not finite"):
-        fitted(
-            train,
-            validation,
-            model__hidden_sizes=[16, 16, 16],
-            model__code_activation="relu",
-            model__output_activation="identity",
-            penalty__kind="none",
-            training__learning_rate=1e8,
-            training__schedule="constant",
-        )
 
 
 @pytest.mark.parametrize(
@@ -353,31 +314,12 @@ def test_what_stops_training_reaches_the_caller(
         fitted(train, validation, callbacks=(Interrupt(error),))
 
 
-class Collect(pl.Callback):
-    def __init__(self) -> None:
-        self.rows: list[dict[str, float]] = []
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.rows.append(epoch_metrics(pl_module))
-
-
-def test_callbacks_are_given_the_metrics_of_every_epoch(
-    train: LabelledImages, validation: LabelledImages
-) -> None:
-    collect = Collect()
-    history = history_of(fitted(train, validation, callbacks=(collect,)))
-    assert len(collect.rows) == PARAMS.training.epochs
-    for name in ("train/loss", "validation/mse"):
-        values = [row[name] for row in collect.rows]
-        assert values == pytest.approx(history[name.replace("/", "_")], rel=1e-8)
-
-
 def test_metrics_of_another_module_are_refused() -> None:
     with pytest.raises(TypeError, match="LightningModule"):
         epoch_metrics(pl.LightningModule())
 
 
-def test_progress_is_plain_lines_where_there_is_no_terminal(
+def test_progress_without_a_terminal_is_plain_lines(
     train: LabelledImages, validation: LabelledImages, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = fitted(train, validation)

@@ -35,7 +35,7 @@ def same_weights(first: Trained, second: Trained) -> bool:
     return all(torch.equal(value, other[name]) for name, value in first.model.state_dict().items())
 
 
-def test_cross_entropy_is_minimised_and_recorded_beside_the_squared_error(
+def test_cross_entropy_is_minimised_and_recorded(
     train: LabelledImages, validation: LabelledImages
 ) -> None:
     found = fitted(
@@ -60,7 +60,7 @@ def test_cross_entropy_is_minimised_and_recorded_beside_the_squared_error(
     assert mse < 0.5 * entropy
 
 
-def test_the_validations_cross_entropy_is_no_matter_of_its_pieces(
+def test_validation_cross_entropy_by_pieces(
     train: LabelledImages, validation: LabelledImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changes: dict[str, Any] = {"training__pixel_loss": "bce", "training__epochs": 1}
@@ -146,7 +146,7 @@ def test_tied_weights_learn_and_stay_tied(
 
 
 @pytest.mark.parametrize(("keep", "epoch"), [("best", 2), ("last", 4)])
-def test_the_best_or_the_last_epochs_weights_are_kept(
+def test_keep_best_or_last_epoch(
     keep: str, epoch: int, train: LabelledImages, validation: LabelledImages
 ) -> None:
     found = fitted(
@@ -167,7 +167,7 @@ def test_the_best_or_the_last_epochs_weights_are_kept(
     assert found.best_metrics["validation/mse"] == pytest.approx(mse, rel=1e-5)
 
 
-def test_without_validation_images_the_history_is_that_of_training(
+def test_history_without_validation_images(
     train: LabelledImages, validation: LabelledImages, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = fitted(train, validation.take(np.arange(0)), training__keep="last")
@@ -261,7 +261,7 @@ def test_auxk_leaves_fewer_dead_units(train: LabelledImages, validation: Labelle
     ],
     ids=["l1_code", "kl_poisson", "l1_weights"],
 )
-def test_other_penalties_are_minimised_and_validation_has_that_of_the_whole_split(
+def test_other_penalties_are_minimised_and_recorded(
     code_activation: str,
     kind: str,
     penalty: Any,
@@ -302,7 +302,7 @@ TUTORIAL: dict[str, Any] = {
 }
 
 
-def test_a_tutorials_kl_that_its_mean_has_left_is_explained(
+def test_divergence_of_kl_tutorial_is_explained(
     train: LabelledImages, validation: LabelledImages
 ) -> None:
     with pytest.raises(RhobetaError) as caught:
@@ -315,7 +315,7 @@ def test_a_tutorials_kl_that_its_mean_has_left_is_explained(
         assert word in message
 
 
-def test_the_mean_that_a_tutorials_kl_could_not_take_is_stated(
+def test_divergence_of_kl_tutorial_states_the_mean(
     train: LabelledImages, validation: LabelledImages
 ) -> None:
     with pytest.raises(RhobetaError) as caught:
@@ -330,7 +330,7 @@ def test_the_mean_that_a_tutorials_kl_could_not_take_is_stated(
     assert f"a unit reached {mean:.3g} over a batch" in str(caught.value)
 
 
-def test_a_tutorials_kl_that_diverges_otherwise_is_not_blamed(
+def test_divergence_for_other_reasons_blames_no_penalty(
     train: LabelledImages, validation: LabelledImages
 ) -> None:
     changes = TUTORIAL | {"model__code_activation": "sigmoid"}
