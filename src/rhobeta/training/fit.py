@@ -178,9 +178,9 @@ def _lost(error: Exception, rank: int) -> str:
     return (
         f"Process {rank} of this training stopped: another process ended, or did not answer for"
         f" {ANSWER_SECONDS} seconds, or this one failed ({reason}).\nNo model was written. Read"
-        " what the others said, then train again: it resumes from the last checkpoint.\nIf nodes never"
-        " find each other: each has to name its network interface in GLOO_SOCKET_IFNAME (on GPUs"
-        " NCCL_SOCKET_IFNAME), and MASTER_PORT must be open."
+        " what the others said, then train again: it resumes from the last checkpoint.\nIf nodes"
+        " never find each other: each has to name its network interface in GLOO_SOCKET_IFNAME (on"
+        " GPUs NCCL_SOCKET_IFNAME), and MASTER_PORT must be open."
     )
 
 
