@@ -37,14 +37,14 @@ def core_metrics(
     baselines = reconstruction_baselines(data.pca, test, components=units)
     accuracy = {
         name: probe_accuracy(
-            of_train,
+            train_features,
             data.train_labels,
-            of_test,
+            test_features,
             data.test_labels,
             inverse_penalty=settings.probe_penalty,
             iterations=settings.probe_iterations,
         )
-        for name, (of_train, of_test) in data.representations.items()
+        for name, (train_features, test_features) in data.representations.items()
     }
     return {
         "test": {
@@ -58,15 +58,9 @@ def core_metrics(
             "pixel_accuracy": accuracy["pixels"],
             "pca_accuracy": accuracy["pca"],
         },
-        "baselines": {
-            "mean_image_mse": baselines.mean_image,
-            "pca_mse": baselines.pca,
-            "pca_clipped_mse": baselines.pca_clipped,
-        },
+        "baselines": {f"{name}_mse": mse for name, mse in baselines.items()},
         "beats_baseline": {
-            "mean_image": quality.mse < baselines.mean_image,
-            "pca": quality.mse < baselines.pca,
-            "pca_clipped": quality.mse < baselines.pca_clipped,
+            **{name: quality.mse < mse for name, mse in baselines.items()},
             "pixel_probe": accuracy["code"] > accuracy["pixels"],
             "pca_probe": accuracy["code"] > accuracy["pca"],
         },

@@ -14,7 +14,7 @@ from rhobeta.reporting.tables import (
     unscored_tasks,
     verdict_sentences,
 )
-from rhobeta.reporting.texts import CAPTIONS, TASK_TEXTS, introduction
+from rhobeta.reporting.texts import introduction
 
 
 def render_report(saved: SavedModel, metrics: Metrics, figures: Mapping[str, Path]) -> str:
@@ -27,10 +27,6 @@ def render_report(saved: SavedModel, metrics: Metrics, figures: Mapping[str, Pat
         unscored=unscored_tasks(metrics),
         results=result_rows(metrics),
         tasks=_spanned(task_rows(metrics)),
-        captions=[
-            *(text.caption for task, text in TASK_TEXTS.items() if task in metrics),
-            *CAPTIONS,
-        ],
         pictures={name: png_source(path.read_bytes()) for name, path in figures.items()},
         best_epoch=saved.description.best_epoch,
         model_sha256=saved.sha256,

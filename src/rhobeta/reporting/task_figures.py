@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -47,24 +47,24 @@ _FEWEST_BITS = 3.0
 
 
 def draw_tasks(metrics: Metrics, curves: Curves, *, units: int, pixels: int) -> "dict[str, Figure]":
-    """The figures of the tasks in the metrics, by the name in their caption.
+    """The figures of the tasks in the metrics, by name.
 
     `curves` are those of rate and distortion; `units` and `pixels` the sizes of code and image.
     """
-    draw: dict[str, Callable[[Mapping[str, Any]], Figure]] = {
-        "sparse_probe": lambda numbers: draw_sparse_probe(
-            numbers, metrics["probe"], units=units, pixels=pixels
-        ),
-        "few_labels": draw_few_labels,
-        "denoising": lambda numbers: draw_denoising(numbers, metrics["test"]["psnr_db"]),
-        "anomaly": draw_anomaly,
-        "compression": lambda numbers: draw_rate_distortion(curves, numbers),
-    }
-    return {
-        text.caption.figure: draw[task](metrics[task])
-        for task, text in TASK_TEXTS.items()
-        if task in metrics
-    }
+    figures = {}
+    if "sparse_probe" in metrics:
+        figures["sparse_probe"] = draw_sparse_probe(
+            metrics["sparse_probe"], metrics["probe"], units=units, pixels=pixels
+        )
+    if "few_labels" in metrics:
+        figures["few_labels"] = draw_few_labels(metrics["few_labels"])
+    if "denoising" in metrics:
+        figures["denoising"] = draw_denoising(metrics["denoising"], metrics["test"]["psnr_db"])
+    if "anomaly" in metrics:
+        figures["anomaly"] = draw_anomaly(metrics["anomaly"])
+    if "compression" in metrics:
+        figures["rate_distortion"] = draw_rate_distortion(curves, metrics["compression"])
+    return figures
 
 
 def draw_sparse_probe(

@@ -1,6 +1,5 @@
 """What a trial is measured by, all of it on the validation split."""
 
-from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +7,6 @@ from numpy.typing import NDArray
 
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.labelled import LabelledImages
-from rhobeta.errors import RhobetaError
 from rhobeta.metrics.encoding import codes_of
 from rhobeta.metrics.probe import probe_accuracy
 from rhobeta.model.autoencoder import Autoencoder
@@ -50,16 +48,6 @@ def measures_of_epoch(metrics: dict[str, float], units: int) -> dict[str, float]
     if "dead_units" in measures:
         measures["dead_share"] = measures["dead_units"] / units
     return measures
-
-
-def require_measures(measures: Collection[str], wanted: Collection[str]) -> None:
-    """Raise `RhobetaError` where a wanted measure is missing."""
-    missing = [name for name in wanted if name not in measures]
-    if missing:
-        raise RhobetaError(
-            f"This training has no {', '.join(missing)} on the validation images; it has"
-            f" {', '.join(measures)}."
-        )
 
 
 def _codes(model: Autoencoder, images: LabelledImages) -> NDArray[np.float32]:

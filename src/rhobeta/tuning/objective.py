@@ -19,10 +19,10 @@ from rhobeta.training.build import hparams_of
 from rhobeta.training.callbacks import epoch_metrics
 from rhobeta.training.fit import fit
 from rhobeta.tuning.job import TuningJob
-from rhobeta.tuning.measures import Probe, measures_of_epoch, require_measures
-from rhobeta.tuning.runs import PRUNED_TAG, trial_name, trial_note, trial_tags
-from rhobeta.tuning.space import distributions_of, suggested, with_seed, with_values
+from rhobeta.tuning.measures import Probe, measures_of_epoch
+from rhobeta.tuning.space import suggest, with_values
 from rhobeta.tuning.study import ERROR, MEASURES, QUEUED, RUN
+from rhobeta.tuning.study_runs import PRUNED_TAG, trial_name, trial_note, trial_tags
 
 
 class TrialObjective:
@@ -39,8 +39,6 @@ class TrialObjective:
         self._manifest: Manifest = read_manifest(job.paths.splits)
         self._train = read_split(job.paths.splits, "train", self._manifest)
         self._validation = read_split(job.paths.splits, "validation", self._manifest)
-        space = distributions_of(params)
-        self._space = with_seed(space) if job.repeats else space
         self._probe: Probe | None = None
         if "probe_accuracy" in params.tune.metrics:
             few = min(params.tune.probe_images, len(self._train.labels))
@@ -71,7 +69,7 @@ class TrialObjective:
 
     def _run(self, trial: optuna.Trial) -> list[float]:
         job = self._job
-        values = suggested(trial, self._space)
+        values = suggest(trial, job.params, seed=job.repeats)
         tags = trial_tags(
             job.parent_run, job.study, job.study_id, trial.number, job.code, self._manifest
         )
@@ -96,7 +94,6 @@ class TrialObjective:
         measures = measures_of_epoch(trained.best_metrics, units)
         if self._probe is not None:
             measures["probe_accuracy"] = self._probe.accuracy(trained.model)
-        require_measures(measures, params.tune.metrics)
         run.log_metrics({f"best/{name}": value for name, value in measures.items()})
         reached = {name: measures[name] for name in params.tune.objectives}
         note = trial_note(self.store, job.parent_run, job.study, trial.number, reached)

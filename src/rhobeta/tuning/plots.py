@@ -51,7 +51,8 @@ def axis_label(name: str, direction: str) -> str:
 def _plot_front(study: Study, results: StudyResults) -> Figure:
     """All trials, the front, the chosen trial; means with 95 % intervals where seeds were asked."""
     names = list(results.objectives)
-    axes = optuna_plots.plot_pareto_front(study, target_names=names)
+    labels = [axis_label(name, how) for name, how in results.objectives.items()]
+    axes = optuna_plots.plot_pareto_front(study, target_names=labels)
     if results.repeated and len(names) == 2:
         x, y = ([over[name] for over in results.repeated.values()] for name in names)
         axes.errorbar(
@@ -70,9 +71,6 @@ def _plot_front(study: Study, results: StudyResults) -> Figure:
         means_of = results.repeated.get(results.chosen)
         measures = results.row(results.chosen).measures
         _mark(axes, results, *(means_of[n].mean if means_of else measures[n] for n in names))
-    labels = [axis_label(name, how) for name, how in results.objectives.items()]
-    for set_label, label in zip(_label_setters(axes), labels, strict=False):
-        set_label(label)
     axes.legend()
     return _styled(axes, "Pareto front of the study")
 
@@ -136,11 +134,6 @@ def _mark(axes: Axes, results: StudyResults, *place: Any) -> None:
         zorder=6,
         label=f"chosen: trial {results.chosen}",
     )
-
-
-def _label_setters(axes: Axes) -> list[Callable[[str], Any]]:
-    setters: list[Callable[[str], Any]] = [axes.set_xlabel, axes.set_ylabel]
-    return [*setters, axes.set_zlabel] if hasattr(axes, "set_zlabel") else setters
 
 
 def _styled(axes: Axes, title: str, *, grid: bool = True) -> Figure:

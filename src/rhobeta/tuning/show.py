@@ -13,8 +13,8 @@ from rhobeta.tracking.run import Run
 from rhobeta.tracking.tags import NOTE_TAG
 from rhobeta.tuning.choice import rule_in_words
 from rhobeta.tuning.plots import plot_study
-from rhobeta.tuning.runs import run_link
 from rhobeta.tuning.study_results import StudyResults, as_csv
+from rhobeta.tuning.study_runs import run_link
 from rhobeta.utils.files import atomic_folder, write_text
 
 _TABLE = "trials.csv"

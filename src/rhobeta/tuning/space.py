@@ -2,46 +2,35 @@
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.trial import FrozenTrial, Trial
 
 from rhobeta.config.params import Params, check_params, flatten, merged
 from rhobeta.config.search import SEED, Dimension
-
-if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
-    from optuna.trial import FrozenTrial, Trial
 
 _JSON = "json:"
 _DIGITS = 4
 
 
-def distributions_of(params: Params) -> dict[str, "BaseDistribution"]:
-    """What Optuna draws each searched parameter from, by path.
+def suggest(trial: Trial, params: Params, *, seed: bool) -> dict[str, Any]:
+    """The values of a trial by path, drawn now or taken from the queue.
 
-    A parameter that is a whole number now is drawn as one.
+    Numbers have four significant digits, so that params.yaml gets short values, and exactly those
+    that were trained. A parameter that is a whole number in `params` is drawn as one. With `seed`
+    there is one for the training as well, as for repeats of a trial.
     """
     now = flatten(params)
-    return {path: _distribution(d, now[path]) for path, d in params.tune.space.items()}
+    for path, dimension in params.tune.space.items():
+        _draw(trial, path, dimension, whole=isinstance(now[path], int))
+    if seed:
+        trial.suggest_int(SEED, 0, 2**32 - 1)
+    return values_of(trial)
 
 
-def with_seed(distributions: Mapping[str, "BaseDistribution"]) -> dict[str, "BaseDistribution"]:
-    """The same and the training's seed, for repeating trials."""
-    from optuna.distributions import IntDistribution
-
-    return {**distributions, SEED: IntDistribution(0, 2**32 - 1)}
-
-
-def suggested(trial: "Trial", distributions: Mapping[str, "BaseDistribution"]) -> dict[str, Any]:
-    """The values of a trial by path, drawn now where they are not yet.
-
-    Numbers are rounded to four significant digits, so that what is written into params.yaml is
-    short, and is exactly what was trained.
-    """
-    return {path: _value(_suggested(trial, path, d), d) for path, d in distributions.items()}
-
-
-def values_of(trial: "FrozenTrial") -> dict[str, Any]:
-    """A stored trial's values by path, as they were trained."""
+def values_of(trial: Trial | FrozenTrial) -> dict[str, Any]:
+    """A trial's values by path, as they are trained."""
     return {path: _value(v, trial.distributions[path]) for path, v in trial.params.items()}
 
 
@@ -59,43 +48,21 @@ def with_values(params: Params, values: Mapping[str, Any]) -> Params:
     return check_params(merged(now, values), where="the parameters of this trial")
 
 
-def _value(stored: Any, distribution: "BaseDistribution") -> Any:
-    from optuna.distributions import FloatDistribution
+def _draw(trial: Trial, path: str, dimension: Dimension, *, whole: bool) -> None:
+    if "choices" in dimension:
+        trial.suggest_categorical(path, [stored_choice(choice) for choice in dimension["choices"]])
+        return
+    low, high, log = dimension["low"], dimension["high"], dimension.get("log", False)
+    if whole:
+        trial.suggest_int(path, int(low), int(high), log=log)
+    else:
+        trial.suggest_float(path, float(low), float(high), log=log)
 
+
+def _value(stored: Any, distribution: BaseDistribution) -> Any:
     if isinstance(distribution, FloatDistribution):
         rounded = float(f"{stored:.{_DIGITS}g}")
         return rounded if distribution.low <= rounded <= distribution.high else stored
     if isinstance(stored, str) and stored.startswith(_JSON):
         return json.loads(stored.removeprefix(_JSON))
     return stored
-
-
-def _suggested(trial: "Trial", path: str, distribution: "BaseDistribution") -> Any:
-    from optuna.distributions import (
-        CategoricalDistribution,
-        FloatDistribution,
-        IntDistribution,
-    )
-
-    if isinstance(distribution, FloatDistribution):
-        return trial.suggest_float(path, distribution.low, distribution.high, log=distribution.log)
-    if isinstance(distribution, IntDistribution):
-        return trial.suggest_int(path, distribution.low, distribution.high, log=distribution.log)
-    if isinstance(distribution, CategoricalDistribution):
-        return trial.suggest_categorical(path, distribution.choices)
-    raise TypeError(f"{path}: no way to draw from {type(distribution).__name__}")
-
-
-def _distribution(dimension: Dimension, now: Any) -> "BaseDistribution":
-    from optuna.distributions import (
-        CategoricalDistribution,
-        FloatDistribution,
-        IntDistribution,
-    )
-
-    if "choices" in dimension:
-        return CategoricalDistribution([stored_choice(choice) for choice in dimension["choices"]])
-    low, high, log = dimension["low"], dimension["high"], dimension.get("log", False)
-    if isinstance(now, int):
-        return IntDistribution(int(low), int(high), log=log)
-    return FloatDistribution(float(low), float(high), log=log)

@@ -20,7 +20,6 @@ from rhobeta.training.code import training_code_digest
 from rhobeta.training.devices import place_among_processes
 from rhobeta.tuning.choice import rule_in_words
 from rhobeta.tuning.job import TuningJob
-from rhobeta.tuning.runs import end_lost_runs, parent_run, run_link
 from rhobeta.tuning.show import describe_results, results_lock, write_results
 from rhobeta.tuning.space import stored_choice
 from rhobeta.tuning.storage import open_storage, sqlite_file, storage_url
@@ -38,6 +37,7 @@ from rhobeta.tuning.study import (
     seeds_study,
 )
 from rhobeta.tuning.study_results import StudyResults, front_table, further_seeds, read_results
+from rhobeta.tuning.study_runs import end_lost_runs, parent_run, run_link
 from rhobeta.tuning.workers import run_workers, workers_and_threads
 
 

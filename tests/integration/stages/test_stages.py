@@ -248,6 +248,7 @@ def test_model_without_a_run_gets_one_marked_as_restored(
     assert len(client.search_runs(experiments)) == 1
 
 
+@pytest.mark.slow
 def test_run_holds_uncommitted_code(paths: Paths) -> None:
     for stage in STAGES[:2]:
         assert main([stage]) == 0

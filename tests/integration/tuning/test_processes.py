@@ -26,9 +26,9 @@ from rhobeta.tuning.study import count_states
 pytestmark = pytest.mark.slow
 
 STUDY = "rho-beta"
-# A trial takes a second or two: long enough to be met in the middle. Nine seconds of silence: on a
-# busy machine a worker may be kept waiting for some.
-LONG = {"training.epochs": 40, "tune.heartbeat": 3}
+# A trial takes a second or two: long enough to be interrupted. A worker of a busy machine may be
+# late by some seconds; six count as lost.
+LONG = {"training.epochs": 30, "tune.heartbeat": 2}
 
 
 class Command:
@@ -112,31 +112,29 @@ def _runs(paths: Paths) -> dict[str, Any]:
 
 
 def test_the_trial_of_a_killed_worker_runs_again(start: Start, project: Paths) -> None:
-    command = start("--workers", "2", "--trials", "8", changes=LONG)
-    both = _wait_for(lambda: len(_numbers(_study(project), TrialState.RUNNING)) == 2)
-    assert both
-    victim = command.workers()[0]
-    os.kill(victim, signal.SIGKILL)
+    command = start("--workers", "2", "--trials", "7", changes=LONG)
+    assert _wait_for(lambda: len(_numbers(_study(project), TrialState.RUNNING)) == 2)
+    os.kill(command.workers()[0], signal.SIGKILL)
     status, output = command.ended()
     assert status == 0, output
-    assert "has ended by signal 9" in output
+    assert "has ended with exit code -9" in output
     study = _study(project)
-    assert len(_numbers(study, TrialState.COMPLETE)) in (8, 9)
-    assert _numbers(study, TrialState.RUNNING, TrialState.WAITING) == []
+    done = len(_numbers(study, TrialState.COMPLETE))
+    if _numbers(study, TrialState.WAITING):
+        # The other worker was done before the heartbeats were overdue: the next command repeats it.
+        status, output = start("--workers", "1", "--trials", str(done + 1), changes=LONG).ended()
+        assert status == 0, output
     (lost,) = study.get_trials(states=(TrialState.FAIL,))
     (again,) = [t for t in study.get_trials() if "retry_history" in t.system_attrs]
     assert again.system_attrs["retry_history"] == [lost.number]
     assert again.state == TrialState.COMPLETE
     assert lost.params.items() <= again.params.items()
+    assert len(_numbers(study, TrialState.COMPLETE)) >= 7
+    assert _numbers(study, TrialState.RUNNING, TrialState.WAITING) == []
     runs = _runs(project)
-    finished = [
-        r
-        for r in runs.values()
-        if r.data.tags["rhobeta.stage"] == "trial" and r.info.status == "FINISHED"
-    ]
-    assert {run.data.tags["rhobeta.trial"] for run in finished} == {
-        str(number) for number in _numbers(study, TrialState.COMPLETE)
-    }
+    trials = [r for r in runs.values() if r.data.tags["rhobeta.stage"] == "trial"]
+    finished = [r.data.tags["rhobeta.trial"] for r in trials if r.info.status == "FINISHED"]
+    assert sorted(map(int, finished)) == _numbers(study, TrialState.COMPLETE)
     if run_id := lost.user_attrs.get("mlflow_run_id"):
         assert runs[run_id].info.status == "KILLED"
     (parent,) = [r for r in runs.values() if r.data.tags["rhobeta.stage"] == "tune"]
@@ -145,19 +143,19 @@ def test_the_trial_of_a_killed_worker_runs_again(start: Start, project: Paths) -
 
 
 def test_four_workers_share_a_local_study(start: Start, project: Paths) -> None:
-    status, output = start("--workers", "4", "--trials", "12").ended()
+    status, output = start("--workers", "4", "--trials", "8").ended()
     assert status == 0, output
     study = _study(project)
     trials = study.get_trials()
     assert {trial.state for trial in trials} == {TrialState.COMPLETE}
-    assert 12 <= len(trials) <= 15
+    assert 8 <= len(trials) <= 11
     assert len({trial.params["penalty.rho"] for trial in trials}) == len(trials)
     children = [r for r in _runs(project).values() if r.data.tags["rhobeta.stage"] == "trial"]
     assert len(children) == len(trials)
 
 
 def test_ctrl_c_ends_workers_and_the_command_continues(start: Start, project: Paths) -> None:
-    command = start("--workers", "2", "--trials", "6", changes=LONG)
+    command = start("--workers", "2", "--trials", "5", changes=LONG)
     _wait_for(lambda: len(_numbers(_study(project), TrialState.COMPLETE)) >= 1)
     workers = command.workers()
     os.killpg(command.process.pid, signal.SIGINT)
@@ -168,16 +166,16 @@ def test_ctrl_c_ends_workers_and_the_command_continues(start: Start, project: Pa
     assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
     study = _study(project)
     done = _numbers(study, TrialState.COMPLETE)
-    assert 1 <= len(done) < 6
+    assert 1 <= len(done) < 5
     assert _numbers(study, TrialState.RUNNING) == []
     assert {run.info.status for run in _runs(project).values()} <= {"FINISHED", "KILLED"}
     waiting = _numbers(study, TrialState.WAITING)
 
-    status, output = start("--workers", "2", "--trials", "6", changes=LONG).ended()
+    status, output = start("--workers", "2", "--trials", "5", changes=LONG).ended()
     assert status == 0, output
     assert f"{len(done)} finished before" in output
     study = _study(project)
-    assert len(_numbers(study, TrialState.COMPLETE)) in (6, 7)
+    assert len(_numbers(study, TrialState.COMPLETE)) in (5, 6)
     assert set(done) | set(waiting) <= set(_numbers(study, TrialState.COMPLETE))
     (parent,) = [r for r in _runs(project).values() if r.data.tags["rhobeta.stage"] == "tune"]
     assert parent.info.status == "FINISHED"
@@ -196,7 +194,7 @@ def test_the_search_waits_for_an_absent_server(
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     }
     try:
-        command = start("--workers", "2", "--trials", "6", changes=LONG, **environment)
+        command = start("--workers", "2", "--trials", "5", changes=LONG, **environment)
         _wait_for(lambda: len(_numbers(_study(project), TrialState.COMPLETE)) >= 1)
         server.kill()
         # Running trials end; then both workers wait.
@@ -213,7 +211,7 @@ def test_the_search_waits_for_an_absent_server(
         assert "this worker waits" in output
         study = _study(project)
         counts = count_states(study)
-        assert counts["complete"] in (6, 7)
+        assert counts["complete"] in (5, 6)
         assert counts["failed"] == 0
         client = MlflowClient(server.address)
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
@@ -228,7 +226,7 @@ def test_the_search_waits_for_an_absent_server(
 def test_two_commands_share_a_study_in_postgresql(start: Start, project: Paths) -> None:
     with postgresql_server() as url:
         # As two machines would: at once, on a database without tables.
-        words = ("--workers", "2", "--trials", "8")
+        words = ("--workers", "2", "--trials", "6")
         commands = [start(*words, **{STORAGE_VARIABLE: url}) for _ in range(2)]
         for command in commands:
             status, output = command.ended()
@@ -238,7 +236,7 @@ def test_two_commands_share_a_study_in_postgresql(start: Start, project: Paths) 
         study = _study(project, url.replace("postgresql:", "postgresql+psycopg:"))
         trials = study.get_trials(states=(TrialState.COMPLETE,))
         # Each of four workers may have one more trial than it needed.
-        assert 8 <= len(trials) <= 11
+        assert 6 <= len(trials) <= 9
         assert _numbers(study, TrialState.RUNNING, TrialState.WAITING) == []
         assert len({trial.params["penalty.rho"] for trial in trials}) == len(trials)
         runs = _runs(project)

@@ -88,21 +88,6 @@ def test_record_with_other_arrays_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [
-        {"labels": np.zeros(5, np.uint8)},
-        {"activity": np.full((6, 3), np.nan, np.float32)},
-        {"l0_counts": np.array([1, 2, 2, 0], np.int64)},
-        {"l0_threshold": np.array([1.0])},
-        {"top_units": np.array([2, 0, 3], np.int64)},
-    ],
-    ids=lambda changes: next(iter(changes)),
-)
-def test_record_whose_fields_do_not_fit_is_refused(changes: dict[str, Any]) -> None:
-    refused(record(**changes).to_bytes())
-
-
-@pytest.mark.parametrize(
     "metadata",
     [
         None,

@@ -28,7 +28,7 @@ def test_only_the_values_change_and_comments_keep_their_column() -> None:
     for old, new in lines:
         assert old.index("#") == new.index("#")
         assert old[old.index("#") :] == new[new.index("#") :]
-    assert "  rho: 0.02812               # target mean" in after
+    assert "  rho: 0.02812               # Target mean" in after
     assert "  beta: 0.00001234 " in after
     read = YAML(typ="safe").load(after)
     assert read["penalty"]["beta"] == 0.00001234

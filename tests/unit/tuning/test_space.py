@@ -9,7 +9,7 @@ from helpers import with_changes
 from rhobeta.config.params import Params, check_params
 from rhobeta.errors import RhobetaError
 from rhobeta.tuning.sampler import NumberedTPE, pruner_of
-from rhobeta.tuning.space import distributions_of, suggested, values_of, with_values
+from rhobeta.tuning.space import suggest, values_of, with_values
 
 SPACE: dict[str, Any] = {
     "penalty.rho": {"low": 0.01, "high": 0.5, "log": True},
@@ -26,10 +26,10 @@ def searching(space: dict[str, Any], **changes: Any) -> Params:
 
 def drawn(params: Params, trials: int, seed: int = 0) -> tuple[list[Any], list[Any]]:
     study = optuna.create_study(sampler=NumberedTPE(seed, startup_trials=3))
-    distributions, values = distributions_of(params), []
+    values = []
     for _ in range(trials):
         trial = study.ask()
-        values.append(suggested(trial, distributions))
+        values.append(suggest(trial, params, seed=False))
         study.tell(trial, values[-1].get("penalty.rho", 0.0))
     return values, study.get_trials()
 

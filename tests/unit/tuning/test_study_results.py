@@ -6,16 +6,20 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
 from helpers import with_changes
 from rhobeta.config.params import Params, check_params
 from rhobeta.config.search import SEED
-from rhobeta.tuning.space import distributions_of, with_seed
 from rhobeta.tuning.study import ERROR, MEASURES
 from rhobeta.tuning.study_results import as_csv, front_table, read_results
 
 DIRECTIONS = ["minimize", "maximize"]
+SPACE = {
+    "penalty.rho": FloatDistribution(0.01, 0.5, log=True),
+    "penalty.beta": FloatDistribution(0.0001, 0.1, log=True),
+}
 # Trial 0 is the best by fvu alone, trial 2 by gini.
 SEARCHED = [(0.1, 0.5), (0.2, 0.6), (0.3, 0.9)]
 # By trial and seed: with other seeds, trial 0 is behind trial 1 in both.
@@ -44,7 +48,7 @@ def searched(
         study.add_trial(
             create_trial(
                 params=values_of_trial(number),
-                distributions=distributions_of(params),
+                distributions=SPACE,
                 values=[fvu, gini],
                 user_attrs={MEASURES: {"fvu": fvu, "gini": gini, "dead_share": share}},
                 constraints={"dead_share <= 0.05": share - 0.05},
@@ -60,7 +64,7 @@ def repeated(params: Params, again: dict[int, list[tuple[float, float]]]) -> opt
             study.add_trial(
                 create_trial(
                     params={**values_of_trial(number), SEED: seed},
-                    distributions=with_seed(distributions_of(params)),
+                    distributions={**SPACE, SEED: IntDistribution(0, 100)},
                     values=[fvu, gini],
                     user_attrs={MEASURES: {"fvu": fvu, "gini": gini, "dead_share": 0.0}},
                 )

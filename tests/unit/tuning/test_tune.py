@@ -14,10 +14,11 @@ from rhobeta.data.splits import read_manifest
 from rhobeta.paths import Paths
 from rhobeta.tracking.provenance import read_code
 from rhobeta.tracking.store import open_store
-from rhobeta.tuning.runs import STUDY_ID_TAG, end_lost_runs, parent_run
+from rhobeta.tuning.study_runs import STUDY_ID_TAG, end_lost_runs, parent_run
 from rhobeta.tuning.tune import open_results
 
 
+@pytest.mark.slow
 def test_the_command_searches_repeats_the_front_and_logs_it(
     project: Paths, capfd: pytest.CaptureFixture[str]
 ) -> None:

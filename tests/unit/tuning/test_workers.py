@@ -1,5 +1,6 @@
 """How many workers there are, what each starts with, and how it waits for a server."""
 
+from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
@@ -49,6 +50,25 @@ def test_a_worker_starts_with_its_threads_and_its_gpu(monkeypatch: pytest.Monkey
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,GPU-abc")
     devices = [workers.worker_environment(i, 1, 2)["CUDA_VISIBLE_DEVICES"] for i in range(2)]
     assert devices == ["5", "GPU-abc"]
+
+
+@pytest.mark.parametrize(
+    ("states", "stops"),
+    [
+        ({"failed": 9}, False),
+        ({"failed": 10}, True),
+        ({"failed": 10, "complete": 5, "pruned": 5}, False),
+        ({"lost": 30, "complete": 1}, False),
+    ],
+)
+def test_ten_failures_and_less_success_end_a_worker(
+    monkeypatch: pytest.MonkeyPatch, states: dict[str, int], stops: bool
+) -> None:
+    stopped = []
+    study: Any = SimpleNamespace(stop=lambda: stopped.append(True))
+    monkeypatch.setattr(workers, "count_states", lambda study: Counter(states))
+    workers._stop_without_hope_or_parent(study, None)  # type: ignore[arg-type]
+    assert bool(stopped) is stops
 
 
 def test_a_worker_waits_until_the_server_answers(

@@ -100,7 +100,7 @@ class TaskScores:
     """Rate and distortion by coder; compression only."""
 
 
-class Comparison(NamedTuple):
+class RivalComparison(NamedTuple):
     """The code beside one rival, at one setting of a task."""
 
     setting: str
@@ -137,7 +137,7 @@ class Task:
         settings = self.settings(metrics)
         return settings[self.decisive(len(settings)) if self.decisive else 0]
 
-    def comparisons(self, metrics: Mapping[str, Any]) -> list[Comparison]:
+    def comparisons(self, metrics: Mapping[str, Any]) -> list[RivalComparison]:
         """Every setting with every rival, from the task's section of the metrics.
 
         The code is better where its number is strictly better, or the rival has none.
@@ -151,7 +151,7 @@ class Task:
                     value < baseline if self.lower_is_better else value > baseline
                 )
                 key = verdict if setting == decisive else None
-                found.append(Comparison(setting, rival, value, baseline, better, key))
+                found.append(RivalComparison(setting, rival, value, baseline, better, key))
         return found
 
     def beats_baseline(self, metrics: Mapping[str, Any]) -> dict[str, bool]:
@@ -219,55 +219,53 @@ def score_task(name: str, data: EvaluationData, settings: EvaluateParams) -> Tas
 
 
 def _sparse_probe(data: EvaluationData, settings: EvaluateParams) -> TaskScores:
-    accuracies = {
-        name: sparse_probe_accuracies(
-            train,
-            data.train_labels,
-            test,
-            data.test_labels,
-            units=settings.sparse_probe_units,
-            inverse_penalty=settings.probe_penalty,
-            seed=settings.seed,
-        )
-        for name, (train, test) in data.representations.items()
-    }
-    return _accuracies(accuracies)
+    return _by_coder(
+        {
+            name: sparse_probe_accuracies(
+                train,
+                data.train_labels,
+                test,
+                data.test_labels,
+                units=settings.sparse_probe_units,
+                inverse_penalty=settings.probe_penalty,
+                seed=settings.seed,
+            )
+            for name, (train, test) in data.representations.items()
+        }
+    )
 
 
 def _few_labels(data: EvaluationData, settings: EvaluateParams) -> TaskScores:
-    accuracies = few_label_accuracies(
-        data.representations,
-        data.train_labels,
-        data.test_labels,
-        labels_per_class=settings.few_labels,
-        inverse_penalty=settings.probe_penalty,
-        iterations=settings.probe_iterations,
-        seed=settings.seed,
+    return _by_coder(
+        few_label_accuracies(
+            data.representations,
+            data.train_labels,
+            data.test_labels,
+            labels_per_class=settings.few_labels,
+            inverse_penalty=settings.probe_penalty,
+            iterations=settings.probe_iterations,
+            seed=settings.seed,
+        )
     )
-    return _accuracies(accuracies)
 
 
-def _accuracies(accuracies: Mapping[str, Mapping[int, float]]) -> TaskScores:
+def _by_coder(accuracies: Mapping[str, Mapping[int, float]]) -> TaskScores:
     return TaskScores(
         {f"{name}_at_{at}": value for name, by in accuracies.items() for at, value in by.items()}
     )
 
 
 def _denoising(data: EvaluationData, settings: EvaluateParams) -> TaskScores:
-    def reconstruct(noisy: Features) -> Features:
-        return encode_images(data.model, noisy).reconstruction
-
     quality = denoising_quality(
-        reconstruct, data.pca, data.pixels[1], noise=settings.noise, seed=settings.seed
+        lambda noisy: encode_images(data.model, noisy).reconstruction,
+        data.pca,
+        data.pixels[1],
+        noise=settings.noise,
+        seed=settings.seed,
     )
-    metrics: dict[str, float | None] = {}
-    for sigma, psnr in quality.items():
-        metrics |= {
-            f"code_at_{sigma:g}": psnr.model,
-            f"wiener_at_{sigma:g}": psnr.wiener,
-            f"noisy_at_{sigma:g}": psnr.noisy,
-        }
-    return TaskScores(metrics)
+    return TaskScores(
+        {f"{name}_at_{at:g}": psnr for at, by in quality.items() for name, psnr in by.items()}
+    )
 
 
 def _anomaly(data: EvaluationData, settings: EvaluateParams) -> TaskScores:
