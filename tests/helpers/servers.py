@@ -75,6 +75,8 @@ def mlflow_server(
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--workers", "1"]
     command += ["--port", str(port), "--artifacts-destination", artifacts or f"{folder}/artifacts"]
     told = {
+        # Eight more processes, for evaluations of language models.
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_BACKEND_STORE_URI": backend or f"sqlite:///{folder}/runs.db",
         **(environment or {}),
     }

@@ -11,10 +11,9 @@ from rhobeta.lineage.runs import RunInfo, Runs
 from rhobeta.model.serialization import SavedModel, model_from_bytes, read_model
 from rhobeta.tracking.package import PACKAGED_FILE
 from rhobeta.tracking.redaction import without_password
+from rhobeta.tracking.run import newest_finished
 from rhobeta.tracking.upload import logged_model
 from rhobeta.utils.files import md5_of_bytes, sha256_of_bytes
-
-# MLflow's progress bar for every file that it fetches.
 
 
 @dataclass(frozen=True)
@@ -63,9 +62,9 @@ def run_with_model(reference: Reference, project: Project) -> RunInfo:
     found = trainings(reference, project)
     if reference.kind == "trial":
         found = trainings_like(reference.runs[0], project)
-    made = [run for run in found if run.model_sha256]
-    if made:
-        return next((run for run in made if run.status == "FINISHED"), made[0])
+    made = newest_finished([run for run in found if run.model_sha256], lambda run: run.status)
+    if made is not None:
+        return made
     advice = {
         "trial": "Trials keep no model. `rhobeta tune apply` and `dvc repro` train the chosen one.",
         "study": "A study has none. `rhobeta tune apply` and `dvc repro` train its choice.",

@@ -49,7 +49,7 @@ def _sync_model(params: Params, paths: Paths, *, quiet: bool) -> None:
             raise _still_pending(pending, paths)
     store = open_store(paths, params.runtime.experiment)
     found = runs_of_model(store, sha256)
-    run = newest_finished(found)
+    run = newest_finished(found, lambda run: run.info.status)
     if run is None:
         print(f"{name} had no run in the store; restored {restore_run(store, artifacts).run_id}")
         return

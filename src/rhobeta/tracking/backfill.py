@@ -98,8 +98,7 @@ def run_of_model(
             f" belongs to run {pending.run_id} of this model is kept in {pending.folder}",
             flush=True,
         )
-        store = unavailable_store(paths, pending.experiment_id)
-        return Run(store, pending.run_id, model_sha256=saved.sha256)
+        return Run(unavailable_store(paths), pending.run_id, model_sha256=saved.sha256)
     found = find_run_of_model(store, saved.sha256)
     if found is not None:
         return found

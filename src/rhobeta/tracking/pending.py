@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from filelock import FileLock, Timeout
+
 from rhobeta.errors import RhobetaError
 from rhobeta.tracking.availability import is_unavailable, reason_of
 from rhobeta.tracking.redaction import without_password
@@ -35,7 +37,6 @@ class PendingRun:
     folder: Path
     store: str
     """The address of its server, without credentials."""
-    experiment_id: str
     values: Values
 
     @property
@@ -110,8 +111,6 @@ def flush_pending(store: "Store", run_id: str | None = None) -> Flushed:
 
     Does nothing if another process is at it.
     """
-    from filelock import FileLock, Timeout
-
     outcome = Flushed()
     if store.pending is None or not any(store.pending.glob(f"{run_id or '*'}/{_VALUES}")):
         return outcome
@@ -148,19 +147,17 @@ def _send(store: "Store", run: PendingRun) -> None:
 @contextmanager
 def _folder(store: "Store", run_id: str) -> Iterator[Path]:
     """The run's folder, for this process alone."""
-    from filelock import FileLock
-
     assert store.pending is not None  # noqa: S101
     folder = store.pending / run_id
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(store.pending / ".lock"):
         if not (folder / _VALUES).is_file():
-            _write(PendingRun(folder, _place(store.uri), store.experiment_id, Values()))
+            _write(PendingRun(folder, _place(store.uri), Values()))
         yield folder
 
 
 def _write(run: PendingRun) -> None:
-    content = {"store": run.store, "experiment_id": run.experiment_id, "values": asdict(run.values)}
+    content = {"store": run.store, "values": asdict(run.values)}
     write_text(run.folder / _VALUES, json.dumps(content))
 
 
@@ -168,8 +165,7 @@ def _read(folder: Path) -> PendingRun:
     file = folder / _VALUES
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-        values = Values(**found["values"])
-        return PendingRun(folder, found["store"], found["experiment_id"], values)
+        return PendingRun(folder, found["store"], Values(**found["values"]))
     except (ValueError, TypeError, KeyError):
         raise RhobetaError(
             f"{file} is damaged.\nRemove {folder}: what it holds of run {folder.name} is lost, and"

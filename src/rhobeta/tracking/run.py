@@ -2,10 +2,10 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rhobeta.tracking.availability import is_unavailable, reason_of
 from rhobeta.tracking.pending import (
@@ -23,6 +23,8 @@ from rhobeta.tracking.upload import Values, send_model, send_values
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as RunEntity
+
+R = TypeVar("R")
 
 _PARAMETER_LENGTH = 6000
 _RETRY_SECONDS = 60.0
@@ -129,13 +131,13 @@ class Run:
             )
 
     def _log(self, values: Values) -> None:
-        if self._model_sha256 is not None:
-            # A pending run is found by its model, too.
-            values.tags.setdefault(MODEL_TAG, self._model_sha256)
-        self._send(
-            lambda: send_values(self.store.client, self.run_id, values),
-            lambda: keep_values(self.store, self.run_id, values),
-        )
+        def keep() -> None:
+            if self._model_sha256 is not None:
+                # A pending run is found by its model, too.
+                values.tags.setdefault(MODEL_TAG, self._model_sha256)
+            keep_values(self.store, self.run_id, values)
+
+        self._send(lambda: send_values(self.store.client, self.run_id, values), keep)
 
     def _send(self, send: Callable[[], object], keep: Callable[[], object]) -> None:
         """Send something; keep it if the server does not answer, or lacks what came before."""
@@ -261,17 +263,16 @@ def find_run_of_model(store: Store, model_sha256: str) -> Run | None:
         pending = find_pending(store.pending, store.uri, model_sha256)
         if pending is not None:
             return Run(store, pending.run_id, model_sha256=model_sha256)
-    found = newest_finished(runs_of_model(store, model_sha256))
+    found = newest_finished(runs_of_model(store, model_sha256), lambda run: run.info.status)
     return None if found is None else Run(store, found.info.run_id, model_sha256=model_sha256)
 
 
-def newest_finished(runs: "list[RunEntity]") -> "RunEntity | None":
-    """Of runs that claim one model, newest first, the one that counts: the newest that finished.
+def newest_finished(runs: Sequence[R], status: Callable[[R], str]) -> R | None:
+    """Of runs of one model, newest first, the one that counts: the newest that has finished.
 
-    If none has finished, the newest; None if there is none.
+    The newest if none has finished; None if there is none.
     """
-    finished = (run for run in runs if run.info.status == "FINISHED")
-    return next(finished, None) or next(iter(runs), None)
+    return next((run for run in runs if status(run) == "FINISHED"), runs[0] if runs else None)
 
 
 def runs_of_model(store: Store, model_sha256: str) -> "list[RunEntity]":

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from filelock import FileLock
+
 from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
 from rhobeta.tracking.availability import is_unavailable, reason_of
@@ -39,7 +41,7 @@ class Store:
     """Its address, without credentials."""
     client: "MlflowClient"
     experiment_id: str
-    """Empty for a store that is only read."""
+    """Empty if no new run can go into the store."""
     pending: Path | None = None
     """Where runs keep what the server could not take; None for a sqlite file."""
     available: bool = True
@@ -105,8 +107,6 @@ def open_store(paths: Paths, experiment: str) -> Store:
     `RhobetaError` if the store cannot be written, and `StoreUnavailableError` if it is a server
     that does not answer.
     """
-    from filelock import FileLock
-
     uri = _prepared_uri(paths)
     if not uri.startswith(_SQLITE):
         return _open(uri, experiment, None, pending_folder(paths))
@@ -123,12 +123,12 @@ def open_store(paths: Paths, experiment: str) -> Store:
         return _open(uri, experiment, artifacts.as_uri(), None)
 
 
-def unavailable_store(paths: Paths, experiment_id: str) -> Store:
-    """The store at the present address without asking it: it takes only pending values."""
+def unavailable_store(paths: Paths) -> Store:
+    """The server that does not answer, for runs that are pending."""
     from mlflow import MlflowClient
 
     uri = _prepared_uri(paths)
-    return Store(uri, MlflowClient(uri), experiment_id, pending_folder(paths), available=False)
+    return Store(uri, MlflowClient(uri), "", pending_folder(paths), available=False)
 
 
 def open_store_to_read(paths: Paths) -> Store:

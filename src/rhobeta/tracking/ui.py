@@ -52,6 +52,8 @@ def serve_ui(paths: Paths, experiment: str, port: int) -> None:
     environment = {k: v for k, v in os.environ.items() if k not in _SETTINGS_OF_OTHER_SERVERS}
     # Not as an argument: every user of the machine can read those, and it may hold a password.
     environment["MLFLOW_BACKEND_STORE_URI"] = uri
+    # Eight processes for evaluations of language models, which are not needed here.
+    environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     server = subprocess.Popen(command, env=environment)
     try:
         status = server.wait()

@@ -1,7 +1,8 @@
 """The front, and the one trial of it that a stated rule chooses. Pure functions on numbers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,14 +12,23 @@ from rhobeta.errors import RhobetaError
 
 
 @dataclass(frozen=True)
-class MeasuredTrial:
-    """A finished trial that keeps all constraints."""
+class TrialRow:
+    """One trial of a study."""
 
     number: int
     measures: Mapping[str, float]
+    """Its validation metrics; empty if it is not complete."""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """Its parameters by path."""
+    state: str = "complete"
+    """complete, pruned, failed, lost, running or waiting."""
+    keeps_bounds: bool = True
+    run_id: str = ""
+    note: str = ""
+    """The error of a failed trial, the epoch of a pruned one."""
 
 
-def front_of(trials: Sequence[MeasuredTrial], objectives: Mapping[str, str]) -> list[MeasuredTrial]:
+def front_of(trials: Sequence[TrialRow], objectives: Mapping[str, str]) -> list[TrialRow]:
     """Those that no other beats: as good in every objective, and better in one.
 
     `objectives` maps metrics to `minimize` or `maximize`. In the order of the first objective, the
@@ -37,9 +47,7 @@ def front_of(trials: Sequence[MeasuredTrial], objectives: Mapping[str, str]) -> 
     return sorted(kept, key=lambda trial: (sign * trial.measures[first], trial.number))
 
 
-def choose(
-    front: Sequence[MeasuredTrial], objectives: Mapping[str, str], rule: Rule
-) -> MeasuredTrial:
+def choose(front: Sequence[TrialRow], objectives: Mapping[str, str], rule: Rule) -> TrialRow:
     """The trial of the front that the rule names.
 
     The knee is the point farthest below the plane through the ends of the front, each objective
@@ -94,7 +102,7 @@ def _sign(direction: str) -> int:
     return 1 if direction == "minimize" else -1
 
 
-def _costs(trials: Sequence[MeasuredTrial], objectives: Mapping[str, str]) -> NDArray[np.float64]:
+def _costs(trials: Sequence[TrialRow], objectives: Mapping[str, str]) -> NDArray[np.float64]:
     """What is to be small (shape: [trials, objectives])."""
     return np.array(
         [
@@ -110,7 +118,7 @@ def _scaled(costs: NDArray[np.float64]) -> NDArray[np.float64]:
     return scaled
 
 
-def _nothing_keeps(front: Sequence[MeasuredTrial], rule: Rule) -> str:
+def _nothing_keeps(front: Sequence[TrialRow], rule: Rule) -> str:
     ranges = []
     for bound in rule.bounds:
         values = [trial.measures[bound.metric] for trial in front]

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from optuna.study import Study
@@ -15,25 +15,9 @@ from rhobeta.config.renamed import current_metric
 from rhobeta.config.search import SEED
 from rhobeta.errors import RhobetaError
 from rhobeta.metrics.confidence import Interval, interval_of
-from rhobeta.tuning.choice import MeasuredTrial, choose, front_of
+from rhobeta.tuning.choice import TrialRow, choose, front_of
 from rhobeta.tuning.space import values_of
 from rhobeta.tuning.study import ERROR, MEASURES, RUN, state_of
-
-
-@dataclass(frozen=True)
-class TrialRow:
-    """One trial."""
-
-    number: int
-    state: str
-    """complete, pruned, failed, lost, running or waiting."""
-    values: dict[str, Any]
-    """Its parameters by path."""
-    measures: dict[str, float]
-    keeps_bounds: bool
-    run_id: str
-    note: str
-    """The error of one that failed, the epoch of one that was pruned."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +26,7 @@ class StudyResults:
 
     objectives: dict[str, str]
     rows: list[TrialRow]
-    front: list[MeasuredTrial]
+    front: list[TrialRow]
     """As trained in the search, each trial once."""
     repeated: dict[int, dict[str, Interval]] = field(default_factory=dict)
     """By trial on the front: each measure over the further seeds; empty while any is missing."""
@@ -71,8 +55,8 @@ def read_results(study: Study, seeds: Study | None, params: Params) -> StudyResu
     rows = [_row(trial) for trial in study.get_trials(deepcopy=False)]
     objectives: dict[str, str] = dict(params.tune.objectives)
     complete = [row for row in rows if row.state == "complete" and row.keeps_bounds]
-    front = front_of([MeasuredTrial(row.number, row.measures) for row in complete], objectives)
-    again = {} if seeds is None else _measured_again(front, rows, seeds, params)
+    front = front_of(complete, objectives)
+    again = {} if seeds is None else _measured_again(front, seeds, params)
     wanted = params.tune.seeds * len(front)
     missing = wanted - sum(map(len, again.values()))
     repeated: dict[int, dict[str, Interval]] = {}
@@ -127,18 +111,17 @@ def front_table(results: StudyResults) -> str:
     """The front as aligned text, the chosen trial marked, with means where there are any."""
     if not results.front:
         return "no trial is on the front"
-    paths = list(results.row(results.front[0].number).values)
-    lines = [["", "trial", *paths, *results.objectives]]
-    for trial in results.front:
-        row, means = results.row(trial.number), results.repeated.get(trial.number)
-        mark = "->" if trial.number == results.chosen else ""
+    lines = [["", "trial", *results.front[0].values, *results.objectives]]
+    for row in results.front:
+        mark = "->" if row.number == results.chosen else ""
+        means = results.repeated.get(row.number)
         measured = [
             f"{means[name].mean:.4g} ± {means[name].half:.2g}"
             if means
-            else _short(row.measures[name])
+            else f"{row.measures[name]:.4g}"
             for name in results.objectives
         ]
-        values = [_short(row.values[path]) for path in paths]
+        values = [f"{v:.4g}" if isinstance(v, float) else str(v) for v in row.values.values()]
         lines.append([mark, str(row.number), *values, *measured])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     text = [
@@ -164,7 +147,7 @@ def _row(trial: FrozenTrial) -> TrialRow:
 
 
 def _measured_again(
-    front: list[MeasuredTrial], rows: list[TrialRow], seeds: Study, params: Params
+    front: list[TrialRow], seeds: Study, params: Params
 ) -> dict[int, list[Mapping[str, float]]]:
     """By trial on the front: the measures of its trainings with the seeds that are asked for."""
     asked = further_seeds(params)
@@ -174,11 +157,7 @@ def _measured_again(
         seed = values.pop(SEED)
         if seed in asked:
             by_values.setdefault(_key(values), {})[seed] = _measures(trial)
-    values_by_number = {row.number: row.values for row in rows}
-    return {
-        trial.number: list(by_values.get(_key(values_by_number[trial.number]), {}).values())
-        for trial in front
-    }
+    return {row.number: list(by_values.get(_key(row.values), {}).values()) for row in front}
 
 
 def _measures(trial: FrozenTrial) -> dict[str, float]:
@@ -193,19 +172,19 @@ def _over_seeds(measured: list[Mapping[str, float]]) -> dict[str, Interval]:
 
 
 def _eligible(
-    front: list[MeasuredTrial], repeated: Mapping[int, Mapping[str, Interval]], params: Params
-) -> list[MeasuredTrial]:
+    front: list[TrialRow], repeated: Mapping[int, Mapping[str, Interval]], params: Params
+) -> list[TrialRow]:
     """What the rule chooses from: the front, or the front of the means where there are any."""
     if not repeated:
         return front
     means = [
-        MeasuredTrial(number, {name: over.mean for name, over in measures.items()})
-        for number, measures in repeated.items()
+        replace(row, measures={name: over.mean for name, over in repeated[row.number].items()})
+        for row in front
     ]
     keeping = [
-        mean
-        for mean in means
-        if all(bound.excess(mean.measures[bound.metric]) <= 0 for bound in params.tune.bounds)
+        row
+        for row in means
+        if all(bound.excess(row.measures[bound.metric]) <= 0 for bound in params.tune.bounds)
     ]
     return front_of(keeping, params.tune.objectives)
 
@@ -216,7 +195,3 @@ def _key(values: Mapping[str, Any]) -> str:
 
 def _yes(value: bool) -> str:
     return "yes" if value else "no"
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -8,9 +8,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from rhobeta.errors import RhobetaError
+from rhobeta.utils.signals import PARENT
 
 _FILE = ".rhobeta.lock"
-_HOLDER = "RHOBETA_WORKSPACE"
 # Set by torchrun and SLURM for each process of one training.
 _RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
 
@@ -20,13 +20,13 @@ def workspace_lock(workspace: Path, command: str) -> Iterator[None]:
     """Hold the workspace while `command` works in it.
 
     The lock is a file in the workspace that git ignores; the system releases it when the process
-    ends, however it ends. Processes that the holder starts, and processes of rank 1 and above
-    that torchrun or SLURM starts for one training, share the lock.
+    ends, however it ends. The processes of one training share it: those that a stage starts, and
+    those of rank 1 and above that torchrun or SLURM starts.
 
     Raises:
         RhobetaError: Another process holds the workspace.
     """
-    if os.environ.get(_HOLDER) == str(workspace) or any(
+    if os.environ.get(PARENT) == str(os.getppid()) or any(
         os.environ.get(name, "0") != "0" for name in _RANKS
     ):
         yield
@@ -40,9 +40,7 @@ def workspace_lock(workspace: Path, command: str) -> Iterator[None]:
             f"\nWait for it, or end it, and run `rhobeta {command}` again. For several experiments"
             " at once use `dvc exp run --temp`, or a clone for each."
         ) from None
-    os.environ[_HOLDER] = str(workspace)
     try:
         yield
     finally:
-        os.environ.pop(_HOLDER, None)
         lock.release()

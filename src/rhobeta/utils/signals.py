@@ -7,13 +7,13 @@ from types import FrameType
 from typing import NoReturn
 
 PARENT = "RHOBETA_PARENT"
-"""Names, in the environment, the process that started this one to share its work."""
+"""The variable that names the process that started this one to share its work."""
 
 _PR_SET_PDEATHSIG = 1
 
 
 class EndedBySignal(SystemExit):
-    """An exit, which unwinds the stack, so that runs are marked and partial files removed."""
+    """An exit that unwinds the stack, so that runs are marked and partial files removed."""
 
     def __init__(self, number: int) -> None:
         self.signal = signal.Signals(number)
@@ -21,7 +21,7 @@ class EndedBySignal(SystemExit):
 
 
 def end_as_asked(number: int) -> NoReturn:
-    """Raise what stands for the signal: `KeyboardInterrupt` for SIGINT, else `EndedBySignal`."""
+    """Raise the exception for a signal: `KeyboardInterrupt` for SIGINT, else `EndedBySignal`."""
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     raise EndedBySignal(number)
@@ -30,8 +30,8 @@ def end_as_asked(number: int) -> NoReturn:
 def end_on_signals() -> None:
     """Raise `EndedBySignal` in the main thread on the first SIGTERM or SIGHUP.
 
-    Later ones are ignored: an impatient second request must not cut short what the first one has
-    begun. A signal that is ignored already, as `nohup` sets SIGHUP, stays so.
+    Later ones are ignored, so that they do not interrupt the clean-up. A signal that is ignored
+    already, as `nohup` sets SIGHUP, stays ignored.
     """
     asked: list[int] = []
 
@@ -46,16 +46,17 @@ def end_on_signals() -> None:
 
 
 def end_with_starter() -> None:
-    """Ask the system to send SIGTERM when who started this process ends (Linux).
+    """Ask Linux to send SIGTERM to this process when its starter ends.
 
-    That is a `dvc`, or the stage whose work this process shares. One that is killed leaves others
-    behind, which would work on for nobody.
+    The starter is a `dvc`, or the stage whose work this process shares. If it is killed, nothing
+    else would end this process, which would hold its devices and the workspace. Neither Python nor
+    torchrun has another way; elsewhere than on Linux this does nothing.
     """
     if sys.platform != "linux" or not {"DVC_STAGE", PARENT} & os.environ.keys():
         return
     import ctypes
 
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
-    # It may be gone already.
+    # The starter may have ended before the call.
     if os.environ.get(PARENT, str(os.getppid())) != str(os.getppid()):
         raise EndedBySignal(signal.SIGTERM)

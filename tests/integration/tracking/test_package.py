@@ -1,13 +1,9 @@
 """The packaged model: what it answers, in this process, in a clean environment, and over HTTP."""
 
 import json
-import os
 import re
-import signal
-import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -20,6 +16,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from helpers.servers import Server, free_port
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.metrics.encoding import encode_images
@@ -200,35 +197,18 @@ def test_it_loads_with_its_own_requirements_and_its_own_code_alone(
 @pytest.fixture
 def server(packaged: Packaged, tmp_path: Path) -> Iterator[str]:
     """The address of a real `mlflow models serve` of the package."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
+    port = free_port()
     command = ["mlflow", "models", "serve", "--env-manager", "local", "--host", "127.0.0.1"]
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen(
-            [*command, "--port", port, "--model-uri", str(packaged.folder)],
-            cwd=tmp_path,
-            env=environment,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    address = f"http://127.0.0.1:{port}"
+    command += ["--port", str(port), "--model-uri", str(packaged.folder)]
+    # The code in the package, not the one under test.
+    environment = {"PYTHONPATH": str(packaged.folder / "code")}
+    server = Server(command, f"http://127.0.0.1:{port}", tmp_path / "log", environment)
+    server.start()
     try:
-        until = time.monotonic() + 90
-        while True:
-            try:
-                with urllib.request.urlopen(f"{address}/health", timeout=5):
-                    break
-            except OSError:
-                assert process.poll() is None, (tmp_path / "log").read_text()
-                assert time.monotonic() < until, (tmp_path / "log").read_text()
-                time.sleep(0.2)
-        yield address
+        server.wait()
+        yield server.address
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        process.wait(timeout=30)
+        server.kill()
 
 
 def _ask(address: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:

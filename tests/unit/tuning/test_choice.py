@@ -7,14 +7,14 @@ from rhobeta.config.bounds import Bound
 from rhobeta.config.search import Rule
 from rhobeta.errors import RhobetaError
 from rhobeta.metrics.confidence import interval_of
-from rhobeta.tuning.choice import MeasuredTrial, choose, front_of, rule_in_words
+from rhobeta.tuning.choice import TrialRow, choose, front_of, rule_in_words
 
 OBJECTIVES = {"fvu": "minimize", "gini": "maximize"}
 KNEE = Rule(None)
 
 
-def trials(*points: tuple[float, float]) -> list[MeasuredTrial]:
-    return [MeasuredTrial(n, {"fvu": fvu, "gini": gini}) for n, (fvu, gini) in enumerate(points)]
+def trials(*points: tuple[float, float]) -> list[TrialRow]:
+    return [TrialRow(n, {"fvu": fvu, "gini": gini}) for n, (fvu, gini) in enumerate(points)]
 
 
 def test_the_front_holds_what_no_other_trial_beats() -> None:
@@ -27,11 +27,11 @@ def test_the_front_of_three_objectives_is_as_defined() -> None:
     numbers = np.random.default_rng(0).random((60, 3)).round(1)
     objectives = {"fvu": "minimize", "gini": "maximize", "l0_at_0.1": "minimize"}
     all_of = [
-        MeasuredTrial(n, dict(zip(objectives, map(float, row), strict=True)))
+        TrialRow(n, dict(zip(objectives, map(float, row), strict=True)))
         for n, row in enumerate(numbers)
     ]
 
-    def beats(one: MeasuredTrial, other: MeasuredTrial) -> bool:
+    def beats(one: TrialRow, other: TrialRow) -> bool:
         better = [
             (one.measures[m] <= other.measures[m], one.measures[m] < other.measures[m])
             if how == "minimize"
@@ -50,9 +50,7 @@ def test_the_knee_is_farthest_below_the_line_through_the_ends() -> None:
     front = trials((0.0, 0.0), (1.0, 0.75), (2.0, 0.875), (4.0, 1.0))
     assert choose(front, OBJECTIVES, KNEE).number == 1
     # The units of an objective do not matter.
-    scaled = [
-        MeasuredTrial(t.number, {**t.measures, "gini": 1000 * t.measures["gini"]}) for t in front
-    ]
+    scaled = [TrialRow(t.number, {**t.measures, "gini": 1000 * t.measures["gini"]}) for t in front]
     assert choose(scaled, OBJECTIVES, KNEE).number == 1
     lower = trials((0.0, 0.0), (1.0, 0.5), (2.0, 0.9), (4.0, 1.0))
     assert choose(lower, OBJECTIVES, KNEE).number == 2
@@ -91,7 +89,7 @@ def test_where_nothing_keeps_the_bounds_the_range_is_told() -> None:
 
 def test_what_only_some_trials_were_measured_by_chooses_none() -> None:
     measured, other = trials((0.25, 0.0), (1.0, 0.75))
-    front = [MeasuredTrial(0, {**measured.measures, "probe_accuracy": 0.9}), other]
+    front = [TrialRow(0, {**measured.measures, "probe_accuracy": 0.9}), other]
     rule = Rule("gini", (Bound("probe_accuracy", False, 0.8),))
     for order in (front, front[::-1]):
         with pytest.raises(RhobetaError, match=r"1 of the 2 .* not measured by probe_accuracy"):
