@@ -15,8 +15,6 @@ from rhobeta.tracking.run import newest_finished
 from rhobeta.tracking.upload import logged_model
 from rhobeta.utils.files import md5_of_bytes, sha256_of_bytes
 
-# MLflow's progress bar for every file that it fetches.
-
 
 @dataclass(frozen=True)
 class Package:

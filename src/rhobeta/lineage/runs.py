@@ -23,11 +23,9 @@ from rhobeta.tracking.tags import (
     MODEL_TAG,
     NOTE_TAG,
     PARENT_TAG,
-    REPORT_TAG,
     RESTORED_TAG,
     STAGE_TAG,
 )
-from rhobeta.tracking.upload import logged_model
 from rhobeta.tuning.study_runs import STUDY_TAG, TRIAL_TAG
 
 if TYPE_CHECKING:
@@ -64,7 +62,6 @@ class RunInfo:
     data_sha256: str | None = None
     metrics_sha256: str | None = None
     """The `metrics.json` of the last evaluation that was logged."""
-    report_sha256: str | None = None
     restored: bool = False
     """Whether it was restored from a model file; its code is unknown then."""
     commit: str | None = None
@@ -187,13 +184,6 @@ class Runs:
             return None
         return self._info(run) if deleted or run.info.lifecycle_stage == "active" else None
 
-    def has_package(self, run: RunInfo) -> bool:
-        """Whether the run has a packaged model whose upload finished."""
-        return (
-            self.store is not None
-            and logged_model(self.store.client, run.id, run.experiment_id) is not None
-        )
-
     def _trainings(self, *conditions: str | None) -> list[RunInfo]:
         found = self._where(*conditions, _tag(STAGE_TAG, "trial", "!="))
         return [run for run in found if run.is_training]
@@ -226,7 +216,6 @@ class Runs:
             model_md5=tags.get(MODEL_MD5_TAG),
             data_sha256=tags.get(DATA_TAG),
             metrics_sha256=tags.get(EVALUATION_TAG),
-            report_sha256=tags.get(REPORT_TAG),
             restored=tags.get(RESTORED_TAG) == "true",
             commit=tags.get(COMMIT_TAG),
             branch=tags.get(BRANCH_TAG, ""),

@@ -1,12 +1,12 @@
 """`rhobeta encode`: the codes of the user's own images, in bounded memory."""
 
-import sys
 import zipfile
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from rhobeta.data.splits import read_manifest
 from rhobeta.errors import RhobetaError
@@ -20,20 +20,20 @@ from rhobeta.utils.files import atomic_write
 
 _BATCH = 4096
 _BATCH_BYTES = 64 << 20
-_PLAIN_LINES = 20
 _FAR_FROM_THE_MEAN = 0.2
-# The earliest that a zip archive can hold; the time of writing would make other bytes of it.
+# The earliest time that a zip archive can hold, so that equal codes are equal files.
 _NO_TIME = (1980, 1, 1, 0, 0, 0)
 
 
 def encode(project: Project, images: Path, *, model: str | None, out: Path) -> None:
     """Write the codes of the images at `images` into the .npz file `out`, whole or not at all.
 
-    It holds `code` ([images, units], float32), `model_sha256`, and, of a folder, `names`. Raises
-    `RhobetaError` where the model or the images are not as they must be.
+    It holds `code` ([images, units], float32), `model_sha256` and, for a folder, `names`. `model`
+    is a word that names a model; None means the workspace's. Raises `RhobetaError` where the model
+    or the images cannot be used.
     """
     if out.suffix != ".npz" or out.is_dir():
-        raise RhobetaError(f"{out} is no name of an .npz file: it must end in .npz.")
+        raise RhobetaError(f"{out} is not the name of an .npz file: it must end in .npz.")
     saved = find_model(model, project)
     found = open_images(images, saved.model.architecture.image_shape)
     if images.is_file() and out.exists() and out.samefile(images):
@@ -50,19 +50,20 @@ def _write(file: Path, images: Images, saved: SavedModel) -> float:
     """Write the archive batch by batch; returns the mean pixel of the images."""
     architecture = saved.model.architecture
     size = max(1, min(_BATCH, _BATCH_BYTES // (4 * architecture.pixels)))
-    progress = _Progress(images.count)
     total = 0.0
+    # No bar where the output is no terminal.
+    bar = tqdm(total=images.count, unit=" images", disable=None, dynamic_ncols=True)
     with zipfile.ZipFile(file, "w") as archive:
         with _member(archive, "code") as stream:
             _write_header(stream, (images.count, architecture.units))
             for batch in images.batches(size):
                 stream.write(codes_of(saved.model, batch).astype("<f4").tobytes())
                 total += float(batch.sum(dtype=np.float64))
-                progress.add(len(batch))
+                bar.update(len(batch))
         _write_array(archive, "model_sha256", np.array(saved.sha256))
         if images.names is not None:
             _write_array(archive, "names", np.array(images.names))
-    progress.close()
+    bar.close()
     return total / (images.count * architecture.pixels)
 
 
@@ -81,7 +82,7 @@ def _write_array(archive: zipfile.ZipFile, name: str, values: NDArray[Any]) -> N
 
 
 def _notes_on_mean(mean: float, saved: SavedModel, paths: Paths) -> list[str]:
-    """Whether the images look inverted beside those of the training, where these are at hand."""
+    """A note if the images look inverted compared with the training images, if these are here."""
     if not (paths.splits / "manifest.json").is_file():
         return []
     manifest = read_manifest(paths.splits)
@@ -95,28 +96,3 @@ def _notes_on_mean(mean: float, saved: SavedModel, paths: Paths) -> list[str]:
         f"the mean pixel is {mean:.2f}, that of the training images {usual:.2f}: the images may be"
         " inverted (dark on light), and their codes would mean little"
     ]
-
-
-class _Progress:
-    """A bar on a terminal; elsewhere about twenty plain lines in all."""
-
-    def __init__(self, count: int) -> None:
-        from tqdm import tqdm
-
-        self._count, self._done, self._told = count, 0, 0
-        self._bar = tqdm(
-            total=count, unit=" images", disable=not sys.stderr.isatty(), dynamic_ncols=True
-        )
-
-    def add(self, number: int) -> None:
-        """So many more images are encoded."""
-        self._done += number
-        if not self._bar.disable:
-            self._bar.update(number)
-        elif self._done - self._told >= self._count / _PLAIN_LINES and self._count > _BATCH:
-            self._told = self._done
-            print(f"{self._done} of {self._count} images encoded", flush=True)
-
-    def close(self) -> None:
-        """Leave the bar as it stands."""
-        self._bar.close()

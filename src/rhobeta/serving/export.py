@@ -36,48 +36,48 @@ _OUTPUTS = ("code", "reconstruction")
 class Deviation:
     """How far onnxruntime is from torch."""
 
-    code: float
-    """Largest absolute difference of a code."""
-    reconstruction: float
-    """Largest absolute difference of a pixel."""
+    largest: dict[str, float]
+    """Largest absolute difference of `code` and of `reconstruction`."""
     allowed: dict[str, float]
-    """What either may be at most."""
     images: int
     ties: int
     """Images left out, since their k-th and next largest pre-activations are nearly equal."""
 
     @property
     def small(self) -> bool:
-        """Whether both are within what is allowed; NaN is not."""
-        return all(getattr(self, name) <= self.allowed[name] for name in _OUTPUTS)
+        """Whether both are within the tolerance; NaN is not."""
+        return all(self.largest[name] <= self.allowed[name] for name in _OUTPUTS)
+
+    def __str__(self) -> str:
+        """The differences in words."""
+        return ", ".join(
+            f"{name} {self.largest[name]:.1e} (allowed {self.allowed[name]:.0e})"
+            for name in _OUTPUTS
+        )
 
 
 def export_onnx(project: Project, *, model: str | None, file: Path) -> None:
     """Write the model as ONNX: input `images`, outputs `code` and `reconstruction`.
 
     The first dimension of each is the batch, of any size. The file's metadata hold the model's
-    parameters and the digests of model and data. Raises `RhobetaError`, and writes nothing, where
-    the code cannot be said in ONNX, or onnxruntime gives other numbers than torch.
+    parameters and the digests of model and data. `model` is a word that names a model; None means
+    the workspace's. Raises `RhobetaError`, and writes nothing, where ONNX cannot express the code,
+    or onnxruntime differs from torch by more than `TOLERANCE`.
     """
     if file.suffix != ".onnx" or file.is_dir():
-        raise RhobetaError(f"{file} is no name of an ONNX file: it must end in .onnx.")
+        raise RhobetaError(f"{file} is not the name of an ONNX file: it must end in .onnx.")
     saved = find_model(model, project)
     content = onnx_bytes(saved)
     images, what = _check_images(saved, project.paths)
     found = deviation(content, saved.model, images)
     if not found.small:
         raise RhobetaError(
-            f"the model as ONNX gives other numbers than torch: on {found.images} {what} up to"
-            f" {found.code:.1e} in the code (allowed {found.allowed['code']:.0e}) and"
-            f" {found.reconstruction:.1e} in a pixel (allowed"
-            f" {found.allowed['reconstruction']:.0e}). Nothing was written.\nIf the code's"
-            " activation is your own, write it with torch's plain functions."
+            f"the model as ONNX differs from torch on {found.images} {what}: {found}. Nothing was"
+            " written.\nIf the code's activation is your own, write it with torch's plain"
+            " functions."
         )
     write_bytes(file, content)
-    print(
-        f"largest difference from torch on {found.images} {what}: code {found.code:.1e},"
-        f" reconstruction {found.reconstruction:.1e}"
-    )
+    print(f"largest difference from torch on {found.images} {what}: {found}")
     if found.ties:
         print(f"{found.ties} images with ties among the {saved.model.architecture.k} were left out")
     print(file)
@@ -86,10 +86,10 @@ def export_onnx(project: Project, *, model: str | None, file: Path) -> None:
 def onnx_bytes(saved: SavedModel) -> bytes:
     """The model as an ONNX file; the same model gives the same bytes.
 
-    Raises `RhobetaError` where its code uses what ONNX has no counterpart of.
+    Raises `RhobetaError` where its code uses functions that ONNX does not have.
     """
     pixels = saved.model.architecture.pixels
-    # Two images: of one, the exporter would take the batch's size for fixed.
+    # Two images: from one, the exporter would infer a fixed batch size.
     example = torch.rand(2, pixels, generator=torch.Generator().manual_seed(0))
     try:
         with warnings.catch_warnings():
@@ -105,7 +105,7 @@ def onnx_bytes(saved: SavedModel) -> bytes:
             )
         return bytes(_plain(program.model_proto, saved).SerializeToString(deterministic=True))
     except Exception as error:
-        # The exporter raises a dozen kinds of exception, of modules that are not public.
+        # The exporter raises a dozen kinds of exception, from modules that are not public.
         code = saved.model.architecture.code_activation
         reason = " ".join(str(error).split())[:500]
         raise RhobetaError(
@@ -116,9 +116,9 @@ def onnx_bytes(saved: SavedModel) -> bytes:
 
 
 def deviation(content: bytes, model: Autoencoder, images: NDArray[np.float32]) -> Deviation:
-    """Run the ONNX file on images ([images, pixels]) and hold its outputs against the model's.
+    """Compare the outputs of the ONNX file with the model's, on images ([images, pixels]).
 
-    The images go in as batches of 1, 7 and the rest, so that the batch is seen to be free.
+    They run in batches of 1, 7 and the rest, to show that the batch size is free.
     """
     import onnxruntime
 
@@ -136,13 +136,7 @@ def deviation(content: bytes, model: Autoencoder, images: NDArray[np.float32]) -
         expected = getattr(output, name).numpy()[clear]
         largest[name] = float(np.abs(found - expected).max(initial=0))
         allowed[name] = TOLERANCE * max(1.0, float(np.abs(expected).max(initial=0)))
-    return Deviation(
-        code=largest["code"],
-        reconstruction=largest["reconstruction"],
-        allowed=allowed,
-        images=len(images),
-        ties=int((~clear).sum()),
-    )
+    return Deviation(largest, allowed, images=len(images), ties=int((~clear).sum()))
 
 
 def _ties(model: Autoencoder, z: Tensor) -> NDArray[np.bool_]:

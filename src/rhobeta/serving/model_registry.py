@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion, RegisteredModel
 
 CHAMPION = "champion"
+_VARIABLE = "MLFLOW_TRACKING_URI"
 _NO_SUCH = "RESOURCE_DOES_NOT_EXIST"
 _EXISTS = "RESOURCE_ALREADY_EXISTS"
 _DESCRIPTION = (
@@ -66,14 +67,15 @@ class Registry:
                     # Another may have made it meanwhile.
                     if error.error_code != _EXISTS:
                         raise
-        return self._client.create_model_version(
-            self.name,
-            f"models:/{model_id}",
-            run_id=run_id,
-            tags=dict(tags),
-            description=description,
-            model_id=model_id,
-        )
+        with _current_store(self._uri):
+            return self._client.create_model_version(
+                self.name,
+                f"models:/{model_id}",
+                run_id=run_id,
+                tags=dict(tags),
+                description=description,
+                model_id=model_id,
+            )
 
     def run_of(self, version: "ModelVersion") -> RunInfo | None:
         """The run of a version; None where the store does not have it."""
@@ -119,3 +121,19 @@ class Registry:
                 " MLflow servers in front of one; MLFLOW_REGISTRY_URI may name it apart from the"
                 " runs."
             ) from None
+
+
+@contextmanager
+def _current_store(uri: str) -> Iterator[None]:
+    """MLflow's registry looks a packaged model up in the current store, not in the client's."""
+    import mlflow
+
+    before = os.environ.get(_VARIABLE)
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        # MLflow sets the variable too.
+        os.environ.pop(_VARIABLE, None)
+        if before is not None:
+            os.environ[_VARIABLE] = before

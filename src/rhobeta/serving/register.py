@@ -41,14 +41,14 @@ def register(project: Project, *, word: str | None, new_data: bool) -> None:
         version = _version_of(registry, run, package)
         champion, verdict, notes = _judged(registry, rules, run, new_data)
         moved = False
-        while verdict.passed and not _is(champion, version):
+        while verdict.passed and _number(champion) != _number(version):
             # Another machine may have registered meanwhile: judge against the present champion.
-            if _same(registry.champion(), champion):
+            if _number(registry.champion()) == _number(champion):
                 registry.set_champion(version)
                 moved = True
                 break
             champion, verdict, notes = _judged(registry, rules, run, new_data)
-        if not _is(champion, version):
+        if _number(champion) != _number(version):
             registry.tag(version, _outcome(verdict))
     for check in verdict.checks:
         print(f"  {'kept  ' if check.kept else 'BROKEN'}  {check.text}")
@@ -184,7 +184,7 @@ def _report(
         print(f"{mine} of {name} is @{CHAMPION} already")
         return
     broken = "".join(f"\n  {reason}" for reason in verdict.reasons)
-    if _is(champion, version):
+    if _number(champion) == _number(version):
         raise RhobetaError(
             f"{mine} of {name} is @{CHAMPION} and stays it, but breaks rules of params.yaml's"
             f" section registry:{broken}"
@@ -210,9 +210,5 @@ def _in_words(name: str, version: "ModelVersion") -> str:
     return f"version {version.version} of {name} (run {version.run_id})"
 
 
-def _is(champion: "ModelVersion | None", version: "ModelVersion") -> bool:
-    return champion is not None and champion.version == version.version
-
-
-def _same(one: "ModelVersion | None", other: "ModelVersion | None") -> bool:
-    return one is other is None or (one is not None and other is not None and _is(one, other))
+def _number(version: "ModelVersion | None") -> str | None:
+    return None if version is None else str(version.version)
