@@ -37,7 +37,8 @@ def run(params: Params, paths: Paths) -> None:
     train = read_split(paths.splits, "train", manifest)
     validation = read_split(paths.splits, "validation", manifest)
     if place is not None and place.rank > 0:
-        fit(params, train, validation, checkpoints=paths.checkpoints / "of-rank-0")
+        # Its checkpoints are those of rank 0, which reads and writes them.
+        fit(params, train, validation, checkpoints=paths.checkpoints)
         return
 
     _note_small_batches(params, len(train.labels))

@@ -101,9 +101,15 @@ class Progress(pl.Callback):
             print(line, flush=True)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Close the bar, also after an error."""
+        """Close the bar."""
         if self._bar is not None:
             self._bar.close()
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Close the bar after an error, where Lightning does not call `teardown`."""
+        self.teardown(trainer, pl_module, "fit")
 
 
 def epoch_metrics(module: pl.LightningModule) -> dict[str, float]:

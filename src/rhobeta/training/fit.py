@@ -174,13 +174,13 @@ def _process_group(trainer: pl.Trainer) -> Iterator[None]:
 
 
 def _lost(error: Exception, rank: int) -> str:
-    reason = str(error).splitlines()[0][-300:]
+    reason = str(error).partition("\n")[0][-300:]
     return (
         f"Process {rank} of this training stopped: another process ended, or did not answer for"
-        f" {ANSWER_SECONDS} seconds ({reason}).\nNo model was written. Read what the others said,"
-        " then train again: it resumes from the last checkpoint.\nIf nodes never find each other:"
-        " each has to name its network interface in GLOO_SOCKET_IFNAME (on GPUs"
-        " NCCL_SOCKET_IFNAME), and MASTER_PORT must be open."
+        f" {ANSWER_SECONDS} seconds, or this one failed ({reason}).\nNo model was written. Read"
+        " what the others said, then train again: it resumes from the last checkpoint.\nIf nodes"
+        " never find each other: each has to name its network interface in GLOO_SOCKET_IFNAME (on"
+        " GPUs NCCL_SOCKET_IFNAME), and MASTER_PORT must be open."
     )
 
 
@@ -198,17 +198,17 @@ def _require_same(trainer: pl.Trainer, digest: str) -> None:
     other = [rank for rank, found in enumerate(digests) if found != digests[0]]
     if other:
         raise RhobetaError(
-            f"The processes of this training were given different parameters or data: those of rank"
-            f" {', '.join(map(str, other))} have others than that of rank 0.\nBring the same commit"
-            " and the same data (dvc pull, or dvc repro preprocess) to every node."
+            "The processes of this training were given different parameters or data: rank"
+            f" {', '.join(map(str, other))} differs from rank 0.\nBring the same commit and the"
+            " same data (dvc pull, or dvc repro preprocess) to every node."
         )
 
 
 @contextmanager
 def _lightning_quiet() -> Iterator[None]:
     with warnings.catch_warnings():
-        # Lightning uses a name that torch is renaming; nothing that a user could mend.
+        # Lightning uses a name that torch is renaming; a user cannot change that.
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-        # Training without validation images is asked for by its parameter.
+        # data.validation_fraction 0 asks for training without validation images.
         warnings.filterwarnings("ignore", message="Total length of")
         yield

@@ -27,8 +27,8 @@ pytestmark = pytest.mark.slow
 
 STUDY = "rho-beta"
 # A trial takes a second or two: long enough to be interrupted. A worker of a busy machine may be
-# late by some seconds; six count as lost.
-LONG = {"training.epochs": 30, "tune.heartbeat": 2}
+# late by some seconds; nine count as lost.
+LONG = {"training.epochs": 30, "tune.heartbeat": 3}
 
 
 class Command:
@@ -218,7 +218,8 @@ def test_the_search_waits_for_an_absent_server(
         runs = {run.info.run_id: run for run in client.search_runs(experiments)}
         for trial in study.get_trials(states=(TrialState.COMPLETE,)):
             assert runs[trial.user_attrs["mlflow_run_id"]].info.status == "FINISHED"
-        assert {run.info.status for run in runs.values()} == {"FINISHED"}
+        # A run that the server made when it was killed belongs to no trial, and is ended.
+        assert {run.info.status for run in runs.values()} <= {"FINISHED", "KILLED"}
     finally:
         server.kill()
 
