@@ -94,6 +94,7 @@ def test_a_trial_is_a_run_below_the_study_with_its_measures(
     assert runs[job.parent_run].data.params["tune.trials"] == "3"
 
 
+@pytest.mark.slow
 def test_a_trial_is_the_training_that_the_stage_does(run_here: RunTrials, project: Paths) -> None:
     study, _, _ = run_here(tune__trials=1)
     (trial,) = study.get_trials()

@@ -34,7 +34,7 @@ def params_for(objectives: dict[str, str], **changes: Any) -> Params:
     return check_params(with_changes(mode | {"tune.objectives": objectives} | named), where="test")
 
 
-def made_up(params: Params, trials: int = 20) -> tuple[optuna.Study, StudyResults]:
+def made_up(params: Params, trials: int = 8) -> tuple[optuna.Study, StudyResults]:
     random = np.random.default_rng(0)
     objectives = params.tune.objectives
     study = optuna.create_study(directions=list(objectives.values()))
@@ -75,7 +75,7 @@ def test_each_objective_has_its_plots(objectives: dict[str, str], kinds: int) ->
 
 
 def test_plots_are_the_same_bytes_again(tmp_path: Path) -> None:
-    params = params_for(TWO)
+    params = params_for(ONE)
     study, results = made_up(params)
     drawn = []
     for name in ("first", "second"):
