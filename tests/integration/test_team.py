@@ -78,7 +78,7 @@ def database() -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_a_team_shares_runs_data_and_models(
+def test_team_shares_runs_data_and_models(
     tmp_path: Path, outside: dict[str, str], database: str
 ) -> None:
     said: list[str] = []

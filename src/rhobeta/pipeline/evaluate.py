@@ -6,14 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rhobeta.config.params import Params, flatten
 from rhobeta.data.batches import pixels_of
+from rhobeta.data.labelled import LabelledImages
 from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.metrics.core import core_metrics, sparsity_statistics
 from rhobeta.metrics.downstream.compression import RatePoint
 from rhobeta.metrics.downstream.tasks import TASKS, EvaluationData, scorable, score_task
-from rhobeta.metrics.encoding import encode_images
+from rhobeta.metrics.encoding import Encoded, encode_images
 from rhobeta.metrics.evaluation import TestRecord, evaluated_files, first_of_each_class
 from rhobeta.metrics.sparsity import SparsityStatistics
 from rhobeta.metrics.units import MOST_UNITS, exciting_images, most_active_units
@@ -62,25 +64,34 @@ def run(params: Params, paths: Paths) -> None:
     write_text(paths.unit_activity, _unit_table(statistics, saved.rho))
     l0_counts = statistics.l0_counts[threshold].numpy()
     write_text(paths.l0_distribution, _csv(("active_units", "images"), enumerate(l0_counts)))
-    shown = first_of_each_class(test.labels)
-    shape = (len(shown), *manifest.image_shape)
-    top_units = most_active_units(encoded.activity, count=MOST_UNITS)
-    record = TestRecord(
-        activity=encoded.activity,
-        labels=test.labels,
-        examples=pixels[1][shown].reshape(shape),
-        reconstructions=encoded.reconstruction[shown].reshape(shape),
-        l0_counts=l0_counts,
-        l0_threshold=np.array([threshold]),
-        top_units=top_units,
-        top_images=exciting_images(
-            encoded.activity[:, top_units], test.images, threshold=threshold
-        ),
-        belongs_to=evaluated_files(saved.sha256, paths),
-    )
+    record = _record(encoded, test, l0_counts, threshold, evaluated_files(saved.sha256, paths))
     write_bytes(paths.evaluation, record.to_bytes())
     parameters = flatten(params.evaluate, "evaluate.")
     log_evaluation(tracked, metrics, parameters, manifest, paths.metrics)
+
+
+def _record(
+    encoded: Encoded,
+    test: LabelledImages,
+    l0_counts: NDArray[np.int64],
+    threshold: float,
+    belongs_to: dict[str, str],
+) -> TestRecord:
+    shown = first_of_each_class(test.labels)
+    examples = pixels_of(test.images[shown]).reshape(test.images[shown].shape)
+    top_units = most_active_units(encoded.activity, count=MOST_UNITS)
+    activity = encoded.activity[:, top_units]
+    return TestRecord(
+        activity=encoded.activity,
+        labels=test.labels,
+        examples=examples,
+        reconstructions=encoded.reconstruction[shown].reshape(examples.shape),
+        l0_counts=l0_counts,
+        l0_threshold=np.array([threshold]),
+        top_units=top_units,
+        top_images=exciting_images(activity, test.images, threshold=threshold),
+        belongs_to=belongs_to,
+    )
 
 
 def _unit_table(statistics: SparsityStatistics, rho: float | None) -> str:

@@ -48,12 +48,13 @@ if TYPE_CHECKING:
 
 
 class RunPart(Enum):
-    """One thing that a run lacks, by the words that messages use."""
+    """One thing that a run can lack, by the words that messages use, in the order of logging."""
 
-    MODEL = "the model"
-    MD5 = "the MD5 of the model"
+    # MLflow copies the run's parameters to its model.
     PARAMETERS = "the parameters"
     HISTORY = "the history"
+    MODEL = "the model"
+    MD5 = "the MD5 of the model"
     DATA = "the data"
     EVALUATION = "the evaluation"
     FIGURES = "the figures"
@@ -143,14 +144,14 @@ def missing_parts(store: Store, run: "RunEntity", artifacts: WorkspaceArtifacts)
         RunPart.FIGURES: artifacts.report is not None
         and tags.get(REPORT_TAG) != sha256_of_file(artifacts.report),
     }
-    return [part for part, is_lacking in lacking.items() if is_lacking]
+    return [part for part in RunPart if lacking[part]]
 
 
-def backfill_run(run: Run, records: Iterable[RunPart], artifacts: WorkspaceArtifacts) -> None:
-    """Add these records to the run, as far as the workspace holds them."""
+def backfill_run(run: Run, parts: Iterable[RunPart], artifacts: WorkspaceArtifacts) -> None:
+    """Add these parts to the run, as far as the workspace holds them."""
     saved, manifest = artifacts.saved, artifacts.manifest
-    for record in records:
-        match record:
+    for part in parts:
+        match part:
             case RunPart.MODEL:
                 log_model(run, saved.content, example=artifacts.example)
             case RunPart.MD5:

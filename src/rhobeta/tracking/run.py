@@ -54,7 +54,7 @@ class Run:
         self._model_sha256 = model_sha256
         self._buffer: list[tuple[str, float, int, int]] = []
         self._now = 0
-        self._offline = not store.available or is_pending(store, run_id)
+        self._offline = is_pending(store, run_id)
         self._retry_at = time.monotonic() + _RETRY_SECONDS
 
     def log_params(self, params: Mapping[str, Any]) -> None:
@@ -229,8 +229,6 @@ def _end_early(run: Run, status: str, tags: Mapping[str, str]) -> None:
 
 def complete_pending(store: Store) -> None:
     """Complete all pending runs of the store if it can be done, and say what came of it."""
-    if not store.available:
-        return
     flushed = flush_pending(store)
     for run_id in flushed.completed:
         print(f"note: MLflow run {run_id} is complete; its server had not answered", flush=True)

@@ -44,8 +44,6 @@ class Store:
     """Empty if no new run can go into the store."""
     pending: Path | None = None
     """Where runs keep what the server could not take; None for a sqlite file."""
-    available: bool = True
-    """False if the server has not answered, and runs can only be added to `pending`."""
 
     @contextmanager
     def required(self) -> Iterator[None]:
@@ -124,11 +122,11 @@ def open_store(paths: Paths, experiment: str) -> Store:
 
 
 def unavailable_store(paths: Paths) -> Store:
-    """The server that does not answer, for runs that are pending."""
+    """The store without asking whether it answers, for a run that is pending there."""
     from mlflow import MlflowClient
 
     uri = _prepared_uri(paths)
-    return Store(uri, MlflowClient(uri), "", pending_folder(paths), available=False)
+    return Store(uri, MlflowClient(uri), "", pending_folder(paths))
 
 
 def open_store_to_read(paths: Paths) -> Store:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from itertools import combinations
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -23,9 +24,9 @@ _GRID = "#E4E4E4"
 def plot_study(study: Study, results: StudyResults, tune: TuneParams) -> dict[str, Figure]:
     """The front, contours, histories and importances, by file name without its ending.
 
-    All but the front are drawn for each objective, contours over the first two searched parameters.
-    A study with fewer than four complete trials has no plots, one of a single objective
-    has no front, and one of a single parameter has no contours.
+    There is a front for each pair of objectives, and the other plots for each objective. Contours
+    are over the first two searched parameters, if there are two. A study with fewer than four
+    complete trials has no plots.
     """
     if len(results.complete) < _FEWEST_TRIALS:
         return {}
@@ -33,8 +34,9 @@ def plot_study(study: Study, results: StudyResults, tune: TuneParams) -> dict[st
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         warnings.filterwarnings("ignore", message="PedAnovaImportanceEvaluator computes")
-        if len(results.objectives) > 1:
-            figures["front"] = _plot_front(study, results)
+        for pair in combinations(results.objectives, 2):
+            name = "front" if len(results.objectives) == 2 else f"front_{'_'.join(pair)}"
+            figures[name] = _plot_front(study, results, pair)
         for index, name in enumerate(results.objectives):
             if len(tune.space) > 1:
                 figures[f"contour_{name}"] = _plot_contour(study, results, tune, index)
@@ -48,13 +50,16 @@ def axis_label(name: str, direction: str) -> str:
     return f"{METRICS[name]} ({'less' if direction == 'minimize' else 'more'} is better)"
 
 
-def _plot_front(study: Study, results: StudyResults) -> Figure:
+def _plot_front(study: Study, results: StudyResults, pair: tuple[str, str]) -> Figure:
     """All trials, the front, the chosen trial; means with 95 % intervals where seeds were asked."""
-    names = list(results.objectives)
-    labels = [axis_label(name, how) for name, how in results.objectives.items()]
-    axes = optuna_plots.plot_pareto_front(study, target_names=labels)
-    if results.repeated and len(names) == 2:
-        x, y = ([over[name] for over in results.repeated.values()] for name in names)
+    first, second = (list(results.objectives).index(name) for name in pair)
+    axes = optuna_plots.plot_pareto_front(
+        study,
+        targets=lambda trial: (trial.values[first], trial.values[second]),
+        target_names=[axis_label(name, results.objectives[name]) for name in pair],
+    )
+    if results.repeated:
+        x, y = ([over[name] for over in results.repeated.values()] for name in pair)
         axes.errorbar(
             [interval.mean for interval in x],
             [interval.mean for interval in y],
@@ -70,7 +75,7 @@ def _plot_front(study: Study, results: StudyResults) -> Figure:
     if results.chosen is not None:
         means_of = results.repeated.get(results.chosen)
         measures = results.row(results.chosen).measures
-        _mark(axes, results, *(means_of[n].mean if means_of else measures[n] for n in names))
+        _mark(axes, results, *(means_of[n].mean if means_of else measures[n] for n in pair))
     axes.legend()
     return _styled(axes, "Pareto front of the study")
 

@@ -33,7 +33,7 @@ def untrained(paths: Paths, start_after: StartAfter) -> Paths:
     return paths
 
 
-def test_a_read_only_store_is_refused(untrained: Paths, capsys: pytest.CaptureFixture[str]) -> None:
+def test_read_only_store(untrained: Paths, capsys: pytest.CaptureFixture[str]) -> None:
     with read_only(untrained.store):
         refused(capsys, "train", str(untrained.store), "not accessible (Read-only file system)")
         assert not untrained.model.exists()
@@ -41,7 +41,7 @@ def test_a_read_only_store_is_refused(untrained: Paths, capsys: pytest.CaptureFi
     assert runs_of(untrained)[-1].info.status == "FINISHED"
 
 
-def test_a_store_that_becomes_read_only_in_training(
+def test_store_becomes_read_only_in_training(
     untrained: Paths, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch, ExitStack() as until:
@@ -52,7 +52,7 @@ def test_a_store_that_becomes_read_only_in_training(
     assert runs_of(untrained)[-1].info.status == "FINISHED"
 
 
-def test_a_disk_that_fills_up_in_training(
+def test_store_disk_fills_up_in_training(
     untrained: Paths, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = untrained.store
@@ -91,7 +91,7 @@ def locked(file: Path, seconds: float) -> Iterator[None]:
         holder.kill()
 
 
-def test_a_store_that_is_locked_for_a_moment_is_waited_for(
+def test_store_locked_for_a_moment(
     paths: Paths, start_after: StartAfter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start_after("train")
@@ -123,7 +123,7 @@ def _overwrite_a_page(file: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [_truncate, _overwrite_a_page])
-def test_a_damaged_store_is_refused_and_can_be_replaced(
+def test_damaged_store_can_be_replaced(
     paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str], damage: Any
 ) -> None:
     start_after("train")
@@ -136,7 +136,7 @@ def test_a_damaged_store_is_refused_and_can_be_replaced(
     assert [run.info.status for run in runs_of(paths)] == ["FINISHED"]
 
 
-def test_a_store_of_another_mlflow_is_refused_unchanged(
+def test_store_of_another_mlflow_is_unchanged(
     paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str]
 ) -> None:
     start_after("train")
@@ -163,7 +163,7 @@ open_store(Paths(root, root), "tests")
 """
 
 
-def test_a_store_whose_creation_was_killed_is_created_again(tmp_path: Path) -> None:
+def test_store_creation_after_a_kill(tmp_path: Path) -> None:
     paths = Paths(tmp_path, tmp_path)
     process = subprocess.Popen([sys.executable, "-c", CREATE, str(tmp_path)])
     # Between two of the dozens of steps in which MLflow creates its tables.

@@ -67,7 +67,7 @@ def loaded(packaged: Packaged) -> Any:
     return mlflow.pyfunc.load_model(str(packaged.folder))
 
 
-def test_every_output_is_the_library_s_bit_for_bit(packaged: Packaged, loaded: Any) -> None:
+def test_package_outputs_equal_the_library(packaged: Packaged, loaded: Any) -> None:
     expected = {"code": packaged.code, "reconstruction": packaged.reconstruction}
     asked = {
         None: ("code", "reconstruction"),
@@ -87,9 +87,7 @@ def test_every_output_is_the_library_s_bit_for_bit(packaged: Packaged, loaded: A
     assert {*asked, "decode"} - {None} == set(OUTPUTS)
 
 
-def test_the_signature_names_outputs_and_their_widths_and_the_parameter(
-    packaged: Packaged, loaded: Any
-) -> None:
+def test_package_signature(packaged: Packaged, loaded: Any) -> None:
     signature = loaded.metadata.signature
     outputs = {spec.name: spec.shape for spec in signature.outputs.inputs}
     assert outputs == {"code": (-1, UNITS), "reconstruction": (-1, 784)}
@@ -113,7 +111,7 @@ def test_the_signature_names_outputs_and_their_widths_and_the_parameter(
         ((2, 784), "decode", r"shape \(2, 784\); output decode takes codes.*any number, 16\)"),
     ],
 )
-def test_an_input_that_does_not_fit_is_refused_with_what_does(
+def test_package_refuses_wrong_shapes(
     loaded: Any, shape: tuple[int, int], output: str, reason: str
 ) -> None:
     from mlflow.exceptions import MlflowException
@@ -122,7 +120,7 @@ def test_an_input_that_does_not_fit_is_refused_with_what_does(
         loaded.predict(np.zeros(shape, np.float32), params={"output": output})
 
 
-def test_values_that_are_no_numbers_are_refused(packaged: Packaged, loaded: Any) -> None:
+def test_package_refuses_nan(packaged: Packaged, loaded: Any) -> None:
     from mlflow.exceptions import MlflowException
 
     pixels = packaged.pixels.copy()
@@ -166,9 +164,7 @@ print(json.dumps(rhobeta.__file__))
 
 
 @pytest.mark.slow
-def test_it_loads_with_its_own_requirements_and_its_own_code_alone(
-    packaged: Packaged, tmp_path: Path
-) -> None:
+def test_package_loads_from_its_requirements_alone(packaged: Packaged, tmp_path: Path) -> None:
     requirements = (packaged.folder / "requirements.txt").read_text().split()
     site = tmp_path / "site"
     site.mkdir()
@@ -225,9 +221,7 @@ def _ask(address: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
 
 
 @pytest.mark.slow
-def test_a_server_answers_with_the_library_s_codes_bit_for_bit(
-    packaged: Packaged, server: str
-) -> None:
+def test_package_served_over_http(packaged: Packaged, server: str) -> None:
     images = packaged.pixels.tolist()
     status, answer = _ask(server, {"inputs": images, "params": {"output": "encode"}})
     assert status == 200

@@ -117,7 +117,7 @@ def content(server: Server, kept: Path, run_id: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_runs_are_complete_after_a_server_was_killed(
+def test_runs_are_complete_after_server_kills(
     paths: Paths,
     start_after: StartAfter,
     server: Server,

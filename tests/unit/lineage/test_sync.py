@@ -60,15 +60,13 @@ def _write_lock(paths: Paths, *, iterations: int) -> None:
         yaml.dump({"schema": "2.0", "stages": {"evaluate": evaluate}}, file)
 
 
-def test_without_a_model_it_says_what_to_do(
-    paths: Paths, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_sync_without_a_model(paths: Paths, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sync"]) == 1
     assert "`dvc repro`" in capsys.readouterr().err
     assert not paths.store.exists()
 
 
-def test_a_run_that_has_everything_is_left_as_it_is(
+def test_sync_of_a_complete_run(
     start_after: StartAfter, paths: Paths, capsys: pytest.CaptureFixture[str]
 ) -> None:
     start_after("visualize")
@@ -83,7 +81,7 @@ def test_a_run_that_has_everything_is_left_as_it_is(
     assert capsys.readouterr().out == ""
 
 
-def test_in_an_empty_store_one_run_is_restored_from_what_belongs_to_the_model(
+def test_sync_restores_a_run_in_an_empty_store(
     start_after: StartAfter,
     paths: Paths,
     elsewhere: Callable[[], None],
@@ -112,7 +110,7 @@ def test_in_an_empty_store_one_run_is_restored_from_what_belongs_to_the_model(
     assert [run.info.run_id for run in _runs(paths)] == [restored.info.run_id]
 
 
-def test_what_a_run_lacks_is_added_and_nothing_else(
+def test_sync_adds_what_a_run_lacks(
     start_after: StartAfter,
     paths: Paths,
     elsewhere: Callable[[], None],
@@ -136,7 +134,7 @@ def test_what_a_run_lacks_is_added_and_nothing_else(
     assert not any(name.startswith("evaluate.") for name in completed.data.params)
 
 
-def test_reports_and_history_of_another_model_are_not_taken(
+def test_sync_ignores_files_of_another_model(
     start_after: StartAfter, paths: Paths, elsewhere: Callable[[], None]
 ) -> None:
     start_after("visualize")
@@ -157,7 +155,7 @@ def test_reports_and_history_of_another_model_are_not_taken(
     assert REPORT_TAG not in restored.data.tags
 
 
-def test_of_several_runs_the_newest_finished_is_completed(
+def test_sync_of_several_runs_of_a_model(
     start_after: StartAfter, paths: Paths, capsys: pytest.CaptureFixture[str]
 ) -> None:
     start_after("visualize")

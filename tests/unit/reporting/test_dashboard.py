@@ -109,12 +109,12 @@ def test_bars_of_a_unit_that_is_always_zero() -> None:
     plain = record()
     activity = ACTIVITY.copy()
     activity[:, 2] = 0
-    silent = unit_cards(
+    inactive = unit_cards(
         np.zeros((4, 2, 3), np.float32),
         TestRecord(**(vars(plain) | {"activity": activity})),
         count=4,
     )[3]
-    assert [bar.percent for bar in silent.bars] == [0, 0]
+    assert [bar.percent for bar in inactive.bars] == [0, 0]
 
 
 def card(unit: int, best_class: int, selectivity: float, fired: int = 1) -> Card:

@@ -136,7 +136,7 @@ def logged(store: Store, folder: Path, model: bytes, mode: str) -> str:
 
 
 @pytest.mark.parametrize("mode", ["away", "unheard"])
-def test_a_run_is_complete_after_an_outage(
+def test_run_is_complete_after_an_outage(
     store: Store, paths: Paths, tmp_path: Path, model: bytes, mode: str, capsys: Any
 ) -> None:
     undisturbed = content(store, logged(store, tmp_path, model, "there"))
@@ -159,7 +159,7 @@ def test_a_run_is_complete_after_an_outage(
     assert not is_pending(store, run_id)
 
 
-def test_an_upload_that_was_cut_off_is_repeated(
+def test_model_upload_after_an_interruption(
     store: Store, model: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def cut_off(*_: object) -> None:
@@ -173,7 +173,7 @@ def test_an_upload_that_was_cut_off_is_repeated(
     assert found.status == "READY"
 
 
-def test_a_server_that_is_back_gets_what_it_missed(
+def test_run_is_completed_when_the_server_is_back(
     store: Store, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     now = [0.0]
@@ -193,14 +193,14 @@ def test_a_server_that_is_back_gets_what_it_missed(
     assert store.client.get_run(run.run_id).data.tags["name"] == "third"
 
 
-def test_a_refusal_is_raised_and_not_kept(store: Store, paths: Paths) -> None:
+def test_refused_values_are_not_kept(store: Store, paths: Paths) -> None:
     with pytest.raises(MlflowException), new_run(store, name="it", tags={}) as run:
         run.log_metrics({"no such name!": 1.0})
     assert pending_runs(pending_folder(paths)) == []
     assert store.client.get_run(run.run_id).info.status == "FAILED"
 
 
-def test_values_that_are_refused_later_stay_pending(store: Store) -> None:
+def test_flush_of_values_that_are_refused(store: Store) -> None:
     with new_run(store, name="it", tags={}) as run:
         store.client.mode = "away"
         run.log_metrics({"no such name!": 1.0})
@@ -212,11 +212,11 @@ def test_values_that_are_refused_later_stay_pending(store: Store) -> None:
     assert is_pending(store, run.run_id)
 
 
-def test_a_pending_run_is_found_by_its_model(store: Store) -> None:
+def test_find_run_of_model_while_pending(store: Store) -> None:
     with new_run(store, name="it", tags={}) as run:
         store.client.mode = "away"
         run.set_tags({MODEL_TAG: MODEL})
-    found = find_run_of_model(replace(store, available=False), MODEL)
+    found = find_run_of_model(store, MODEL)
     assert found is not None
     assert found.run_id == run.run_id
     found.set_tags({"measured": "yes"})
@@ -227,7 +227,7 @@ def test_a_pending_run_is_found_by_its_model(store: Store) -> None:
     assert store.client.get_run(run.run_id).data.tags["measured"] == "yes"
 
 
-def test_a_run_cannot_begin_without_its_server(store: Store) -> None:
+def test_new_run_without_a_server(store: Store) -> None:
     with pytest.raises(KeyboardInterrupt), new_run(store, name="it", tags={}) as run:
         raise KeyboardInterrupt
     store.client.mode = "away"
@@ -241,7 +241,7 @@ def test_a_run_cannot_begin_without_its_server(store: Store) -> None:
     assert store.client.get_run(run.run_id).info.status == "KILLED"
 
 
-def test_a_damaged_pending_run_is_named(store: Store, paths: Paths) -> None:
+def test_pending_runs_with_a_damaged_file(store: Store, paths: Paths) -> None:
     with new_run(store, name="it", tags={}) as run:
         store.client.mode = "away"
         run.set_tags({"name": "x"})
@@ -287,7 +287,7 @@ def test_is_unavailable(error: Exception, unavailable: bool) -> None:
     assert is_unavailable(error) is unavailable
 
 
-def test_reasons_are_short_and_without_secrets() -> None:
+def test_reason_of_is_short_and_without_secrets() -> None:
     text = "HTTPConnectionPool(...): Max retries (Caused by X: [Errno 111] Connection refused'))"
     assert reason_of(Exception(text)) == "Connection refused"
     assert reason_of(Exception("at http://me:secret-word@host/x: " + 300 * "y")).startswith(

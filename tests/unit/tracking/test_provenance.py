@@ -9,7 +9,7 @@ from rhobeta.errors import RhobetaError
 from rhobeta.tracking.provenance import experiment_tags, read_code
 
 
-def test_a_clean_tree_is_clean_and_its_commit_is_named(workspace: Path) -> None:
+def test_code_of_a_clean_tree(workspace: Path) -> None:
     code = read_code(workspace)
     assert code.commit == git(workspace, "rev-parse", "HEAD")
     assert code.branch == "main"
@@ -17,7 +17,7 @@ def test_a_clean_tree_is_clean_and_its_commit_is_named(workspace: Path) -> None:
     assert code.diff == ""
 
 
-def test_a_changed_parameter_makes_the_tree_dirty_and_is_in_the_diff(workspace: Path) -> None:
+def test_code_with_a_changed_file(workspace: Path) -> None:
     params = workspace / "params.yaml"
     params.write_text(params.read_text() + "# a remark\n")
     code = read_code(workspace)
@@ -25,12 +25,12 @@ def test_a_changed_parameter_makes_the_tree_dirty_and_is_in_the_diff(workspace: 
     assert "+# a remark" in code.diff
 
 
-def test_a_new_file_makes_the_tree_dirty(workspace: Path) -> None:
+def test_code_with_a_new_file(workspace: Path) -> None:
     (workspace / "extra.py").write_text("print()\n")
     assert read_code(workspace).dirty
 
 
-def test_what_the_stages_write_is_no_change_of_code(workspace: Path) -> None:
+def test_code_ignores_tracked_outputs(workspace: Path) -> None:
     (workspace / ".gitignore").write_text("data/\nmodels/\nmlruns/\n")
     (workspace / "reports").mkdir()
     (workspace / "reports" / "metrics.json").write_text("{}")
@@ -44,13 +44,13 @@ def test_what_the_stages_write_is_no_change_of_code(workspace: Path) -> None:
     assert code.diff == ""
 
 
-def test_a_repository_without_a_commit_is_refused(tmp_path: Path) -> None:
+def test_code_without_a_commit(tmp_path: Path) -> None:
     git(tmp_path, "init", "--quiet")
     with pytest.raises(RhobetaError, match="git commit"):
         read_code(tmp_path)
 
 
-def test_dvc_s_experiment_is_named_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_experiment_tags(monkeypatch: pytest.MonkeyPatch) -> None:
     assert experiment_tags() == {}
     monkeypatch.setenv("DVC_EXP_NAME", "softer")
     monkeypatch.setenv("DVC_EXP_BASELINE_REV", "0" * 40)

@@ -29,7 +29,7 @@ def _ended(store: Store, run_id: str):
         (ValueError("no such thing"), "FAILED", "ValueError: no such thing"),
     ],
 )
-def test_a_run_ends_by_what_became_of_the_work(store, error, status, noted):
+def test_run_status_after_an_error(store, error, status, noted):
     with (
         pytest.raises(type(error)),
         new_run(store, name="broken", tags={"kept": "yes"}) as run,
@@ -44,7 +44,7 @@ def test_a_run_ends_by_what_became_of_the_work(store, error, status, noted):
     assert ended.info.end_time is not None
 
 
-def test_a_run_that_ends_well_is_finished_and_has_what_was_buffered(store):
+def test_run_status_and_buffered_metrics(store):
     with new_run(store, name="good", tags={}) as run:
         for step in range(1, 1203):
             run.buffer_metrics({"train/mse": 1 / step}, step=step)
@@ -57,7 +57,7 @@ def test_a_run_that_ends_well_is_finished_and_has_what_was_buffered(store):
     assert math.isclose(curve[-1].value, 1 / 1202)
 
 
-def test_a_parameter_that_changes_becomes_a_tag_and_stays_a_parameter(store):
+def test_log_params_with_another_value(store):
     with new_run(store, name="evaluated twice", tags={}) as run:
         run.log_params({"evaluate.dead_threshold": 0.1, "penalty.rho": 0.05})
         run.log_params({"evaluate.dead_threshold": 0.2, "visualize.dpi": 120})
@@ -68,13 +68,13 @@ def test_a_parameter_that_changes_becomes_a_tag_and_stays_a_parameter(store):
     assert "penalty.rho" not in data.tags
 
 
-def test_more_parameters_than_mlflow_takes_at_once_arrive(store):
+def test_log_params_more_than_one_batch(store):
     with new_run(store, name="many", tags={}) as run:
         run.log_params({f"group.name{n}": n for n in range(250)})
     assert len(_ended(store, run.run_id).data.params) == 250
 
 
-def test_a_split_is_logged_with_its_whole_digest(store):
+def test_log_dataset_keeps_the_digest(store):
     digest = "0123456789abcdef" * 4
     with new_run(store, name="data", tags={}) as run:
         run.log_dataset(
@@ -87,7 +87,7 @@ def test_a_split_is_logged_with_its_whole_digest(store):
     assert tags == {"mlflow.data.context": "training", "sha256": digest}
 
 
-def test_the_newest_run_of_a_model_is_found_in_any_experiment(store, tmp_path):
+def test_find_run_of_model_in_any_experiment(store, tmp_path):
     elsewhere = open_store(Paths(tmp_path, tmp_path), "another experiment")
     assert find_run_of_model(store, "a" * 64) is None
     for place in (store, elsewhere):
@@ -100,7 +100,7 @@ def test_the_newest_run_of_a_model_is_found_in_any_experiment(store, tmp_path):
     assert found.run_id == run.run_id
 
 
-def test_metric_names_are_what_mlflow_takes(store):
+def test_log_metrics_names(store):
     with new_run(store, name="names", tags={}) as run:
         run.log_metrics({"validation/l0_at_0.1": 3.0, "anomaly/code_auroc_at_1_3": 0.5}, step=1)
     assert _ended(store, run.run_id).data.metrics == {

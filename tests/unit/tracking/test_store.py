@@ -36,7 +36,7 @@ with new_run(store, name=sys.argv[2], tags={}) as run:
 
 
 @pytest.mark.slow
-def test_processes_that_open_a_new_store_at_once_all_log(tmp_path: Path) -> None:
+def test_open_store_in_processes_at_once(tmp_path: Path) -> None:
     processes = [
         subprocess.Popen([sys.executable, "-c", OPEN, str(tmp_path), str(number)])
         for number in range(3)
@@ -62,7 +62,7 @@ def test_store_uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert store_uri(paths) == f"sqlite:///{tmp_path}/mine.db"
 
 
-def test_two_stores_in_one_process(tmp_path: Path, new_store: NewStore) -> None:
+def test_open_store_twice_in_one_process(tmp_path: Path, new_store: NewStore) -> None:
     environment = dict(os.environ)
     stores = [new_store(Paths(root, root), "tests") for root in (tmp_path / "a", tmp_path / "b")]
     assert stores[0].uri != stores[1].uri
@@ -77,7 +77,7 @@ def test_two_stores_in_one_process(tmp_path: Path, new_store: NewStore) -> None:
     assert not changed & {"MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_ID"}
 
 
-def test_a_deleted_experiment_is_restored(tmp_path: Path, new_store: NewStore) -> None:
+def test_open_store_restores_a_deleted_experiment(tmp_path: Path, new_store: NewStore) -> None:
     paths = Paths(tmp_path, tmp_path)
     store = new_store(paths, "tests")
     store.client.delete_experiment(store.experiment_id)
@@ -86,7 +86,7 @@ def test_a_deleted_experiment_is_restored(tmp_path: Path, new_store: NewStore) -
     assert again.client.get_experiment(again.experiment_id).lifecycle_stage == "active"
 
 
-def test_an_outage_of_a_server_is_told_from_a_fault(tmp_path: Path, new_store: NewStore) -> None:
+def test_store_required(tmp_path: Path, new_store: NewStore) -> None:
     paths = Paths(tmp_path, tmp_path)
     file = new_store(paths, "tests")
     server = replace(file, uri="http://me:s3cret@server", pending=pending_folder(paths))
@@ -109,18 +109,16 @@ def test_an_outage_of_a_server_is_told_from_a_fault(tmp_path: Path, new_store: N
         ("failed for http://me:s3@h:1/x and more", "failed for http://h:1/x and more"),
     ],
 )
-def test_credentials_are_left_out_of_what_is_shown(uri: str, shown: str) -> None:
+def test_without_password(uri: str, shown: str) -> None:
     assert without_password(uri) == shown
 
 
-def test_an_unknown_kind_of_store_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_open_store_of_an_unknown_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "carrierpigeon://coop")
     with pytest.raises(RhobetaError, match="carrierpigeon://coop cannot be used"):
         open_store(Paths(tmp_path, tmp_path), "tests")
 
 
-def test_reading_creates_no_store(tmp_path: Path) -> None:
+def test_find_store_creates_nothing(tmp_path: Path) -> None:
     assert find_store(Paths(tmp_path, tmp_path)) is None
     assert list(tmp_path.iterdir()) == []

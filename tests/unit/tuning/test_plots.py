@@ -58,7 +58,7 @@ def made_up(params: Params, trials: int = 20) -> tuple[optuna.Study, StudyResult
     return study, read_results(study, None, params)
 
 
-@pytest.mark.parametrize(("objectives", "kinds"), [(ONE, 3), (THREE, 10)])
+@pytest.mark.parametrize(("objectives", "kinds"), [(ONE, 3), (THREE, 12)])
 def test_each_objective_has_its_plots(objectives: dict[str, str], kinds: int) -> None:
     params = params_for(objectives)
     study, results = made_up(params)
