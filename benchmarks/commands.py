@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from rhobeta.paths import Paths
 
 STAGES = ("download", "preprocess", "train", "evaluate", "visualize")
-TIMES = 5
+TIMES = 3
 
 
 def rows(paths: Paths) -> list[tuple[str, str, str, bool]]:
@@ -38,7 +38,7 @@ def rows(paths: Paths) -> list[tuple[str, str, str, bool]]:
             total <= 120,
         ),
         (
-            "the evaluate stage, all uses scored",
+            "the evaluate stage, all tasks scored",
             f"{stages['evaluate'][0]:.0f} s",
             "at most 30 s",
             stages["evaluate"][0] <= 30,
@@ -86,6 +86,6 @@ def _run(command: list[str], folder: Path) -> tuple[float, float]:
     seconds = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
-        raise SystemExit(f"{' '.join(command)} failed; run it by hand to see why")
+        raise SystemExit(f"{' '.join(command)} failed; run it by hand to see the reason")
     scale = 1 if sys.platform == "darwin" else 1024
     return seconds, usage.ru_maxrss * scale / 1e9

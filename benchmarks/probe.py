@@ -19,14 +19,14 @@ def rows(paths: Paths) -> list[tuple[str, str, str, bool]]:
     """Rows of the benchmark's table: name, measured, target, met."""
     manifest = read_manifest(paths.splits)
     train = read_split(paths.splits, "train", manifest)
-    # Not trained: what the steps cost depends on sizes, and on there being something to learn.
+    # Untrained: the time depends on the sizes alone.
     model = Autoencoder(
         Architecture(manifest.image_shape, (UNITS,), "sigmoid", "relu", "sigmoid"), seed=0
     )
     chosen = np.resize(np.arange(len(train.labels)), IMAGES)
     code, labels = codes_of(model, pixels_of(train.images))[chosen], train.labels[chosen]
     settings = load_params(paths.params).evaluate
-    # Imports and memory are warm.
+    # Warm up imports and memory.
     probe_accuracy(
         code[:1000], labels[:1000], code[:1000], labels[:1000], inverse_penalty=1, iterations=10
     )

@@ -1,22 +1,30 @@
-"""Print the table of speed and size. Run on a quiet machine: `make bench`."""
+"""Print a table of speed and memory: `make bench`, on a quiet machine.
 
-from benchmarks import commands, epoch, lineage, probe, states, tracking, tuning
+`python -m benchmarks.run` takes about five minutes. `python -m benchmarks.run all` also measures
+what takes over an hour: the store with many runs, tracking and the search. Names of modules in this
+folder, such as `epoch probe`, choose single benchmarks.
+"""
+
+import importlib
+import sys
+
 from rhobeta.paths import find_paths
 
+QUICK = ("commands", "epoch", "probe", "states")
+LONG = ("lineage", "tracking", "tuning")
 
-def main() -> None:
-    """Measure everything and print one table."""
+
+def main(names: list[str]) -> None:
+    """Measure the named benchmarks and print one table."""
+    chosen = QUICK if not names else QUICK + LONG if names == ["all"] else tuple(names)
+    if unknown := set(chosen) - {*QUICK, *LONG}:
+        known = " ".join(("all", *QUICK, *LONG))
+        raise SystemExit(f"found {', '.join(sorted(unknown))}, expected some of: {known}")
     paths = find_paths()
-    print("measuring; this takes over an hour on a quiet machine ...", flush=True)
-    rows = [
-        *commands.rows(paths),
-        *epoch.rows(paths),
-        *probe.rows(paths),
-        *states.rows(paths),
-        *lineage.rows(paths),
-        *tracking.rows(paths),
-        *tuning.rows(paths),
-    ]
+    rows = []
+    for name in chosen:
+        print(f"measuring {name} ...", flush=True)
+        rows += importlib.import_module(f"benchmarks.{name}").rows(paths)
     width = max(len(row[0]) for row in rows)
     measured = max(len(row[1]) for row in rows)
     print(f"{'':{width}}  {'measured':{measured}}  {'target':13}  met")
@@ -25,4 +33,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

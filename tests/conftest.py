@@ -27,9 +27,9 @@ from rhobeta.tracking.store import Store, open_store
 
 
 def pytest_configure() -> None:
-    """Hear Ctrl-C and the end of the terminal, though `nohup` or a shell's `&` has shut them out.
+    """Restore SIGINT and SIGHUP where `nohup` or a shell's `&` has ignored them.
 
-    The commands that tests start and interrupt would inherit that.
+    Tests interrupt commands, which would inherit that.
     """
     for number, handler in (
         (signal.SIGINT, signal.default_int_handler),
@@ -40,13 +40,13 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest tests first, so that the others fill the second worker meanwhile."""
+    """Start with the longest tests, so that two workers end at the same time."""
     items.sort(key=lambda item: item.path.name != "test_pipeline.py")
 
 
 @pytest.fixture(autouse=True)
 def _no_store_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test writes into the store, or takes part in the experiment, of who runs it."""
+    """No test writes into the store or the experiment of its user."""
     for name in OUTSIDE:
         monkeypatch.delenv(name, raising=False)
 

@@ -1,4 +1,15 @@
-"""What tests share that is no fixture."""
+"""What tests share that is not a fixture; fixtures for all tests are in `tests/conftest.py`.
+
+- `helpers`: the digits, parameters of a quick training, projects in a folder, git.
+- `helpers.clones`: clones of the working tree in which the real pipeline runs.
+- `helpers.fitting`: a small training, and its disturbances.
+- `helpers.injected`: faults (full disks, little memory, killed processes) and what holds after.
+- `helpers.pages`: HTML pages as tests read them.
+- `helpers.postgresql`, `helpers.servers`: real servers on this machine.
+- `helpers.searching`: small studies.
+- `helpers.task_samples`: metrics of the downstream tasks for reports.
+- `helpers.together`: the same training in several processes.
+"""
 
 import os
 import re
@@ -18,7 +29,7 @@ os.environ["MLFLOW_LOGGING_LEVEL"] = "CRITICAL"
 REPOSITORY = Path(__file__).parents[2]
 STAGES = ("download", "preprocess", "train", "evaluate", "visualize")
 
-# What would lead a test into the store, or the experiment, of who runs it.
+# Variables that would lead a test into the store or the experiment of its user.
 OUTSIDE = ("MLFLOW_TRACKING_URI", "DVC_ROOT", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV")
 
 DIGITS = Path(__file__).parents[1] / "fixtures" / "digits.npz"
@@ -81,12 +92,12 @@ def write_params(folder: Path, changes: dict[str, Any]) -> None:
 
 
 def with_right_checksum(content: bytes) -> bytes:
-    """Bytes with a right seal: in place of the one that they have, else behind them.
+    """`content` with a right checksum, in the place of its own or behind it.
 
-    So a reader is tried on what it would refuse for its seal alone.
+    So a test reaches the checks that come after the checksum.
     """
-    opened, seals = re.subn(rb"sha256:[0-9a-f]{64}", EMPTY_CHECKSUM.encode(), content, count=1)
-    return add_checksum(opened if seals else content + EMPTY_CHECKSUM.encode())
+    emptied, found = re.subn(rb"sha256:[0-9a-f]{64}", EMPTY_CHECKSUM.encode(), content, count=1)
+    return add_checksum(emptied if found else content + EMPTY_CHECKSUM.encode())
 
 
 def make_project(folder: Path) -> None:

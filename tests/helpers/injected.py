@@ -1,4 +1,4 @@
-"""How tests of faults bring them about, and what must hold afterwards."""
+"""Faults for tests to bring about, and what must hold afterwards."""
 
 import contextlib
 import os

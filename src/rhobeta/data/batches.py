@@ -1,6 +1,6 @@
-"""Mini-batches out of memory: the data set stays as bytes on the training device.
+"""Mini-batches from memory: the data set stays as bytes on the training device.
 
-There are no worker processes and no per-image Python: an epoch is one seeded permutation, and
+There are no worker processes and no Python code per image: an epoch is one seeded permutation, and
 each chunk of mini-batches is one gather.
 """
 
@@ -14,14 +14,14 @@ from torch import Tensor
 
 
 class Chunk(NamedTuple):
-    """Consecutive mini-batches: of each, the images that are one process's share."""
+    """Consecutive mini-batches, with one process's share of each."""
 
     images: Tensor
     """Bytes (shape: [images, pixels]), mini-batch after mini-batch."""
     rows: tuple[int, ...]
-    """How many of `images` are of each mini-batch."""
+    """Number of `images` of each mini-batch."""
     sizes: tuple[int, ...]
-    """How many images each mini-batch has in all processes together."""
+    """Number of images of each mini-batch in all processes together."""
 
 
 class ShuffledChunks:
@@ -29,9 +29,9 @@ class ShuffledChunks:
 
     Iterating yields a `Chunk` of at most `batches_per_chunk` mini-batches of `batch_size` images;
     only an epoch's last mini-batch is shorter. The order depends on `seed` and `epoch` alone, not
-    on the device, nor on what was drawn before, so any epoch can be repeated. Of several processes
-    (`world_size`) each takes its share of every mini-batch, by its `rank`; one that has none, since
-    the mini-batch has fewer images than there are processes, is given the first image all the same.
+    on the device or on earlier draws, so any epoch can be repeated. Each of `world_size` processes
+    takes its share of every mini-batch, by its `rank`. Where a mini-batch has fewer images than
+    there are processes, a process without a share gets the first image.
     """
 
     def __init__(
@@ -73,18 +73,18 @@ class ShuffledChunks:
         return batch[mine.start : mine.stop] if mine else batch[:1]
 
     def state_dict(self) -> dict[str, int]:
-        """How many of the epoch's chunks have been given out; Lightning keeps it."""
+        """The number of chunks of this epoch that were yielded; Lightning saves it."""
         return {"done": self._done}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Leave out the chunks that had been given out, in the next iteration only."""
+        """Skip the chunks that were yielded before, in the next iteration only."""
         self._skipped = state["done"]
 
 
 def rank_slice(size: int, rank: int, world_size: int) -> range:
-    """Which of `size` things in a row are the share of process `rank` of `world_size`.
+    """The share of process `rank` of `world_size` in a row of `size` images.
 
-    The shares follow each other, leave nothing out, and differ in size by at most one.
+    The shares are consecutive, complete, and differ in size by at most one.
     """
     return range(size * rank // world_size, size * (rank + 1) // world_size)
 

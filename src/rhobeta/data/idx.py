@@ -1,6 +1,6 @@
 """The IDX format of MNIST: two zero bytes, a type byte, the rank, the sizes, then the values.
 
-Only unsigned bytes (type 0x08) are read and written; all MNIST-like data sets consist of them.
+Only unsigned bytes (type 0x08) are supported; all MNIST-like data sets consist of them.
 """
 
 import math
@@ -19,8 +19,8 @@ LONGEST_HEADER = 4 + 4 * 255
 def read_idx(content: bytes | bytearray, *, name: str) -> NDArray[np.uint8]:
     """Decode `content` into an array of its declared shape, as a view of the same bytes.
 
-    Raises `RhobetaError`, naming `name`, unless the header is right and the length is exactly
-    what it declares: a truncated file is refused as well as one with bytes to spare.
+    Raises `RhobetaError`, which names `name`, where the header is wrong or the content is shorter
+    or longer than it declares.
     """
     shape, start = _header(content, name)
     expected = start + math.prod(shape)
@@ -37,9 +37,9 @@ def read_idx(content: bytes | bytearray, *, name: str) -> NDArray[np.uint8]:
 
 
 def declared_length(content: bytes | bytearray, *, name: str) -> int:
-    """The length in bytes of a file of which `content` is the beginning, at least its header.
+    """The length in bytes of the file that starts with `content`, which must hold its header.
 
-    `LONGEST_HEADER` bytes are enough of any. Raises `RhobetaError` where they hold no header.
+    `LONGEST_HEADER` bytes always do. Raises `RhobetaError` where there is no header.
     """
     shape, start = _header(content, name)
     return start + math.prod(shape)
@@ -54,7 +54,7 @@ def _header(content: bytes | bytearray, name: str) -> tuple[tuple[int, ...], int
         raise RhobetaError(f"{name} holds values of IDX type {kind:#04x}; expected 0x08, bytes.")
     start = 4 + 4 * rank
     if rank == 0 or len(content) < start:
-        raise RhobetaError(f"{name} is truncated: its IDX header is not complete.")
+        raise RhobetaError(f"{name} is truncated: its IDX header is incomplete.")
     return struct.unpack(f">{rank}I", content[4:start]), start
 
 

@@ -1,4 +1,4 @@
-"""Images with their labels, as they are in memory."""
+"""Images with their labels, in memory."""
 
 from dataclasses import dataclass
 

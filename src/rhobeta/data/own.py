@@ -20,7 +20,7 @@ _HOW = (
     " or IDX files, gzipped or not, named train-images* and train-labels* (and t10k-images* and"
     " t10k-labels*)."
 )
-# What a compressed file may unpack to: EMNIST fits, a few bytes that become gigabytes do not.
+# Limit of what a compressed file may unpack to: EMNIST fits, a small file of gigabytes does not.
 _LARGEST_UNPACKED = 1 << 30
 _PIECE = 1 << 20
 _NAMES_SHOWN = 20
@@ -36,11 +36,13 @@ _IDX_PREFIXES = (
 
 
 def read_own(folder: Path) -> dict[str, NDArray[np.uint8]]:
-    """Arrays of the user's files by the name of the IDX file that each becomes.
+    """Read the user's files; each array comes under the name of the IDX file that it becomes.
 
-    Images are (images, height, width) bytes, labels (images,) bytes. Test data is optional.
-    A compressed file may unpack to 1 GiB an array; what is larger must lie there uncompressed.
-    Raises `RhobetaError` on anything else.
+    Images are bytes (shape: [images, height, width]), labels bytes (shape: [images]). Test data is
+    optional. A compressed array may unpack to 1 GiB; larger ones must be uncompressed.
+
+    Raises:
+        RhobetaError: The folder holds no data set, or one that cannot be read.
     """
     archives = sorted(path for path in folder.glob("*.npz") if path.is_file())
     if len(archives) > 1:
@@ -75,7 +77,7 @@ def _from_npz(path: Path) -> dict[str, NDArray[np.uint8]]:
 
 def _archive(path: Path) -> NpzFile:
     if not zipfile.is_zipfile(path):
-        raise TypeError("it is no archive")
+        raise TypeError("it is not an archive")
     archive = np.load(path, allow_pickle=False)
     if not isinstance(archive, NpzFile):
         raise TypeError("it holds a single array, as .npy files do")
@@ -83,7 +85,7 @@ def _archive(path: Path) -> NpzFile:
 
 
 def _require_bounded(path: Path, name: str) -> None:
-    """Refuse an array by what the archive declares, which is all that is ever unpacked of it."""
+    """Refuse an array by its declared size; no more than that is ever unpacked."""
     with zipfile.ZipFile(path) as archive:
         members = {info.filename: info for info in archive.infolist()}
     info = members.get(f"{name}.npy") or members[name]

@@ -19,7 +19,7 @@ _MADE_BY = "rhobeta download"
 
 @dataclass(frozen=True)
 class RawData:
-    """A data set as it was downloaded."""
+    """A downloaded data set: its name, the SHA-256 of each file, and its images."""
 
     name: str
     files: dict[str, str]
@@ -28,9 +28,9 @@ class RawData:
 
 
 def describe_raw(folder: Path, *, name: str) -> None:
-    """Write the data set's name and each file's SHA-256 and size beside the files.
+    """Write `dataset.json`: the data set's name, and the SHA-256 and size of each file.
 
-    Reads the data once to make sure that they fit together; raises `RhobetaError` if not.
+    Raises `RhobetaError` unless images and labels fit together.
     """
     files = {
         path.name: {"sha256": sha256_of_file(path), "bytes": path.stat().st_size}
@@ -41,9 +41,9 @@ def describe_raw(folder: Path, *, name: str) -> None:
 
 
 def read_raw(folder: Path) -> RawData:
-    """Read the folder, verifying each file's digest and that images and labels match.
+    """Read the folder; verify each file's SHA-256, and that images and labels fit together.
 
-    Raises `RhobetaError` for a file that is missing, changed since it was written, or malformed.
+    Raises `RhobetaError` for a file that is missing, malformed, or changed since it was written.
     """
     try:
         description = read_json_with_checksum(folder / _DESCRIPTION, made_by=_MADE_BY)
@@ -75,14 +75,14 @@ def _array(folder: Path, name: str, digests: dict[str, str]) -> NDArray[np.uint8
     if name not in digests or not path.is_file():
         raise RhobetaError(
             f"{path} is missing: images and labels come in pairs.\n"
-            "Complete the data set, then run `dvc repro` again."
+            "Add it, then run `dvc repro` again."
         )
     content = path.read_bytes()
     if sha256_of_bytes(content) != digests[name]:
         raise RhobetaError(
             f"{path} has changed since `{_MADE_BY}` verified it (SHA-256"
             f" {sha256_of_bytes(content)[:16]}..., expected {digests[name][:16]}...).\n"
-            "Run `dvc repro --force download` to fetch it anew."
+            "Run `dvc repro --force download` to fetch it again."
         )
     return read_idx(content, name=str(path))
 

@@ -1,8 +1,8 @@
-"""Train, validation and test splits: how they are drawn, and how they lie on disk.
+"""Train, validation and test splits: drawing, writing and reading them.
 
 `<split>.safetensors` holds `images` (images, height, width) and `labels` (images,) as bytes.
-`manifest.json` says what they are: counts, mean pixel, digests, and the parameters that made them;
-it is sealed, so that a damaged one is seen.
+`manifest.json` describes them: counts, mean pixel, SHA-256 digests, and the parameters that made
+them. It holds a checksum, so that damage is detected.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ SplitName = Literal["train", "validation", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")
 _MANIFEST = "manifest.json"
 _MADE_BY = "rhobeta preprocess"
-_ANEW = "Run `dvc repro --force preprocess` to make it anew."
+_ADVICE = "Run `dvc repro --force preprocess` to write it again."
 
 
 _Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
@@ -33,7 +33,7 @@ _Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class _SplitFacts(BaseModel):
-    """What `manifest.json` holds of one split."""
+    """The entry of one split in `manifest.json`."""
 
     images: Annotated[int, Field(ge=0, lt=2**63)]
     per_class: dict[Annotated[str, Field(pattern="^[0-9]{1,3}$")], _Size]
@@ -42,12 +42,12 @@ class _SplitFacts(BaseModel):
     @model_validator(mode="after")
     def _counts_agree(self) -> Self:
         if sum(self.per_class.values()) != self.images:
-            raise ValueError("the counts of the classes do not sum up to the images")
+            raise ValueError("the counts of the classes do not sum to the number of images")
         return self
 
 
 class _ManifestFile(BaseModel):
-    """What `manifest.json` must hold."""
+    """The content of `manifest.json`."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(strict=True, allow_inf_nan=False)
 
@@ -59,15 +59,15 @@ class _ManifestFile(BaseModel):
     sha256: _Digest
 
     @model_validator(mode="after")
-    def _is_that_of_its_splits(self) -> Self:
+    def _digest_is_that_of_the_splits(self) -> Self:
         if _digest_of_all({name: self.splits[name].sha256 for name in SPLIT_NAMES}) != self.sha256:
-            raise ValueError("the digest of all is not that of the splits")
+            raise ValueError("sha256 is not the digest of the splits")
         return self
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What `manifest.json` says of the splits."""
+    """The description of the splits in `manifest.json`."""
 
     parameters: dict[str, Any]
     image_shape: tuple[int, int]
@@ -82,7 +82,7 @@ class Manifest:
 
 
 def keep_classes(data: LabelledImages, classes: list[int] | None) -> LabelledImages:
-    """Only the images whose label is in `classes`, in their order; all where it is None.
+    """The images whose label is in `classes`, in their order; all where it is None.
 
     Raises `RhobetaError` where a class has no image.
     """
@@ -102,9 +102,9 @@ def hold_out(
 ) -> tuple[LabelledImages, LabelledImages]:
     """Split `data` into the rest and a held-out share of every class, drawn by `seed`.
 
-    Both keep the order of the data set; a fraction of 0 holds out nothing. `name` names the
-    parameter of `fraction` in errors. Raises `RhobetaError` where a class has too few images to be
-    in both.
+    Both parts keep the order of the data set; a fraction of 0 holds out nothing. `name` is the
+    parameter that errors name. Raises `RhobetaError` where a class has too few images to be in both
+    parts.
     """
     from sklearn.model_selection import train_test_split
 
@@ -124,7 +124,7 @@ def hold_out(
         raise RhobetaError(
             f"The data set of {len(data.labels)} images cannot be split by {name} {fraction}: the"
             f" {held_out} images held out cannot hold every class; the smallest classes are"
-            f" {_counted(labels, counts)}.\nBring more images, raise {name}, or leave"
+            f" {_counted(labels, counts)}.\nAdd images, raise {name}, or leave"
             " classes out with data.classes."
         )
     return data.take(np.sort(rest)), data.take(np.sort(held))
@@ -144,9 +144,9 @@ def write_splits(
 ) -> Manifest:
     """Write the three splits and their manifest into `folder`.
 
-    `raw_files` are the digests of the files that they come from, by name; `parameters` those that
-    made them, by dotted path. Raises `RhobetaError` where fewer
-    than two classes are there.
+    `raw_files` are the digests of the raw files by name, `parameters` the parameters that made the
+    splits by dotted path. Raises `RhobetaError` where the training images have fewer than two
+    classes.
     """
     from safetensors.numpy import save
 
@@ -154,7 +154,7 @@ def write_splits(
     if len(classes) < 2:
         raise RhobetaError(
             f"The data set has images of {len(classes)} class; expected two or more, since the"
-            " probe tells classes apart.\nBring images of another class, or widen data.classes."
+            " probe tells classes apart.\nAdd images of another class, or widen data.classes."
         )
     facts: dict[str, dict[str, Any]] = {}
     for name, split in splits.items():
@@ -187,22 +187,22 @@ def _digest_of_all(digests: dict[SplitName, str]) -> str:
 def read_manifest(folder: Path) -> Manifest:
     """Read `manifest.json`.
 
-    Raises `RhobetaError` where it is missing, damaged, malformed, or not of one piece: counts and
-    digests are held against each other.
+    Raises `RhobetaError` where it is missing, damaged, malformed, or where its counts or digests
+    contradict each other.
     """
     path = folder / _MANIFEST
-    sealed = read_with_checksum(path, made_by=_MADE_BY)
+    text = read_with_checksum(path, made_by=_MADE_BY)
     try:
-        content = _ManifestFile.model_validate_json(sealed)
+        content = _ManifestFile.model_validate_json(text)
     except (ValidationError, KeyError):
         raise RhobetaError(f"{path} does not describe splits.\nRun `{_MADE_BY}` again.") from None
     return Manifest(**content.model_dump())
 
 
 def read_split(folder: Path, name: SplitName, manifest: Manifest) -> LabelledImages:
-    """Read one split and verify that it is the one that the manifest names.
+    """Read one split and verify it by the manifest.
 
-    Raises `RhobetaError` where the file is missing, its bytes are others, or they are no split.
+    Raises `RhobetaError` where the file is missing, has another SHA-256, or is not a split.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load
@@ -213,13 +213,13 @@ def read_split(folder: Path, name: SplitName, manifest: Manifest) -> LabelledIma
     if found != expected:
         raise RhobetaError(
             f"{path} is not the file that manifest.json describes (SHA-256 {found[:16]}...,"
-            f" expected {expected[:16]}...): it is damaged, or from another run.\n{_ANEW}"
+            f" expected {expected[:16]}...): it is damaged, or from another run.\n{_ADVICE}"
         )
     try:
         tensors: dict[str, NDArray[np.uint8]] = load(content)
         split = LabelledImages(tensors["images"], tensors["labels"])
     except (SafetensorError, RhobetaError, LookupError, ValueError) as error:
-        raise RhobetaError(f"{path} holds no split ({error}).\n{_ANEW}") from None
+        raise RhobetaError(f"{path} holds no split ({error}).\n{_ADVICE}") from None
     expected_counts = manifest.splits[name]["per_class"]
     labels, counts = np.unique(split.labels, return_counts=True)
     found_counts = {str(k): int(n) for k, n in zip(labels, counts, strict=True)}
@@ -230,6 +230,6 @@ def read_split(folder: Path, name: SplitName, manifest: Manifest) -> LabelledIma
         raise RhobetaError(
             f"{path} holds other images than manifest.json says: {' and '.join(sorted(kinds))} of"
             f" shape {split.images.shape[1:]}, by class {found_counts}, expected uint8 of shape"
-            f" {manifest.image_shape}, by class {expected_counts}.\n{_ANEW}"
+            f" {manifest.image_shape}, by class {expected_counts}.\n{_ADVICE}"
         )
     return split

@@ -72,7 +72,7 @@ def run_workers(job: TuningJob, study: Study, number: int, best: Callable[[], st
                 if worker.exitcode and worker.name not in killed:
                     killed.add(worker.name)
                     how = f"{worker.name} has ended with exit code {worker.exitcode}"
-                    print(f"{how}; another one repeats its trial", flush=True)
+                    print(f"{how}; its trial runs again later", flush=True)
     except KeyboardInterrupt:
         print("\nending the workers; their trials return to the queue ...", flush=True)
         raise

@@ -14,7 +14,7 @@ from rhobeta.lineage.trace import trace
 from rhobeta.paths import Paths
 
 # Fewer measurements: a few seconds for each of a dozen evaluations.
-FAST = {"evaluate__uses": [], "evaluate__probe_iterations": 10}
+FAST = {"evaluate__tasks": [], "evaluate__probe_iterations": 10}
 MODEL = "models/autoencoder.safetensors"
 
 

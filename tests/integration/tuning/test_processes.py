@@ -17,12 +17,9 @@ from optuna.trial import TrialState
 from helpers import QUICK, write_params
 from helpers.postgresql import PASSWORD, postgresql_server
 from helpers.searching import SEARCH
-from helpers.servers import mlflow_server
 from rhobeta.paths import Paths
 from rhobeta.tuning.storage import STORAGE_VARIABLE
-from rhobeta.tuning.study import count_states
 
-# Some minutes in all: .ci/run calls for this file by name.
 pytestmark = pytest.mark.slow
 
 STUDY = "rho-beta"
@@ -179,49 +176,6 @@ def test_ctrl_c_ends_workers_and_the_command_continues(start: Start, project: Pa
     assert set(done) | set(waiting) <= set(_numbers(study, TrialState.COMPLETE))
     (parent,) = [r for r in _runs(project).values() if r.data.tags["rhobeta.stage"] == "tune"]
     assert parent.info.status == "FINISHED"
-
-
-def test_the_search_waits_for_an_absent_server(
-    start: Start, project: Paths, tmp_path: Path
-) -> None:
-    server = mlflow_server(tmp_path / "server")
-    server.start()
-    server.wait()
-    environment = {
-        "MLFLOW_TRACKING_URI": server.address,
-        "NO_PROXY": "127.0.0.1",
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-        "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    }
-    try:
-        command = start("--workers", "2", "--trials", "5", changes=LONG, **environment)
-        _wait_for(lambda: len(_numbers(_study(project), TrialState.COMPLETE)) >= 1)
-        server.kill()
-        # Running trials end; then both workers wait.
-        _wait_for(lambda: not _numbers(_study(project), TrialState.RUNNING))
-        time.sleep(3)
-        before = len(_study(project).get_trials())
-        time.sleep(3)
-        assert len(_study(project).get_trials()) == before
-        assert command.process.poll() is None
-        server.start()
-        server.wait()
-        status, output = command.ended()
-        assert status == 0, output
-        assert "this worker waits" in output
-        study = _study(project)
-        counts = count_states(study)
-        assert counts["complete"] in (5, 6)
-        assert counts["failed"] == 0
-        client = MlflowClient(server.address)
-        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-        runs = {run.info.run_id: run for run in client.search_runs(experiments)}
-        for trial in study.get_trials(states=(TrialState.COMPLETE,)):
-            assert runs[trial.user_attrs["mlflow_run_id"]].info.status == "FINISHED"
-        # A run that the server made when it was killed belongs to no trial, and is ended.
-        assert {run.info.status for run in runs.values()} <= {"FINISHED", "KILLED"}
-    finally:
-        server.kill()
 
 
 def test_two_commands_share_a_study_in_postgresql(start: Start, project: Paths) -> None:

@@ -62,7 +62,7 @@ def test_only_the_last_chunk_is_shorter(count, lengths):
 
 
 @pytest.mark.parametrize(("batch_size", "batches_per_chunk"), [(1, 1), (7, 1), (5, 4), (100, 10)])
-def test_how_the_epoch_is_cut_does_not_change_its_order(batch_size, batches_per_chunk):
+def test_chunk_size_does_not_change_the_order(batch_size, batches_per_chunk):
     cut = chunks_of(100, batch_size=batch_size, batches_per_chunk=batches_per_chunk)
     assert order(cut, 3) == order(chunks_of(100), 3)
 
@@ -89,7 +89,7 @@ def test_processes_share_every_mini_batch_of_the_one_permutation():
     assert [p[0].rows for p in parts] == [(1, 1), (1, 1), (2, 2)]
 
 
-def test_a_process_without_a_share_is_given_the_first_image():
+def test_process_without_a_share_is_given_the_first_image():
     """A last mini-batch of one image, over two processes: the second one's."""
     first, second = (next(iter(chunks_of(5, rank=r, world_size=2))) for r in range(2))
     assert first.rows == (2, 1)
@@ -99,7 +99,7 @@ def test_a_process_without_a_share_is_given_the_first_image():
 
 
 @pytest.mark.parametrize("given_out", range(9))
-def test_a_kept_place_is_gone_on_from_once(given_out):
+def test_restored_state_skips_chunks_once(given_out):
     whole = order(chunks_of(100, batches_per_chunk=3), epoch=4)
     started = chunks_of(100, batches_per_chunk=3)
     started.epoch = 4
@@ -113,13 +113,13 @@ def test_a_kept_place_is_gone_on_from_once(given_out):
     assert order(going_on, epoch=4) == whole
 
 
-def test_after_a_whole_epoch_the_place_is_the_start_of_the_next():
+def test_state_after_an_epoch_is_the_start_of_the_next():
     chunks = chunks_of(100)
     order(chunks)
     assert chunks.state_dict() == {"done": 0}
 
 
-def test_an_epoch_can_be_repeated_whatever_was_drawn_before():
+def test_epoch_can_be_repeated():
     first = order(chunks_of(500, seed=3), epoch=2)
     later = chunks_of(500, seed=3)
     for epoch in (5, 0):
@@ -145,7 +145,7 @@ def test_epochs_and_seeds_have_orders_of_their_own():
     assert len(orders) == len(pairs)
 
 
-def test_an_epoch_is_shuffled_evenly():
+def test_epoch_is_shuffled_evenly():
     # The mean place of each image over many epochs; its standard error is 99.5 / sqrt(3) / 20.
     places = torch.stack(
         [torch.argsort(permutation(200, seed=0, epoch=epoch)) for epoch in range(400)]
@@ -154,7 +154,7 @@ def test_an_epoch_is_shuffled_evenly():
     assert deviation < 5 * 99.5 / 3**0.5 / 20
 
 
-def test_the_permutation_is_of_int64_on_the_cpu():
+def test_permutation_is_of_int64_on_the_cpu():
     drawn = permutation(10, seed=0, epoch=0)
     assert drawn.dtype == torch.int64
     assert drawn.device.type == "cpu"
@@ -172,7 +172,7 @@ def test_bytes_become_the_numbers_from_zero_to_one(dtype):
     assert torch.equal(every_byte, torch.arange(256, dtype=torch.uint8))
 
 
-def test_to_unit_interval_makes_single_precision_where_nothing_is_said():
+def test_to_unit_interval_gives_float32_by_default():
     assert to_unit_interval(torch.zeros(1, dtype=torch.uint8)).dtype == torch.float32
 
 

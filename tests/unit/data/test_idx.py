@@ -1,7 +1,6 @@
 """The IDX format: what is written is read, and nothing else is taken for it."""
 
 import math
-import random
 import struct
 import tracemalloc
 
@@ -28,7 +27,7 @@ def refusal(content):
     return str(caught.value)
 
 
-def test_the_worked_example_is_written_and_read():
+def test_worked_example_is_written_and_read():
     assert write_idx(VALUES) == EXAMPLE
     np.testing.assert_array_equal(read_idx(EXAMPLE, name="x"), VALUES)
 
@@ -47,12 +46,12 @@ def test_arrays_survive_the_round_trip(shape):
 @pytest.mark.parametrize(
     "view", [np.transpose, np.asfortranarray, lambda a: a[::2], lambda a: a[:, :, ::-1]]
 )
-def test_the_layout_in_memory_does_not_matter(view):
+def test_layout_in_memory_does_not_matter(view):
     values = view(np.arange(60, dtype=np.uint8).reshape(3, 4, 5))
     np.testing.assert_array_equal(read_idx(write_idx(values), name="x"), values)
 
 
-def test_the_values_are_a_view_of_the_content():
+def test_values_are_a_view_of_the_content():
     content = write_idx(np.arange(200, dtype=np.uint8))
     assert np.shares_memory(read_idx(content, name="x"), np.frombuffer(content, np.uint8))
 
@@ -80,7 +79,7 @@ def test_bytes_to_spare_are_refused(extra):
 
 
 @pytest.mark.parametrize("start", [b"\1\0", b"\0\1", b"\x1f\x8b", b"PK"])
-def test_a_wrong_magic_number_is_refused(start):
+def test_wrong_magic_number_is_refused(start):
     assert "not an IDX file" in refusal(start + EXAMPLE[2:])
 
 
@@ -89,12 +88,12 @@ def test_other_types_of_values_are_refused(kind):
     assert f"type {kind:#04x}" in refusal(header(2, 3, kind=kind) + b"\0" * 6)
 
 
-def test_an_array_without_sizes_is_refused():
+def test_array_without_sizes_is_refused():
     refusal(header() + b"\7")
 
 
 @pytest.mark.parametrize("sizes", [(2**32 - 1,), (60000, 28, 28), (2**32 - 1,) * 255])
-def test_a_header_that_claims_much_is_refused_without_memory_for_it(sizes):
+def test_header_that_declares_much_is_refused(sizes):
     content = header(*sizes) + b"\0" * 100
     tracemalloc.start()
     try:
@@ -109,7 +108,7 @@ def test_a_header_that_claims_much_is_refused_without_memory_for_it(sizes):
     ("sizes", "values"),
     [((1,) * 65, b"\7"), ((0,) * 255, b""), ((0, 2**32 - 1, 2**32 - 1, 2**32 - 1), b"")],
 )
-def test_a_shape_that_no_array_can_have_is_refused(sizes, values):
+def test_shape_that_no_array_can_have_is_refused(sizes, values):
     refusal(header(*sizes) + values)
 
 
@@ -140,21 +139,3 @@ def declared_shape(content):
         return None
     shape = tuple(int.from_bytes(size, "big") for size in sizes)
     return shape if len(content) == 4 + 4 * len(sizes) + math.prod(shape) else None
-
-
-def test_damaged_content_is_refused_or_read_right():
-    chance = random.Random(20)
-    original = write_idx(np.arange(60, dtype=np.uint8).reshape(3, 4, 5))
-    read = refused = 0
-    for _ in range(2000):
-        content = mutated(original, chance)
-        shape = declared_shape(content)
-        if shape is None:
-            refusal(content)
-            refused += 1
-        else:
-            found = read_idx(content, name="x")
-            assert found.shape == shape
-            assert found.tobytes() == content[len(content) - math.prod(shape) :]
-            read += 1
-    assert min(read, refused) > 200

@@ -106,7 +106,7 @@ def test_raw_data_is_read_as_it_was_described(raw, digits, test_digits):
     }
 
 
-def test_the_description_holds_digests_and_sizes(raw):
+def test_description_holds_digests_and_sizes(raw):
     described = json.loads((raw / "dataset.json").read_text())
     assert described["name"] == "mnist"
     assert described["files"][TRAIN_LABELS] == {
@@ -124,7 +124,7 @@ def test_raw_data_need_not_have_test_images(tmp_path, digits):
 
 
 @pytest.mark.parametrize("name", [TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS])
-def test_a_raw_file_that_changed_or_vanished_is_named(raw, name):
+def test_raw_file_that_changed_or_vanished_is_named(raw, name):
     content = bytearray((raw / name).read_bytes())
     content[-1] ^= 1
     (raw / name).write_bytes(content)
@@ -136,9 +136,7 @@ def test_a_raw_file_that_changed_or_vanished_is_named(raw, name):
 
 
 @pytest.mark.parametrize("name", [TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS])
-def test_images_without_labels_are_not_described_nor_labels_without_images(
-    tmp_path, digits, test_digits, name
-):
+def test_raw_file_without_its_pair_is_refused(tmp_path, digits, test_digits, name):
     write_raw(tmp_path, digits, test_digits)
     (tmp_path / name).unlink()
     with pytest.raises(RhobetaError, match="come in pairs") as caught:
@@ -146,7 +144,7 @@ def test_images_without_labels_are_not_described_nor_labels_without_images(
     assert f"{tmp_path / name} is missing" in str(caught.value)
 
 
-def test_a_count_of_labels_that_is_not_that_of_images_is_refused(tmp_path, digits):
+def test_count_of_labels_that_is_not_that_of_images_is_refused(tmp_path, digits):
     write_raw(tmp_path, digits, None)
     (tmp_path / TRAIN_LABELS).write_bytes(write_idx(digits.labels[:-1]))
     with pytest.raises(RhobetaError, match="600 images but 599 labels"):
@@ -172,26 +170,14 @@ def test_test_images_alone_are_no_data_set(tmp_path, digits, test_digits):
     "value",
     [{}, {"name": "x"}, {"name": "x", "files": []}, {"name": "x", "files": {"a": "digest"}}],
 )
-def test_another_description_is_answered_with_the_command_that_makes_it(raw, value):
+def test_wrong_description_is_refused(raw, value):
     write_json_with_checksum(raw / "dataset.json", value)
     fault = raw_refusal(raw)
     assert "dataset.json does not describe a data set" in fault
     assert "`rhobeta download`" in fault
 
 
-def test_every_flipped_bit_of_the_description_is_noticed(raw):
-    path = raw / "dataset.json"
-    content = path.read_bytes()
-    for place in range(len(content)):
-        damaged = bytearray(content)
-        damaged[place] ^= 1 << place % 8
-        path.write_bytes(damaged)
-        fault = raw_refusal(raw)
-        assert f"{path} is damaged" in fault
-        assert "`rhobeta download`" in fault
-
-
-def test_a_missing_description_is_answered_with_the_command_that_makes_it(tmp_path):
+def test_missing_description_is_refused(tmp_path):
     assert "`rhobeta download`" in raw_refusal(tmp_path)
 
 
@@ -208,11 +194,7 @@ def test_without_a_choice_all_classes_are_kept(digits):
     assert_same(keep_classes(digits, None), digits)
 
 
-def test_a_choice_of_all_classes_keeps_everything(digits):
-    assert_same(keep_classes(digits, list(range(10))), digits)
-
-
-def test_a_class_that_the_data_set_lacks_is_refused_by_name():
+def test_class_that_the_data_set_lacks_is_refused_by_name():
     with pytest.raises(RhobetaError) as caught:
         keep_classes(numbered([3, 1, 2, 3]), [7, 3, 5])
     assert "found [7, 3, 5]" in str(caught.value)
@@ -233,7 +215,7 @@ DRAWN.append((DATA[2], 0.5))
 
 
 @pytest.mark.parametrize(("data", "fraction"), DRAWN)
-def test_the_halves_are_disjoint_complete_and_in_order(data, fraction):
+def test_halves_are_disjoint_complete_and_in_order(data, fraction):
     rest, held = held_out(data, fraction)
     assert sorted(numbers(rest) + numbers(held)) == list(range(len(data.labels)))
     for part in (rest, held):
@@ -242,7 +224,7 @@ def test_the_halves_are_disjoint_complete_and_in_order(data, fraction):
 
 
 @pytest.mark.parametrize(("data", "fraction"), DRAWN)
-def test_the_share_of_the_whole_and_of_every_class_is_within_rounding(data, fraction):
+def test_share_of_every_class_is_within_rounding(data, fraction):
     rest, held = held_out(data, fraction)
     assert abs(len(held.labels) - fraction * len(data.labels)) <= 0.5
     share = len(held.labels) / len(data.labels)
@@ -251,13 +233,7 @@ def test_the_share_of_the_whole_and_of_every_class_is_within_rounding(data, frac
         assert abs(counts(held)[label] - share * count) < 1
 
 
-def test_the_digits_are_held_out_in_equal_numbers(digits):
-    rest, held = held_out(digits, 0.1)
-    assert counts(rest) == dict.fromkeys(range(10), 54)
-    assert counts(held) == dict.fromkeys(range(10), 6)
-
-
-def test_a_seed_draws_the_same_images_again_and_others_draw_others():
+def test_seed_decides_which_images_are_drawn():
     data = mixed(_0=50, _1=50)
     drawn = [tuple(numbers(held_out(data, 0.2, seed)[1])) for seed in (0, 1, 2, 2**32 - 1)]
     np.random.default_rng(3).random(10)
@@ -285,12 +261,12 @@ def test_classes_with_a_single_image_are_refused_by_name():
     assert "smallest classes are 4 (with 1), 8 (with 1)" in fault
 
 
-def test_a_share_with_fewer_images_than_classes_is_refused():
+def test_share_with_fewer_images_than_classes_is_refused():
     fault = split_refusal(mixed(_0=10, _1=10, _2=10), 0.05)
     assert "the 2 images held out cannot hold every class" in fault
 
 
-def test_a_class_too_small_for_its_share_is_never_left_out_of_it_in_silence():
+def test_class_too_small_for_its_share_is_not_left_out():
     data = mixed(_0=500, _1=500, _2=2)
     with contextlib.suppress(RhobetaError):
         rest, held = held_out(data, 0.1)
@@ -325,7 +301,7 @@ def test_splits_are_read_as_they_were_written(tmp_path, splits):
         assert_same(LabelledImages(tensors["images"], tensors["labels"]), splits[name])
 
 
-def test_the_manifest_says_what_the_splits_are(tmp_path):
+def test_manifest_says_what_the_splits_are(tmp_path):
     train = LabelledImages(
         np.array([[[0, 10, 20]], [[30, 40, 50]], [[60, 70, 255]]], dtype=np.uint8),
         np.array([4, 2, 4], dtype=np.uint8),
@@ -355,13 +331,13 @@ def test_the_manifest_says_what_the_splits_are(tmp_path):
     assert content["raw_files"] == {"a file": "its digest"}
 
 
-def test_the_mean_pixel_is_that_of_the_training_images_alone(tmp_path, splits):
+def test_mean_pixel_is_that_of_the_training_images_alone(tmp_path, splits):
     manifest = write(tmp_path, splits)
     pixels = splits["train"].images.astype(int)
     assert manifest.mean_pixel == pytest.approx(pixels.sum() / pixels.size / 255, rel=1e-14)
 
 
-def test_the_layout_in_memory_does_not_change_what_is_written(tmp_path, splits):
+def test_layout_in_memory_does_not_change_what_is_written(tmp_path, splits):
     write(tmp_path / "one", splits)
     fortran = {
         name: LabelledImages(np.asfortranarray(split.images), split.labels)
@@ -387,7 +363,7 @@ def test_writing_twice_gives_the_same_bytes(tmp_path, splits):
 
 @pytest.mark.parametrize("name", SPLIT_NAMES)
 @pytest.mark.parametrize("part", ["images", "labels"])
-def test_the_digest_of_all_changes_with_any_split(tmp_path, splits, name, part):
+def test_digest_of_all_changes_with_any_split(tmp_path, splits, name, part):
     before = write(tmp_path / "one", splits).sha256
     arrays = {"images": splits[name].images.copy(), "labels": splits[name].labels.copy()}
     arrays[part].flat[0] ^= 1
@@ -396,13 +372,13 @@ def test_the_digest_of_all_changes_with_any_split(tmp_path, splits, name, part):
     assert before != after
 
 
-def test_the_digest_of_all_tells_which_split_is_which(tmp_path, splits):
+def test_digest_of_all_tells_which_split_is_which(tmp_path, splits):
     swapped = splits | {"validation": splits["test"], "test": splits["validation"]}
     assert write(tmp_path / "one", splits).sha256 != write(tmp_path / "other", swapped).sha256
 
 
 @pytest.mark.parametrize("labels", [[3, 3, 3], []])
-def test_data_of_fewer_than_two_classes_is_refused_and_nothing_written(tmp_path, labels):
+def test_data_of_fewer_than_two_classes_is_refused(tmp_path, labels):
     data = numbered(labels)
     with pytest.raises(RhobetaError, match=f"images of {len(set(labels))} class"):
         write(tmp_path, {"train": data, "validation": data, "test": data})
@@ -415,7 +391,7 @@ def read_refusal(folder, name, manifest):
     return str(caught.value)
 
 
-def test_a_split_with_any_byte_changed_is_refused(tmp_path):
+def test_split_with_any_byte_changed_is_refused(tmp_path):
     data = numbered([0, 1, 0, 1])
     manifest = write(tmp_path, {"train": data, "validation": data, "test": data})
     path = file_of(tmp_path, "validation")
@@ -432,14 +408,14 @@ def test_a_split_with_any_byte_changed_is_refused(tmp_path):
     assert_same(read_split(tmp_path, "validation", manifest), data)
 
 
-def test_a_split_in_anothers_place_is_refused(tmp_path, splits):
+def test_split_in_anothers_place_is_refused(tmp_path, splits):
     manifest = write(tmp_path, splits)
     shutil.copy(file_of(tmp_path, "train"), file_of(tmp_path, "test"))
     assert "is not the file" in read_refusal(tmp_path, "test", manifest)
 
 
 @pytest.mark.parametrize("name", SPLIT_NAMES)
-def test_a_missing_split_is_answered_with_the_command_that_makes_it(tmp_path, splits, name):
+def test_missing_split_is_refused(tmp_path, splits, name):
     manifest = write(tmp_path, splits)
     file_of(tmp_path, name).unlink()
     fault = read_refusal(tmp_path, name, manifest)
@@ -447,49 +423,8 @@ def test_a_missing_split_is_answered_with_the_command_that_makes_it(tmp_path, sp
     assert "`rhobeta preprocess`" in fault
 
 
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("parameters", 3),
-        ("image_shape", [28]),
-        ("image_shape", 28),
-        ("classes", None),
-        ("classes", ["zero"]),
-        ("mean_pixel", None),
-        ("mean_pixel", "grey"),
-        ("splits", {"train": {}, "test": {}}),
-        ("splits", [1]),
-    ],
-)
-def test_a_damaged_manifest_is_answered_with_the_command_that_makes_it(
-    tmp_path, splits, key, value
-):
-    write(tmp_path, splits)
-    path = tmp_path / "manifest.json"
-    content = json.loads(path.read_text())
-    assert key in content
-    write_json_with_checksum(path, content | {key: value})
-    with pytest.raises(RhobetaError, match="does not describe splits") as caught:
-        read_manifest(tmp_path)
-    assert "`rhobeta preprocess`" in str(caught.value)
-
-
-def test_every_flipped_bit_of_the_manifest_is_noticed(tmp_path):
-    data = numbered([0, 1, 0, 1])
-    write(tmp_path, {"train": data, "validation": data, "test": data})
-    path = tmp_path / "manifest.json"
-    content = path.read_bytes()
-    for place in range(len(content)):
-        damaged = bytearray(content)
-        damaged[place] ^= 1 << place % 8
-        path.write_bytes(damaged)
-        with pytest.raises(RhobetaError, match=r"manifest\.json is damaged") as caught:
-            read_manifest(tmp_path)
-        assert "`rhobeta preprocess`" in str(caught.value)
-
-
 @pytest.mark.parametrize("content", [None, "", "[]", "{}"])
-def test_a_missing_or_empty_manifest_is_answered_with_the_command_that_makes_it(tmp_path, content):
+def test_missing_or_empty_manifest_is_refused(tmp_path, content):
     if content is not None:
         (tmp_path / "manifest.json").write_text(content)
     with pytest.raises(RhobetaError) as caught:
