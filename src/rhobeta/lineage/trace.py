@@ -13,31 +13,15 @@ from rhobeta.lineage.runs import RunInfo
 
 # What distinguishes most models; `--all` prints the others too.
 _PARAMETERS = (
-    "data.name",
-    "model.hidden_sizes",
-    "model.code_activation",
-    "penalty.kind",
-    "penalty.rho",
-    "penalty.beta",
-    "topk.k",
-    "training.epochs",
-    "training.batch_size",
-    "training.learning_rate",
+    "data.name", "model.hidden_sizes", "model.code_activation", "penalty.kind", "penalty.rho",
+    "penalty.beta", "topk.k", "training.epochs", "training.batch_size", "training.learning_rate",
     "training.seed",
-)
+)  # fmt: skip
 _METRICS = (
-    "test/mse",
-    "test/fvu",
-    "test/gini",
-    "test/rho_hat_mean",
-    "test/dead_units",
-    "probe/code_accuracy",
-    "best/mse",
-    "best/fvu",
-    "best/gini",
-    "best/dead_share",
+    "test/mse", "test/fvu", "test/gini", "test/rho_hat_mean", "test/dead_units",
+    "probe/code_accuracy", "best/mse", "best/fvu", "best/gini", "best/dead_share",
     "best/probe_accuracy",
-)
+)  # fmt: skip
 
 Rows = Iterator[tuple[str, str]]
 

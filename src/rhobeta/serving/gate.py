@@ -1,4 +1,4 @@
-"""The gate before @champion: thresholds, and the rule against the present champion, on numbers."""
+"""The gate before @champion: thresholds, and the comparison with the present champion."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ _DECIMALS = 12
 
 @dataclass(frozen=True)
 class Check:
-    """One rule, and whether it is kept."""
+    """A rule and whether the model keeps it."""
 
     kept: bool
     text: str
@@ -18,7 +18,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Verdict:
-    """All rules together."""
+    """The checks of all rules."""
 
     checks: tuple[Check, ...]
 
@@ -29,23 +29,23 @@ class Verdict:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """What was not kept."""
+        """The rules that are broken."""
         return tuple(check.text for check in self.checks if not check.kept)
 
 
 def against_thresholds(bounds: Iterable[Bound], metrics: Mapping[str, float]) -> Verdict:
-    """Each bound on the metric itself; a metric that is absent or NaN keeps none."""
+    """Check each bound on its metric. A missing metric and NaN break every bound."""
     return Verdict(tuple(_on_threshold(bound, metrics.get(bound.metric)) for bound in bounds))
 
 
 def against_champion(
     margins: Iterable[Bound], metrics: Mapping[str, float], champion: Mapping[str, float]
 ) -> Verdict:
-    """Each margin on the difference d = metric - champion's; and one metric must be better.
+    """Check each margin on d = metric - champion's metric, and that one metric is better.
 
-    `metric <= m` asks for d <= m, and d < 0 is better; `metric >= m` asks for d >= m, and d > 0 is
-    better. So a model may be worse than the champion in each metric by what its margin allows, if
-    it is better in another. Without margins there is nothing to compare, and nothing is refused.
+    `metric <= m` requires d <= m, and d < 0 is better; `metric >= m` requires d >= m, and d > 0 is
+    better. A model may thus be worse in each metric by its margin, if it is better in another.
+    Without margins nothing is compared and nothing is refused.
     """
     margins = tuple(margins)
     checks = []
@@ -72,7 +72,7 @@ def against_champion(
 def _on_threshold(bound: Bound, value: float | None) -> Check:
     if value is None:
         return Check(False, f"{bound.metric}: not measured on the model")
-    # NaN is neither above nor below, and keeps nothing.
+    # False for NaN.
     kept = bound.excess(value) <= 0
     sign = "<=" if bound.at_most else ">="
     return Check(

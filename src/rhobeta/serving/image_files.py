@@ -1,7 +1,7 @@
-"""The user's own images, in batches: arrays of .npy and .npz files, pictures of a folder.
+"""The user's own images in batches: arrays in .npy and .npz files, or a folder of pictures.
 
-Only headers are read before the batches, which are made one at a time. Nothing is resized, and no
-pickle is loaded.
+Only headers are read before the batches, and one batch is in memory at a time. Nothing is resized,
+and no pickle is loaded.
 """
 
 import zipfile
@@ -19,7 +19,7 @@ from rhobeta.errors import RhobetaError
 
 Batches = Iterator[NDArray[np.float32]]
 
-# Formats that Pillow itself decodes; for others it starts programs.
+# Formats that Pillow decodes itself; for others it starts programs.
 FORMATS = {
     ".bmp": "BMP",
     ".gif": "GIF",
@@ -39,29 +39,28 @@ _NAMES_SHOWN = 5
 
 @dataclass(frozen=True)
 class Images:
-    """Images of the size that a model takes."""
+    """Images of the size that a model expects."""
 
     count: int
     names: list[str] | None
-    """Of the files, where they lie in a folder."""
+    """Names of the files in a folder; None for an array."""
     batches: Callable[[int], Batches]
-    """Batches of at most so many rows ([images, pixels], float32 in [0, 1])."""
+    """Batches with at most this many rows ([images, pixels], float32 in [0, 1])."""
     notes: list[str] = field(default_factory=list)
-    """What the user should know; complete after the last batch."""
+    """What the user should know. Complete after the last batch."""
 
 
 def open_images(path: Path, shape: tuple[int, int]) -> Images:
     """The images at `path`, each of `shape` (height, width).
 
-    Raises `RhobetaError`, here or with the batch that is at fault, where there are none, they are
-    of another size, or their values are not 0 to 255 (whole numbers) or 0 to 1 (others).
+    Raises `RhobetaError`, here or at the batch concerned, where there are no images, they have
+    another size, or their values are outside 0 to 255 (integers) or 0 to 1 (floats).
     """
     if path.is_dir():
         return _pictures(sorted(path.iterdir(), key=lambda file: file.name), path, shape)
     if not path.is_file():
         raise RhobetaError(
-            f"{path} is no file and no folder.\nName a .npy or .npz file, a picture, or a folder"
-            " of pictures."
+            f"{path} does not exist.\nName a .npy or .npz file, a picture, or a folder of pictures."
         )
     if path.suffix.lower() in FORMATS:
         return _pictures([path], path.parent, shape)
@@ -70,7 +69,7 @@ def open_images(path: Path, shape: tuple[int, int]) -> Images:
     if path.suffix == ".npy":
         return _array(path, shape, lambda: _npy_stream(path))
     raise RhobetaError(
-        f"{path} is of a kind that is not known.\nName a .npy or .npz file, a picture"
+        f"{path} has an unknown file type.\nName a .npy or .npz file, a picture"
         f" ({', '.join(FORMATS)}), or a folder of pictures."
     )
 
@@ -91,7 +90,7 @@ def _npz_stream(path: Path) -> Iterator[IO[bytes]]:
         if "images" not in names:
             shown = ", ".join(names[:_NAMES_SHOWN]) or "none"
             raise RhobetaError(
-                f"{path} holds the arrays {shown}; expected one that is called images:"
+                f"{path} holds the arrays {shown}; expected one named images:"
                 " np.savez(file, images=...)."
             )
         with archive.open("images.npy") as stream:
@@ -104,7 +103,7 @@ def _array(path: Path, shape: tuple[int, int], opened: Any) -> Images:
     pixels = shape[0] * shape[1]
     if found[1:] not in (shape, (pixels,)):
         raise RhobetaError(
-            f"{path} holds an array of shape {found}; the model takes images of {shape[0]} x"
+            f"{path} holds an array of shape {found}; the model expects images of {shape[0]} x"
             f" {shape[1]} pixels: shape (images, {shape[0]}, {shape[1]}) or (images, {pixels})."
             f"{_hint(found, shape)}"
         )
@@ -112,7 +111,7 @@ def _array(path: Path, shape: tuple[int, int], opened: Any) -> Images:
         raise RhobetaError(f"{path} holds no image: its array has the shape {found}.")
     if dtype.kind not in "uif":
         raise RhobetaError(
-            f"{path} holds {dtype}; expected whole numbers from 0 to 255 or floats from 0 to 1."
+            f"{path} holds {dtype}; expected integers from 0 to 255 or floats from 0 to 1."
         )
     notes: list[str] = []
 
@@ -129,8 +128,8 @@ def _array(path: Path, shape: tuple[int, int], opened: Any) -> Images:
                 yield batch
         if dtype.kind in "ui" and largest <= 1:
             notes.append(
-                f"no value of {path.name} is above {largest:g}, though whole numbers are read as 0"
-                " to 255: if 1 is white, store floats"
+                f"no value of {path.name} is above {largest:g}, but integers are read as 0 to 255:"
+                " if 1 is white, store floats"
             )
 
     return Images(found[0], None, batches, notes)
@@ -143,7 +142,7 @@ def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, fortran, dtype = read(stream)
     if fortran and len(shape) > 1:
-        raise ValueError("its array is stored by columns; np.ascontiguousarray turns it round")
+        raise ValueError("its array is stored by columns; np.ascontiguousarray converts it")
     if any(type(size) is not int for size in shape):
         raise ValueError(f"its header declares the shape {shape}")
     if dtype.hasobject:
@@ -154,33 +153,33 @@ def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
 def _exactly(stream: IO[bytes], length: int) -> bytes:
     content = stream.read(length)
     if len(content) != length:
-        raise ValueError("it is cut off: its header declares more images than it holds")
+        raise ValueError("it is truncated: its header declares more images than it holds")
     return content
 
 
 @contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """What reading a damaged file raises, as a message."""
+    """Explain what numpy and zipfile raise for a damaged file."""
     try:
         yield
     except RhobetaError:
         raise
     except Exception as error:
-        # numpy and zipfile raise a dozen kinds of exception for files that are not what they say.
+        # A dozen kinds of exception.
         reason = str(error) or type(error).__name__
         raise RhobetaError(
             f"{path} is not a readable {path.suffix} file: {reason}.\n"
-            "numpy.save and numpy.savez write what is read here."
+            "Write it with numpy.save or numpy.savez."
         ) from None
 
 
 def _scaled(values: NDArray[Any], path: Path, start: int) -> NDArray[np.float32]:
-    """Numbers in [0, 1], or the reason why they are not."""
+    """The values in [0, 1]. Raises `RhobetaError` where they are out of range."""
     if values.dtype == np.uint8:
         return pixels_of(values)
     low, high = values.min(), values.max()
     whole = values.dtype.kind in "ui"
-    # NaN is in no range.
+    # Both comparisons are false for NaN.
     if whole and low >= 0 and high <= 255:
         return pixels_of(values.astype(np.uint8))
     if not whole and low >= 0 and high <= 1:
@@ -188,7 +187,7 @@ def _scaled(values: NDArray[Any], path: Path, start: int) -> NDArray[np.float32]
     wrong = ~((values >= 0) & (values <= (255 if whole else 1)))
     image, pixel = np.argwhere(wrong)[0]
     value = values[image, pixel]
-    allowed = "whole numbers must be from 0 to 255" if whole else "floats must be from 0 to 1"
+    allowed = "integers must be from 0 to 255" if whole else "floats must be from 0 to 1"
     hint = "" if whole or not 1 < high <= 255 else "\nIf white is 255, divide by 255."
     raise RhobetaError(
         f"{path}: image {start + image} (the first is 0) has the value {value} at pixel {pixel};"
@@ -200,8 +199,8 @@ def _hint(found: tuple[int, ...], shape: tuple[int, int]) -> str:
     if found == shape:
         return "\nA single image becomes such an array by image[None]."
     if sorted(found[1:]) == sorted((1, *shape)):
-        return "\nA channel of one is left out by array.squeeze()."
-    return "\nImages are not resized here, since how to do it is yours to choose."
+        return "\narray.squeeze() removes a channel of size one."
+    return "\nImages are not resized: choose yourself how to do it."
 
 
 # Pictures
@@ -213,10 +212,9 @@ def _pictures(files: list[Path], folder: Path, shape: tuple[int, int]) -> Images
     if not taken:
         held = f"; it holds {_some(left)}" if left else ""
         raise RhobetaError(
-            f"{folder} holds no picture ({', '.join(FORMATS)}){held}.\nFolders in it are not"
-            " searched."
+            f"{folder} holds no picture ({', '.join(FORMATS)}){held}.\nSubfolders are not searched."
         )
-    notes = [f"left aside, being no pictures: {_some(left)}"] if left else []
+    notes = [f"skipped, not pictures: {_some(left)}"] if left else []
 
     def batches(size: int) -> Batches:
         coloured = 0
@@ -228,7 +226,7 @@ def _pictures(files: list[Path], folder: Path, shape: tuple[int, int]) -> Images
                 coloured += had_colour
             yield np.stack(rows)
         if coloured:
-            notes.append(f"{coloured} pictures with colours were turned to grey (ITU-R 601)")
+            notes.append(f"{coloured} colour pictures were converted to grey (ITU-R 601)")
 
     return Images(len(taken), [file.name for file in taken], batches, notes)
 
@@ -244,16 +242,16 @@ def _picture(file: Path, shape: tuple[int, int]) -> tuple[NDArray[np.float32], b
 
     try:
         with Image.open(file, formats=sorted(set(FORMATS.values()))) as picture:
-            # Before anything is unpacked, of which a small file may hold gigabytes.
+            # Before decompressing, since a small file may hold gigabytes.
             _require_size(picture, file, shape)
             values, coloured = _grey(picture, file)
     except RhobetaError:
         raise
     except Exception as error:
-        # Pillow raises a dozen kinds of exception for files that are not what they say.
+        # Pillow raises a dozen kinds of exception for damaged files.
         reason = str(error) or type(error).__name__
         raise RhobetaError(
-            f"{file} is not a picture that can be read: {reason}.\nMend it, or move it away."
+            f"{file} cannot be read as a picture: {reason}.\nReplace it, or move it away."
         ) from None
     return values.reshape(-1), coloured
 
@@ -262,11 +260,11 @@ def _require_size(picture: Any, file: Path, shape: tuple[int, int]) -> None:
     width, height = picture.size
     if (height, width) != shape:
         raise RhobetaError(
-            f"{file} has {height} x {width} pixels; the model takes {shape[0]} x {shape[1]}.\n"
-            "Pictures are not resized here, since how to do it is yours to choose."
+            f"{file} has {height} x {width} pixels; the model expects {shape[0]} x {shape[1]}.\n"
+            "Pictures are not resized: choose yourself how to do it."
         )
     if getattr(picture, "n_frames", 1) > 1:
-        raise RhobetaError(f"{file} holds several pictures; expected one a file.")
+        raise RhobetaError(f"{file} holds several pictures; expected one per file.")
 
 
 def _grey(picture: Any, file: Path) -> tuple[NDArray[np.float32], bool]:
@@ -281,7 +279,7 @@ def _grey(picture: Any, file: Path) -> tuple[NDArray[np.float32], bool]:
         picture = picture.convert("RGBA")
         if picture.getchannel("A").getextrema()[0] < 255:
             raise RhobetaError(
-                f"{file} has transparent pixels, which have no grey level.\nLay it on a background"
+                f"{file} has transparent pixels, which have no grey level.\nPut it on a background"
                 " first."
             )
         picture = picture.convert("RGB")

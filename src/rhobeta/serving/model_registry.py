@@ -1,4 +1,4 @@
-"""A name in MLflow's model registry: its versions, and which of them is @champion."""
+"""The versions of one name in MLflow's model registry, and which of them is @champion."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -36,7 +36,7 @@ class Registry:
         self._uri, self._client = runs.store.uri, runs.store.client
 
     def champion(self) -> "ModelVersion | None":
-        """The version that has the alias, as the registry says now.
+        """The version that has the alias now.
 
         Raises `RhobetaError` where the store offers no registry.
         """
@@ -46,7 +46,7 @@ class Registry:
         return self._client.get_model_version(self.name, str(model.aliases[CHAMPION]))
 
     def versions_of(self, model_sha256: str) -> "list[ModelVersion]":
-        """The versions that are this model, the oldest first."""
+        """The versions of this model, oldest first."""
         if self._model() is None:
             return []
         found = self._client.search_model_versions(f"tags.`{MODEL_TAG}` = '{model_sha256}'")
@@ -56,7 +56,7 @@ class Registry:
     def add(
         self, *, model_id: str, run_id: str, tags: Mapping[str, str], description: str
     ) -> "ModelVersion":
-        """Make the model that a run has packaged a version of this name."""
+        """Add the packaged model of a run as a version."""
         from mlflow.exceptions import MlflowException
 
         if self._model() is None:
@@ -64,7 +64,7 @@ class Registry:
                 try:
                     self._client.create_registered_model(self.name, description=_DESCRIPTION)
                 except MlflowException as error:
-                    # Another may have made it meanwhile.
+                    # Another process may have created it meanwhile.
                     if error.error_code != _EXISTS:
                         raise
         with _current_store(self._uri):
@@ -82,7 +82,7 @@ class Registry:
         return self._runs.get(str(version.run_id), deleted=True)
 
     def remove(self, version: "ModelVersion") -> None:
-        """Take a version out again."""
+        """Delete a version."""
         self._client.delete_model_version(self.name, str(version.version))
 
     def tag(self, version: "ModelVersion", tags: Mapping[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""`rhobeta register`: a model into the registry, and @champion to it where the gate passes."""
+"""`rhobeta register`: add a model to the registry; it becomes @champion if it passes the gate."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

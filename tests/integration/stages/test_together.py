@@ -211,25 +211,3 @@ def test_nodes_without_an_address_are_refused(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setenv("NODE_RANK", wrong)
         with pytest.raises(RhobetaError, match="expected a number from 0 to 1"):
             run_in_processes(["train"], 1, 2)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"runtime.accelerator": "cuda"}, "torch finds no CUDA device here"),
-        ({"training.precision": "fp16"}, "which needs a CUDA device"),
-    ],
-)
-def test_devices_that_are_not_there_are_refused(
-    prepared: Paths, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], message: str
-) -> None:
-    import torch
-
-    from rhobeta.cli import main
-
-    if torch.cuda.is_available():
-        pytest.skip("this machine has a CUDA device")
-    write_params(prepared.workspace, QUICK | changes)
-    assert main(["train"]) == 1
-    assert message in capsys.readouterr().err
-    assert not prepared.model.exists()

@@ -23,10 +23,13 @@ MODEL = "models/autoencoder.safetensors"
 
 
 @pytest.fixture
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+def elsewhere(
+    tmp_path: Path, blank_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], None]:
     """Makes another store, which is empty, the present one."""
 
     def change() -> None:
+        shutil.copyfile(blank_database, tmp_path / "elsewhere.db")
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'elsewhere.db'}")
 
     return change

@@ -127,7 +127,7 @@ def test_a_folder_is_encoded_in_the_order_of_its_names(
     digest = model_from_bytes(project.model.read_bytes(), name="it").sha256
     assert str(found["model_sha256"]) == digest
     printed = capsys.readouterr().out
-    assert "note: left aside, being no pictures: labels.csv\n" in printed
+    assert "note: skipped, not pictures: labels.csv\n" in printed
     assert "25 codes of 12 units" in printed
 
 
@@ -170,7 +170,7 @@ def test_colours_become_grey_and_it_is_said(tmp_path: Path) -> None:
     (batch,) = images.batches(9)
     # ITU-R 601: 0.299 of red.
     np.testing.assert_allclose(batch, np.full((1, 16), 76 / 255), atol=1e-6)
-    assert images.notes == ["1 pictures with colours were turned to grey (ITU-R 601)"]
+    assert images.notes == ["1 colour pictures were converted to grey (ITU-R 601)"]
 
 
 def test_inverted_images_are_noted_and_encoded_all_the_same(
@@ -206,13 +206,16 @@ def _with(value: float, dtype: type = np.float32) -> NDArray[Any]:
         (_with(np.inf), "has the value inf at pixel 2"),
         (_with(-0.5), "has the value -0.5 at pixel 2"),
         (_with(200), r"has the value 200.0 at pixel 2; .*\n.*divide by 255"),
-        (_with(256, np.int32), "the value 256 at pixel 2; whole numbers must be from 0 to 255"),
+        (_with(256, np.int32), "the value 256 at pixel 2; integers must be from 0 to 255"),
         (_with(-1, np.int8), "has the value -1 at pixel 2"),
-        (np.zeros((3, 5, 4)), r"shape \(3, 5, 4\); the model takes images of 4 x 4 .*\n.*resized"),
+        (
+            np.zeros((3, 5, 4)),
+            r"shape \(3, 5, 4\); the model expects images of 4 x 4 .*\n.*resized",
+        ),
         (np.zeros((3, 4, 4, 1)), r"shape \(3, 4, 4, 1\).*\n.*squeeze"),
         (np.zeros((4, 4)), r"shape \(4, 4\).*\n.*image\[None\]"),
         (np.zeros((0, 4, 4)), "holds no image"),
-        (np.zeros((3, 4, 4), bool), "holds bool; expected whole numbers"),
+        (np.zeros((3, 4, 4), bool), "holds bool; expected integers"),
         (np.zeros((3, 4, 4), complex), "holds complex128"),
         (np.zeros((3, 4, 4), "U3"), "holds <U3"),
         (np.full((3, 4, 4), None), "holds Python objects, which are not loaded"),
@@ -272,16 +275,16 @@ SMALL = Image.new("L", (4, 4))
 @pytest.mark.parametrize(
     ("made", "reason"),
     [
-        (_cut_npy, "is not a readable .npy file: it is cut off"),
+        (_cut_npy, "is not a readable .npy file: it is truncated"),
         (_text("images.npy"), "is not a readable .npy file"),
         (_text("images.npz"), "is not a readable .npz file"),
-        (_npz, "holds the arrays digits; expected one that is called images"),
-        (_text("images.txt"), "is of a kind that is not known"),
-        (lambda folder: folder / "nothing", "is no file and no folder"),
+        (_npz, "holds the arrays digits; expected one named images"),
+        (_text("images.txt"), "has an unknown file type"),
+        (lambda folder: folder / "nothing", "does not exist"),
         (_folder(), r"holds no picture .*\n.*not searched"),
         (_folder("a.txt", "b.csv"), r"holds no picture .*; it holds a.txt, b.csv"),
-        (_folder("a.png"), "a.png is not a picture that can be read"),
-        (_picture("a.png", Image.new("L", (5, 4))), "has 4 x 5 pixels; the model takes 4 x 4"),
+        (_folder("a.png"), "a.png cannot be read as a picture"),
+        (_picture("a.png", Image.new("L", (5, 4))), "has 4 x 5 pixels; the model expects 4 x 4"),
         (_picture("a.png", Image.new("RGBA", (4, 4), (0, 0, 0, 9))), "has transparent pixels"),
         (
             _picture("a.gif", SMALL, save_all=True, append_images=[Image.new("L", (4, 4), 9)]),

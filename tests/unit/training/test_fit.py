@@ -371,3 +371,18 @@ def test_plain_lines_are_about_ten(
     lines = capsys.readouterr().out.splitlines()
     shown = [line.partition(":")[0] for line in lines]
     assert shown == [f"epoch {epoch}/{epochs}" for epoch in expected]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"runtime__accelerator": "cuda"}, "torch finds no CUDA device here"),
+        ({"training__precision": "fp16"}, "which needs a CUDA device"),
+    ],
+)
+def test_a_missing_device_is_refused(
+    train: LabelledImages, validation: LabelledImages, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(RhobetaError, match=message):
+        fitted(train, validation, **changes)
