@@ -113,7 +113,13 @@ def open_store(paths: Paths, experiment: str) -> Store:
             f"The run cannot be recorded in {paths.store}: the address of a database cannot hold ?"
             " or %.\nRename the folder, or point MLFLOW_TRACKING_URI at another store."
         )
-    paths.store.mkdir(parents=True, exist_ok=True)
+    try:
+        paths.store.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RhobetaError(
+            f"The run cannot be recorded in {paths.store} ({error.strerror}).\nMake it a folder"
+            " that can be written, or point MLFLOW_TRACKING_URI at another store."
+        ) from error
     artifacts = paths.store / "artifacts"
     with FileLock(paths.store / ".lock"):
         if uri == f"{_SQLITE}{paths.store / 'mlflow.db'}":

@@ -82,6 +82,7 @@ def test_files_that_do_not_belong_together_are_refused(
     assert not (paths.metrics if stage == "evaluate" else paths.report).exists()
 
 
+@pytest.mark.slow
 def test_files_of_another_evaluation_are_refused(
     paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -93,8 +93,8 @@ def test_preset_of_a_nasty_name_starts_no_shell(
         (folder / f"{name}.yaml").write_text("runtime:\n  experiment: it's; touch sprung\n")
         assert main(["run", "--preset", name]) == 0
         given = words.read_text().split("\0")[:-1]
-        assert given[:4] == ["-m", "dvc", "exp", "run"]
-        assert given[4:] == [
+        assert given[:5] == ["-P", "-m", "dvc", "exp", "run"]
+        assert given[5:] == [
             r"--set-param=runtime.experiment='it\'s; touch sprung'",
             f"--name={name}",
         ]

@@ -112,7 +112,7 @@ def test_model_of_another_image_size_is_refused(
         ),
         (
             {"evaluate.normal_classes": list(range(10))},
-            ["evaluate.normal_classes: found [0, 1", "every class", "or null"],
+            ["evaluate.normal_classes: found [0, 1", "all classes", "or null"],
         ),
     ],
     ids=["unknown class", "all classes"],
