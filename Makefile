@@ -14,15 +14,15 @@ PORT ?= 5000
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
 
-# One thread a worker, lest they fight; a file's tests stay on one worker, the longest file first.
-# What is skipped is said with its reason.
+# One thread a worker, so that they do not compete; a file's tests stay on one worker, the longest file first.
+# -rs prints why a test was skipped.
 PYTEST := OMP_NUM_THREADS=1 pytest -q -rs -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: setup repro test test-all lint ui bench lock clean-env
 
 setup: $(VENV)/.ready
 
-# Made anew when what goes in, or how, has changed. A failed attempt leaves no stamp.
+# Rebuilt when its inputs or setup.sh change. A failed attempt leaves no stamp.
 $(VENV)/.ready: requirements.lock pyproject.toml tools/setup.sh
 	@PYTHON="$(PYTHON)" TORCH_INDEX="$(TORCH_INDEX)" sh tools/setup.sh "$(VENV)"
 

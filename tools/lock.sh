@@ -1,5 +1,5 @@
 #!/bin/sh
-# Resolve pyproject.toml anew into requirements.lock: names, versions and hashes, no addresses.
+# Resolve pyproject.toml into requirements.lock: names, versions and hashes, no addresses.
 # Needs uv (pip install uv). Pass --upgrade to take newer versions than the lock has.
 set -eu
 uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --quiet "$@" \

@@ -24,7 +24,7 @@ class Paths:
 
     @property
     def params(self) -> Path:
-        """`params.yaml`, every knob."""
+        """`params.yaml`, every parameter."""
         return self.workspace / "params.yaml"
 
     @property

@@ -1,4 +1,4 @@
-"""The parser of the `rhobeta` command, and what becomes of an error."""
+"""The parser of the `rhobeta` command, and how errors are reported."""
 
 import argparse
 import os

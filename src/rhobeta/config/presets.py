@@ -44,7 +44,7 @@ def read_preset(folder: Path, name: str) -> dict[str, Any]:
     names = preset_names(folder)
     if name not in names:
         known = f"known: {', '.join(names)}{did_you_mean(name, names)}"
-        raise RhobetaError(f"there is no preset {name!r}; {known}")
+        raise RhobetaError(f"there is not a preset {name!r}; {known}")
     path = folder / f"{name}.yaml"
     values = read_yaml(path)
     base = values.pop("extends", None) if isinstance(values, dict) else None

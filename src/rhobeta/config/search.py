@@ -119,7 +119,8 @@ class TuneParams(ParamSection):
     """URL of a database that machines share; null: sqlite in mlruns; RHOBETA_TUNE_STORAGE
     overrides it."""
     heartbeat: Annotated[int, Field(ge=1, le=3600)]
-    """Seconds between signs of life, 1 to 3600; a worker silent for three times that is lost."""
+    """Seconds between signs of life, 1 to 3600; a worker without one for three times as
+    long is lost."""
 
     @property
     def bounds(self) -> list[Bound]:
@@ -162,7 +163,9 @@ class TuneParams(ParamSection):
             raise ValueError(f"constraints: found {self.constraints}, which bounds a metric twice")
         _ = self.rule
         if self.seeds == 1:
-            raise ValueError("seeds: found 1, allowed: 0, or 2 to 100, since one tells no spread")
+            raise ValueError(
+                "seeds: found 1, allowed: 0, or 2 to 100, since one seed shows no spread"
+            )
         return self
 
     @model_validator(mode="after")

@@ -79,7 +79,7 @@ class SavedModel:
 
 
 def model_to_bytes(model: Autoencoder, description: ModelDescription) -> bytes:
-    """Serialise weights and description, sealed; the same model gives the same bytes."""
+    """Serialise weights and description, with a checksum; the same model gives the same bytes."""
     from safetensors.torch import save
 
     tensors = {

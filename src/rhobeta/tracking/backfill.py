@@ -1,4 +1,4 @@
-"""What a run lacks of what the workspace holds of its model, and adding it."""
+"""Find and add what a run is missing from the workspace's files."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What runs lack in their store because the server did not answer.
+"""Data that could not be sent to the store because the server did not answer.
 
 One folder a run, `mlruns/pending/<run id>/`: `run.json` holds values, `artifacts/` the files as
 they are to lie in the run, `model/` the packaged model. The folder is removed once the server has
@@ -32,7 +32,7 @@ _MODEL = "model"
 
 @dataclass(frozen=True)
 class PendingRun:
-    """A run that its store lacks a part of."""
+    """A run that is incomplete in its store."""
 
     folder: Path
     store: str
@@ -109,7 +109,7 @@ def keep_model(store: "Store", run_id: str, source: Path) -> None:
 def flush_pending(store: "Store", run_id: str | None = None) -> Flushed:
     """Send the store what it lacks, of all its runs or of one; what fails stays pending.
 
-    Does nothing if another process is at it.
+    Does nothing if another process is doing so.
     """
     outcome = Flushed()
     if store.pending is None or not any(store.pending.glob(f"{run_id or '*'}/{_VALUES}")):

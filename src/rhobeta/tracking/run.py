@@ -228,7 +228,7 @@ def _end_early(run: Run, status: str, tags: Mapping[str, str]) -> None:
 
 
 def complete_pending(store: Store) -> None:
-    """Complete all pending runs of the store if it can be done, and say what came of it."""
+    """Complete all pending runs of the store if it can be done, and print the outcome."""
     flushed = flush_pending(store)
     for run_id in flushed.completed:
         print(f"note: MLflow run {run_id} is complete; its server had not answered", flush=True)

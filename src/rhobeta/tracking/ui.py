@@ -1,4 +1,4 @@
-"""MLflow's UI on the loopback address, with its protections as they come."""
+"""MLflow's UI on the loopback address, with its default protections."""
 
 import os
 import socket

@@ -26,7 +26,7 @@ class Values:
     datasets: list[dict[str, str]] = field(default_factory=list)
     """Arguments of `Run.log_dataset`."""
     status: str | None = None
-    """With which the run has ended, if it has."""
+    """The run's final status, if it has."""
     ended: int | None = None
     """When it ended (ms)."""
 

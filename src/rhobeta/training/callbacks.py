@@ -1,4 +1,4 @@
-"""Lightning callbacks: the weights to keep, and progress for the person who waits."""
+"""Lightning callbacks: the weights to keep, and progress and a progress display."""
 
 import sys
 from typing import Any

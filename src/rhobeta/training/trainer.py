@@ -19,7 +19,7 @@ from rhobeta.training.checkpoints import CheckpointFile
 from rhobeta.training.devices import Place, gpus, place_among_processes
 
 ANSWER_SECONDS = 30
-"""How long a process waits for the others before it takes them for dead."""
+"""How long a process waits for the others before it gives up on them."""
 
 _PRECISIONS: dict[str, Any] = {
     "float32": "32-true",

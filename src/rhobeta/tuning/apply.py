@@ -35,7 +35,7 @@ def with_replaced(text: str, changes: Mapping[str, Any], *, name: str) -> str:
 
     ruamel.yaml says where each value stands; only its characters change, and the spaces before a
     comment behind it, so that comments stay in their column. What comes out is read again and
-    compared. Raises `RhobetaError` where a value cannot be replaced so, as one over several lines.
+    compared. Raises `RhobetaError` where a value cannot be replaced this way, such as one over several lines.
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
@@ -46,7 +46,7 @@ def with_replaced(text: str, changes: Mapping[str, Any], *, name: str) -> str:
         section, _, key = path.partition(".")
         expected[section][key] = value
     replaced = text
-    # From the end, lest a change moves those that are still to come.
+    # From the end, so that a change does not shift later places.
     places = sorted(((_place(text, path), path) for path in changes), reverse=True)
     for (start, end), path in places:
         replaced = _replaced(replaced, start, end, _written(changes[path]))

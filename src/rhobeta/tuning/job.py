@@ -1,4 +1,4 @@
-"""What a worker process is told."""
+"""The instructions for a worker process."""
 
 from dataclasses import dataclass
 

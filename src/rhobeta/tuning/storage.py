@@ -30,7 +30,7 @@ _MOST_RETRIES = 3
 _ATTEMPTS = 5
 _TABLES_EXIST = ("already exists", "duplicate", "unique constraint failed")
 _SQLITE_ENGINE = {"connect_args": {"timeout": 60}}
-# One connection for a worker, one for its heartbeat: servers have few.
+# One connection for a worker, one for its heartbeat: servers allow few connections.
 _SERVER_ENGINE = {"pool_size": 1, "max_overflow": 1, "pool_pre_ping": True}
 
 
