@@ -14,9 +14,10 @@ PORT ?= 5000
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
 
-# One thread a worker, so that they do not compete; a file's tests stay on one worker, the longest file first.
+# One thread a worker; three workers, since some tests wait for processes. A file's tests stay on
+# one worker, the longest file first.
 # -rs prints why a test was skipped.
-PYTEST := OMP_NUM_THREADS=1 pytest -q -rs -n 2 --dist loadfile --no-loadscope-reorder
+PYTEST := OMP_NUM_THREADS=1 pytest -q -rs -n 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: setup repro test test-all lint ui bench lock clean-env
 

@@ -1,1 +1,1 @@
-"""Data sets: what they consist of, how their bytes are obtained and checked and checked, and how they are split."""
+"""Data sets: what they consist of, how their bytes are obtained and checked, how they are split."""

@@ -35,7 +35,8 @@ def with_replaced(text: str, changes: Mapping[str, Any], *, name: str) -> str:
 
     ruamel.yaml says where each value stands; only its characters change, and the spaces before a
     comment behind it, so that comments stay in their column. What comes out is read again and
-    compared. Raises `RhobetaError` where a value cannot be replaced this way, such as one over several lines.
+    compared. Raises `RhobetaError` where a value cannot be replaced this way, such as one over
+    several lines.
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError

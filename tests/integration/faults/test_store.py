@@ -122,7 +122,9 @@ def _overwrite_a_page(file: Path) -> None:
         opened.write(b"\xff" * 64)
 
 
-@pytest.mark.parametrize("damage", [_truncate, _overwrite_a_page])
+@pytest.mark.parametrize(
+    "damage", [_truncate, pytest.param(_overwrite_a_page, marks=pytest.mark.slow)]
+)
 def test_damaged_store_can_be_replaced(
     paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str], damage: Any
 ) -> None:
@@ -163,6 +165,7 @@ open_store(Paths(root, root), "tests")
 """
 
 
+@pytest.mark.slow
 def test_store_creation_after_a_kill(tmp_path: Path) -> None:
     paths = Paths(tmp_path, tmp_path)
     process = subprocess.Popen([sys.executable, "-c", CREATE, str(tmp_path)])

@@ -152,6 +152,7 @@ def test_python_tags_in_yaml_are_refused(tmp_path: Path, sprung: Path, tag: str)
         read_preset(tmp_path, "params")
 
 
+@pytest.mark.slow
 def test_packaged_model_holds_no_pickle(
     paths: Paths, start_after: StartAfter, sprung: Path
 ) -> None:

@@ -146,7 +146,7 @@ def space(path: str, **dimension: Any) -> dict[str, Any]:
             {"tune.choose": "best gnii where fvu <= 0.2"},
             "tune.choose: found best gnii, allowed: one of tune.objectives, fvu, gini. Did",
         ),
-        ({"tune.seeds": 1}, "tune.seeds: found 1, allowed: 0, or 2 to 100, since one tells no"),
+        ({"tune.seeds": 1}, "tune.seeds: found 1, allowed: 0, or 2 to 100, since one seed"),
         (
             {"tune.objectives": {"rho_hat_distance": "minimize", "fvu": "minimize"}, **RELU},
             "tune.objectives: found rho_hat_distance with penalty.kind l1_code, which has no",
