@@ -26,8 +26,8 @@ def _store_error(error: Exception, command: str) -> str:
     reason = without_password(" ".join(str(error).partition("[SQL:")[0].split()))[:500]
     store = "MLflow store" + (", or the studies' database," if command == "tune" else "")
     return (
-        f"the {store} failed in the middle of the work: {reason}\nNothing was left that looks"
-        " finished. Check the store (its server, its disk, other processes that lock it) and run"
+        f"the {store} failed in the middle of the work: {reason}\nDVC does not count this stage"
+        " as done. Check the store (its server, its disk, other processes that lock it) and run"
         " the command again."
     )
 

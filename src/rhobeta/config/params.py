@@ -105,7 +105,7 @@ class Params(ParamSection):
         without = [kind for kind in kinds if not PENALTY_SPECS[kind].uses_rho]
         for name in set(self.tune.metrics) & set(NEED_RHO) if without else ():
             raise ValueError(
-                f"tune.objectives: found {name} with penalty.kind {without[0]}, which has no rho"
+                f"tune: found the metric {name} with penalty.kind {without[0]}, which has no rho"
             )
         return self
 

@@ -6,6 +6,12 @@ from typing import Any
 PARAMETERS = {"topk.revive": "topk.auxk_coef", "evaluate.uses": "evaluate.tasks"}
 VALUES = {"l1_kernel": "l1_weights"}
 """Values of `penalty.kind`."""
+_SECTIONS = {
+    "reconstruction": "test",
+    "sparsity": "test",
+    "floors": "baselines",
+    "beats": "beats_baseline",
+}
 
 
 def current_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -15,6 +21,8 @@ def current_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
     {'topk.auxk_coef': 0.5, 'penalty.kind': 'l1_weights'}
     """
     renamed = {PARAMETERS.get(path, path): value for path, value in parameters.items()}
+    # A run of 0.1 that was evaluated again has both names; the current one counts.
+    renamed |= {path: value for path, value in parameters.items() if path in renamed}
     kind = renamed.get("penalty.kind")
     if isinstance(kind, str) and kind in VALUES:
         renamed["penalty.kind"] = VALUES[kind]
@@ -27,5 +35,20 @@ def current_metric(name: str) -> str:
     >>> current_metric("floor/pca_mse"), current_metric("test/l0@0.1")
     ('baselines/pca_mse', 'test/l0_at_0.1')
     """
+    if "auroc@" in name:
+        name = name.replace("+", "_")
     name = name.replace("@", "_at_")
     return f"baselines/{name.removeprefix('floor/')}" if name.startswith("floor/") else name
+
+
+def current_sections(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The content of a `metrics.json` with the current names of sections and metrics.
+
+    >>> current_sections({"sparsity": {"l0@0.1": 12.2}, "floors": {"pca_mse": 0.009}})
+    {'test': {'l0_at_0.1': 12.2}, 'baselines': {'pca_mse': 0.009}}
+    """
+    renamed: dict[str, dict[str, Any]] = {}
+    for section, values in metrics.items():
+        named = {current_metric(name): value for name, value in values.items()}
+        renamed.setdefault(_SECTIONS.get(section, section), {}).update(named)
+    return renamed

@@ -231,7 +231,7 @@ def _check_dimension(path: str, dimension: Dimension) -> None:
             raise ValueError(f"{key}: found choices {choices}, allowed: two or more, no repeats")
         return
     low, high = given["low"], given["high"]
-    if not isinstance(low, int | float) or low >= high:
+    if isinstance(low, bool) or not isinstance(low, int | float) or low >= high:
         raise ValueError(f"{key}: found {low} to {high}, allowed: numbers, low below high")
     if log and low <= 0:
         raise ValueError(f"{key}: found log true with low {low}, allowed: low above 0")

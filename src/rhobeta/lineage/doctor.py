@@ -68,12 +68,14 @@ def has_fault(findings: list[Finding]) -> bool:
 
 def _packages(workspace: Path) -> Finding:
     """What `pip check` does, and whether pyproject.toml is satisfied, which may be newer."""
-    installed = {_name(d["Name"]): d for d in reversed([m.metadata for m in distributions()])}
-    versions = {name: described["Version"] for name, described in installed.items()}
+    installed = {
+        _name(d["Name"]): d for d in reversed([m.metadata for m in distributions()]) if d["Name"]
+    }
+    versions = {name: metadata["Version"] for name, metadata in installed.items()}
     wanted = [("the project", text) for text in _dependencies(workspace / "pyproject.toml")]
-    for described in installed.values():
-        texts = described.get_all("Requires-Dist") or []
-        wanted += [(described["Name"], text) for text in texts]
+    for metadata in installed.values():
+        texts = metadata.get_all("Requires-Dist") or []
+        wanted += [(metadata["Name"], text) for text in texts]
     unmet = []
     for user, text in wanted:
         asked = Requirement(text)

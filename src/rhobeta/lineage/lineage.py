@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rhobeta.config.renamed import current_metric
+from rhobeta.config.renamed import current_sections
 from rhobeta.data.datasets import DATA_SETS
 from rhobeta.lineage.project import Project
 from rhobeta.lineage.repository import METRICS, MODEL, Commit, Experiment, manifest_from
@@ -23,7 +23,6 @@ from rhobeta.utils.files import md5_of_bytes, sha256_of_bytes
 
 _SPLITS = {"training": "train", "validation": "validation", "evaluation": "test"}
 # Sections of metrics.json in version 0.1.
-_SECTIONS = {"reconstruction": "test", "sparsity": "test", "floors": "baselines"}
 
 
 @dataclass(frozen=True)
@@ -87,11 +86,16 @@ class Lineage:
         elif reference.commit is not None:
             self.md5 = repository.lock(reference.commit).model
         found = trainings(reference, self.project)
+        made = [run.model_sha256 for run in found if run.model_sha256]
+        if reference.commit is not None and self.md5 is None and made:
+            # Of the models trained from a commit, the newest.
+            found = [run for run in found if run.model_sha256 == made[0]]
         if reference.kind == "trial":
             found += trainings_like(reference.runs[0], self.project)
         for run in found:
             self.sha256 = self.sha256 or run.model_sha256
-            self.md5 = self.md5 or run.model_md5
+            if run.model_sha256 == self.sha256:
+                self.md5 = self.md5 or run.model_md5
         known = [] if self.sha256 is None else runs.of_model(self.sha256)
         known += [] if self.md5 is None else runs.of_md5(self.md5)
         unique = list({run.id: run for run in [*known, *found]}.values())
@@ -144,7 +148,8 @@ class Lineage:
         repository, asked = self.project.repository, self.reference.commit
         if self.md5 is None:
             return [], []
-        commits = dict.fromkeys([*filter(None, [asked]), *repository.commits_with(self.md5)])
+        held = [asked] if asked and repository.lock(asked).model == self.md5 else []
+        commits = dict.fromkeys([*held, *repository.commits_with(self.md5)])
         known = {experiment.commit: experiment for experiment in repository.experiments}
         return (
             [repository.described(commit) for commit in commits if commit not in known],
@@ -201,7 +206,8 @@ class Lineage:
                 return measured, f"run {run.id}"
         for commit in [e.commit for e in self.experiments] + [c.id for c in self.commits]:
             content = repository.file(commit, METRICS)
-            if content is not None:
+            measured_model = repository.lock(commit).read("evaluate", MODEL)
+            if content is not None and measured_model == self.md5:
                 return _metrics_in(content), f"{METRICS} of commit {commit[:12]}"
         run_metrics = next((run.metrics for run in self.runs if run.metrics), {})
         return dict(run_metrics), ""
@@ -209,15 +215,9 @@ class Lineage:
 
 def _metrics_in(content: bytes) -> dict[str, float]:
     try:
-        sections = {k: v for k, v in json.loads(content).items() if k != "beats"}
-        found = flat_metrics(sections)
+        return flat_metrics(current_sections(json.loads(content)))
     except (ValueError, TypeError, AttributeError):
         return {}
-    split = {name: name.partition("/") for name in found}
-    return {
-        current_metric(f"{_SECTIONS.get(section, section)}/{rest}"): found[name]
-        for name, (section, _, rest) in split.items()
-    }
 
 
 def _raw_files(name: str, digests: Mapping[str, str]) -> list[RawFile]:

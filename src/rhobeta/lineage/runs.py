@@ -77,7 +77,7 @@ class RunInfo:
     parent: str | None = None
     """The run of the study, for a trial."""
     chosen_trial: str | None = None
-    """The trial that `rhobeta tune show` chose, for a study."""
+    """The trial that the last `rhobeta tune` chose, for a study."""
     description: str = ""
     parameters: Mapping[str, str] = field(default_factory=dict)
     """By dotted path; the last value of a parameter that was logged several times."""

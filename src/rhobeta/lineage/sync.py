@@ -25,6 +25,8 @@ def sync(params: Params, paths: Paths, *, quiet: bool = False) -> None:
     """
     store = find_store(paths)
     failed = {} if store is None else _complete_pending(store)
+    for run_id, reason in failed.items():
+        print(f"run {run_id} stays incomplete ({reason})")
     if not paths.model.is_file():
         raise RhobetaError(
             f"There is no model in the workspace: {paths.model} is missing.\n"
@@ -33,10 +35,9 @@ def sync(params: Params, paths: Paths, *, quiet: bool = False) -> None:
     _sync_model(params, paths, quiet=quiet)
     _mention_other_stores(paths)
     if failed:
-        reason = next(iter(failed.values()))
         raise RhobetaError(
-            f"The store did not take what {len(failed)} runs in {pending_folder(paths)} lack"
-            f" ({reason}).\nCheck the store, then run `rhobeta sync` again."
+            f"The store did not take what {len(failed)} runs in {pending_folder(paths)} lack.\n"
+            "Check the store, then run `rhobeta sync` again."
         )
 
 

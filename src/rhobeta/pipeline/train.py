@@ -45,46 +45,45 @@ def run(params: Params, paths: Paths) -> None:
     code = read_code(paths.workspace)
     store = open_store(paths, params.runtime.experiment)
     hparams = hparams_of(params, manifest)
-    with (
-        checkpoint_folder(paths, hparams, manifest.sha256) as checkpoints,
-        training_run(store, checkpoints.run_id, hparams, code, manifest) as tracked,
-    ):
-        checkpoints.note_run(tracked.run_id)
-        tracked.log_params(hparams | flatten(params.runtime, "runtime."))
-        track = TrackEpochs(tracked, tracked.last_epoch)
-        try:
-            trained = fit(
-                params, train, validation, callbacks=[track], checkpoints=checkpoints.last
+    with checkpoint_folder(paths, hparams, manifest.sha256) as checkpoints:
+        with training_run(store, checkpoints.run_id, hparams, code, manifest) as tracked:
+            checkpoints.note_run(tracked.run_id)
+            tracked.log_params(hparams | flatten(params.runtime, "runtime."))
+            track = TrackEpochs(tracked, tracked.last_epoch)
+            try:
+                trained = fit(
+                    params, train, validation, callbacks=[track], checkpoints=checkpoints.last
+                )
+            except DivergedError:
+                checkpoints.remove()
+                raise
+            except (KeyboardInterrupt, SystemExit):
+                print("The training was interrupted; run it again to resume.", flush=True)
+                raise
+            content = model_to_bytes(
+                trained.model,
+                ModelDescription(
+                    architecture=trained.model.architecture,
+                    parameters=hparams,
+                    data_sha256=manifest.sha256,
+                    best_epoch=trained.best_epoch,
+                    best_loss=trained.best_loss,
+                ),
             )
-        except DivergedError:
-            checkpoints.remove()
-            raise
-        except (KeyboardInterrupt, SystemExit):
-            print("The training was interrupted; run it again to resume.", flush=True)
-            raise
-        content = model_to_bytes(
-            trained.model,
-            ModelDescription(
-                architecture=trained.model.architecture,
-                parameters=hparams,
-                data_sha256=manifest.sha256,
-                best_epoch=trained.best_epoch,
-                best_loss=trained.best_loss,
-            ),
-        )
-        tracked.set_tags(model_tags(content) | outcome_tags(trained))
-        tracked.log_metrics(
-            {
-                f"best/{name.removeprefix('validation/')}": value
-                for name, value in trained.best_metrics.items()
-                if name.startswith("validation/")
-            }
-        )
-        tracked.log_text(trained.history_csv, "history.csv")
-        log_model(tracked, content, example=pixels_of(train.images[:2]))
-        # Last, so that a written model belongs to a run that has all of it.
-        write_text(paths.history, trained.history_csv)
-        write_bytes(paths.model, content)
+            tracked.set_tags(model_tags(content) | outcome_tags(trained))
+            tracked.log_metrics(
+                {
+                    f"best/{name.removeprefix('validation/')}": value
+                    for name, value in trained.best_metrics.items()
+                    if name.startswith("validation/")
+                }
+            )
+            tracked.log_text(trained.history_csv, "history.csv")
+            log_model(tracked, content, example=pixels_of(train.images[:2]))
+            # Last, so that a written model belongs to a run that has all of it.
+            write_text(paths.history, trained.history_csv)
+            write_bytes(paths.model, content)
+        # After the run has ended: until then a retry resumes from the last checkpoint.
         checkpoints.remove()
     print(
         f"kept epoch {trained.best_epoch} of {params.training.epochs}, the {params.training.keep},"

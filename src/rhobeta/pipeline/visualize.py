@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rhobeta.config.params import Params, flatten
+from rhobeta.config.renamed import current_sections
 from rhobeta.config.sections import VisualizeParams
 from rhobeta.metrics.evaluation import TestRecord, first_of_each_class, read_record
 from rhobeta.model.serialization import SavedModel, read_model
@@ -25,7 +26,7 @@ def run(params: Params, paths: Paths) -> None:
     """Draw what evaluate measured; log the figures and the pages into the model's run."""
     settings = params.visualize
     saved = read_model(paths.model)
-    metrics = read_json(paths.metrics, made_by="rhobeta evaluate")
+    metrics = current_sections(read_json(paths.metrics, made_by="rhobeta evaluate"))
     record = read_record(saved.sha256, paths)
     history = curves.read_history(
         _text_of(paths.history, made_by="rhobeta train"), name=str(paths.history)

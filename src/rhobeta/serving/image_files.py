@@ -208,7 +208,8 @@ def _hint(found: tuple[int, ...], shape: tuple[int, int]) -> str:
 
 def _pictures(files: list[Path], folder: Path, shape: tuple[int, int]) -> Images:
     taken = [file for file in files if file.suffix.lower() in FORMATS and file.is_file()]
-    left = [file.name for file in files if file not in set(taken) and file.name[:1] != "."]
+    pictures = set(taken)
+    left = [file.name for file in files if file not in pictures and file.name[:1] != "."]
     if not taken:
         held = f"; it holds {_some(left)}" if left else ""
         raise RhobetaError(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rhobeta.config.renamed import current_metric, current_sections
 from rhobeta.data.splits import Manifest
 from rhobeta.model.serialization import SavedModel
 from rhobeta.paths import Paths
@@ -163,7 +164,7 @@ def backfill_run(run: Run, parts: Iterable[RunPart], artifacts: WorkspaceArtifac
             case RunPart.DATA if manifest is not None:
                 log_training_data(run, manifest)
             case RunPart.EVALUATION if artifacts.metrics is not None:
-                metrics = json.loads(artifacts.metrics.read_bytes())
+                metrics = current_sections(json.loads(artifacts.metrics.read_bytes()))
                 log_evaluation(run, metrics, artifacts.evaluate, manifest, artifacts.metrics)
             case RunPart.FIGURES if artifacts.report is not None and artifacts.figures:
                 log_visualization(
@@ -183,7 +184,7 @@ def _log_history(run: Run, path: Path, saved: SavedModel) -> None:
         if epoch == best_epoch:
             run.log_metrics(
                 {
-                    f"best/{column.removeprefix('validation_')}": value
+                    current_metric(f"best/{column.removeprefix('validation_')}"): value
                     for column, value in row.items()
                     if column.startswith("validation_")
                 }
@@ -196,4 +197,5 @@ def _log_history(run: Run, path: Path, saved: SavedModel) -> None:
 def _metric(column: str) -> str:
     """The name in MLflow of a column of history.csv: `train_mse` is `train/mse`."""
     split, separator, name = column.partition("_")
-    return f"{split}/{name}" if separator and split in ("train", "validation") else column
+    known = separator and split in ("train", "validation")
+    return current_metric(f"{split}/{name}") if known else column

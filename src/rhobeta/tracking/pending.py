@@ -8,7 +8,7 @@ all of it. Sending it twice has the same effect.
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ from rhobeta.tracking.availability import is_unavailable, reason_of
 from rhobeta.tracking.redaction import without_password
 from rhobeta.tracking.tags import MODEL_TAG
 from rhobeta.tracking.upload import Values, send_model, send_values
-from rhobeta.utils.files import write_text
+from rhobeta.utils.files import atomic_folder, write_text
 
 if TYPE_CHECKING:
     from rhobeta.tracking.store import Store
@@ -66,7 +66,12 @@ class Flushed:
 
 def pending_runs(root: Path) -> list[PendingRun]:
     """All pending runs, of any store, by their ids. Raises `RhobetaError` if one is damaged."""
-    return [_read(file.parent) for file in sorted(root.glob(f"*/{_VALUES}"))]
+    found = []
+    for file in sorted(root.glob(f"*/{_VALUES}")):
+        # Another process may complete the run in this moment.
+        with suppress(FileNotFoundError):
+            found.append(_read(file.parent))
+    return found
 
 
 def find_pending(root: Path, uri: str, model_sha256: str) -> PendingRun | None:
@@ -101,34 +106,33 @@ def keep_file(store: "Store", run_id: str, source: Path, folder: str | None) -> 
 
 def keep_model(store: "Store", run_id: str, source: Path) -> None:
     """Keep a copy of the run's packaged model."""
-    with _folder(store, run_id) as pending:
-        shutil.rmtree(pending / _MODEL, ignore_errors=True)
-        shutil.copytree(source, pending / _MODEL)
+    with _folder(store, run_id) as pending, atomic_folder(pending / _MODEL) as partial:
+        shutil.copytree(source, partial, dirs_exist_ok=True)
 
 
 def flush_pending(store: "Store", run_id: str | None = None) -> Flushed:
     """Send the store what it lacks, of all its runs or of one; what fails stays pending.
 
-    Does nothing if another process is doing so.
+    Leaves out a run that another process is at work on.
     """
     outcome = Flushed()
-    if store.pending is None or not any(store.pending.glob(f"{run_id or '*'}/{_VALUES}")):
+    if store.pending is None:
         return outcome
-    try:
-        with FileLock(store.pending / ".lock", blocking=False):
-            for run in pending_runs(store.pending):
-                if not run.is_for(store.uri) or run_id not in (None, run.run_id):
-                    continue
-                try:
-                    _send(store, run)
-                except Exception as error:
-                    outcome.failed[run.run_id] = reason_of(error)
-                    if is_unavailable(error):
-                        break
-                else:
-                    outcome.completed.append(run.run_id)
-    except Timeout:
-        pass
+    for run in pending_runs(store.pending):
+        if not run.is_for(store.uri) or run_id not in (None, run.run_id):
+            continue
+        try:
+            with _lock(store.pending, run.run_id, blocking=False):
+                if (run.folder / _VALUES).is_file():
+                    _send(store, _read(run.folder))
+        except Timeout:
+            continue
+        except Exception as error:
+            outcome.failed[run.run_id] = reason_of(error)
+            if is_unavailable(error) and not store.answers():
+                break
+        else:
+            outcome.completed.append(run.run_id)
     return outcome
 
 
@@ -150,10 +154,14 @@ def _folder(store: "Store", run_id: str) -> Iterator[Path]:
     assert store.pending is not None  # noqa: S101
     folder = store.pending / run_id
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(store.pending / ".lock"):
+    with _lock(store.pending, run_id):
         if not (folder / _VALUES).is_file():
             _write(PendingRun(folder, _place(store.uri), Values()))
         yield folder
+
+
+def _lock(root: Path, run_id: str, *, blocking: bool = True) -> FileLock:
+    return FileLock(root / f".{run_id}.lock", blocking=blocking)
 
 
 def _write(run: PendingRun) -> None:

@@ -197,8 +197,14 @@ def _open(uri: str, experiment: str, artifacts: str | None, pending: Path | None
         client = MlflowClient(uri)
         known = client.get_experiment_by_name(experiment)
         if known is None:
-            number, tags = client.create_experiment(experiment, artifacts), {}
-        else:
+            try:
+                number, tags = client.create_experiment(experiment, artifacts), {}
+            except MlflowException:
+                # Another process may have created it in this moment.
+                known = client.get_experiment_by_name(experiment)
+                if known is None:
+                    raise
+        if known is not None:
             number, tags = known.experiment_id, known.tags
             if known.lifecycle_stage == "deleted":
                 client.restore_experiment(number)
@@ -222,7 +228,9 @@ def _prepared_uri(paths: Paths) -> str:
     if not is_server(uri):
         return uri
     # A server that does not answer should cost seconds, not MLflow's default of minutes.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    # Two requests take less than the 30 seconds that other processes wait for rank 0.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER", "false")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(_REQUEST_SECONDS))
     return _hand_over_credentials(uri)
 

@@ -8,9 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rhobeta.tracking.tags import MODEL_TAG
+from rhobeta.utils.files import atomic_write
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel
+    from mlflow.entities import Run as RunEntity
 
 MODEL_NAME = "model"
 
@@ -85,26 +89,44 @@ def _send_dataset(
 def send_model(client: "MlflowClient", run_id: str, folder: Path) -> None:
     """Upload an MLflow model in a folder as the run's model, unless the run has it already.
 
-    Removes what an interrupted upload has left.
+    The tag with the digest of the weights says that it is the same one. Removes what an interrupted
+    upload, or an earlier model of the run, has left.
     """
-    from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+    from mlflow.entities import LoggedModelStatus
     from mlflow.models import Model
 
+    description = Model.load(folder)
+    sha256 = (description.metadata or {})["model_sha256"]
     run = client.get_run(run_id)
     for model in _models_of(client, run_id, run.info.experiment_id):
-        if model.status == LoggedModelStatus.READY:
+        # Version 0.1 set no tag.
+        if model.status == LoggedModelStatus.READY and model.tags.get(MODEL_TAG, sha256) == sha256:
+            _link(client, run, model.model_id)
             return
         client.delete_logged_model(model.model_id)
     logged = client.create_logged_model(
-        run.info.experiment_id, MODEL_NAME, source_run_id=run_id, params=run.data.params
+        run.info.experiment_id,
+        MODEL_NAME,
+        source_run_id=run_id,
+        params=run.data.params,
+        tags={MODEL_TAG: sha256},
     )
-    description = Model.load(folder)
     description.run_id, description.artifact_path = run_id, logged.artifact_location
     description.model_id = description.model_uuid = logged.model_id
-    description.save(folder / "MLmodel")
+    with atomic_write(folder / "MLmodel") as partial:
+        description.save(partial)
     client.log_model_artifacts(logged.model_id, str(folder))
     client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
-    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+    _link(client, run, logged.model_id)
+
+
+def _link(client: "MlflowClient", run: "RunEntity", model_id: str) -> None:
+    """Name the model among the outputs of the run, unless it is there."""
+    from mlflow.entities import LoggedModelOutput
+
+    outputs = run.outputs.model_outputs if run.outputs else []
+    if model_id not in {output.model_id for output in outputs}:
+        client.log_outputs(run.info.run_id, [LoggedModelOutput(model_id, step=0)])
 
 
 def logged_model(client: "MlflowClient", run_id: str, experiment_id: str) -> "LoggedModel | None":

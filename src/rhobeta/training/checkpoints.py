@@ -25,6 +25,9 @@ from rhobeta.utils.signals import end_as_asked
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+_ONE_SIGNAL_SECONDS = 1.0
+
+
 class CheckpointFile(CheckpointIO):
     """Lightning's plugin for reading and writing, with one file that is replaced as a whole.
 
@@ -86,14 +89,14 @@ class PeriodicCheckpoint(pl.callbacks.Checkpoint):
     middle of a step. As a `Checkpoint`, this one is called after all other callbacks.
 
     The first SIGINT or SIGTERM ends the training after the present chunk of mini-batches, in all
-    of its processes; a second one ends it at once. The same holds if the launcher of several
-    processes is gone.
+    of its processes, unless it ends there anyway; a second one, more than a second later, ends it
+    at once. The same holds if the launcher of several processes is gone.
     """
 
     def __init__(self, path: Path, seconds: float) -> None:
         self._path = path
         self._seconds = seconds
-        self._signal = 0
+        self._signal, self._asked = 0, 0.0
         self._saved = time.monotonic()
         self._parent = os.getppid()
         self._handlers: dict[int, Any] = {}
@@ -158,5 +161,9 @@ class PeriodicCheckpoint(pl.callbacks.Checkpoint):
             end_as_asked(number)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.end_if_asked()
-        self._signal = number
+        # A signal to a process group is followed at once by that of the starter's end.
+        now = time.monotonic()
+        if self._signal and now - self._asked > _ONE_SIGNAL_SECONDS:
+            self.end_if_asked()
+        if not self._signal:
+            self._signal, self._asked = number, now

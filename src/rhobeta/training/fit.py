@@ -3,9 +3,10 @@
 import csv
 import hashlib
 import io
+import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,8 +26,13 @@ from rhobeta.training.checkpoints import CheckpointFile, PeriodicCheckpoint
 from rhobeta.training.datamodule import ImagesInMemory
 from rhobeta.training.module import SparseAutoencoderModule
 from rhobeta.training.trainer import ANSWER_SECONDS, device_name, make_trainer
+from rhobeta.utils.signals import EndedBySignal
 
 _PLOTTED = ("validation/loss", "validation/mse", "validation/penalty")
+
+
+_REPORT_SECONDS = 10
+"""How long rank 0 may take to end its run and report a fault that all processes share."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +167,9 @@ def _process_group(trainer: pl.Trainer) -> Iterator[None]:
         yield
     except RhobetaError:
         if trainer.global_rank > 0:
+            # torchrun ends all processes once one has failed; rank 0 needs time to report.
+            with suppress(EndedBySignal):
+                time.sleep(_REPORT_SECONDS)
             raise SystemExit(1) from None
         raise
     except (RuntimeError, distributed.DistError) as error:

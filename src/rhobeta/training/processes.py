@@ -26,7 +26,7 @@ def run_in_processes(
     This is `torchrun --nproc-per-node PER_NODE --max-restarts 0 -m MODULE COMMAND`. For several
     nodes the environment names, as for torchrun, NODE_RANK, and MASTER_ADDR and MASTER_PORT of the
     first. SIGINT, SIGTERM and SIGHUP are passed on to the processes. When one fails, the others get
-    SIGTERM; those that have not ended after 20 seconds are killed.
+    SIGTERM; those that have not ended after 30 seconds (20 on a signal) are killed.
 
     Raises `RhobetaError` where a process was killed, `SystemExit` with its status where one failed
     and has said why, `KeyboardInterrupt` on Ctrl-C, `EndedBySignal` on another signal.
@@ -113,19 +113,18 @@ def _signals_and_parent() -> Iterator[list[str]]:
 
 
 def _report(error: "ChildFailedError") -> None:
-    # The first to fail comes first; those that the agent ended, by SIGTERM, follow it.
-    codes = {rank: failure.exitcode for rank, failure in error.failures.items()}
-    killed = [(rank, -code) for rank, code in codes.items() if code < 0 and -code != signal.SIGTERM]
-    if killed:
-        rank, number = killed[0]
+    # Those that the agent ended follow the first one to fail.
+    rank, failure = error.get_first_failure()
+    status = failure.exitcode
+    if status < 0 and -status != signal.SIGTERM:
+        number = -status
         raise RhobetaError(
             f"Process {rank} of the training was ended by signal {number}"
             f" ({signal.Signals(number).name}), and all others were stopped. No model was written."
             "\nWas memory short, or did somebody kill it? Run it again: the training resumes from"
             " its last checkpoint."
         ) from None
-    first = next(iter(codes.values()))
-    status = 128 - first if first < 0 else first
+    status = 128 - status if status < 0 else status
     if status > 128:
         end_as_asked(status - 128)
     raise SystemExit(status)

@@ -64,5 +64,6 @@ def describe_results(run: Run, results: StudyResults, params: Params, files: lis
         values = ", ".join(f"`{path}` = {value}" for path, value in row.values.items())
         link = f"[trial {row.number}]({run_link(run.store, row.run_id)})"
         lines.append(f"Chosen: {link}, {values}.")
-        lines.append(f"Rule: {rule_in_words(params.tune.rule, results.objectives)}.")
+        if params.tune.mode == "pareto":
+            lines.append(f"Rule: {rule_in_words(params.tune.rule, results.objectives)}.")
     run.set_tags({NOTE_TAG: "\n\n".join(lines)})

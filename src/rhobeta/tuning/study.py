@@ -89,15 +89,22 @@ def open_study(
         study = load_study(storage, name, params)
         identity = _wait_for_identity(study)
         if identity is None:
-            raise _foreign_study(name) from None
+            if study.get_trials(deepcopy=False):
+                raise _foreign_study(name) from None
+            # Its maker was interrupted before it could say what the study is.
+            identity = _identify(study, fingerprint, code)
         require_same_search(name, identity, fingerprint)
         return study, identity
     study = load_study(storage, name, params)
     # The names that optuna-dashboard shows.
     study.set_metric_names(list(params.tune.objectives))
+    return study, _identify(study, fingerprint, code)
+
+
+def _identify(study: Study, fingerprint: Mapping[str, Any], code: str) -> StudyIdentity:
     identity = StudyIdentity(uuid.uuid4().hex, dict(fingerprint), code)
     study.set_user_attr(_IDENTITY, vars(identity))
-    return study, identity
+    return identity
 
 
 def load_study(storage: RDBStorage, name: str, params: Params) -> Study:

@@ -1,7 +1,7 @@
 """MLflow's side of a study: one parent run, and a child run for each trial."""
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any
 
 from rhobeta.config.params import Params, flatten
 from rhobeta.data.splits import Manifest
@@ -12,6 +12,9 @@ from rhobeta.tracking.run import Run
 from rhobeta.tracking.store import Store
 from rhobeta.tracking.tags import DATA_TAG, ERROR_TAG, NOTE_TAG, PARENT_TAG, STAGE_TAG
 from rhobeta.tracking.training_run import training_tags
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run as RunEntity
 
 STUDY_TAG = "rhobeta.study"
 STUDY_ID_TAG = "rhobeta.study_id"
@@ -26,8 +29,9 @@ def parent_run(store: Store, params: Params, study_id: str, code: Code, manifest
     """
     found = _find_runs(store, study_id, "tune")
     if found:
-        store.client.update_run(found[0], status="RUNNING")
-        return Run(store, found[0])
+        run_id = found[0].info.run_id
+        store.client.update_run(run_id, status="RUNNING")
+        return Run(store, run_id)
     tags = {
         "mlflow.user": user_name(),
         "mlflow.source.name": "rhobeta tune",
@@ -40,7 +44,7 @@ def parent_run(store: Store, params: Params, study_id: str, code: Code, manifest
     }
     name = f"study {params.tune.study}"
     mine = store.client.create_run(store.experiment_id, run_name=name, tags=tags).info.run_id
-    first = _find_runs(store, study_id, "tune")[0]
+    first = _find_runs(store, study_id, "tune")[0].info.run_id
     if first != mine:
         store.client.delete_run(mine)
         return Run(store, first)
@@ -94,11 +98,14 @@ def trial_name(values: Mapping[str, Any], trial: int) -> str:
     return f"{' '.join(words)} (trial {trial})"
 
 
-def end_lost_runs(store: Store, study_id: str, running: Collection[str]) -> None:
+def end_lost_runs(
+    store: Store, study_id: str, running: Callable[[], Collection[tuple[str, str]]]
+) -> None:
     """End the runs of this study's trials that no worker has any more, as KILLED.
 
-    `running` are the ids of the runs of trials that a worker still has. Where the MLflow server
-    does not answer, the next command does it.
+    `running` gives study and number of the trials that a worker still has. It is asked after the
+    open runs have been listed: a trial is running before its run is created. Where the MLflow
+    server does not answer, the next command does it.
     """
     try:
         open_runs = _find_runs(store, study_id, "trial", status="RUNNING")
@@ -106,12 +113,15 @@ def end_lost_runs(store: Store, study_id: str, running: Collection[str]) -> None
         if not is_unavailable(error):
             raise
         return
-    for run_id in open_runs:
-        if run_id not in running:
-            Run(store, run_id).end("KILLED", {ERROR_TAG: "its worker was lost"})
+    alive = running()
+    for run in open_runs:
+        if (run.data.tags.get(STUDY_TAG, ""), run.data.tags.get(TRIAL_TAG, "")) not in alive:
+            Run(store, run.info.run_id).end("KILLED", {ERROR_TAG: "its worker was lost"})
 
 
-def _find_runs(store: Store, study_id: str, stage: str, status: str | None = None) -> list[str]:
+def _find_runs(
+    store: Store, study_id: str, stage: str, status: str | None = None
+) -> "list[RunEntity]":
     conditions = [f"tags.`{STUDY_ID_TAG}` = '{study_id}'", f"tags.`{STAGE_TAG}` = '{stage}'"]
     if status is not None:
         conditions.append(f"attributes.status = '{status}'")
@@ -120,7 +130,7 @@ def _find_runs(store: Store, study_id: str, stage: str, status: str | None = Non
         filter_string=" and ".join(conditions),
         order_by=["attributes.start_time ASC", "attributes.run_id ASC"],
     )
-    return [run.info.run_id for run in found]
+    return list(found)
 
 
 def _word(value: Any) -> str:

@@ -21,11 +21,9 @@ from rhobeta.training.devices import place_among_processes
 from rhobeta.tuning.choice import rule_in_words
 from rhobeta.tuning.job import TuningJob
 from rhobeta.tuning.show import describe_results, results_lock, write_results
-from rhobeta.tuning.space import stored_choice
 from rhobeta.tuning.storage import open_storage, sqlite_file, storage_url
 from rhobeta.tuning.study import (
     QUEUED,
-    RUN,
     StudyIdentity,
     count_states,
     fingerprint_of,
@@ -192,8 +190,7 @@ def _repeat_front(session: TuningSession, number: int) -> Study | None:
     for trial in read_results(study, None, params).front:
         stored = study.get_trials(deepcopy=False)[trial.number].params
         for seed in further_seeds(params):
-            values = {path: stored_choice(value) for path, value in stored.items()}
-            seeds.enqueue_trial({**values, SEED: seed}, {QUEUED: True}, skip_if_exists=True)
+            seeds.enqueue_trial({**stored, SEED: seed}, {QUEUED: True}, skip_if_exists=True)
     counts = count_states(seeds)
     if waiting := counts["waiting"]:
         asked = finished_trials(counts) + waiting
@@ -217,15 +214,20 @@ def _repeats(storage: RDBStorage, identity: StudyIdentity, params: Params) -> St
 
 def _end_runs(session: TuningSession, run: Run, status: str) -> None:
     """End the study's run, and the runs of trials that no worker has any more."""
-    repeats = _repeats(session.storage, session.identity, session.job.params)
-    running = {
-        str(trial.user_attrs.get(RUN))
-        for study in (session.study, repeats)
-        if study is not None
-        for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    }
-    end_lost_runs(session.store, session.identity.id, running)
-    run.end(status)
+
+    def running() -> set[tuple[str, str]]:
+        repeats = _repeats(session.storage, session.identity, session.job.params)
+        return {
+            (study.study_name, str(trial.number))
+            for study in (session.study, repeats)
+            if study is not None
+            for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        }
+
+    try:
+        end_lost_runs(session.store, session.identity.id, running)
+    finally:
+        run.end(status)
 
 
 def _require_one_device(params: Params) -> None:

@@ -72,7 +72,7 @@ def run_workers(job: TuningJob, study: Study, number: int, best: Callable[[], st
                 if worker.exitcode and worker.name not in killed:
                     killed.add(worker.name)
                     how = f"{worker.name} has ended with exit code {worker.exitcode}"
-                    print(f"{how}; its trial runs again later", flush=True)
+                    print(f"{how}; a trial that it had runs again later", flush=True)
     except KeyboardInterrupt:
         print("\nending the workers; their trials return to the queue ...", flush=True)
         raise
@@ -153,10 +153,10 @@ def _stop_without_hope_or_parent(study: Study, trial: FrozenTrial) -> None:
 
 def _wait_for_server(store: Store) -> None:
     """Wait between two trials while the MLflow server does not answer."""
-    told = False
+    noted = False
     while store.pending is not None and not store.answers():
-        if not told:
-            told = True
+        if not noted:
+            noted = True
             server = without_password(store.uri)
             print(f"note: {server} does not answer; this worker waits for it", flush=True)
         time.sleep(_SERVER_LOOK_SECONDS)

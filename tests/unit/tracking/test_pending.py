@@ -14,7 +14,7 @@ from mlflow.exceptions import MlflowException, RestException
 from helpers import NewStore
 from rhobeta.errors import RhobetaError
 from rhobeta.model.autoencoder import Architecture, Autoencoder
-from rhobeta.model.serialization import ModelDescription, model_to_bytes
+from rhobeta.model.serialization import ModelDescription, model_from_bytes, model_to_bytes
 from rhobeta.paths import Paths
 from rhobeta.tracking import run as run_module
 from rhobeta.tracking.availability import is_unavailable, reason_of
@@ -24,7 +24,7 @@ from rhobeta.tracking.run import Run, find_run_of_model, find_unfinished_run, ne
 from rhobeta.tracking.store import Store, StoreUnavailableError, pending_folder
 from rhobeta.tracking.tags import MODEL_TAG
 from rhobeta.tracking.upload import logged_model
-from rhobeta.utils.files import sha256_of_file
+from rhobeta.utils.files import sha256_of_bytes, sha256_of_file
 
 MODEL = "a" * 64
 
@@ -171,6 +171,35 @@ def test_model_upload_after_an_interruption(
     assert not is_pending(store, run.run_id)
     (found,) = store.client.plain.search_logged_models([store.experiment_id])
     assert found.status == "READY"
+
+
+def test_model_of_other_weights_replaces_the_first(store: Store, model: bytes) -> None:
+    saved = model_from_bytes(model, name="it")
+    other = model_to_bytes(saved.model, replace(saved.description, best_epoch=2))
+    example = np.zeros((2, 4), dtype=np.float32)
+    with new_run(store, name="it", tags={}) as run:
+        for content in (model, model, other):
+            log_model(run, content, example=example)
+    (found,) = store.client.plain.search_logged_models([store.experiment_id])
+    assert found.tags[MODEL_TAG] == sha256_of_bytes(other)
+    outputs = store.client.plain.get_run(run.run_id).outputs.model_outputs
+    assert found.model_id in {output.model_id for output in outputs}
+
+
+def test_pending_runs_while_one_is_completed(
+    store: Store, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with new_run(store, name="it", tags={}) as run:
+        store.client.mode = "away"
+        run.set_tags({"a": "b"})
+    plain = Path.read_text
+
+    def gone(file: Path, *arguments: Any, **named: Any) -> str:
+        file.unlink(missing_ok=True)
+        return plain(file, *arguments, **named)
+
+    monkeypatch.setattr(Path, "read_text", gone)
+    assert pending_runs(pending_folder(paths)) == []
 
 
 def test_run_is_completed_when_the_server_is_back(

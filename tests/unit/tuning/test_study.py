@@ -19,6 +19,7 @@ from rhobeta.tuning.study import (
     fingerprint_of,
     identity_of,
     open_study,
+    require_identity,
     require_same_search,
 )
 
@@ -146,6 +147,16 @@ def test_a_study_of_another_program_is_refused(storage: Any) -> None:
     study.tell(study.ask(), [0.0, 0.0])
     with pytest.raises(RhobetaError, match="rhobeta did not make"):
         join(storage)
+
+
+def test_a_study_without_trials_is_taken_over(
+    storage: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rhobeta.tuning.study._BEING_MADE_SECONDS", 0)
+    directions = ["minimize", "maximize"]
+    optuna.create_study(storage=storage, study_name="it", directions=directions)
+    study, identity = join(storage)
+    assert require_identity(study) == identity
 
 
 @pytest.mark.parametrize("action", ["show", "apply"])

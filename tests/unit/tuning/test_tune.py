@@ -14,7 +14,13 @@ from rhobeta.data.splits import read_manifest
 from rhobeta.paths import Paths
 from rhobeta.tracking.provenance import read_code
 from rhobeta.tracking.store import open_store
-from rhobeta.tuning.study_runs import STUDY_ID_TAG, end_lost_runs, parent_run
+from rhobeta.tuning.study_runs import (
+    STUDY_ID_TAG,
+    STUDY_TAG,
+    TRIAL_TAG,
+    end_lost_runs,
+    parent_run,
+)
 from rhobeta.tuning.tune import open_results
 
 
@@ -101,9 +107,12 @@ def test_a_password_in_the_parameters_does_not_reach_mlflow(project: Paths) -> N
 
 def test_the_run_of_a_lost_trial_is_killed_and_others_stay(project: Paths) -> None:
     store = open_store(project, "it")
-    tags = {STUDY_ID_TAG: "an id", "rhobeta.stage": "trial"}
-    lost, held = (store.client.create_run(store.experiment_id, tags=tags) for _ in range(2))
-    end_lost_runs(store, "an id", {held.info.run_id})
+    tags = {STUDY_ID_TAG: "an id", "rhobeta.stage": "trial", STUDY_TAG: "it"}
+    lost, held = (
+        store.client.create_run(store.experiment_id, tags=tags | {TRIAL_TAG: number})
+        for number in ("0", "1")
+    )
+    end_lost_runs(store, "an id", lambda: {("it", "1")})
     assert store.client.get_run(held.info.run_id).info.status == "RUNNING"
     ended = store.client.get_run(lost.info.run_id)
     assert ended.info.status == "KILLED"
