@@ -13,6 +13,9 @@ import pytest
 
 USER, PASSWORD, DATABASE = "searcher", "s3cr3t-word", "studies"
 
+# Debian keeps it where only the administrator's PATH leads.
+_RUNUSER = shutil.which("runuser", path=f"{os.environ['PATH']}:/usr/sbin:/sbin") or "runuser"
+
 
 @contextmanager
 def postgresql_server() -> Iterator[str]:
@@ -21,7 +24,7 @@ def postgresql_server() -> Iterator[str]:
     Skips, and says why, where there is no server and none can be installed.
     """
     binaries = _binaries()
-    as_server = [] if os.geteuid() else ["runuser", "-u", "postgres", "--"]
+    as_server = [] if os.geteuid() else [_RUNUSER, "-u", "postgres", "--"]
     # A socket's path is short: pytest's own folders are too deep for one.
     with tempfile.TemporaryDirectory(prefix="pg") as place:
         folder = Path(place)

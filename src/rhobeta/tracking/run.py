@@ -223,8 +223,11 @@ def _ending(run: Run) -> Iterator[None]:
 def _end_early(run: Run, status: str, tags: Mapping[str, str]) -> None:
     try:
         run.flush()
-    finally:
         run.end(status, tags)
+    except BaseException:
+        # Also if a signal comes meanwhile, such as torchrun's to the peers of a killed process.
+        run.end(status, tags)
+        raise
 
 
 def complete_pending(store: Store) -> None:
