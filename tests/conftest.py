@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from helpers import (
     DIGITS,
@@ -75,9 +76,21 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def snapshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with one project for each stage, as it is after the stage has run."""
-    root = tmp_path_factory.mktemp("snapshots")
+def snapshots(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder with one project for each stage, as it is after the stage has run.
+
+    The workers of pytest-xdist share it: the first to need it makes it.
+    """
+    base = tmp_path_factory.getbasetemp()
+    root = (base if worker_id == "master" else base.parent) / "snapshots"
+    with FileLock(f"{root}.lock"):
+        if not (root / "complete").is_file():
+            _run_stages(root)
+            (root / "complete").touch()
+    return root
+
+
+def _run_stages(root: Path) -> None:
     make_project(root / "start")
     before = "start"
     with pytest.MonkeyPatch.context() as patch:
@@ -88,7 +101,6 @@ def snapshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
             patch.chdir(root / stage)
             assert main([stage]) == 0
             before = stage
-    return root
 
 
 @pytest.fixture

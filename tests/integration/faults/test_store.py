@@ -91,6 +91,7 @@ def locked(file: Path, seconds: float) -> Iterator[None]:
         holder.kill()
 
 
+@pytest.mark.slow
 def test_store_locked_for_a_moment(
     paths: Paths, start_after: StartAfter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,9 +123,8 @@ def _overwrite_a_page(file: Path) -> None:
         opened.write(b"\xff" * 64)
 
 
-@pytest.mark.parametrize(
-    "damage", [_truncate, pytest.param(_overwrite_a_page, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", [_truncate, _overwrite_a_page])
 def test_damaged_store_can_be_replaced(
     paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str], damage: Any
 ) -> None:

@@ -176,6 +176,7 @@ def test_sigterm_keeps_a_checkpoint_that_resumes(
     assert only_run(prepared)[0].data.tags["rhobeta.resumed"] == "true"
 
 
+@pytest.mark.slow
 def test_a_diverged_training_leaves_no_checkpoint(
     prepared: Paths, capsys: pytest.CaptureFixture[str]
 ) -> None:

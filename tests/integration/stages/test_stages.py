@@ -107,6 +107,7 @@ def test_rate_table_holds_the_operating_point(finished: Paths) -> None:
     assert point in [(row["bits"], row["mse"]) for row in rows if row["coder"] == "code"]
 
 
+@pytest.mark.slow
 def test_some_tasks_and_too_many_labels(
     finished: Paths, capsys: pytest.CaptureFixture[str]
 ) -> None:

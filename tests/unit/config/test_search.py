@@ -149,7 +149,7 @@ def space(path: str, **dimension: Any) -> dict[str, Any]:
         ({"tune.seeds": 1}, "tune.seeds: found 1, allowed: 0, or 2 to 100, since one seed"),
         (
             {"tune.objectives": {"rho_hat_distance": "minimize", "fvu": "minimize"}, **RELU},
-            "tune.objectives: found rho_hat_distance with penalty.kind l1_code, which has no",
+            "tune: found the metric rho_hat_distance with penalty.kind l1_code, which has no rho",
         ),
     ],
 )

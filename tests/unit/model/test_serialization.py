@@ -172,6 +172,7 @@ print(hashlib.sha256(content).hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_processes_that_hash_differently_write_the_same_bytes() -> None:
     processes = [
         subprocess.Popen(
