@@ -130,13 +130,15 @@ def test_the_trial_of_a_killed_worker_runs_again(start: Start, project: Paths) -
     assert _numbers(study, TrialState.RUNNING, TrialState.WAITING) == []
     runs = _runs(project)
     trials = [r for r in runs.values() if r.data.tags["rhobeta.stage"] == "trial"]
-    finished = [r.data.tags["rhobeta.trial"] for r in trials if r.info.status == "FINISHED"]
-    assert sorted(map(int, finished)) == _numbers(study, TrialState.COMPLETE)
+    finished = {int(r.data.tags["rhobeta.trial"]) for r in trials if r.info.status == "FINISHED"}
+    # The kill may come after the run has ended and before the study is told.
+    assert sorted(finished - {lost.number}) == _numbers(study, TrialState.COMPLETE)
     if run_id := lost.user_attrs.get("mlflow_run_id"):
-        assert runs[run_id].info.status == "KILLED"
+        assert runs[run_id].info.status in ("KILLED", "FINISHED")
     (parent,) = [r for r in runs.values() if r.data.tags["rhobeta.stage"] == "tune"]
     assert parent.info.status == "FINISHED"
-    assert parent.data.metrics["trials/complete"] == len(finished)
+    complete = len(_numbers(study, TrialState.COMPLETE))
+    assert parent.data.metrics["trials/complete"] == complete
 
 
 def test_four_workers_share_a_local_study(start: Start, project: Paths) -> None:
