@@ -20,10 +20,10 @@ def explain(error: Exception, command: str) -> str | None:
 
 
 def _store_error(error: Exception, command: str) -> str:
-    from rhobeta.tracking.redaction import without_password
+    from rhobeta.tracking.redaction import message_of
 
     # The statement that failed does not help the user.
-    reason = without_password(" ".join(str(error).partition("[SQL:")[0].split()))[:500]
+    reason = message_of(error)[:500]
     store = "MLflow store" + (", or the studies' database," if command == "tune" else "")
     return (
         f"the {store} failed in the middle of the work: {reason}\nDVC does not count this stage"

@@ -29,7 +29,7 @@ _OF_EPOCHS = ("train/", "validation/", "learning_rate")
 _OF_VALIDATION = ("best/", "train/", "validation/")
 _OF_THE_LOSS = ("penalty.kind", "penalty.rho", "penalty.beta", "training.pixel_loss")
 
-# Metrics of which more or less is better. A mean activation has no better direction, and what PCA
+# Metrics with a direction: more or less is better. A mean activation has none, and what PCA
 # reaches is no property of the model.
 _MORE = re.compile(
     r"\w+/(gini|hoyer|psnr_db|code_accuracy|probe_accuracy|code_auroc(_at_[\d_]+)?)"

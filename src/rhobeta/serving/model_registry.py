@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rhobeta.errors import RhobetaError
 from rhobeta.lineage.runs import RunInfo, Runs
-from rhobeta.tracking.redaction import without_password
+from rhobeta.tracking.redaction import message_of, without_password
 from rhobeta.tracking.tags import MODEL_TAG
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class Registry:
             yield
         except (MlflowException, SQLAlchemyError) as error:
             place = without_password(os.environ.get("MLFLOW_REGISTRY_URI") or self._uri)
-            reason = without_password(" ".join(str(error).partition("[SQL:")[0].split()))[:300]
+            reason = message_of(error)[:300]
             raise RhobetaError(
                 f"{place} offers no model registry that can be used: {reason}\n"
                 "Nothing was registered. A registry is in every sqlite or PostgreSQL store and in"

@@ -2,7 +2,7 @@
 
 import re
 
-from rhobeta.tracking.redaction import without_password
+from rhobeta.tracking.redaction import message_of
 
 _KNOWN_REASONS = re.compile(
     r"Connection refused|timed out|Connection reset|Name or service not known|No route to host"
@@ -53,6 +53,6 @@ def _is_outage(error: BaseException) -> bool:
 
 def reason_of(error: BaseException) -> str:
     """Why a call failed, in a few words without secrets."""
-    text = " ".join(without_password(str(error)).partition("[SQL:")[0].split())
+    text = message_of(error)
     known = _KNOWN_REASONS.search(text)
     return known[0] if known else text[:200]

@@ -23,6 +23,11 @@ def without_password(text: str) -> str:
     return re.sub(rf"(?i)((?=[?&;])[^=\s]*(?:{_SENSITIVE})[^=&;\s]*=)[^&;\s'\"]*", r"\1***", text)
 
 
+def message_of(error: BaseException) -> str:
+    """The text of an error on one line, without secrets and the SQL statement that failed."""
+    return without_password(" ".join(str(error).partition("[SQL:")[0].split()))
+
+
 def _secrets_in_environment() -> set[str]:
     found = {value for name, value in os.environ.items() if re.search(f"(?i){_SENSITIVE}", name)}
     given = re.search(r"//[^/:]*:(.*)@", os.environ.get("MLFLOW_TRACKING_URI", ""))

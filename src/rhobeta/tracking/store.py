@@ -18,7 +18,7 @@ from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
 from rhobeta.tracking.availability import is_unavailable, reason_of
 from rhobeta.tracking.database import prepare_database, require_current_tables
-from rhobeta.tracking.redaction import without_password
+from rhobeta.tracking.redaction import message_of, without_password
 from rhobeta.tracking.view import describe_experiment
 
 if TYPE_CHECKING:
@@ -254,7 +254,7 @@ def _hand_over_credentials(uri: str) -> str:
 
 
 def _unusable(uri: str, error: Exception) -> RhobetaError:
-    reason = without_password(" ".join(str(error).partition("[SQL:")[0].split()))
+    reason = message_of(error)
     reason = reason if len(reason) < 300 else f"{reason[:300]}..."
     found = f"The MLflow store {without_password(uri)} cannot be used: {reason}\n"
     if uri.startswith("sqlite"):

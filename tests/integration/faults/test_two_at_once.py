@@ -1,4 +1,4 @@
-"""Two stages at once in one workspace: the second is refused, the first goes on unharmed."""
+"""Two stages at once in one workspace: the second is refused, the first continues unharmed."""
 
 import os
 import signal

@@ -102,7 +102,7 @@ def damaged(content: bytes) -> Inputs:
 
 @st.composite
 def changed(draw: st.DrawFn, tree: Any) -> str:
-    """The JSON of nested plain values of which up to three are others, absent or renamed."""
+    """The JSON of nested plain values, up to three of them changed, absent or renamed."""
     root = [json.loads(json.dumps(tree))]
     for _ in range(draw(st.integers(0, 3))):
         owner, key = draw(st.sampled_from(list(_places(root))))

@@ -1,4 +1,4 @@
-"""A training that is cut off and goes on ends as one that was not, bit for bit."""
+"""An interrupted and resumed training ends like an uninterrupted one, bit for bit."""
 
 import os
 import signal
