@@ -16,7 +16,9 @@ from rhobeta.errors import RhobetaError
 from rhobeta.utils.checksum import verify_checksum
 
 MODEL = "models/autoencoder.safetensors"
-METRICS = "reports/metrics.json"
+DETAILS = "reports/details.json"
+OLD_METRICS = "reports/metrics.json"
+"""What holds all metrics in a commit of version 0.1."""
 
 _MANIFEST = "data/processed/manifest.json"
 _EXPERIMENT = re.compile(r"refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/(.+)")
