@@ -7,6 +7,7 @@ from typing import Any
 from rhobeta.config.params import Params, flatten
 from rhobeta.config.presets import as_override
 from rhobeta.errors import RhobetaError
+from rhobeta.tuning.space import with_values
 from rhobeta.tuning.study_results import StudyResults
 from rhobeta.utils.files import write_text
 
@@ -14,12 +15,13 @@ from rhobeta.utils.files import write_text
 def apply_choice(results: StudyResults, params: Params, path: Path) -> None:
     """Write the chosen trial's values into the parameter file, and print what has changed.
 
-    Raises `RhobetaError` where nothing is chosen.
+    Raises `RhobetaError` where nothing is chosen, or the values do not fit the other parameters.
     """
     if results.chosen is None:
         raise RhobetaError(results.why_none)
     before = flatten(params)
     values = results.row(results.chosen).values
+    with_values(params, values)
     changed = {name: value for name, value in values.items() if before[name] != value}
     if not changed:
         print(f"{path.name} has the values of trial {results.chosen} already")
