@@ -15,6 +15,7 @@ from typing import Any
 from rhobeta.config.params import Params, check_params, merged, read_yaml
 from rhobeta.config.renamed import PARAMETERS
 from rhobeta.errors import RhobetaError, did_you_mean
+from rhobeta.utils.git import run_git
 
 # Text that DVC reads as text without quotes.
 _WORD = re.compile(r"(?!(?:null|true|false|nan|inf)$)[a-z][a-z0-9_-]*", re.IGNORECASE)
@@ -98,14 +99,8 @@ def run_preset(params: Path, folder: Path, name: str, arguments: Sequence[str]) 
 
 
 def _free_name(folder: Path, name: str) -> str:
-    listed = subprocess.run(
-        ["git", "for-each-ref", "--format=%(refname)", "refs/exps"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout
-    taken = {reference.rpartition("/")[2] for reference in listed.splitlines()}
+    listed = run_git(folder, "for-each-ref", "--format=%(refname)", "refs/exps").stdout
+    taken = {name.rpartition("/")[2] for name in listed.decode(errors="replace").splitlines()}
     free = (name if number == 1 else f"{name}-{number}" for number in count(1))
     return next(candidate for candidate in free if candidate not in taken)
 
