@@ -5,9 +5,10 @@ import reprlib
 from collections.abc import Mapping
 from typing import Any
 
+from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, Trial
 
-from rhobeta.config.params import Params, check_params, flatten, merged
+from rhobeta.config.params import Params, flatten
 from rhobeta.config.search import SEED, Dimension
 from rhobeta.errors import RhobetaError
 
@@ -48,18 +49,17 @@ def values_of(trial: Trial | FrozenTrial, params: Params, *, seed: bool) -> dict
     }
 
 
+def rounded(value: Any, distribution: BaseDistribution) -> Any:
+    """A number with four significant digits, if it stays in its interval; all else as it is."""
+    if not isinstance(distribution, FloatDistribution):
+        return value
+    short = float(f"{value:.{_DIGITS}g}")
+    return short if distribution.low <= short <= distribution.high else value
+
+
 def stored_choice(value: Any) -> Any:
     """A choice as a database holds it: a list as its JSON."""
     return f"{_JSON}{json.dumps(value)}" if isinstance(value, list) else value
-
-
-def with_values(params: Params, values: Mapping[str, Any]) -> Params:
-    """The parameters with a trial's values.
-
-    Raises `RhobetaError` where they do not fit together.
-    """
-    now = {name: getattr(params, name).model_dump() for name in type(params).model_fields}
-    return check_params(merged(now, values), where="the parameters of this trial")
 
 
 def _draw(trial: Trial, path: str, dimension: Dimension, *, whole: bool) -> None:
@@ -89,8 +89,8 @@ def _value(number: int, path: str, stored: Any, dimension: Dimension, *, whole: 
         low, high = dimension["low"], dimension["high"]
         number_type = int if whole else int | float
         if isinstance(stored, number_type) and type(stored) is not bool and low <= stored <= high:
-            rounded = stored if whole else float(f"{stored:.{_DIGITS}g}")
-            return rounded if low <= rounded <= high else stored
+            # Studies of early versions hold more digits than were trained.
+            return stored if whole else rounded(stored, FloatDistribution(low, high))
         allowed = f"{low} to {high}"
     raise RhobetaError(
         f"trial {number} has {path} {reprlib.repr(stored)}, expected: {allowed} (tune.space)"
