@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -14,6 +16,7 @@ import sqlalchemy.exc
 from helpers import REPOSITORY
 from rhobeta import __version__
 from rhobeta.cli import main
+from rhobeta.cli.command import make_parser
 from rhobeta.cli.explain import explain
 from rhobeta.config.params import Params
 from rhobeta.errors import RhobetaError
@@ -35,7 +38,57 @@ def test_help_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
     for command in ("download", "train", "run", "compare", "tune", "register", "doctor", "ui"):
-        assert f"\n    {command} " in done.stdout
+        assert f"\n  {command} " in done.stdout
+
+
+def test_help_fits_80_columns_and_its_examples_are_understood(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    parser = make_parser()
+    summaries = re.findall(r"^  (\w+)  +\S", parser.format_help(), re.MULTILINE)
+    assert len(summaries) == len(set(summaries)) > 15
+    examples = []
+    for command in summaries:
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        text = capsys.readouterr().out
+        assert "%%" not in text
+        assert "mlflow" not in text
+        assert max(map(len, text.splitlines())) <= 80
+        examples += re.findall(r"^  (rhobeta .+)$", text, re.MULTILINE)
+    assert max(map(len, parser.format_help().splitlines())) <= 80
+    for example in examples:
+        words = shlex.split(example, comments=True)
+        if ">" in words:
+            words = words[: words.index(">")]
+        assert parser.parse_known_args(words[1:])[0].command == words[1]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_commands_and_options(
+    shell: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert "visualize" in script
+    assert "no-page" in script
+
+
+def test_bash_completes_a_command_and_its_option(tmp_path: Path) -> None:
+    asked = (
+        "source /dev/stdin; COMP_WORDS=(rhobeta {words}); COMP_CWORD={last};"
+        " _shtab_rhobeta; echo ${{COMPREPLY[@]}}"
+    )
+    script = subprocess.run(
+        ["rhobeta", "completion", "bash"], capture_output=True, text=True, check=True
+    ).stdout
+    for words, expected in (("vis", "visualize"), ("compare --no", "--no-page")):
+        command = asked.format(words=words, last=len(words.split()))
+        done = subprocess.run(
+            ["bash", "-c", command], input=script, capture_output=True, text=True, check=True
+        )
+        assert done.stdout.split() == [expected], done.stderr
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,21 @@
 import argparse
 from pathlib import Path
 
-from rhobeta.cli.project import MODEL_HELP, Commands, open_project
+from rhobeta.cli.grouped_help import Commands
+from rhobeta.cli.project import MODEL_HELP, open_project
 
 
 def add_parser(commands: Commands) -> None:
     """Add the subcommand."""
-    parser = commands.add_parser(
+    parser = commands.add(
         "encode",
-        help="write the codes of your own images",
+        "write the codes of your own images",
         description="Write the codes of images: of a .npy, of the array `images` of a .npz, of a"
         " picture, or of a folder of pictures in the order of their names.",
+        examples=(
+            "rhobeta encode images.npy",
+            "rhobeta encode pictures --model HEAD~3 --out codes.npz",
+        ),
     )
     parser.add_argument("images", metavar="FILE_OR_FOLDER")
     parser.add_argument("--model", metavar="WHAT", help=MODEL_HELP)

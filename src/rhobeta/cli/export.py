@@ -3,17 +3,20 @@
 import argparse
 from pathlib import Path
 
-from rhobeta.cli.project import MODEL_HELP, Commands, open_project
+from rhobeta.cli.grouped_help import Commands
+from rhobeta.cli.project import MODEL_HELP, open_project
 
 
 def add_parser(commands: Commands) -> None:
     """Add the subcommand."""
-    parser = commands.add_parser("export", help="write the model as ONNX, checked against torch")
+    parser = commands.add(
+        "export",
+        "write the model as ONNX, checked against torch",
+        examples=("rhobeta export", "rhobeta export --onnx model.onnx --model HEAD~3"),
+    )
     parser.add_argument(
         "--onnx",
         nargs="?",
-        required=True,
-        const="",
         metavar="FILE",
         help="the file to write (default: models/autoencoder.onnx)",
     )

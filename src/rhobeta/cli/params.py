@@ -3,13 +3,18 @@
 import argparse
 import json
 
-from rhobeta.cli.project import Commands, open_project
+from rhobeta.cli.grouped_help import Commands
+from rhobeta.cli.project import open_project
 from rhobeta.errors import RhobetaError
 
 
 def add_parser(commands: Commands) -> None:
     """Add the subcommand."""
-    parser = commands.add_parser("params", help="check params.yaml and print every value")
+    parser = commands.add(
+        "params",
+        "check params.yaml and print every value",
+        examples=("rhobeta params", "rhobeta params --schema > schema.json"),
+    )
     parser.add_argument("--schema", action="store_true", help="print its JSON schema instead")
     parser.set_defaults(function=run)
 

@@ -1,14 +1,10 @@
-"""What commands share: the project that they run in, and how they join the parser."""
+"""What commands share: the project that they run in, and words of their help."""
 
-import argparse
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rhobeta.config.params import Params
     from rhobeta.paths import Paths
-
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
-"""What `ArgumentParser.add_subparsers` returns."""
 
 WORD_HELP = (
     "model file, digest, run id or name, DVC experiment, git revision, STUDY/NUMBER, `trial N`,"

@@ -1,13 +1,12 @@
 """From the search space to a trial's parameters, and back."""
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, Trial
 
-from rhobeta.config.params import Params, check_params, flatten, merged
+from rhobeta.config.params import Params, flatten
 from rhobeta.config.search import SEED, Dimension
 
 _JSON = "json:"
@@ -34,18 +33,17 @@ def values_of(trial: Trial | FrozenTrial) -> dict[str, Any]:
     return {path: _value(v, trial.distributions[path]) for path, v in trial.params.items()}
 
 
+def rounded(value: Any, distribution: BaseDistribution) -> Any:
+    """A number with four significant digits, if it stays in its interval; all else as it is."""
+    if not isinstance(distribution, FloatDistribution):
+        return value
+    short = float(f"{value:.{_DIGITS}g}")
+    return short if distribution.low <= short <= distribution.high else value
+
+
 def stored_choice(value: Any) -> Any:
     """A choice as a database holds it: a list as its JSON."""
     return f"{_JSON}{json.dumps(value)}" if isinstance(value, list) else value
-
-
-def with_values(params: Params, values: Mapping[str, Any]) -> Params:
-    """The parameters with a trial's values.
-
-    Raises `RhobetaError` where they do not fit together.
-    """
-    now = {name: getattr(params, name).model_dump() for name in type(params).model_fields}
-    return check_params(merged(now, values), where="the parameters of this trial")
 
 
 def _draw(trial: Trial, path: str, dimension: Dimension, *, whole: bool) -> None:
@@ -60,9 +58,7 @@ def _draw(trial: Trial, path: str, dimension: Dimension, *, whole: bool) -> None
 
 
 def _value(stored: Any, distribution: BaseDistribution) -> Any:
-    if isinstance(distribution, FloatDistribution):
-        rounded = float(f"{stored:.{_DIGITS}g}")
-        return rounded if distribution.low <= rounded <= distribution.high else stored
     if isinstance(stored, str) and stored.startswith(_JSON):
         return json.loads(stored.removeprefix(_JSON))
-    return stored
+    # Studies of early versions hold more digits than were trained.
+    return rounded(stored, distribution)

@@ -66,22 +66,45 @@ def test_the_command_applies_what_it_shows(
     assert main(["tune", "apply"]) == 0
     applied = load_params(path)
     trial = study.get_trials()[number]
-    assert applied.penalty.rho == pytest.approx(trial.params["penalty.rho"], rel=1e-3)
+    assert applied.penalty.rho == trial.params["penalty.rho"]
     assert f"penalty.rho {applied.penalty.rho}" in chosen
     assert all("penalty" in old for old, _ in changed_lines(before, path.read_text()))
     said = capsys.readouterr().out
     assert f"penalty.rho: {params.penalty.rho} -> {applied.penalty.rho}" in said
     assert "dvc repro" in said
     # The study is the same, since what it searches is no part of what is held fixed.
-    assert main(["tune", "apply"]) == 0
+    assert main(["tune", "apply", "-S", "penalty.beta=0.5"]) == 0
     assert "already" in capsys.readouterr().out
+    other = next(other for other in study.get_trials() if other.number != number)
+    assert main(["tune", "apply", "--trial", str(other.number)]) == 0
+    rho = other.params["penalty.rho"]
+    assert f"penalty.rho: {applied.penalty.rho} -> {rho}" in capsys.readouterr().out
+    after = path.read_text()
+    assert load_params(path).penalty.rho == rho
+    for more, fault in (
+        (["--trial", "9"], "Trial 9 does not exist; expected a complete one"),
+        (["-S", "training.epochs=1"], "training.epochs: the study has 2, params.yaml 1"),
+    ):
+        assert main(["tune", "apply", *more]) == 1
+        assert fault in capsys.readouterr().err
+    assert path.read_text() == after
 
 
-def test_options_of_the_search_are_refused_by_show(
-    workspace: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (["show", "--trials", "3"], "`rhobeta tune show` runs none"),
+        (["show", "--trial", "3"], "--trial is for `rhobeta tune apply`"),
+        (["--trial", "3"], "--trial is for `rhobeta tune apply`"),
+        (["show", "-S", "penalty.rho=2"], "params.yaml with -S is refused:"),
+    ],
+)
+@pytest.mark.usefixtures("workspace")
+def test_options_that_do_not_fit_the_action_are_refused(
+    arguments: list[str], fault: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["tune", "show", "--trials", "3"]) == 1
-    assert "`rhobeta tune show` runs none" in capsys.readouterr().err
+    assert main(["tune", *arguments]) == 1
+    assert fault in capsys.readouterr().err
 
 
 def test_without_a_study_there_is_nothing_to_show_or_apply(
