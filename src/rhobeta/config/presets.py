@@ -4,6 +4,7 @@ A preset names what differs from `presets/base.yaml`, whose values never change.
 same whatever `params.yaml` holds.
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from typing import Any
 from rhobeta.config.params import Params, check_params, merged, read_yaml
 from rhobeta.config.renamed import PARAMETERS
 from rhobeta.errors import RhobetaError, did_you_mean
+from rhobeta.utils.git import run_git
 
 # Text that DVC reads as text without quotes.
 _WORD = re.compile(r"(?!(?:null|true|false|nan|inf)$)[a-z][a-z0-9_-]*", re.IGNORECASE)
@@ -102,18 +104,14 @@ def run_preset(params: Path, folder: Path, name: str | None, arguments: Sequence
     named = any(word.startswith(("-n", "--name", "--queue")) for word in arguments)
     if name is not None and not named:
         command.append(f"--name={_free_name(params.parent, name)}")
-    return subprocess.run(command, cwd=params.parent, check=False).returncode
+    # A stage of the user's own may import from its folder, as it does in `dvc repro`.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    return subprocess.run(command, cwd=params.parent, env=environment, check=False).returncode
 
 
 def _free_name(folder: Path, name: str) -> str:
-    listed = subprocess.run(
-        ["git", "for-each-ref", "--format=%(refname)", "refs/exps"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    ).stdout
-    taken = {reference.rpartition("/")[2] for reference in listed.splitlines()}
+    listed = run_git(folder, "for-each-ref", "--format=%(refname)", "refs/exps").stdout
+    taken = {name.rpartition("/")[2] for name in listed.decode(errors="replace").splitlines()}
     free = (name if number == 1 else f"{name}-{number}" for number in count(1))
     return next(candidate for candidate in free if candidate not in taken)
 
