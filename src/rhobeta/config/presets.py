@@ -4,6 +4,7 @@ A preset names what differs from `presets/base.yaml`, whose values never change.
 same whatever `params.yaml` holds.
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -103,7 +104,9 @@ def run_preset(params: Path, folder: Path, name: str | None, arguments: Sequence
     named = any(word.startswith(("-n", "--name", "--queue")) for word in arguments)
     if name is not None and not named:
         command.append(f"--name={_free_name(params.parent, name)}")
-    return subprocess.run(command, cwd=params.parent, check=False).returncode
+    # A stage of the user's own may import from its folder, as it does in `dvc repro`.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    return subprocess.run(command, cwd=params.parent, env=environment, check=False).returncode
 
 
 def _free_name(folder: Path, name: str) -> str:

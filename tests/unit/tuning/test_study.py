@@ -262,6 +262,8 @@ def test_the_environment_goes_before_the_parameter(
     assert storage_url(paths, None) == f"sqlite:///{paths.store_root}/mlruns/optuna.db"
     elsewhere = replace(paths, store_root=paths.store_root / "main")
     assert storage_url(elsewhere, None).endswith("/main/mlruns/optuna.db")
+    assert storage_url(elsewhere, "sqlite:///x: y.db?timeout=9").endswith("/main/x: y.db?timeout=9")
+    assert storage_url(paths, "sqlite:////x.db") == "sqlite:////x.db"
     assert storage_url(paths, "postgres://h/d") == "postgresql+psycopg://h/d"
     monkeypatch.setenv(STORAGE_VARIABLE, "postgresql+psycopg2://h/d")
     assert storage_url(paths, "sqlite:///x.db") == "postgresql+psycopg2://h/d"
