@@ -47,7 +47,7 @@ def serve_ui(paths: Paths, experiment: str, port: int) -> None:
     store = open_store(paths, experiment)
     print(f"runs of {paths.workspace.name}: http://{_HOST}:{port}/{view_link(store.experiment_id)}")
     print("Ctrl-C ends it.", flush=True)
-    command = [sys.executable, "-m", "mlflow", "server", "--host", _HOST, "--port", str(port)]
+    command = [sys.executable, "-P", "-m", "mlflow", "server", "--host", _HOST, "--port", str(port)]
     command += ["--workers", "1", "--default-artifact-root", (paths.store / "artifacts").as_uri()]
     environment = {k: v for k, v in os.environ.items() if k not in _SETTINGS_OF_OTHER_SERVERS}
     # Not as an argument: every user of the machine can read those, and it may hold a password.

@@ -4,30 +4,51 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rhobeta.config.params import Params, flatten
+from rhobeta.config.params import Params, flatten, with_values
 from rhobeta.config.presets import as_override
 from rhobeta.errors import RhobetaError
+from rhobeta.tuning.choice import TrialRow
 from rhobeta.tuning.study_results import StudyResults
 from rhobeta.utils.files import write_text
 
 
-def apply_choice(results: StudyResults, params: Params, path: Path) -> None:
-    """Write the chosen trial's values into the parameter file, and print what has changed.
+def apply_choice(
+    results: StudyResults, params: Params, path: Path, *, trial: int | None = None
+) -> None:
+    """Write the values of `trial`, else of the chosen one, into the parameter file at `path`.
 
-    Raises `RhobetaError` where nothing is chosen.
+    Prints what has changed since `params`, which are those of the file. Raises `RhobetaError`
+    where nothing is chosen, the trial was not trained to the end, or its values do not fit the
+    other parameters.
     """
-    if results.chosen is None:
-        raise RhobetaError(results.why_none)
-    before = flatten(params)
-    values = results.row(results.chosen).values
+    row = _row_to_apply(results, trial)
+    before, values = flatten(params), row.values
+    with_values(params, values, where=f"{path.name} with the values of trial {row.number}")
     changed = {name: value for name, value in values.items() if before[name] != value}
     if not changed:
-        print(f"{path.name} has the values of trial {results.chosen} already")
+        print(f"{path.name} has the values of trial {row.number} already")
         return
     write_text(path, with_replaced(path.read_text(encoding="utf-8"), changed, name=path.name))
     for name, value in changed.items():
         print(f"{name}: {_written(before[name])} -> {_written(value)}")
-    print(f"of trial {results.chosen}; now run `dvc repro`")
+    print(f"of trial {row.number}; now run `dvc repro`")
+
+
+def _row_to_apply(results: StudyResults, trial: int | None) -> TrialRow:
+    number = results.chosen if trial is None else trial
+    if number is None:
+        raise RhobetaError(results.why_none)
+    row = next((row for row in results.complete if row.number == number), None)
+    if row is None:
+        states = {row.number: row.state for row in results.rows}
+        found = f"is {states[number]}" if number in states else "does not exist"
+        raise RhobetaError(
+            f"Trial {number} {found}; expected a complete one. reports/tuning/trials.csv, which"
+            " `rhobeta tune show` writes, lists them."
+        )
+    if not row.keeps_bounds:
+        print(f"note: trial {number} does not keep tune.constraints")
+    return row
 
 
 def with_replaced(text: str, changes: Mapping[str, Any], *, name: str) -> str:
