@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from rhobeta.cli.grouped_help import Commands
-from rhobeta.cli.project import MODEL_HELP, open_project
+from rhobeta.cli.project import MODEL_HELP, open_model
 
 
 def add_parser(commands: Commands) -> None:
@@ -17,6 +17,7 @@ def add_parser(commands: Commands) -> None:
         examples=(
             "rhobeta encode images.npy",
             "rhobeta encode pictures --model HEAD~3 --out codes.npz",
+            "rhobeta encode images.npy --model autoencoder.safetensors   # in any folder",
         ),
     )
     parser.add_argument("images", metavar="FILE_OR_FOLDER")
@@ -27,8 +28,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Write the codes."""
-    from rhobeta.lineage.project import Project
     from rhobeta.serving.encode import encode
 
-    project = Project(*open_project())
-    encode(project, Path(options.images), model=options.model, out=Path(options.out))
+    saved, paths = open_model(options.model)
+    encode(saved, Path(options.images), out=Path(options.out), paths=paths)

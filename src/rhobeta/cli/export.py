@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from rhobeta.cli.grouped_help import Commands
-from rhobeta.cli.project import MODEL_HELP, open_project
+from rhobeta.cli.project import MODEL_HELP, open_model
 
 
 def add_parser(commands: Commands) -> None:
@@ -18,7 +18,8 @@ def add_parser(commands: Commands) -> None:
         "--onnx",
         nargs="?",
         metavar="FILE",
-        help="the file to write (default: models/autoencoder.onnx)",
+        help="the file to write (default: models/autoencoder.onnx, or autoencoder.onnx outside a"
+        " project)",
     )
     parser.add_argument("--model", metavar="WHAT", help=MODEL_HELP)
     parser.set_defaults(function=run)
@@ -26,9 +27,8 @@ def add_parser(commands: Commands) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Write the file."""
-    from rhobeta.lineage.project import Project
     from rhobeta.serving.export import export_onnx
 
-    project = Project(*open_project())
-    file = Path(options.onnx) if options.onnx else project.paths.model.with_suffix(".onnx")
-    export_onnx(project, model=options.model, file=file)
+    saved, paths = open_model(options.model)
+    default = Path("autoencoder.onnx") if paths is None else paths.model.with_suffix(".onnx")
+    export_onnx(saved, file=Path(options.onnx) if options.onnx else default, paths=paths)

@@ -108,6 +108,30 @@ def test_another_search_is_refused_with_the_difference(
     assert "tune.study" in lines[-1]
 
 
+def test_a_study_whose_directions_were_changed_is_refused(storage: Any) -> None:
+    join(storage)
+    with storage.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE study_directions SET direction = 'MINIMIZE'")
+    with pytest.raises(RhobetaError, match=r"objectives: the study has \['minimize', 'minimize'\]"):
+        join(storage)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "text",
+        {"id": "0' OR '1' = '1", "fingerprint": {}, "code": ""},
+        {"id": ["x"], "fingerprint": {}, "code": ""},
+        {"id": "1", "fingerprint": [], "code": ""},
+        {"id": "1", "fingerprint": {"tune.objectives": ["fvu"]}, "code": ""},
+    ],
+)
+def test_an_identity_that_is_none_is_not_believed(told: Any) -> None:
+    study = optuna.create_study()
+    study.set_user_attr("rhobeta", told)
+    assert identity_of(study) is None
+
+
 def test_objectives_in_another_order_are_another_search(storage: Any) -> None:
     # The values of a trial stand in the study in their order, whatever they are called today.
     join(storage)
@@ -183,11 +207,12 @@ def test_a_study_of_version_0_1_is_of_the_same_search(storage: Any) -> None:
     old = {"topk.revive" if key == "topk.auxk_coef" else key: v for key, v in today.items()}
     old["tune.objectives"] = {"fvu": "minimize", "l0@0.1": "minimize"}
     old["tune.constraints"] = ["l0@0.5 <= 9"]
-    study = optuna.create_study(storage=storage, study_name="old")
+    directions = list(params.tune.objectives.values())
+    study = optuna.create_study(storage=storage, study_name="old", directions=directions)
     study.set_user_attr("rhobeta", vars(StudyIdentity("id", old, "code")))
     found = identity_of(study)
     assert found is not None
-    require_same_search("old", found, today)
+    require_same_search(study, found, today)
 
 
 def test_two_processes_never_claim_one_trial(storage: Any, paths: Paths) -> None:
