@@ -19,9 +19,9 @@ NONE = "-"
 
 # Sections of metrics in the order of the table, and what comes first in a section.
 _SECTIONS = (
-    "test", "probe", "best", "sparse_probe", "few_labels", "denoising", "anomaly", "compression",
+    "test", "best", "sparse_probe", "few_labels", "denoising", "anomaly", "compression",
 )  # fmt: skip
-_FIRST = ("mse", "fvu", "psnr_db", "loss", "code_accuracy", "probe_accuracy", "gini")
+_FIRST = ("mse", "fvu", "psnr_db", "loss", "probe", "gini")
 
 # Metrics of every epoch: the last value need not belong to the weights that were kept.
 _OF_EPOCHS = ("train/", "validation/", "learning_rate")
@@ -32,7 +32,7 @@ _OF_THE_LOSS = ("penalty.kind", "penalty.rho", "penalty.beta", "training.pixel_l
 # Metrics with a direction: more or less is better. A mean activation has none, and what PCA
 # reaches is no property of the model.
 _MORE = re.compile(
-    r"\w+/(gini|hoyer|psnr_db|code_accuracy|probe_accuracy|code_auroc(_at_[\d_]+)?)"
+    r"\w+/(gini|hoyer|psnr_db|probe|code_auroc(_at_[\d_]+)?)"
     r"|(sparse_probe|few_labels|denoising)/code_at_[\d.]+"
 )
 _LESS = re.compile(r"\w+/(mse|fvu|loss|treves_rolls|dead_units|dead_share)|compression/code_bits")

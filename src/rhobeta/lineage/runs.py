@@ -63,7 +63,7 @@ class RunInfo:
     """The digest by which DVC knows this model."""
     data_sha256: str | None = None
     metrics_sha256: str | None = None
-    """The `metrics.json` of the last evaluation that was logged."""
+    """SHA-256 of the `details.json` of the last evaluation that was logged."""
     restored: bool = False
     """Whether it was restored from a model file; its code is unknown then."""
     commit: str | None = None

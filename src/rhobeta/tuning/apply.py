@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rhobeta.config.params import Params, flatten
+from rhobeta.config.params import Params, flatten, with_values
 from rhobeta.config.presets import as_override
 from rhobeta.errors import RhobetaError
 from rhobeta.tuning.choice import TrialRow
@@ -18,10 +18,12 @@ def apply_choice(
     """Write the values of `trial`, else of the chosen one, into the parameter file at `path`.
 
     Prints what has changed since `params`, which are those of the file. Raises `RhobetaError`
-    where nothing is chosen, or the trial was not trained to the end.
+    where nothing is chosen, the trial was not trained to the end, or its values do not fit the
+    other parameters.
     """
     row = _row_to_apply(results, trial)
     before, values = flatten(params), row.values
+    with_values(params, values, where=f"{path.name} with the values of trial {row.number}")
     changed = {name: value for name, value in values.items() if before[name] != value}
     if not changed:
         print(f"{path.name} has the values of trial {row.number} already")

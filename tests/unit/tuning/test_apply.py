@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from optuna.distributions import FloatDistribution
+from optuna.trial import create_trial
 from ruamel.yaml import YAML
 
 from helpers import REPOSITORY
@@ -10,7 +12,12 @@ from helpers.searching import RunTrials
 from rhobeta.cli import main
 from rhobeta.config.params import load_params
 from rhobeta.errors import RhobetaError
-from rhobeta.tuning.apply import with_replaced
+from rhobeta.paths import Paths
+from rhobeta.tuning.apply import apply_choice, with_replaced
+from rhobeta.tuning.choice import TrialRow
+from rhobeta.tuning.storage import open_storage, storage_url
+from rhobeta.tuning.study import MEASURES, fingerprint_of, open_study
+from rhobeta.tuning.study_results import StudyResults
 
 SHIPPED = (REPOSITORY / "params.yaml").read_text()
 
@@ -88,6 +95,46 @@ def test_the_command_applies_what_it_shows(
         assert main(["tune", "apply", *more]) == 1
         assert fault in capsys.readouterr().err
     assert path.read_text() == after
+
+
+def test_a_trial_with_foreign_values_is_not_applied(
+    paths: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params = load_params(paths.params)
+    storage = open_storage(storage_url(paths, None), heartbeat=20)
+    fingerprint = fingerprint_of(params, "d" * 64)
+    study, _ = open_study(storage, params.tune.study, params, fingerprint, "code")
+    good = {"penalty.rho": 0.1, "penalty.beta": 0.001}
+    # The later, the better.
+    added = ({}, {"registry.thresholds": 0.0}, {"penalty.beta": 1000.0})
+    for number, more in enumerate(added):
+        stored = good | more
+        measures = {"fvu": 0.9 - 0.1 * number, "gini": 0.1 * number, "dead_share": 0.0}
+        study.add_trial(
+            create_trial(
+                params=stored,
+                distributions={path: FloatDistribution(0, 1e6) for path in stored},
+                values=[measures["fvu"], measures["gini"]],
+                user_attrs={MEASURES: measures},
+            )
+        )
+    before = YAML(typ="safe").load(paths.params)
+    assert main(["tune", "apply"]) == 0
+    said = capsys.readouterr().out
+    assert "2 trials do not belong to this search and are left out:\n  trial 1 has values" in said
+    assert "\n  trial 2 has penalty.beta 1000.0, expected: 0.0001 to 0.1" in said
+    assert "chosen: trial 0" in said
+    before["penalty"] |= {"rho": 0.1, "beta": 0.001}
+    assert YAML(typ="safe").load(paths.params) == before
+
+
+def test_values_that_do_not_fit_the_others_change_nothing(workspace: Path) -> None:
+    path = workspace / "params.yaml"
+    params, before = load_params(path), path.read_bytes()
+    row = TrialRow(0, {}, {"model.code_activation": "relu"})
+    with pytest.raises(RhobetaError, match=r"penalty\.kind: found kl with .* relu"):
+        apply_choice(StudyResults({}, [row], [row], chosen=0), params, path)
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize(
