@@ -134,17 +134,22 @@ def seeds_in_words(group: SeedGroup) -> str:
     return "; ".join(f"{path} {_values(group, _parameter(path))}" for path in differing)
 
 
+def direction_of(name: str) -> int:
+    """1 for a metric of which more is better, -1 where less is, 0 where no direction is known."""
+    return bool(_MORE.fullmatch(name)) - bool(_LESS.fullmatch(name))
+
+
 def best_of(name: str, values: Sequence[Sequence[float]]) -> tuple[bool, ...]:
     """Which columns of a metric hold the best mean.
 
     None where no direction is known, all means are equal, or only one column has the metric.
     """
-    more, less = _MORE.fullmatch(name), _LESS.fullmatch(name)
     means = [sum(column) / len(column) if column else math.nan for column in values]
     finite = [mean for mean in means if math.isfinite(mean)]
-    if not (more or less) or len(finite) < 2 or len(set(finite)) == 1:
+    direction = direction_of(name)
+    if not direction or len(finite) < 2 or len(set(finite)) == 1:
         return (False,) * len(values)
-    best = max(finite) if more else min(finite)
+    best = max(finite) if direction > 0 else min(finite)
     return tuple(mean == best for mean in means)
 
 
