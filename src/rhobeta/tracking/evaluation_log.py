@@ -49,9 +49,10 @@ def describe(metrics: Metrics) -> str:
         for name, value in test.items()
         if name.startswith("l0_at_")
     )
+    fvu = "not defined" if test["fvu"] is None else f"{test['fvu']:.3f}"
     return "\n".join(
         [
-            f"**Test MSE {test['mse']:.5f}** (FVU {test['fvu']:.3f});"
+            f"**Test MSE {test['mse']:.5f}** (FVU {fvu});"
             f" PCA {baselines['pca_mse']:.5f}, mean image {baselines['mean_image_mse']:.5f}.",
             "",
             f"Mean activation {test['rho_hat_mean']:.4f}; units active per image: {active};"
