@@ -2,15 +2,25 @@
 
 import getpass
 import os
+import shlex
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from ruamel.yaml import YAML
+
+from rhobeta.config.params import read_yaml
+from rhobeta.config.presets import as_override
 from rhobeta.errors import RhobetaError
 from rhobeta.tracking.tags import BASELINE_TAG, BRANCH_TAG, COMMIT_TAG, DIRTY_TAG, EXPERIMENT_TAG
 
 # Outputs tracked in git do not make the code dirty.
 _OUTPUTS = (":(exclude)dvc.lock", ":(exclude)reports")
+_PARAMETERS = "params.yaml"
+# Of the parameters, those that a stage depends on.
+_SECTIONS = ("data", "model", "penalty", "topk", "training", "evaluate", "visualize")
+_ABSENT = object()
 
 
 @dataclass(frozen=True)
@@ -21,6 +31,8 @@ class Code:
     branch: str
     dirty: bool
     diff: str
+    command: str
+    """What repeats work on this state in a clone."""
 
     @property
     def tags(self) -> dict[str, str]:
@@ -45,7 +57,41 @@ def read_code(workspace: Path) -> Code:
         branch=_git(workspace, "rev-parse", "--abbrev-ref", "HEAD"),
         dirty=bool(status),
         diff=_git(workspace, "diff", "HEAD", "--", ".", *_OUTPUTS),
+        command=_command(workspace, commit),
     )
+
+
+def _command(workspace: Path, commit: str) -> str:
+    """What repeats work on the state of `workspace` in a clone.
+
+    Changed parameters are set; where other files differ, the run's artifact with the difference
+    is applied. Files that git does not track are named: no run has them.
+    """
+    words = [f"git checkout {commit[:12]}"]
+    others = [".", *_OUTPUTS, f":(exclude){_PARAMETERS}"]
+    if _git(workspace, "diff", "--name-only", "HEAD", "--", *others):
+        words += ["git apply uncommitted.diff", "dvc repro"]
+    else:
+        changed = _changed_parameters(workspace)
+        settings = [f"-S {shlex.quote(f'{k}={as_override(v)}')}" for k, v in changed.items()]
+        words.append(" ".join(["dvc exp run", *settings]) if settings else "dvc repro")
+    untracked = _git(workspace, "ls-files", "--others", "--exclude-standard", "--", *others)
+    note = f"  # with the untracked {', '.join(untracked.splitlines())}" if untracked else ""
+    return " && ".join(words) + note
+
+
+def _changed_parameters(workspace: Path) -> dict[str, Any]:
+    """The parameters of the stages that are not those of the commit, by dotted path."""
+    if not _git(workspace, "diff", "--name-only", "HEAD", "--", _PARAMETERS):
+        return {}
+    committed = YAML(typ="safe").load(_git(workspace, "show", f"HEAD:./{_PARAMETERS}"))
+    present = read_yaml(workspace / _PARAMETERS)
+    return {
+        f"{section}.{key}": value
+        for section in _SECTIONS
+        for key, value in present[section].items()
+        if value != committed.get(section, {}).get(key, _ABSENT)
+    }
 
 
 def experiment_tags() -> dict[str, str]:

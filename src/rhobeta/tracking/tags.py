@@ -12,6 +12,8 @@ EVALUATION_TAG = "rhobeta.metrics_sha256"
 """SHA-256 of the metrics.json that the run has."""
 REPORT_TAG = "rhobeta.report_sha256"
 """SHA-256 of the report that the run has, with its figures."""
+COMMAND_TAG = "rhobeta.command"
+"""Commands that repeat the run."""
 ERROR_TAG = "rhobeta.error"
 """Why a run failed or was interrupted."""
 
