@@ -72,8 +72,12 @@ class SavedModel:
 
     @property
     def rho(self) -> float | None:
-        """The target mean activation, or None where there was no penalty."""
+        """The target mean activation, or None where the penalty had none.
+
+        Raises `RhobetaError` where the penalty is not registered.
+        """
         parameters = self.description.parameters
+        _require_penalty(parameters["penalty.kind"], "the model")
         uses_rho = PENALTY_SPECS[parameters["penalty.kind"]].uses_rho
         return float(parameters["penalty.rho"]) if uses_rho else None
 
@@ -94,6 +98,7 @@ def model_to_bytes(model: Autoencoder, description: ModelDescription) -> bytes:
 def model_from_bytes(content: bytes, *, name: str) -> SavedModel:
     """Rebuild a model from what `model_to_bytes` made; `name` is for messages.
 
+    The penalty that it was trained with need not be registered, since the network does not use it.
     Raises `RhobetaError` where the bytes are damaged, not a model of this program, or hold other
     tensors than the described architecture has.
     """
@@ -131,14 +136,19 @@ def _description(content: bytes) -> ModelDescription:
             raise TypeError(f"its {name} is {described[name]!r}, expected {kind.__name__}")
     described["parameters"] = current_parameters(described["parameters"])
     penalty = described["parameters"].get("penalty.kind")
-    if penalty not in PENALTY_SPECS:
-        raise ValueError(
-            f"its penalty is {penalty!r}, known: {', '.join(PENALTY_SPECS)}; one of your own is"
-            " registered by its file in extensions/"
-        )
-    if PENALTY_SPECS[penalty].uses_rho:
+    if not isinstance(penalty, str):
+        raise TypeError(f"its penalty is {penalty!r}, expected a name")
+    if penalty in PENALTY_SPECS and PENALTY_SPECS[penalty].uses_rho:
         float(described["parameters"]["penalty.rho"])
     return ModelDescription(**described)
+
+
+def _require_penalty(kind: str, name: str) -> None:
+    if kind not in PENALTY_SPECS:
+        raise RhobetaError(
+            f"{name} was trained with the penalty {kind!r}; known: {', '.join(PENALTY_SPECS)}. One"
+            " of your own is registered by its file in extensions/."
+        )
 
 
 def _require_shapes(tensors: dict[str, Any], architecture: Architecture, name: str) -> None:
@@ -165,14 +175,23 @@ def _require_shapes(tensors: dict[str, Any], architecture: Architecture, name: s
         )
 
 
-def read_model(path: Path) -> SavedModel:
-    """Read and verify the model file.
+def read_network(path: Path) -> SavedModel:
+    """Read and verify the model file; its parameters are unchecked, and its penalty may be unknown.
 
-    Raises `RhobetaError` where it is missing or damaged, or the parameters in it are not those of
-    a training: names and pages are made of them.
+    Raises `RhobetaError` where it is missing or damaged.
     """
     content = require_file(path, made_by="rhobeta train").read_bytes()
-    saved = model_from_bytes(content, name=str(path))
+    return model_from_bytes(content, name=str(path))
+
+
+def read_model(path: Path) -> SavedModel:
+    """Read and verify the model file, with the parameters of its training.
+
+    Raises `RhobetaError` where it is missing or damaged, its penalty is not registered, or the
+    parameters in it are not those of a training: names and pages are made of them.
+    """
+    saved = read_network(path)
+    _require_penalty(saved.description.parameters["penalty.kind"], str(path))
     sections: dict[str, dict[str, Any]] = {name: {} for name in _SECTIONS}
     for dotted, value in saved.description.parameters.items():
         section, _, name = dotted.partition(".")

@@ -78,7 +78,7 @@ def _note(run: Run, metrics: Metrics) -> dict[str, str]:
 
 def in_words(metrics: Metrics) -> str:
     """The key numbers in a few words."""
-    test, probe, baselines = metrics["test"], metrics["probe"], metrics["baselines"]
+    test, baselines = metrics["test"], metrics["baselines"]
     active = ", ".join(
         f"{value:.1f} above {name.removeprefix('l0_at_')}"
         for name, value in test.items()
@@ -86,13 +86,13 @@ def in_words(metrics: Metrics) -> str:
     )
     return (
         f"**Test MSE {test['mse']:.5f}** (PCA {baselines['pca_mse']:.5f}), probe"
-        f" {probe['code_accuracy']:.2%} (pixels {probe['pixel_accuracy']:.2%}), active units"
+        f" {test['probe']:.2%} (pixels {baselines['pixel_probe']:.2%}), active units"
         f" {active}, {test['dead_units']:.0f} dead."
     )
 
 
 def flat_metrics(metrics: Metrics) -> dict[str, float]:
-    """The numbers of `metrics.json` as `section/name`, without verdicts and undefined values."""
+    """The numbers of `details.json` as `section/name`, without verdicts and undefined values."""
     return {
         f"{section}/{name}": float(value)
         for section, values in metrics.items()

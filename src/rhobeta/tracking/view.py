@@ -29,7 +29,7 @@ _COLUMNS = (
     "params.`training.seed`",
     "metrics.`test/mse`",
     "metrics.`test/gini`",
-    "metrics.`probe/code_accuracy`",
+    "metrics.`test/probe`",
     "metrics.`test/dead_units`",
     f"tags.`{EXPERIMENT_TAG}`",
     "attributes.`Duration`",
@@ -39,14 +39,14 @@ _COLUMNS = (
 _WIDTH = 110
 # What the view of charts begins with: numbers that compare between any rho and beta, which a loss
 # does not, since it includes beta times the penalty.
-_BARS = ("test/mse", "test/gini", "probe/code_accuracy", "test/dead_units")
+_BARS = ("test/mse", "test/gini", "test/probe", "test/dead_units")
 _LINES = ("validation/mse", "train/mse")
-_SCATTERS = (("test/gini", "test/mse"), ("test/gini", "probe/code_accuracy"))
+_SCATTERS = (("test/gini", "test/mse"), ("test/gini", "test/probe"))
 _DESCRIPTION = """\
 Sparse autoencoders, one run a training: [the columns that matter]({link}).
 
-- `test/`, `probe/` and the tasks: measured once, on test images. `test/mse` is better low,
-  `test/gini` and `probe/code_accuracy` are better high.
+- `test/` and the tasks: measured once, on test images. `test/mse` is better low,
+  `test/gini` and `test/probe` are better high.
 - `Curves/`: training and validation by epoch; `best/`: validation at the epoch whose weights were
   kept.
 - `baselines/`: what the mean image and PCA of the same size reach.
