@@ -1,5 +1,6 @@
 """MLflow runs: one a training, found again by the digest of the model that it made."""
 
+import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -70,10 +71,13 @@ class Run:
         self._log(Values(tags=dict(tags)))
 
     def buffer_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
-        """Note metrics of an epoch with the present time; `flush` sends them."""
+        """Note metrics of an epoch with the present time; `flush` sends them.
+
+        Infinity and NaN, numbers that are not defined, are left out.
+        """
         # MLflow orders a curve by time, which must not fall when the clock is set back.
         self._now = now = max(self._now, int(time.time() * 1000))
-        self._buffer += [(k, v, now, step) for k, v in metrics.items()]
+        self._buffer += [(k, v, now, step) for k, v in metrics.items() if math.isfinite(v)]
 
     def flush(self) -> None:
         """Send the buffered metrics."""
