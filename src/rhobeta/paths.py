@@ -82,8 +82,13 @@ class Paths:
 
     @property
     def metrics(self) -> Path:
-        """Test metrics, baselines and verdicts, written by `evaluate`."""
+        """The headline numbers that DVC compares, written by `evaluate`."""
         return self.workspace / "reports" / "metrics.json"
+
+    @property
+    def details(self) -> Path:
+        """All test metrics, baselines and verdicts, written by `evaluate`."""
+        return self.workspace / "reports" / "details.json"
 
     @property
     def evaluation(self) -> Path:

@@ -268,3 +268,19 @@ def test_closed_output_is_status_141(workspace: Path) -> None:
         ["bash", "-c", command], cwd=workspace, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_no_control_character_and_no_byte_of_a_name_reaches_the_terminal(workspace: Path) -> None:
+    name = b"\x1b[2J\xff \xc3\xa9"
+    for command in (["params", name], ["trace", name]):
+        done = subprocess.run(
+            ["rhobeta", *command],
+            cwd=workspace,
+            env=os.environ | {"PYTHONIOENCODING": "ascii:strict"},
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode in (1, 2), done.stderr
+        assert rb"\x1b[2J\udcff \xe9" in done.stderr
+        assert b"\x1b" not in done.stderr
+        assert b"Traceback" not in done.stderr

@@ -23,9 +23,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from rhobeta.cli import main as workspace_main
 
             return workspace_main()
-    from rhobeta.cli.command import run_command
+    from rhobeta.utils.terminal import printable_output
 
-    return run_command(arguments)
+    with printable_output():
+        from rhobeta.cli.command import run_command
+
+        return run_command(arguments)
 
 
 def _asks_for_help(arguments: Sequence[str]) -> bool:

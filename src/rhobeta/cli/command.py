@@ -17,6 +17,7 @@ from rhobeta.cli import (
     presets,
     register,
     run,
+    runs,
     stages,
     summary,
     sync,
@@ -32,7 +33,7 @@ from rhobeta.utils.signals import EndedBySignal, end_on_signals
 _GROUPS = {
     "stages, which `dvc repro` runs in order where something changed": (stages,),
     "experiments": (run, presets, params, tune),
-    "results": (summary, compare, trace, ui),
+    "results": (summary, runs, compare, trace, ui),
     "use a model": (register, export, encode),
     "upkeep": (doctor, sync, completion),
 }

@@ -17,7 +17,9 @@ from rhobeta.utils.checksum import verify_checksum
 from rhobeta.utils.git import git_refusal, is_no_repository, run_git
 
 MODEL = "models/autoencoder.safetensors"
-METRICS = "reports/metrics.json"
+DETAILS = "reports/details.json"
+OLD_METRICS = "reports/metrics.json"
+"""What holds all metrics in a commit of version 0.1."""
 
 _MANIFEST = "data/processed/manifest.json"
 _LOG = ("log", "--no-show-signature", "--no-ext-diff", "--no-textconv")

@@ -40,7 +40,7 @@ class TrialObjective:
         self._train = read_split(job.paths.splits, "train", self._manifest)
         self._validation = read_split(job.paths.splits, "validation", self._manifest)
         self._probe: Probe | None = None
-        if "probe_accuracy" in params.tune.metrics:
+        if "probe" in params.tune.metrics:
             few = min(params.tune.probe_images, len(self._train.labels))
             self._probe = Probe(
                 self._train.take(np.arange(few)),
@@ -93,7 +93,7 @@ class TrialObjective:
         trained = fit(params, self._train, self._validation, callbacks=callbacks, progress=False)
         measures = measures_of_epoch(trained.best_metrics, units)
         if self._probe is not None:
-            measures["probe_accuracy"] = self._probe.accuracy(trained.model)
+            measures["probe"] = self._probe.accuracy(trained.model)
         run.log_metrics({f"best/{name}": value for name, value in measures.items()})
         reached = {name: measures[name] for name in params.tune.objectives}
         note = trial_note(self.store, job.parent_run, job.study, trial.number, reached)

@@ -69,7 +69,7 @@ def fingerprint_of(params: Params, data_sha256: str) -> dict[str, Any]:
         **{path: value for path, value in fixed.items() if path not in tune.space},
     }
     # The rule alone changes no trial: it is applied to the trials that there are.
-    if "probe_accuracy" in {*tune.objectives, *(bound.metric for bound in tune.bounds)}:
+    if "probe" in {*tune.objectives, *(bound.metric for bound in tune.bounds)}:
         fingerprint["tune.probe_images"] = tune.probe_images
         fingerprint["evaluate.probe_penalty"] = params.evaluate.probe_penalty
         fingerprint["evaluate.probe_iterations"] = params.evaluate.probe_iterations

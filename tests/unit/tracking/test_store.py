@@ -58,7 +58,11 @@ def test_open_store_in_processes_at_once(tmp_path: Path) -> None:
     assert sorted(run.info.run_name for run in runs) == ["0", "1", "2"]
     assert all(run.info.status == "FINISHED" for run in runs)
     # Nothing is left of a database that was being created.
-    assert {file.name for file in (tmp_path / "mlruns").iterdir()} <= {"mlflow.db", ".lock", "artifacts"}
+    assert {file.name for file in (tmp_path / "mlruns").iterdir()} <= {
+        "mlflow.db",
+        ".lock",
+        "artifacts",
+    }
 
 
 def test_store_uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

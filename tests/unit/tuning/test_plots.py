@@ -21,7 +21,7 @@ from rhobeta.tuning.study_results import StudyResults, read_results
 
 ONE = {"fvu": "minimize"}
 TWO = ONE | {"gini": "maximize"}
-THREE = TWO | {"probe_accuracy": "maximize"}
+THREE = TWO | {"probe": "maximize"}
 SPACE = {
     "penalty.rho": FloatDistribution(0.01, 0.5, log=True),
     "penalty.beta": FloatDistribution(0.0001, 0.1),
@@ -43,7 +43,7 @@ def made_up(params: Params, trials: int = 8) -> tuple[optuna.Study, StudyResults
         measures = {
             "fvu": 0.2 + beta * 5 + 0.01 * random.random(),
             "gini": 0.9 - rho + beta,
-            "probe_accuracy": 0.9 + 0.05 * random.random(),
+            "probe": 0.9 + 0.05 * random.random(),
             "dead_share": float(beta > 0.05) - 0.45,
         }
         values = {"penalty.rho": rho, "penalty.beta": beta}

@@ -53,7 +53,7 @@ def test_a_study_is_made_once_and_joined_afterwards(storage: Any) -> None:
     [
         {"tune__trials": 7, "tune__seed": 3, "tune__workers": 5, "tune__heartbeat": 2},
         {"tune__choose": "best gini where fvu <= 0.3", "tune__seeds": 3},
-        {"tune__choose": "best gini where probe_accuracy >= 0.5"},
+        {"tune__choose": "best gini where probe >= 0.5"},
         {"penalty__rho": 0.2, "penalty__beta": 0.5},
         {"runtime__threads": 4, "evaluate__seed": 4, "visualize__dpi": 50},
         {"evaluate__probe_penalty": 2.0, "tune__probe_images": 50},
@@ -147,7 +147,7 @@ def test_objectives_in_another_order_are_another_search(storage: Any) -> None:
 def test_a_study_continues_without_the_metric_of_its_rule(
     storage: Any,
 ) -> None:
-    _, made = join(storage, tune__choose="best gini where probe_accuracy >= 0.5")
+    _, made = join(storage, tune__choose="best gini where probe >= 0.5")
     assert join(storage, tune__probe_images=50)[1] == made
 
 
@@ -158,7 +158,7 @@ def test_other_data_are_refused(storage: Any) -> None:
 
 
 def test_probe_settings_matter_where_it_is_an_objective(storage: Any) -> None:
-    objectives = {"fvu": "minimize", "probe_accuracy": "maximize"}
+    objectives = {"fvu": "minimize", "probe": "maximize"}
     join(storage, tune__objectives=objectives)
     with pytest.raises(RhobetaError, match=r"tune\.probe_images: the study has 5000"):
         join(storage, tune__objectives=objectives, tune__probe_images=50)

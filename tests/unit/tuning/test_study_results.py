@@ -152,15 +152,15 @@ def test_seeds_that_are_not_asked_for_count_for_nothing() -> None:
 
 
 def test_a_metric_of_some_repeats_alone_chooses_none() -> None:
-    params = params_with(seeds=2, choose="best fvu where probe_accuracy >= 0.5")
+    params = params_with(seeds=2, choose="best fvu where probe >= 0.5")
     study, seeds = searched(params, SEARCHED), repeated(params, AGAIN)
     first, *others = seeds.get_trials()
-    first.user_attrs[MEASURES] = {**first.user_attrs[MEASURES], "probe_accuracy": 0.9}
+    first.user_attrs[MEASURES] = {**first.user_attrs[MEASURES], "probe": 0.9}
     changed = optuna.create_study(directions=DIRECTIONS)
     changed.add_trials([first, *others])
     results = read_results(study, changed, params)
     assert results.chosen is None
-    assert "not measured by probe_accuracy" in results.why_none
+    assert "not measured by probe" in results.why_none
 
 
 def test_the_table_holds_every_trial_and_marks_the_chosen_one() -> None:
