@@ -12,7 +12,7 @@
 set -eu
 venv=$1
 python=${PYTHON:-python3}
-pip() { "$venv/bin/python" -m pip --disable-pip-version-check --quiet "$@"; }
+pip() { "$venv/bin/python" -P -m pip --disable-pip-version-check --quiet "$@"; }
 locked() { pip install --require-hashes --no-deps "$@"; }
 
 if [ "${2:-}" = dev ]; then
@@ -29,10 +29,18 @@ command -v git >/dev/null || { echo "git is not installed; install it and try ag
     exit 1
 }
 
+# pip writes the path of the environment into scripts, where sh or the kernel would read these.
+"$python" -P -c 'import os, re, sys
+sys.exit(re.search(r"[\0-\x1f\x7f:\"$`\\\ud800-\udfff]", os.getcwd()) is not None)' || {
+    echo "Python cannot have an environment below a folder with a control character, a byte that is" >&2
+    echo "not UTF-8, or one of : \" \$ \` \\ in its path. Rename it and run this again." >&2
+    exit 1
+}
+
 rm -f "$venv/.ready"
 # An environment that was made with another index for torch stays with it when it is renewed.
 TORCH_INDEX=${TORCH_INDEX:-$(cat "$venv/torch-index" 2>/dev/null || true)}
-[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+[ -x "$venv/bin/python" ] || "$python" -P -m venv "$venv"
 
 echo "installing the environment into $venv (some minutes the first time) ..."
 source='antlr4-python3-runtime'
@@ -49,7 +57,7 @@ locked --only-binary :all: -r "$venv/wheels.txt"
 locked --no-build-isolation --use-pep517 -r "$venv/source.txt"
 if [ -n "$TORCH_INDEX" ]; then
     echo "$TORCH_INDEX" > "$venv/torch-index"
-    pair=$(sed -n 's/^\(\(torch\|torchvision\)==[^ ;]*\).*/\1/p' requirements.lock)
+    pair=$(sed -nE 's/^((torch|torchvision)==[^ ;]*).*/\1/p' requirements.lock)
     # shellcheck disable=SC2086  # two words
     pip install --no-deps --only-binary :all: --index-url "$TORCH_INDEX" $pair
 fi
@@ -57,7 +65,7 @@ pip install --no-deps --no-build-isolation --editable .
 
 # DVC unpickles what lies in its site cache, which is by default /var/tmp/dvc, writable by everyone.
 private=${XDG_CACHE_HOME:-$HOME/.cache}/rhobeta
-mkdir -p "$private/dvc"
+mkdir -p "$private/dvc" || { echo "Set XDG_CACHE_HOME to a folder that you can write to." >&2; exit 1; }
 chmod 700 "$private" "$private/dvc"
 "$venv/bin/dvc" config --quiet --local core.site_cache_dir "$private/dvc"
 touch "$venv/.ready"
