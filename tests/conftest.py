@@ -131,7 +131,8 @@ def paths(workspace: Path) -> Paths:
 @pytest.fixture(scope="session")
 def blank_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A new MLflow database: making one takes MLflow a second, copying it nothing."""
-    folder = tmp_path_factory.mktemp("blank")
+    folder = tmp_path_factory.mktemp("blank") / "mlruns"
+    folder.mkdir()
     prepare_database(folder / "mlflow.db", folder / "artifacts")
     return folder / "mlflow.db"
 
