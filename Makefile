@@ -13,6 +13,8 @@ PORT ?= 5000
 # Stages and DVC find the environment's commands first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
+# DVC asks for the name of the user; a user id without one gets its number.
+export LOGNAME ?= $(shell id -un 2>/dev/null)
 
 # One thread a worker; three workers, since some tests wait for processes. A file's tests stay on
 # one worker, the longest file first.

@@ -15,11 +15,19 @@ command -v git >/dev/null || { echo "git is not installed; install it and try ag
     exit 1
 }
 
+# pip writes the path of the environment into scripts, where sh or the kernel would read these.
+"$python" -P -c 'import os, re, sys
+sys.exit(re.search(r"[\0-\x1f\x7f:\"$`\\\ud800-\udfff]", os.getcwd()) is not None)' || {
+    echo "Python cannot have an environment below a folder with a control character, a byte that is" >&2
+    echo "not UTF-8, or one of : \" \$ \` \\ in its path. Rename it and run this again." >&2
+    exit 1
+}
+
 rm -f "$venv/.ready"
 # An environment that was made with another index for torch stays with it when it is renewed.
 TORCH_INDEX=${TORCH_INDEX:-$(cat "$venv/torch-index" 2>/dev/null || true)}
-[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
-pip() { "$venv/bin/python" -m pip --disable-pip-version-check --quiet "$@"; }
+[ -x "$venv/bin/python" ] || "$python" -P -m venv "$venv"
+pip() { "$venv/bin/python" -P -m pip --disable-pip-version-check --quiet "$@"; }
 
 echo "installing the environment into $venv (some minutes the first time) ..."
 if [ -n "$TORCH_INDEX" ]; then

@@ -1,6 +1,8 @@
 """`rhobeta doctor`: what is wrong with environment, project and store, and what to do."""
 
+import getpass
 import json
+import os
 import re
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from typing import Literal
 
 from packaging.requirements import Requirement
 
+from rhobeta.config.presets import dvc_environment
 from rhobeta.errors import RhobetaError
 from rhobeta.lineage.project import Project
 from rhobeta.paths import Paths
@@ -41,7 +44,9 @@ def examine(project: Project) -> list[Finding]:
     return [
         _packages(paths.workspace),
         _lightning(),
+        _user(),
         _git(paths.workspace),
+        _line_endings(paths.workspace),
         _lock(paths.workspace),
         *_store(project),
         _unfinished(paths),
@@ -137,6 +142,34 @@ def _git(workspace: Path) -> Finding:
     return Finding("ok", "git", f"{code.commit[:12]}{changes}")
 
 
+def _user() -> Finding:
+    """Whether the user has a name, which DVC asks for."""
+    try:
+        return Finding("ok", "user", getpass.getuser())
+    except (KeyError, OSError):
+        found = f"the user id {os.getuid()} has no name, without which `dvc` fails"
+        return Finding("FAULT", "user", found, f"export LOGNAME=user{os.getuid()}")
+
+
+def _line_endings(workspace: Path) -> Finding:
+    """Whether files end their lines as git keeps them: DVC hashes the bytes."""
+    command = ["git", "--no-optional-locks", "ls-files", "--eol", "--", ":(exclude)params.yaml"]
+    try:
+        done = subprocess.run(command, cwd=workspace, capture_output=True, check=False)
+    except FileNotFoundError:
+        return Finding("ok", "line endings", "not known without git")
+    lines = [line for line in os.fsdecode(done.stdout).splitlines() if line[:4] == "i/lf"]
+    other = [line.partition("\t")[2] for line in lines if line.split()[1] in ("w/crlf", "w/mixed")]
+    if not other:
+        return Finding("ok", "line endings", "those of the repository")
+    return Finding(
+        "FAULT",
+        "line endings",
+        f"{len(other)} files have other line endings than in the repository, such as {other[0]}",
+        "Commit or stash your changes, then: git rm -r --cached --quiet . && git reset --hard",
+    )
+
+
 def _lock(workspace: Path) -> Finding:
     """Whether `dvc repro` would run a stage, also where the data was not pulled."""
     if not (workspace / ".dvc").is_dir():
@@ -145,7 +178,7 @@ def _lock(workspace: Path) -> Finding:
     try:
         done = subprocess.run(
             command, cwd=workspace, capture_output=True, text=True, check=False,
-            timeout=_DVC_SECONDS,
+            timeout=_DVC_SECONDS, env=dvc_environment(),
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return Finding("note", "dvc.lock", "DVC gave no answer; another `dvc` may be running")

@@ -137,11 +137,13 @@ def flush_pending(store: "Store", run_id: str | None = None) -> Flushed:
 
 
 def _send(store: "Store", run: PendingRun) -> None:
-    send_values(store.client, run.run_id, replace(run.values, status=None))
+    send_values(store.client, run.run_id, replace(run.values, measured=[], status=None))
     if (run.folder / _ARTIFACTS).is_dir():
         store.client.log_artifacts(run.run_id, str(run.folder / _ARTIFACTS))
     if (run.folder / _MODEL).is_dir():
         send_model(store.client, run.run_id, run.folder / _MODEL)
+    # After the model, to which they are linked.
+    send_values(store.client, run.run_id, Values(measured=run.values.measured))
     # Last, so that a run that has finished has everything.
     send_values(store.client, run.run_id, Values(status=run.values.status, ended=run.values.ended))
     (run.folder / _VALUES).unlink()

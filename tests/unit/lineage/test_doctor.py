@@ -10,6 +10,7 @@ import pytest
 from helpers import git, shipped_values
 from rhobeta.cli import main
 from rhobeta.config.params import check_params
+from rhobeta.config.presets import dvc_environment
 from rhobeta.lineage import doctor
 from rhobeta.lineage.doctor import Finding, examine
 from rhobeta.lineage.project import Project
@@ -95,6 +96,32 @@ def test_a_repository_of_another_user_is_a_fault(
     assert f"git config --global --add safe.directory {paths.workspace}" in fault.advice
     assert main(["trace", "HEAD"]) == 1
     assert "dubious ownership" in capsys.readouterr().err
+
+
+def test_a_user_without_a_name_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGNAME", "me")
+    assert doctor._user() == Finding("ok", "user", "me")
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 54321)
+    fault = doctor._user()
+    assert (fault.level, fault.advice) == ("FAULT", "export LOGNAME=user54321")
+    # What the command starts works all the same.
+    assert dvc_environment()["LOGNAME"] == "54321"
+
+
+def test_files_with_other_line_endings_are_a_fault(paths: Paths) -> None:
+    assert doctor._line_endings(paths.workspace).level == "ok"
+    for name in ("params.yaml", "dvc.yaml"):
+        file = paths.workspace / name
+        file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
+    fault = doctor._line_endings(paths.workspace)
+    assert (fault.level, "1 files" in fault.found, "dvc.yaml" in fault.found) == (
+        "FAULT",
+        True,
+        True,
+    )
+    assert doctor._line_endings(Path("/")).level == "ok"
 
 
 @pytest.mark.slow
