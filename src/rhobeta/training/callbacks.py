@@ -1,57 +1,13 @@
-"""Lightning callbacks: the weights to keep, and progress and a progress display."""
+"""The progress display of a training."""
 
 import sys
 from typing import Any
 
 import pytorch_lightning as pl
-from torch import Tensor
 
-from rhobeta.training.module import module_of
+from rhobeta.training.module import steps_of
 
 _PLAIN_LINES = 10
-
-
-class BestWeights(pl.Callback):
-    """Keeps a copy of the weights of the `best` epoch, by validation loss, or of the `last`.
-
-    In memory, unlike Lightning's `ModelCheckpoint`: a training that needs no file writes none, and
-    the copy is part of every checkpoint, so that the two never disagree after a crash.
-    """
-
-    def __init__(self, keep: str) -> None:
-        self.weights: dict[str, Tensor] = {}
-        self.epoch = 0
-        """The epoch, from 1, of the kept weights; 0 before the first."""
-        self.metrics: dict[str, float] = {}
-        self._keep = keep
-
-    @property
-    def loss(self) -> float:
-        """The kept epoch's validation loss, or its training loss without validation images."""
-        return self.metrics.get("validation/loss", self.metrics["train/loss"])
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Copy this epoch's weights if they are the best so far, or the last."""
-        module = module_of(pl_module)
-        metrics = module.history[-1]
-        if (
-            self._keep == "last"
-            or not self.metrics
-            or metrics["validation/loss"] < self.metrics["validation/loss"]
-        ):
-            weights = module.autoencoder.state_dict()
-            self.weights = {name: value.detach().clone() for name, value in weights.items()}
-            self.metrics = dict(metrics)
-            self.epoch = trainer.current_epoch + 1
-
-    def state_dict(self) -> dict[str, Any]:
-        """What is kept so far."""
-        return {"weights": self.weights, "epoch": self.epoch, "metrics": self.metrics}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what was kept."""
-        self.weights = state_dict["weights"]
-        self.epoch, self.metrics = state_dict["epoch"], state_dict["metrics"]
 
 
 class Progress(pl.Callback):
@@ -64,15 +20,15 @@ class Progress(pl.Callback):
         """Open the bar."""
         from tqdm import tqdm
 
-        module = module_of(pl_module)
+        steps = steps_of(pl_module)
         self._bar = tqdm(
-            total=(trainer.max_epochs or 0) * module.steps_per_epoch,
-            initial=module.steps_done,
+            total=(trainer.max_epochs or 0) * steps.per_epoch,
+            initial=steps.done,
             disable=not (sys.stderr.isatty() and trainer.is_global_zero),
             bar_format="{desc} |{bar}| {elapsed}<{remaining} {postfix}",
         )
-        if module.steps_done and trainer.is_global_zero:
-            print(f"resuming after {module.steps_done} of {self._bar.total} steps", flush=True)
+        if steps.done and trainer.is_global_zero:
+            print(f"resuming after {steps.done} of {self._bar.total} steps", flush=True)
 
     def on_train_batch_end(
         self,
@@ -85,7 +41,7 @@ class Progress(pl.Callback):
         """Advance the bar by one chunk of mini-batches."""
         if not self._bar.disable:
             self._bar.set_description(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
-            self._bar.set_postfix_str(_in_words(module_of(pl_module).running_metrics()))
+            self._bar.set_postfix_str(_in_words(steps_of(pl_module).running_metrics()))
             self._bar.update(len(batch.sizes))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -93,7 +49,7 @@ class Progress(pl.Callback):
         epoch, epochs = trainer.current_epoch + 1, trainer.max_epochs or 0
         due = epoch == 1 or epoch == epochs or epoch % max(1, round(epochs / _PLAIN_LINES)) == 0
         if self._bar.disable and trainer.is_global_zero and due:
-            metrics = module_of(pl_module).history[-1]
+            metrics = steps_of(pl_module).history[-1]
             train = {k.removeprefix("train/"): v for k, v in metrics.items() if "train/" in k}
             line = f"epoch {epoch}/{epochs}: {_in_words(train)}"
             if "validation/mse" in metrics:
@@ -114,7 +70,7 @@ class Progress(pl.Callback):
 
 def epoch_metrics(module: pl.LightningModule) -> dict[str, float]:
     """Metrics of the epoch that has just ended, by name (`train/mse`, `validation/fvu`)."""
-    return module_of(module).history[-1]
+    return steps_of(module).history[-1]
 
 
 def _in_words(metrics: dict[str, float]) -> str:

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rhobeta.data.batches import ShuffledChunks, rank_slice
+from rhobeta.training.steps import BATCHES_PER_CHUNK
 
-# Enough work in one Lightning step to make its bookkeeping small beside the arithmetic.
-BATCHES_PER_CHUNK = 32
 _VALIDATION_CHUNK = 8192
 
 
