@@ -8,7 +8,8 @@ from rhobeta.errors import RhobetaError
 from rhobeta.lineage.project import Project
 from rhobeta.lineage.resolve import Reference, require_one, resolve, trainings, trainings_like
 from rhobeta.lineage.runs import RunInfo, Runs
-from rhobeta.model.serialization import SavedModel, model_from_bytes, read_model
+from rhobeta.model.model_file import read_model
+from rhobeta.model.serialization import SavedModel, model_from_bytes
 from rhobeta.tracking.package import PACKAGED_FILE
 from rhobeta.tracking.redaction import without_password
 from rhobeta.tracking.run import newest_finished

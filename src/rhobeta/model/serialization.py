@@ -8,36 +8,17 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 
 from rhobeta.config.renamed import current_parameters
-from rhobeta.config.sections import (
-    DataParams,
-    ModelParams,
-    ParamSection,
-    PenaltyParams,
-    TopKParams,
-    TrainingParams,
-)
-from rhobeta.data.splits import Manifest
 from rhobeta.errors import RhobetaError
 from rhobeta.extensions import PENALTY_SPECS
 from rhobeta.model.autoencoder import Architecture, Autoencoder
 from rhobeta.model.header import FORMAT, MALFORMED, described_in
 from rhobeta.utils.checksum import EMPTY_CHECKSUM, add_checksum, verify_checksum
-from rhobeta.utils.files import require_file, sha256_of_bytes
-
-_SECTIONS: dict[str, type[ParamSection]] = {
-    "data": DataParams,
-    "model": ModelParams,
-    "penalty": PenaltyParams,
-    "topk": TopKParams,
-    "training": TrainingParams,
-}
+from rhobeta.utils.files import sha256_of_bytes
 
 
 @dataclass(frozen=True)
@@ -162,44 +143,4 @@ def _require_shapes(tensors: dict[str, Any], architecture: Architecture, name: s
             f"{name} holds the weights of another architecture: its description says"
             f" {'-'.join(map(str, architecture.layer_sizes))}, but {different[0]} is"
             f" {found.get(different[0], 'absent')}, expected {expected.get(different[0], 'none')}."
-        )
-
-
-def read_model(path: Path) -> SavedModel:
-    """Read and verify the model file.
-
-    Raises `RhobetaError` where it is missing or damaged, or the parameters in it are not those of
-    a training: names and pages are made of them.
-    """
-    content = require_file(path, made_by="rhobeta train").read_bytes()
-    saved = model_from_bytes(content, name=str(path))
-    sections: dict[str, dict[str, Any]] = {name: {} for name in _SECTIONS}
-    for dotted, value in saved.description.parameters.items():
-        section, _, name = dotted.partition(".")
-        sections.setdefault(section, {})[name] = value
-    try:
-        for section, values in sections.items():
-            _SECTIONS[section].model_validate(values)
-    except (KeyError, ValidationError):
-        raise RhobetaError(
-            f"{path} holds other parameters ({section}) than a training has.\n"
-            "`dvc checkout` brings back the one that dvc.lock names; `dvc repro` trains it again."
-        ) from None
-    return saved
-
-
-def require_same_data(saved: SavedModel, manifest: Manifest, path: Path) -> None:
-    """Refuse to measure a model on other data than it was trained with."""
-    shape = saved.model.architecture.image_shape
-    if shape != manifest.image_shape:
-        raise RhobetaError(
-            f"{path} is a model of images of {shape[0]} x {shape[1]} pixels, but data/processed"
-            f" has {manifest.image_shape[0]} x {manifest.image_shape[1]}.\n"
-            "Run `dvc repro`, which trains a model of the present data."
-        )
-    if saved.description.data_sha256 != manifest.sha256:
-        raise RhobetaError(
-            f"{path} was trained on data {saved.description.data_sha256[:16]}..., but"
-            f" data/processed is {manifest.sha256[:16]}...: test images of the one may be training"
-            " images of the other.\nRun `dvc repro`, which brings data and model together."
         )

@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rhobeta.data.batches import ShuffledChunks, rank_slice
-from rhobeta.training.steps import BATCHES_PER_CHUNK
-
-_VALIDATION_CHUNK = 8192
+from rhobeta.training.steps import BATCHES_PER_CHUNK, VALIDATION_ROWS
 
 
 class ImagesInMemory(pl.LightningDataModule):
@@ -77,7 +75,7 @@ class OrderedPieces:
     """A split in its own order, in large pieces (a bare list would mean several loaders)."""
 
     def __init__(self, images: Tensor) -> None:
-        self._pieces = torch.split(images, _VALIDATION_CHUNK)
+        self._pieces = torch.split(images, VALIDATION_ROWS)
 
     def __len__(self) -> int:
         return len(self._pieces)

@@ -3,7 +3,6 @@
 import math
 import sys
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,9 +19,9 @@ from rhobeta.data.labelled import LabelledImages
 from rhobeta.errors import RhobetaError
 from rhobeta.model.autoencoder import Architecture, Autoencoder
 from rhobeta.model.serialization import ModelDescription, model_to_bytes
-from rhobeta.training.callbacks import Progress, epoch_metrics
+from rhobeta.training.callbacks import epoch_metrics
 from rhobeta.training.fit import Trained
-from rhobeta.training.module import SparseAutoencoderModule
+from rhobeta.training.progress import ProgressDisplay
 from rhobeta.training.schedules import lr_factor
 from rhobeta.training.steps import TrainingSteps, architecture_of, loss_of
 
@@ -189,7 +188,7 @@ def test_validation_metrics_are_of_the_whole_split(
     validation: LabelledImages,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("rhobeta.training.datamodule._VALIDATION_CHUNK", piece)
+    monkeypatch.setattr("rhobeta.training.datamodule.VALIDATION_ROWS", piece)
     found = fitted(train, validation)
     x = torch.from_numpy(pixels_of(validation.images)).double()
     mean = torch.from_numpy(pixels_of(train.images)).double().mean(0)
@@ -215,12 +214,6 @@ def test_validation_metrics_are_of_the_whole_split(
 def new_training() -> TrainingSteps:
     architecture = Architecture((2, 2), (3,), "sigmoid", "relu", "sigmoid")
     return TrainingSteps(PARAMS, Autoencoder(architecture), loss_of(PARAMS), images=8)
-
-
-def at_epoch(epoch: int, **changes: Any) -> Any:
-    """What callbacks ask a trainer; `epoch` counts from 1."""
-    values = {"current_epoch": epoch - 1, "num_training_batches": 1, "is_global_zero": True}
-    return SimpleNamespace(**(values | changes))
 
 
 def test_kept_epoch_is_the_first_of_lowest_loss() -> None:
@@ -355,14 +348,13 @@ def test_progress_is_a_bar_on_a_terminal(
 def test_plain_lines_are_about_ten(
     epochs: int, expected: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    module = SparseAutoencoderModule(new_training(), torch.zeros(4))
-    progress = Progress()
+    steps = new_training()
+    display = ProgressDisplay(steps, epochs)
     names = ("loss", "mse", "penalty", "mean_activity")
-    module.steps.history = [{f"train/{name}": 0.5 for name in names} | {"validation/mse": 0.25}]
-    progress.on_train_start(at_epoch(1, max_epochs=epochs), module)
-    for epoch in range(1, epochs + 1):
-        progress.on_train_epoch_end(at_epoch(epoch, max_epochs=epochs), module)
-    progress.teardown(at_epoch(epochs, max_epochs=epochs), module, "fit")
+    for _ in range(epochs):
+        steps.history.append({f"train/{name}": 0.5 for name in names} | {"validation/mse": 0.25})
+        display.end_epoch()
+    display.close()
     lines = capsys.readouterr().out.splitlines()
     shown = [line.partition(":")[0] for line in lines]
     assert shown == [f"epoch {epoch}/{epochs}" for epoch in expected]
