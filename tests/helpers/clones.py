@@ -39,7 +39,6 @@ class Clone:
         return {
             **outside,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": str(self.folder / "src"),
             "GIT_AUTHOR_NAME": "Tester",
             "GIT_AUTHOR_EMAIL": "tester@example.com",
             "GIT_COMMITTER_NAME": "Tester",
@@ -56,7 +55,7 @@ class Clone:
         return list(client.search_runs(experiments, order_by=["attributes.start_time ASC"]))
 
     def metrics(self) -> dict[str, Any]:
-        metrics: dict[str, Any] = json.loads((self.folder / "reports/metrics.json").read_text())
+        metrics: dict[str, Any] = json.loads((self.folder / "reports/details.json").read_text())
         return metrics
 
     def change(self, **changes: Any) -> None:

@@ -124,6 +124,7 @@ def test_two_clones_write_the_same_lock(clones: tuple[Path, Path]) -> None:
         assert {line.split()[-1] for line in changed} <= {
             "dvc.lock",
             *(f"reports/plots/{path.name}" for path in (folder / "reports/plots").iterdir()),
+            "reports/details.json",
             "reports/metrics.json",
         }
 

@@ -160,7 +160,7 @@ def test_team_shares_runs_data_and_models(
         assert run.info.status == "FINISHED"
         assert {"train/mse", "validation/mse", "test/mse"} <= run.data.metrics.keys()
         files = {file.path for file in client.list_artifacts(run.info.run_id)}
-        assert {"history.csv", "metrics.json", "figures", "report.html"} <= files
+        assert {"history.csv", "details.json", "figures", "report.html"} <= files
         # In S3, not on the server's or the member's disk.
         stored = {path.name for path in (tmp_path / "s3" / "buckets" / "runs").rglob("*")}
         assert {"report.html", "autoencoder.safetensors", "MLmodel"} <= stored

@@ -2,14 +2,15 @@
 
 import argparse
 
-from rhobeta.cli.project import Commands, open_project
+from rhobeta.cli.grouped_help import Commands
+from rhobeta.cli.project import open_project
 
 
 def add_parser(commands: Commands) -> None:
     """Add the subcommand."""
-    parser = commands.add_parser(
+    parser = commands.add(
         "doctor",
-        help="look for what is wrong with environment, project and stores, and what to do",
+        "look for faults of environment, project and stores",
         description="Check environment, project and stores. Changes nothing. Status 1 on a fault.",
     )
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")

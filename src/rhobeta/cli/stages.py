@@ -3,7 +3,8 @@
 import argparse
 from importlib import import_module
 
-from rhobeta.cli.project import Commands, open_project
+from rhobeta.cli.grouped_help import Commands
+from rhobeta.cli.project import open_project
 
 STAGES = {
     "download": "bring the data set's files into data/raw, verified",
@@ -17,9 +18,7 @@ STAGES = {
 def add_parser(commands: Commands) -> None:
     """Add one subcommand a stage."""
     for name, help_text in STAGES.items():
-        parser = commands.add_parser(
-            name, help=f"stage: {help_text}", description=help_text.capitalize()
-        )
+        parser = commands.add(name, help_text)
         parser.set_defaults(function=run)
 
 

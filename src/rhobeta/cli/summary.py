@@ -2,12 +2,13 @@
 
 import argparse
 
-from rhobeta.cli.project import Commands, open_project
+from rhobeta.cli.grouped_help import Commands
+from rhobeta.cli.project import open_project
 
 
 def add_parser(commands: Commands) -> None:
     """Add the subcommand."""
-    parser = commands.add_parser("summary", help="print the results and where they are")
+    parser = commands.add("summary", "print the results and where they are")
     parser.set_defaults(function=run)
 
 

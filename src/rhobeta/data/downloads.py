@@ -34,7 +34,7 @@ class SourceError(Exception):
     """Why one source cannot deliver a file; the next source is tried."""
 
 
-def fetch_all(data_set: DataSet, into: Path, *, folder: str | None = None) -> None:
+def fetch_all(data_set: DataSet, into: Path, *, folder: Path | None = None) -> None:
     """Put every file of `data_set` into the folder `into`, verified.
 
     Each file comes from the first source that has it: `folder` (plain or gzipped files, there or
@@ -65,8 +65,8 @@ def fetch_all(data_set: DataSet, into: Path, *, folder: str | None = None) -> No
                 raise RhobetaError(_nowhere(data_set, file, failed))
 
 
-def _sources(data_set: DataSet, folder: str | None, cache: Path) -> dict[str, _Source]:
-    folders = [Path(folder).expanduser()] if folder else []
+def _sources(data_set: DataSet, folder: Path | None, cache: Path) -> dict[str, _Source]:
+    folders = [folder] if folder is not None else []
     sources: dict[str, _Source] = {}
     for path in (*folders, *filter(Path.is_dir, data_set.system_folders)):
         sources[f"folder {path}"] = partial(_from_folder, path)

@@ -19,9 +19,9 @@ NONE = "-"
 
 # Sections of metrics in the order of the table, and what comes first in a section.
 _SECTIONS = (
-    "test", "probe", "best", "sparse_probe", "few_labels", "denoising", "anomaly", "compression",
+    "test", "best", "sparse_probe", "few_labels", "denoising", "anomaly", "compression",
 )  # fmt: skip
-_FIRST = ("mse", "fvu", "psnr_db", "loss", "code_accuracy", "probe_accuracy", "gini")
+_FIRST = ("mse", "fvu", "psnr_db", "loss", "probe", "gini")
 
 # Metrics of every epoch: the last value need not belong to the weights that were kept.
 _OF_EPOCHS = ("train/", "validation/", "learning_rate")
@@ -32,7 +32,7 @@ _OF_THE_LOSS = ("penalty.kind", "penalty.rho", "penalty.beta", "training.pixel_l
 # Metrics with a direction: more or less is better. A mean activation has none, and what PCA
 # reaches is no property of the model.
 _MORE = re.compile(
-    r"\w+/(gini|hoyer|psnr_db|code_accuracy|probe_accuracy|code_auroc(_at_[\d_]+)?)"
+    r"\w+/(gini|hoyer|psnr_db|probe|code_auroc(_at_[\d_]+)?)"
     r"|(sparse_probe|few_labels|denoising)/code_at_[\d.]+"
 )
 _LESS = re.compile(r"\w+/(mse|fvu|loss|treves_rolls|dead_units|dead_share)|compression/code_bits")
@@ -134,17 +134,22 @@ def seeds_in_words(group: SeedGroup) -> str:
     return "; ".join(f"{path} {_values(group, _parameter(path))}" for path in differing)
 
 
+def direction_of(name: str) -> int:
+    """1 for a metric of which more is better, -1 where less is, 0 where no direction is known."""
+    return bool(_MORE.fullmatch(name)) - bool(_LESS.fullmatch(name))
+
+
 def best_of(name: str, values: Sequence[Sequence[float]]) -> tuple[bool, ...]:
     """Which columns of a metric hold the best mean.
 
     None where no direction is known, all means are equal, or only one column has the metric.
     """
-    more, less = _MORE.fullmatch(name), _LESS.fullmatch(name)
     means = [sum(column) / len(column) if column else math.nan for column in values]
     finite = [mean for mean in means if math.isfinite(mean)]
-    if not (more or less) or len(finite) < 2 or len(set(finite)) == 1:
+    direction = direction_of(name)
+    if not direction or len(finite) < 2 or len(set(finite)) == 1:
         return (False,) * len(values)
-    best = max(finite) if more else min(finite)
+    best = max(finite) if direction > 0 else min(finite)
     return tuple(mean == best for mean in means)
 
 

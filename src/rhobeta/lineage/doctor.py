@@ -141,7 +141,7 @@ def _lock(workspace: Path) -> Finding:
     """Whether `dvc repro` would run a stage, also where the data was not pulled."""
     if not (workspace / ".dvc").is_dir():
         return Finding("FAULT", "dvc.lock", f"{workspace} is not a DVC repository", "dvc init")
-    command = [sys.executable, "-m", "dvc", "repro", "--allow-missing", "--dry"]
+    command = [sys.executable, "-P", "-m", "dvc", "repro", "--allow-missing", "--dry"]
     try:
         done = subprocess.run(
             command, cwd=workspace, capture_output=True, text=True, check=False,

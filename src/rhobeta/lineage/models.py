@@ -8,8 +8,7 @@ from rhobeta.errors import RhobetaError
 from rhobeta.lineage.project import Project
 from rhobeta.lineage.resolve import Reference, require_one, resolve, trainings, trainings_like
 from rhobeta.lineage.runs import RunInfo, Runs
-from rhobeta.model.model_file import read_model
-from rhobeta.model.serialization import SavedModel, model_from_bytes
+from rhobeta.model.serialization import SavedModel, model_from_bytes, read_network
 from rhobeta.tracking.package import PACKAGED_FILE
 from rhobeta.tracking.redaction import without_password
 from rhobeta.tracking.run import newest_finished
@@ -34,10 +33,10 @@ def find_model(word: str | None, project: Project) -> SavedModel:
     holds it is damaged.
     """
     if word is None:
-        return read_model(project.paths.model)
+        return read_network(project.paths.model)
     reference = require_one(resolve(word, project))
     if reference.file is not None:
-        return read_model(reference.file.path)
+        return read_network(reference.file.path)
     repository, commit = project.repository, reference.commit
     md5 = None if commit is None else repository.lock(commit).model
     run = None

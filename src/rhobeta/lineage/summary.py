@@ -10,7 +10,7 @@ from rhobeta.utils.files import read_json, require_file, sha256_of_file
 def print_summary(project: Project) -> None:
     """Print the tables of results, and the places of report, figures and MLflow run."""
     paths = project.paths
-    metrics = current_sections(read_json(paths.metrics, made_by="rhobeta evaluate"))
+    metrics = current_sections(read_json(paths.details, made_by="rhobeta evaluate"))
     model_sha256 = sha256_of_file(require_file(paths.model, made_by="rhobeta train"))
     runs = distinct(project.runs.of_model(model_sha256))
     tables = [result_rows(metrics), task_rows(metrics)]

@@ -19,8 +19,8 @@ _PARAMETERS = (
 )  # fmt: skip
 _METRICS = (
     "test/mse", "test/fvu", "test/gini", "test/rho_hat_mean", "test/dead_units",
-    "probe/code_accuracy", "best/mse", "best/fvu", "best/gini", "best/dead_share",
-    "best/probe_accuracy",
+    "test/probe", "best/mse", "best/fvu", "best/gini", "best/dead_share",
+    "best/probe",
 )  # fmt: skip
 
 Rows = Iterator[tuple[str, str]]

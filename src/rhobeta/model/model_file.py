@@ -15,8 +15,7 @@ from rhobeta.config.sections import (
 )
 from rhobeta.data.splits import Manifest
 from rhobeta.errors import RhobetaError
-from rhobeta.model.serialization import SavedModel, model_from_bytes
-from rhobeta.utils.files import require_file
+from rhobeta.model.serialization import SavedModel, read_network, require_penalty
 
 _SECTIONS: dict[str, type[ParamSection]] = {
     "data": DataParams,
@@ -28,13 +27,13 @@ _SECTIONS: dict[str, type[ParamSection]] = {
 
 
 def read_model(path: Path) -> SavedModel:
-    """Read and verify the model file.
+    """Read and verify the model file, with the parameters of its training.
 
-    Raises `RhobetaError` where it is missing or damaged, or the parameters in it are not those of
-    a training: names and pages are made of them.
+    Raises `RhobetaError` where it is missing or damaged, its penalty is not registered, or the
+    parameters in it are not those of a training: names and pages are made of them.
     """
-    content = require_file(path, made_by="rhobeta train").read_bytes()
-    saved = model_from_bytes(content, name=str(path))
+    saved = read_network(path)
+    require_penalty(saved.description.parameters["penalty.kind"], str(path))
     sections: dict[str, dict[str, Any]] = {name: {} for name in _SECTIONS}
     for dotted, value in saved.description.parameters.items():
         section, _, name = dotted.partition(".")

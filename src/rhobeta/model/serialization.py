@@ -8,6 +8,7 @@ import dataclasses
 import json
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from rhobeta.extensions import PENALTY_SPECS
 from rhobeta.model.autoencoder import Architecture, Autoencoder
 from rhobeta.model.header import FORMAT, MALFORMED, described_in
 from rhobeta.utils.checksum import EMPTY_CHECKSUM, add_checksum, verify_checksum
-from rhobeta.utils.files import sha256_of_bytes
+from rhobeta.utils.files import require_file, sha256_of_bytes
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,12 @@ class SavedModel:
 
     @property
     def rho(self) -> float | None:
-        """The target mean activation, or None where there was no penalty."""
+        """The target mean activation, or None where the penalty had none.
+
+        Raises `RhobetaError` where the penalty is not registered.
+        """
         parameters = self.description.parameters
+        require_penalty(parameters["penalty.kind"], "the model")
         uses_rho = PENALTY_SPECS[parameters["penalty.kind"]].uses_rho
         return float(parameters["penalty.rho"]) if uses_rho else None
 
@@ -75,6 +80,7 @@ def model_to_bytes(model: Autoencoder, description: ModelDescription) -> bytes:
 def model_from_bytes(content: bytes, *, name: str) -> SavedModel:
     """Rebuild a model from what `model_to_bytes` made; `name` is for messages.
 
+    The penalty that it was trained with need not be registered, since the network does not use it.
     Raises `RhobetaError` where the bytes are damaged, not a model of this program, or hold other
     tensors than the described architecture has.
     """
@@ -112,14 +118,20 @@ def _description(content: bytes) -> ModelDescription:
             raise TypeError(f"its {name} is {described[name]!r}, expected {kind.__name__}")
     described["parameters"] = current_parameters(described["parameters"])
     penalty = described["parameters"].get("penalty.kind")
-    if penalty not in PENALTY_SPECS:
-        raise ValueError(
-            f"its penalty is {penalty!r}, known: {', '.join(PENALTY_SPECS)}; one of your own is"
-            " registered by its file in extensions/"
-        )
-    if PENALTY_SPECS[penalty].uses_rho:
+    if not isinstance(penalty, str):
+        raise TypeError(f"its penalty is {penalty!r}, expected a name")
+    if penalty in PENALTY_SPECS and PENALTY_SPECS[penalty].uses_rho:
         float(described["parameters"]["penalty.rho"])
     return ModelDescription(**described)
+
+
+def require_penalty(kind: str, name: str) -> None:
+    """Raise `RhobetaError` where a penalty is not registered; `name` is the model's."""
+    if kind not in PENALTY_SPECS:
+        raise RhobetaError(
+            f"{name} was trained with the penalty {kind!r}; known: {', '.join(PENALTY_SPECS)}. One"
+            " of your own is registered by its file in extensions/."
+        )
 
 
 def _require_shapes(tensors: dict[str, Any], architecture: Architecture, name: str) -> None:
@@ -144,3 +156,12 @@ def _require_shapes(tensors: dict[str, Any], architecture: Architecture, name: s
             f" {'-'.join(map(str, architecture.layer_sizes))}, but {different[0]} is"
             f" {found.get(different[0], 'absent')}, expected {expected.get(different[0], 'none')}."
         )
+
+
+def read_network(path: Path) -> SavedModel:
+    """Read and verify the model file; its parameters are unchecked, and its penalty may be unknown.
+
+    Raises `RhobetaError` where it is missing or damaged.
+    """
+    content = require_file(path, made_by="rhobeta train").read_bytes()
+    return model_from_bytes(content, name=str(path))

@@ -12,7 +12,7 @@ from rhobeta.config.params import Params, flatten
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.data.splits import read_manifest, read_split
-from rhobeta.metrics.core import core_metrics, sparsity_statistics
+from rhobeta.metrics.core import core_metrics, headline, sparsity_statistics
 from rhobeta.metrics.downstream.compression import RatePoint
 from rhobeta.metrics.downstream.tasks import TASKS, EvaluationData, scorable, score_task
 from rhobeta.metrics.encoding import Encoded, encode_images
@@ -60,14 +60,15 @@ def run(params: Params, paths: Paths) -> None:
     metrics["beats_baseline"] = beats_baseline
 
     write_text(paths.rate_distortion, _rate_table(curves))
-    write_json(paths.metrics, metrics)
+    write_json(paths.details, metrics)
+    write_json(paths.metrics, headline(metrics, threshold))
     write_text(paths.unit_activity, _unit_table(statistics, saved.rho))
     l0_counts = statistics.l0_counts[threshold].numpy()
     write_text(paths.l0_distribution, _csv(("active_units", "images"), enumerate(l0_counts)))
     record = _record(encoded, test, l0_counts, threshold, evaluated_files(saved.sha256, paths))
     write_bytes(paths.evaluation, record.to_bytes())
     parameters = flatten(params.evaluate, "evaluate.")
-    log_evaluation(tracked, metrics, parameters, manifest, paths.metrics)
+    log_evaluation(tracked, metrics, parameters, manifest, paths.details)
 
 
 def _record(

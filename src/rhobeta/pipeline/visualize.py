@@ -27,7 +27,7 @@ def run(params: Params, paths: Paths) -> None:
     """Draw what evaluate measured; log the figures and the pages into the model's run."""
     settings = params.visualize
     saved = read_model(paths.model)
-    metrics = current_sections(read_json(paths.metrics, made_by="rhobeta evaluate"))
+    metrics = current_sections(read_json(paths.details, made_by="rhobeta evaluate"))
     record = read_record(saved.sha256, paths)
     history = curves.read_history(
         _text_of(paths.history, made_by="rhobeta train"), name=str(paths.history)

@@ -8,13 +8,14 @@ from rhobeta.metrics.downstream.tasks import TASKS, by_setting
 from rhobeta.reporting.texts import TASK_TEXTS
 
 Metrics = Mapping[str, Mapping[str, Any]]
-"""Numbers and verdicts by section, as in `reports/metrics.json`."""
+"""Numbers and verdicts by section, as in `reports/details.json`."""
 
 # What the core verdicts compare the model with, by key in the metrics.
 _RECONSTRUCTION = {
     "mean_image": "the mean image",
     "pca": "PCA of the same size",
     "pca_clipped": "PCA clipped to [0, 1]",
+    "pca_active": "PCA of {pca_active_components} components, as many as active units",
 }
 _PROBE = {"pixel_probe": "raw pixels", "pca_probe": "PCA of the same size"}
 
@@ -32,16 +33,15 @@ class ResultRow:
 
 def result_rows(metrics: Metrics) -> list[ResultRow]:
     """The core results, each beside its baseline with a verdict."""
-    test, probe, beats = metrics["test"], metrics["probe"], metrics["beats_baseline"]
-    accuracies = {"pixel_probe": "pixel_accuracy", "pca_probe": "pca_accuracy"}
+    test, baselines, beats = metrics["test"], metrics["baselines"], metrics["beats_baseline"]
     target = test.get("rho_target")
     l0 = {name.removeprefix("l0_at_"): v for name, v in test.items() if name.startswith("l0_at_")}
     return [
         *(
             ResultRow(
-                f"MSE against {words}",
+                f"MSE against {words.format(**baselines)}",
                 f"{test['mse']:.5f}",
-                f"{metrics['baselines'][f'{key}_mse']:.5f}",
+                f"{baselines[f'{key}_mse']:.5f}",
                 verdict(beats[key]),
                 "mean squared error per pixel; lower is better",
             )
@@ -52,8 +52,8 @@ def result_rows(metrics: Metrics) -> list[ResultRow]:
         *(
             ResultRow(
                 f"Linear probe against {words}",
-                f"{probe['code_accuracy']:.2%}",
-                f"{probe[accuracies[key]]:.2%}",
+                f"{test['probe']:.2%}",
+                f"{baselines[key]:.2%}",
                 verdict(beats[key]),
                 "accuracy of a linear classifier on the code",
             )
@@ -125,7 +125,11 @@ def verdict(beats: bool) -> str:
 def _subjects(metrics: Metrics) -> Iterator[tuple[str, dict[str, bool]]]:
     """What is compared, and for each of its rivals whether it is beaten."""
     beats = metrics["beats_baseline"]
-    yield "Reconstruction", {words: beats[key] for key, words in _RECONSTRUCTION.items()}
+    baselines = metrics["baselines"]
+    yield (
+        "Reconstruction",
+        {words.format(**baselines): beats[key] for key, words in _RECONSTRUCTION.items()},
+    )
     yield "A linear probe on the code", {words: beats[key] for key, words in _PROBE.items()}
     for name, text in TASK_TEXTS.items():
         if name in metrics:

@@ -54,7 +54,7 @@ def draw_tasks(metrics: Metrics, curves: Curves, *, units: int, pixels: int) -> 
     figures = {}
     if "sparse_probe" in metrics:
         figures["sparse_probe"] = draw_sparse_probe(
-            metrics["sparse_probe"], metrics["probe"], units=units, pixels=pixels
+            metrics["sparse_probe"], metrics, units=units, pixels=pixels
         )
     if "few_labels" in metrics:
         figures["few_labels"] = draw_few_labels(metrics["few_labels"])
@@ -68,17 +68,22 @@ def draw_tasks(metrics: Metrics, curves: Curves, *, units: int, pixels: int) -> 
 
 
 def draw_sparse_probe(
-    section: Mapping[str, float], probe: Mapping[str, float], *, units: int, pixels: int
+    section: Mapping[str, float], metrics: Metrics, *, units: int, pixels: int
 ) -> "Figure":
     """Accuracy by number of units a class; at the right end, the accuracy from all units."""
     figure, axis = plt.subplots(figsize=(7.5, 3.8))
-    whole = {"code": "code_accuracy", "pca": "pca_accuracy", "pixels": "pixel_accuracy"}
+    baselines = metrics["baselines"]
+    whole = {
+        "code": metrics["test"]["probe"],
+        "pca": baselines["pca_probe"],
+        "pixels": baselines["pixel_probe"],
+    }
     counts = [int(count) for count in by_setting(section, "code")]
     end = counts[-1] * max(3.0, (counts[-1] / counts[0]) ** 0.35)
     ends = []
     for coder in _CLASSIFIERS:
         label, colour, marker = _LOOKS[coder]
-        values, last = list(by_setting(section, coder).values()), probe[whole[coder]]
+        values, last = list(by_setting(section, coder).values()), whole[coder]
         axis.plot(counts, values, color=colour, marker=marker)
         axis.plot([counts[-1], end], [values[-1], last], color=colour, marker=marker, ls=":")
         ends.append((f"{label} {last:.1%}", last, colour))

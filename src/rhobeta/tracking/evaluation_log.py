@@ -43,7 +43,7 @@ def log_visualization(
 
 def describe(metrics: Metrics) -> str:
     """The key numbers in a few words of Markdown, for the run's page."""
-    test, probe, baselines = metrics["test"], metrics["probe"], metrics["baselines"]
+    test, baselines = metrics["test"], metrics["baselines"]
     active = ", ".join(
         f"{value:.1f} above {name.removeprefix('l0_at_')}"
         for name, value in test.items()
@@ -57,14 +57,13 @@ def describe(metrics: Metrics) -> str:
             f"Mean activation {test['rho_hat_mean']:.4f}; units active per image: {active};"
             f" {test['dead_units']:.0f} dead.",
             "",
-            f"Linear probe {probe['code_accuracy']:.2%}; on raw pixels"
-            f" {probe['pixel_accuracy']:.2%}.",
+            f"Linear probe {test['probe']:.2%}; on raw pixels {baselines['pixel_probe']:.2%}.",
         ]
     )
 
 
 def flat_metrics(metrics: Metrics) -> dict[str, float]:
-    """The numbers of `metrics.json` as `section/name`, without verdicts and undefined values."""
+    """The numbers of `details.json` as `section/name`, without verdicts and undefined values."""
     return {
         f"{section}/{name}": float(value)
         for section, values in metrics.items()

@@ -99,11 +99,15 @@ class Run:
         )
 
     def log_text(self, text: str, name: str) -> None:
-        """Store text as the artifact `name`."""
+        """Store text, as UTF-8, as the artifact `name`."""
+        self.log_bytes(text.encode(), name)
+
+    def log_bytes(self, content: bytes, name: str) -> None:
+        """Store `content` as the artifact `name`."""
         with tempfile.TemporaryDirectory() as temporary:
             file = Path(temporary, name)
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text, encoding="utf-8")
+            file.write_bytes(content)
             folder = str(Path(name).parent)
             self.log_file(file, None if folder == "." else folder)
 

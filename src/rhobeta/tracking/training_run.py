@@ -95,7 +95,7 @@ def training_run(
         if found is None:
             log_training_data(run, manifest)
         if code.diff:
-            run.log_text(code.diff, "code/uncommitted.diff")
+            run.log_bytes(code.diff, "code/uncommitted.diff")
         yield run
 
 

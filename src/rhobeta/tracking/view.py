@@ -23,14 +23,14 @@ _COLUMNS = (
     "params.`training.seed`",
     "metrics.`test/mse`",
     "metrics.`test/gini`",
-    "metrics.`probe/code_accuracy`",
+    "metrics.`test/probe`",
     "metrics.`test/dead_units`",
 )
 _DESCRIPTION = """\
 Sparse autoencoders, one run a training: [the columns that matter]({link}).
 
-- `test/`, `probe/` and the tasks: measured once, on test images. `test/mse` is better low,
-  `test/gini` and `probe/code_accuracy` are better high.
+- `test/` and the tasks: measured once, on test images. `test/mse` is better low,
+  `test/gini` and `test/probe` are better high.
 - `train/` and `validation/`: curves by epoch; `best/`: validation at the epoch whose weights were
   kept.
 - `baselines/`: what the mean image and PCA of the same size reach.

@@ -37,9 +37,13 @@ _SERVER_ENGINE = {"pool_size": 1, "max_overflow": 1, "pool_pre_ping": True}
 def storage_url(paths: Paths, asked: str | None) -> str:
     """`RHOBETA_TUNE_STORAGE` where it is set, else `tune.storage`, else sqlite below mlruns.
 
-    PostgreSQL addresses get the driver that the project is tested with.
+    A relative sqlite file is relative to the project (`Paths.given`). PostgreSQL addresses get the
+    driver that the project is tested with.
     """
     url = os.environ.get(STORAGE_VARIABLE) or asked or f"sqlite:///{paths.store / 'optuna.db'}"
+    match = re.fullmatch(r"(sqlite(?:\+\w+)?:///(?:file:)?)(?!:memory:)([^?]+)(.*)", url, re.DOTALL)
+    if match is not None:
+        return f"{match[1]}{paths.given(match[2])}{match[3]}"
     return re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url)
 
 

@@ -77,9 +77,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, whole or not at all."""
+    """Write `text` as UTF-8, whole or not at all.
+
+    Bytes of a file's name that are not text, which Python holds as surrogates, become escapes.
+    """
     with atomic_write(path) as partial:
-        partial.write_text(text, encoding="utf-8", newline="\n")
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def write_bytes(path: Path, content: bytes) -> None:

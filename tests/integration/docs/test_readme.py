@@ -13,7 +13,7 @@ README = (REPOSITORY / "README.md").read_text()
 
 
 def test_table_is_that_of_the_committed_metrics() -> None:
-    metrics = json.loads((REPOSITORY / "reports" / "metrics.json").read_text())
+    metrics = json.loads((REPOSITORY / "reports" / "details.json").read_text())
     expected = [
         f"| {row.name} | {row.value} | {row.baseline} | {row.verdict} |"
         for row in result_rows(metrics)

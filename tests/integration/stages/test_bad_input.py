@@ -78,6 +78,37 @@ def test_missing_own_data_is_asked_for(paths: Paths, capsys: pytest.CaptureFixtu
     _refused(capsys, "download", "data/own", "images", "labels")
 
 
+def test_own_data_that_nothing_tracks_is_named_in_an_experiment(
+    paths: Paths,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`dvc exp run --temp` has copied what git and DVC track."""
+    origin = tmp_path / "origin"
+    shutil.copytree(paths.own_data, origin / "data" / "own")
+    (paths.own_data / "digits.npz").unlink()
+    monkeypatch.setenv("DVC_ROOT", str(origin))
+    _refused(capsys, "download", "lacks digits.npz", "dvc add data/own/digits.npz")
+
+
+def test_relative_data_folder_is_relative_to_the_project_of_origin(
+    paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = {"data.name": "kmnist", "runtime.data_folder": "../files"}
+    write_params(paths.workspace, QUICK | changes)
+    asked = []
+    monkeypatch.setattr(
+        "rhobeta.pipeline.download.fetch_all", lambda *_, folder: asked.append(folder)
+    )
+    monkeypatch.setattr("rhobeta.pipeline.download.describe_raw", lambda *_, **__: None)
+    monkeypatch.chdir(paths.own_data)
+    for root in (paths.workspace, tmp_path / "origin"):
+        monkeypatch.setenv("DVC_ROOT", str(root))
+        assert main(["download"]) == 0
+    assert asked == [paths.workspace / "../files", tmp_path / "origin" / "../files"]
+
+
 @pytest.mark.parametrize("content", [b"", b"not a model", b"\xff" * 100])
 def test_model_file_of_rubbish_is_refused(
     paths: Paths,

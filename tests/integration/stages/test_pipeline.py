@@ -142,7 +142,7 @@ def test_experiment_leaves_a_second_run_to_compare(clone: Clone) -> None:
     assert first.data.tags["rhobeta.data_sha256"] == second.data.tags["rhobeta.data_sha256"]
 
     difference = json.loads(clone.run("dvc", "metrics", "diff", "--json").stdout)
-    change = difference["reports/metrics.json"]["test.mse"]
+    change = difference["reports/metrics.json"]["test/mse"]
     assert change["old"] == before
     assert change["new"] == clone.metrics()["test"]["mse"]
     parameters = json.loads(clone.run("dvc", "params", "diff", "--json").stdout)

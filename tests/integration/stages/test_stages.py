@@ -66,7 +66,7 @@ def test_stages_write_every_output(
     losses = [float(row["validation_loss"]) for row in rows]
     assert saved.description.best_loss == pytest.approx(min(losses), rel=1e-6)
 
-    metrics = json.loads(finished.metrics.read_text())
+    metrics = json.loads(finished.details.read_text())
     pixels = pixels_of(test.images)
     rebuilt = encode_images(saved.model, pixels).reconstruction
     mse = np.square(pixels.astype(np.float64) - rebuilt).mean()
@@ -89,11 +89,11 @@ def test_stages_write_every_output(
 
 
 def test_metrics_of_every_task_are_in_the_run(finished: Paths) -> None:
-    metrics = json.loads(finished.metrics.read_text())
-    assert list(metrics) == ["test", "probe", "baselines", *TASKS, "beats_baseline"]
-    assert len(metrics["beats_baseline"]) == 13
+    metrics = json.loads(finished.details.read_text())
+    assert list(metrics) == ["test", "baselines", *TASKS, "beats_baseline"]
+    assert len(metrics["beats_baseline"]) == 14
     (run,) = _runs(finished)
-    for section in ("test", "probe", *TASKS):
+    for section in ("test", "baselines", *TASKS):
         for name, value in metrics[section].items():
             assert run.data.metrics.get(f"{section}/{name}") == value, name
 
@@ -102,7 +102,7 @@ def test_rate_table_holds_the_operating_point(finished: Paths) -> None:
     rows = list(csv.DictReader(finished.rate_distortion.open()))
     order = [(("code", "pca", "jpeg").index(row["coder"]), float(row["bits"])) for row in rows]
     assert order == sorted(order)
-    compression = json.loads(finished.metrics.read_text())["compression"]
+    compression = json.loads(finished.details.read_text())["compression"]
     point = (f"{compression['code_bits']:.9g}", f"{compression['mse']:.9g}")
     assert point in [(row["bits"], row["mse"]) for row in rows if row["coder"] == "code"]
 
@@ -111,15 +111,15 @@ def test_rate_table_holds_the_operating_point(finished: Paths) -> None:
 def test_some_tasks_and_too_many_labels(
     finished: Paths, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = json.loads(finished.metrics.read_text())
+    before = json.loads(finished.details.read_text())
     changes = {"evaluate.few_labels": [20, 10_000], "evaluate.tasks": ["few_labels"]}
     write_params(finished.workspace, QUICK | changes)
     for stage in STAGES[3:]:
         assert main([stage]) == 0
-    metrics = json.loads(finished.metrics.read_text())
-    assert list(metrics) == ["test", "probe", "baselines", "few_labels", "beats_baseline"]
+    metrics = json.loads(finished.details.read_text())
+    assert list(metrics) == ["test", "baselines", "few_labels", "beats_baseline"]
     assert metrics["few_labels"].keys() == {"code_at_20", "pca_at_20", "pixels_at_20"}
-    assert all(metrics[section] == before[section] for section in list(metrics)[:3])
+    assert all(metrics[section] == before[section] for section in list(metrics)[:2])
     assert "few_labels 10000 is not scored" in capsys.readouterr().out
     assert finished.rate_distortion.read_text() == "coder,bits,mse\n"
     figures = {path.stem for path in finished.figures.iterdir()}
@@ -180,7 +180,7 @@ def test_one_run_holds_parameters_curves_data_and_files(finished: Paths) -> None
     assert run.data.tags["mlflow.source.git.dirty"] == "false"
     assert "Test MSE" in run.data.tags["mlflow.note.content"]
     files = {file.path for file in client.list_artifacts(run.info.run_id)}
-    assert {"history.csv", "metrics.json", "figures", "report.html", "dashboard.html"} <= files
+    assert {"history.csv", "details.json", "figures", "report.html", "dashboard.html"} <= files
     pictures = {file.path for file in client.list_artifacts(run.info.run_id, "figures")}
     assert "figures/filters.png" in pictures
 
@@ -192,9 +192,9 @@ def test_summary_prints_results_and_places(
     assert main(["summary"]) == 0
     output = capsys.readouterr().out
     (run,) = _runs(finished)
-    mse = json.loads(finished.metrics.read_text())["test"]["mse"]
+    mse = json.loads(finished.details.read_text())["test"]["mse"]
     assert f"{mse:.5f}" in output
-    for row in task_rows(json.loads(finished.metrics.read_text())):
+    for row in task_rows(json.loads(finished.details.read_text())):
         (line,) = (
             line
             for line in output.splitlines()
@@ -287,7 +287,7 @@ def test_stages_with_other_models_and_data(paths: Paths, changes: dict[str, Any]
     write_params(paths.workspace, QUICK | changes)
     for stage in STAGES:
         assert main([stage]) == 0
-    metrics = json.loads(paths.metrics.read_text())
+    metrics = json.loads(paths.details.read_text())
     assert ("rho_target" in metrics["test"]) is ("penalty.kind" not in changes)
     saved = model_from_bytes(paths.model.read_bytes(), name="model")
     for name, value in changes.items():

@@ -196,5 +196,5 @@ def test_runs_are_complete_after_server_kills(
         for name, curve in undisturbed["metrics"].items()
         if len(curve) > 1 or name.startswith("best/")
     }
-    assert trained["files"].keys() == undisturbed["files"].keys() - {"artifacts/metrics.json"}
+    assert trained["files"].keys() == undisturbed["files"].keys() - {"artifacts/details.json"}
     assert trained["status"] == undisturbed["status"]

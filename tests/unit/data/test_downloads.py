@@ -52,13 +52,13 @@ def folder(tmp_path):
 
 
 def fetched(data_set, into, folder=None):
-    fetch_all(data_set, into, folder=folder and str(folder))
+    fetch_all(data_set, into, folder=folder)
     return {path.name: path.read_bytes() for path in into.iterdir()}
 
 
 def refused(data_set, into, folder=None):
     with pytest.raises(RhobetaError) as caught:
-        fetch_all(data_set, into, folder=folder and str(folder))
+        fetch_all(data_set, into, folder=folder)
     assert NAME not in {path.name for path in into.iterdir()}
     return str(caught.value)
 

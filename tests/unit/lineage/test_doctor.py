@@ -86,6 +86,17 @@ def test_a_folder_without_git_is_a_fault(paths: Paths, tmp_path: Path) -> None:
     assert (fault.level, "git init" in fault.advice) == ("FAULT", True)
 
 
+def test_a_repository_of_another_user_is_a_fault(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    fault = doctor._git(paths.workspace)
+    assert (fault.level, "dubious ownership" in fault.found) == ("FAULT", True)
+    assert f"git config --global --add safe.directory {paths.workspace}" in fault.advice
+    assert main(["trace", "HEAD"]) == 1
+    assert "dubious ownership" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_lock_file_is_current_or_not_or_broken(tmp_path: Path) -> None:
     (tmp_path / "in").write_text("1")

@@ -203,7 +203,7 @@ def test_a_commit_has_the_metrics_of_its_own_evaluation(
 ) -> None:
     md5 = md5_of_bytes(trained.model.read_bytes())
     (trained.workspace / ".gitignore").write_text("mlruns/\nmodels/\ndata/\n")
-    git(trained.workspace, "add", "reports/metrics.json", ".gitignore")
+    git(trained.workspace, "add", "reports/details.json", ".gitignore")
     commit = _commit_lock(trained, md5, evaluated=True)
     mine = told("HEAD")["metrics"]["test/mse"]
     assert mine == _run(store).data.metrics["test/mse"]

@@ -1,5 +1,6 @@
 """`rhobeta encode`: the library's codes of arrays and pictures, and what bad input is answered."""
 
+import dataclasses
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -102,6 +103,22 @@ def test_arrays_of_every_kind_give_the_library_s_codes(
     for save in (np.savez, np.savez_compressed):
         save(tmp_path / "images.npz", images=images, labels=np.arange(25))
         np.testing.assert_array_equal(encode(tmp_path / "images.npz")["code"], expected)
+
+
+def test_a_model_file_needs_no_project_and_no_known_penalty(
+    project: Paths, expected, test_digits: LabelledImages, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("images.npy", test_digits.images[:25])
+    assert main(["encode", "images.npy"]) == 1
+    assert "not inside an rhobeta project, and no model file is named" in capsys.readouterr().err
+    saved = model_from_bytes(project.model.read_bytes(), name="it")
+    mine = saved.description.parameters | {"penalty.kind": "one of mine"}
+    described = dataclasses.replace(saved.description, parameters=mine)
+    Path("own.safetensors").write_bytes(model_to_bytes(saved.model, described))
+    assert main(["encode", "images.npy", "--model", "own.safetensors"]) == 0
+    with np.load("codes.npz") as archive:
+        np.testing.assert_array_equal(archive["code"], expected)
 
 
 def test_batches_follow_each_other(
