@@ -1,5 +1,6 @@
 """The core metrics of a model: reconstruction, sparsity and linear probe, beside the baselines."""
 
+import math
 from typing import Any
 
 import torch
@@ -68,6 +69,21 @@ def core_metrics(
             "pixel_probe": accuracy["code"] > accuracy["pixels"],
             "pca_probe": accuracy["code"] > accuracy["pca"],
         },
+    }
+
+
+def with_null(metrics: Metrics) -> Metrics:
+    """The metrics with None in place of infinity and NaN: JSON's null for what is not defined.
+
+    >>> with_null({"test": {"mse": 0.0, "psnr_db": math.inf}})
+    {'test': {'mse': 0.0, 'psnr_db': None}}
+    """
+    return {
+        section: {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in values.items()
+        }
+        for section, values in metrics.items()
     }
 
 

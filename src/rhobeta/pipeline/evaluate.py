@@ -12,7 +12,7 @@ from rhobeta.config.params import Params, flatten
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.data.splits import read_manifest, read_split
-from rhobeta.metrics.core import core_metrics, headline, sparsity_statistics
+from rhobeta.metrics.core import core_metrics, headline, sparsity_statistics, with_null
 from rhobeta.metrics.downstream.compression import RatePoint
 from rhobeta.metrics.downstream.tasks import TASKS, EvaluationData, scorable, score_task
 from rhobeta.metrics.encoding import Encoded, encode_images
@@ -58,6 +58,7 @@ def run(params: Params, paths: Paths) -> None:
         beats_baseline |= TASKS[task].beats_baseline(scores.metrics)
         curves |= scores.curves
     metrics["beats_baseline"] = beats_baseline
+    metrics = with_null(metrics)
 
     write_text(paths.rate_distortion, _rate_table(curves))
     write_json(paths.details, metrics)

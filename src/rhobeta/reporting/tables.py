@@ -47,8 +47,10 @@ def result_rows(metrics: Metrics) -> list[ResultRow]:
             )
             for key, words in _RECONSTRUCTION.items()
         ),
-        ResultRow("FVU", f"{test['fvu']:.3f}", "1", "", "fraction of variance unexplained"),
-        ResultRow("PSNR", f"{test['psnr_db']:.2f} dB", meaning="higher is better"),
+        ResultRow(
+            "FVU", _shown(test["fvu"], "{:.3f}"), "1", "", "fraction of variance unexplained"
+        ),
+        ResultRow("PSNR", _shown(test["psnr_db"], "{:.2f} dB"), meaning="higher is better"),
         *(
             ResultRow(
                 f"Linear probe against {words}",
@@ -115,6 +117,10 @@ def verdict_sentences(metrics: Metrics) -> list[str]:
         f"This model beats {sum(verdicts)} of {len(verdicts)} baselines.",
         *(_sentence(subject, rivals) for subject, rivals in subjects.items()),
     ]
+
+
+def _shown(value: float | None, form: str) -> str:
+    return "not defined" if value is None else form.format(value)
 
 
 def verdict(beats: bool) -> str:

@@ -113,11 +113,16 @@ def draw_few_labels(section: Mapping[str, float]) -> "Figure":
     return figure
 
 
-def draw_denoising(section: Mapping[str, float], without_noise: float) -> "Figure":
-    """PSNR by noise, with a line at the model's PSNR of clean images (in dB)."""
+def draw_denoising(section: Mapping[str, float | None], without_noise: float | None) -> "Figure":
+    """PSNR by noise, with a line at the model's PSNR of clean images (in dB).
+
+    None is a PSNR without an error, and is not drawn.
+    """
     figure, axis = plt.subplots(figsize=(7.5, 3.8))
     ends = _draw_lines(axis, section, _DENOISERS, "{:.1f} dB")
-    axis.axhline(without_noise, color=BLUE, linestyle=":", linewidth=1.2)
+    if without_noise is not None:
+        axis.axhline(without_noise, color=BLUE, linestyle=":", linewidth=1.2)
+        ends.append((f"code, clean images {without_noise:.1f} dB", without_noise, BLUE))
     levels = list(by_setting(section, "code"))
     axis.set_xticks([float(level) for level in levels], levels)
     axis.set(
@@ -125,7 +130,7 @@ def draw_denoising(section: Mapping[str, float], without_noise: float) -> "Figur
         xlabel="standard deviation of the noise (white is 1)",
         ylabel="PSNR (dB), higher is better",
     )
-    _name_ends(axis, [*ends, (f"code, clean images {without_noise:.1f} dB", without_noise, BLUE)])
+    _name_ends(axis, ends)
     return figure
 
 
@@ -209,16 +214,17 @@ def read_curves(text: str, *, name: str) -> Curves:
 
 
 def _draw_lines(
-    axis: "Axes", section: Mapping[str, float], coders: Sequence[str], form: str
+    axis: "Axes", section: Mapping[str, float | None], coders: Sequence[str], form: str
 ) -> list[End]:
     """Draw a line by setting for each coder; returns the names for their ends."""
     ends = []
     for coder in coders:
         label, colour, marker = _LOOKS[coder]
         by = by_setting(section, coder)
-        values = list(by.values())
+        values = np.array(list(by.values()), dtype=float)
         axis.plot([float(at) for at in by], values, color=colour, marker=marker)
-        ends.append((f"{label} {form.format(values[-1])}", values[-1], colour))
+        if np.isfinite(values[-1]):
+            ends.append((f"{label} {form.format(values[-1])}", float(values[-1]), colour))
     return ends
 
 

@@ -33,6 +33,8 @@ class TaskText:
     rivals: dict[str, RivalText]
     noun: str = ""
     """What a setting counts."""
+    undefined: str = "not reached"
+    """Shown where there is no number."""
 
     def setting(self, setting: str) -> str:
         """A setting in words, such as `1 unit` or `1,000 labels`."""
@@ -41,8 +43,8 @@ class TaskText:
         return f"{int(setting):,} {self.noun}{'' if setting == '1' else 's'}"
 
     def show(self, value: float | None) -> str:
-        """A number of the task in words; None is a quality that is never reached."""
-        return "not reached" if value is None else self.number.format(value)
+        """A number of the task in words."""
+        return self.undefined if value is None else self.number.format(value)
 
 
 _PCA = RivalText("PCA", "PCA of the same size")
@@ -75,6 +77,7 @@ TASK_TEXTS = {
         meaning="PSNR of the reconstruction of images with Gaussian noise of that standard"
         " deviation. The rivals are the best linear filter, and the noisy image itself.",
         subject="Denoising at noise {setting}",
+        undefined="no error",
         rivals={
             "wiener": RivalText("Wiener", "the best linear filter (Wiener)"),
             "noisy": RivalText("noisy image", "the noisy image"),

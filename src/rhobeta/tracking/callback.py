@@ -6,9 +6,11 @@ from collections.abc import Mapping
 import pytorch_lightning as pl
 
 from rhobeta.tracking.run import Run
+from rhobeta.tracking.view import curve_name
 from rhobeta.training.module import steps_of
 
 _FLUSH_SECONDS = 2.0
+_FIRST = ("validation/mse", "train/mse")
 
 
 class TrackEpochs(pl.Callback):
@@ -37,4 +39,7 @@ class TrackEpochs(pl.Callback):
 
     def _note(self, metrics: Mapping[str, float], epoch: int) -> None:
         if epoch > self._last_epoch:
-            self._run.buffer_metrics(metrics, step=epoch)
+            # MLflow's comparison begins with a run's first metric: not the loss, which does not
+            # compare between betas.
+            ordered = dict.fromkeys((*(name for name in _FIRST if name in metrics), *metrics))
+            self._run.buffer_metrics({curve_name(k): metrics[k] for k in ordered}, step=epoch)

@@ -174,6 +174,38 @@ def test_test_images_without_an_anomaly_are_refused(
         _refused(capsys, "evaluate", "the test split has only images of 3", "evaluate.tasks")
 
 
+@pytest.mark.slow
+def test_numbers_that_are_not_defined_are_null(paths: Paths) -> None:
+    from mlflow import MlflowClient
+
+    # Every test image is the mean training image, so FVU divides by zero.
+    images = np.repeat(np.array([0, 2], np.uint8), 30 * 36).reshape(60, 6, 6)
+    labels = np.arange(60) % 3
+    more = {"test_images": np.ones((6, 6, 6), np.uint8), "test_labels": labels[:6]}
+    _replace_own_data(paths, images=images, labels=labels, **more)
+    changes = {"data.validation_fraction": 0, "training.keep": "last", "evaluate.tasks": []}
+    write_params(paths.workspace, QUICK | changes)
+    _run_until("visualize")
+    assert json.loads(paths.details.read_text())["test"]["fvu"] is None
+    assert json.loads(paths.metrics.read_text())["test/fvu"] is None
+    client = MlflowClient(f"sqlite:///{paths.store}/mlflow.db")
+    (run,) = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    assert "test/fvu" not in run.data.metrics
+    assert "test/mse" in run.data.metrics
+    assert "not defined" in paths.report.read_text()
+
+
+def test_test_images_of_one_class_are_refused_before_training(
+    paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_after("preprocess")
+    manifest = json.loads((paths.splits / "manifest.json").read_text())
+    manifest["splits"]["test"]["per_class"] = {"3": 200}
+    write_json_with_checksum(paths.splits / "manifest.json", manifest)
+    _refused(capsys, "train", "the test split has only images of 3", "evaluate.tasks")
+    assert not paths.store.exists()
+
+
 def test_training_that_diverges_fails_and_writes_no_model(
     paths: Paths, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -385,6 +385,16 @@ def test_data_of_fewer_than_two_classes_is_refused(tmp_path, labels):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("value", [0, 7, 255])
+def test_training_images_that_are_all_the_same_are_refused(tmp_path, value):
+    flat = LabelledImages(np.full((6, 2, 3), value, np.uint8), np.arange(6, dtype=np.uint8) % 2)
+    with pytest.raises(
+        RhobetaError, match=rf"All 6 training .* same \(pixels {value} to {value}\)"
+    ):
+        write(tmp_path, {"train": flat, "validation": numbered([0, 1]), "test": numbered([0, 1])})
+    assert list(tmp_path.iterdir()) == []
+
+
 def read_refusal(folder, name, manifest):
     with pytest.raises(RhobetaError) as caught:
         read_split(folder, name, manifest)

@@ -74,6 +74,16 @@ def test_task_rows_by_hand() -> None:
     ]
 
 
+def test_rows_of_numbers_that_are_not_defined() -> None:
+    metrics = with_tasks("denoising")
+    metrics |= {"test": metrics["test"] | {"fvu": None, "psnr_db": None}}
+    metrics |= {"denoising": metrics["denoising"] | {"code_at_0.1": None}}
+    values = {row.name: row.value for row in result_rows(metrics)}
+    assert (values["FVU"], values["PSNR"]) == ("not defined", "not defined")
+    first = task_rows(metrics)[0]
+    assert (first.value, first.verdict) == ("no error", WON)
+
+
 def test_anomaly_row_counts_the_classes_won() -> None:
     (row,) = task_rows(with_tasks("anomaly"))
     assert row.meaning.endswith("Better for 9 of 10 choices.")

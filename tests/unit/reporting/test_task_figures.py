@@ -144,6 +144,13 @@ def test_denoising_figure() -> None:
     }
 
 
+def test_denoising_figure_without_an_error() -> None:
+    section = TASK_METRICS["denoising"] | {"code_at_0.1": None, "code_at_0.5": None}
+    (axis,) = draw_denoising(section, None).axes
+    assert points(axis, BLUE)[1] == (0.3, 16.31)
+    assert set(names(axis)) == {"Wiener filter 14.8 dB", "noisy image 9.3 dB"}
+
+
 def test_anomaly_figure() -> None:
     section = {"code_auroc": 0.8, "pca_auroc": 0.7, "code_auroc_at_3": 0.9, "pca_auroc_at_3": 0.6}
     section |= {"code_auroc_at_5": 0.7, "pca_auroc_at_5": 0.8}

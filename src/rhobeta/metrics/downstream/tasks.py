@@ -5,6 +5,7 @@ the metrics and its verdicts in `beats_baseline`. `TASKS` says once which rivals
 which setting the verdicts are taken; scoring and reporting both follow it.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -101,14 +102,16 @@ class TaskScores:
 
 
 class RivalComparison(NamedTuple):
-    """The code beside one rival, at one setting of a task."""
+    """The code beside one rival, at one setting of a task.
+
+    None stands for infinity: bits of a coder that never reaches the quality, PSNR without an error.
+    """
 
     setting: str
     """Such as `10` for 10 units; empty where a task has one setting."""
     rival: str
-    value: float
+    value: float | None
     baseline: float | None
-    """None where the rival never reaches the code's quality."""
     better: bool
     verdict: str | None
     """Key of this comparison in `beats_baseline`, where it has one."""
@@ -140,16 +143,15 @@ class Task:
     def comparisons(self, metrics: Mapping[str, Any]) -> list[RivalComparison]:
         """Every setting with every rival, from the task's section of the metrics.
 
-        The code is better where its number is strictly better, or the rival has none.
+        The code is better where its number is strictly better; None is infinity.
         """
         found, decisive = [], self.decisive_setting(metrics)
         for setting in self.settings(metrics):
             for rival, verdict in self.verdicts.items():
                 value = metrics[self.number.format("code", setting)]
                 baseline = metrics[self.number.format(rival, setting)]
-                better = baseline is None or (
-                    value < baseline if self.lower_is_better else value > baseline
-                )
+                ours, theirs = (math.inf if v is None else v for v in (value, baseline))
+                better = ours < theirs if self.lower_is_better else ours > theirs
                 key = verdict if setting == decisive else None
                 found.append(RivalComparison(setting, rival, value, baseline, better, key))
         return found
@@ -173,12 +175,9 @@ def scorable(settings: EvaluateParams, manifest: Manifest) -> EvaluateParams:
     """The settings without what the data has too few images for, which is printed.
 
     Leaves out label counts that the smallest class does not have, and the task `few_labels` where
-    none remains. Raises `RhobetaError` where anomalies cannot be scored: for normal classes that
-    the data does not have or that are all it has, and for a test split of normal images alone, or
-    of none.
+    none remains. Raises `RhobetaError` as `check_anomaly` does.
     """
-    if "anomaly" in settings.tasks:
-        _check_anomaly(settings, manifest)
+    check_anomaly(settings, manifest)
     smallest = min(manifest.splits["train"]["per_class"].values())
     few_labels = [count for count in settings.few_labels if count <= smallest]
     if "few_labels" not in settings.tasks or few_labels == settings.few_labels:
@@ -189,7 +188,14 @@ def scorable(settings: EvaluateParams, manifest: Manifest) -> EvaluateParams:
     return settings.model_copy(update={"few_labels": few_labels, "tasks": tasks})
 
 
-def _check_anomaly(settings: EvaluateParams, manifest: Manifest) -> None:
+def check_anomaly(settings: EvaluateParams, manifest: Manifest) -> None:
+    """Raise `RhobetaError` where anomalies are to be scored but cannot be.
+
+    So it is for normal classes that the data does not have or that are all it has, and for a test
+    split of normal images alone, or of none.
+    """
+    if "anomaly" not in settings.tasks:
+        return
     try:
         check_normal_classes(settings.normal_classes, manifest.classes)
     except ValueError as error:

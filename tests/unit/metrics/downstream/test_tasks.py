@@ -166,6 +166,13 @@ def test_two_noise_levels_are_judged_at_the_higher() -> None:
     assert TASKS["denoising"].beats_baseline(section) == {"wiener": True}
 
 
+def test_numbers_that_are_none_are_infinite_in_comparisons() -> None:
+    section = {"code_at_0.1": None, "wiener_at_0.1": 50.0, "noisy_at_0.1": None}
+    assert [c.better for c in TASKS["denoising"].comparisons(section)] == [True, False]
+    section = {"code_bits": 9.0, "pca_bits": None, "jpeg_bits": 9.0}
+    assert [c.better for c in TASKS["compression"].comparisons(section)] == [True, False]
+
+
 def manifest(train: dict[str, int], test: dict[str, int]) -> Manifest:
     splits = {"train": {"per_class": train}, "test": {"per_class": test}}
     return Manifest({}, (2, 2), [int(label) for label in train], 0.1, splits, "ab" * 32)
