@@ -158,7 +158,7 @@ def test_team_shares_runs_data_and_models(
         (run,) = client.search_runs(experiments)
         assert run.data.tags["rhobeta.model_sha256"] == digest
         assert run.info.status == "FINISHED"
-        assert {"train/mse", "validation/mse", "test/mse"} <= run.data.metrics.keys()
+        assert {"Curves/train_mse", "Curves/validation_mse", "test/mse"} <= run.data.metrics.keys()
         files = {file.path for file in client.list_artifacts(run.info.run_id)}
         assert {"history.csv", "details.json", "figures", "report.html"} <= files
         # In S3, not on the server's or the member's disk.

@@ -4,6 +4,7 @@ A preset names what differs from `presets/base.yaml`, whose values never change.
 same whatever `params.yaml` holds.
 """
 
+import getpass
 import os
 import re
 import subprocess
@@ -104,9 +105,19 @@ def run_preset(params: Path, folder: Path, name: str | None, arguments: Sequence
     named = any(word.startswith(("-n", "--name", "--queue")) for word in arguments)
     if name is not None and not named:
         command.append(f"--name={_free_name(params.parent, name)}")
+    return subprocess.run(command, cwd=params.parent, env=dvc_environment(), check=False).returncode
+
+
+def dvc_environment() -> dict[str, str]:
+    """The environment of a `dvc` that the command starts."""
     # A stage of the user's own may import from its folder, as it does in `dvc repro`.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
-    return subprocess.run(command, cwd=params.parent, env=environment, check=False).returncode
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        # DVC asks for the name of the user, which a user id in a container may not have.
+        environment["LOGNAME"] = str(os.getuid())
+    return environment
 
 
 def _free_name(folder: Path, name: str) -> str:

@@ -1,7 +1,10 @@
 """`rhobeta doctor`: what is wrong with environment, project and store, and what to do."""
 
+import getpass
 import json
+import os
 import re
+import stat
 import subprocess
 import sys
 import time
@@ -13,6 +16,7 @@ from typing import Literal
 
 from packaging.requirements import Requirement
 
+from rhobeta.config.presets import dvc_environment
 from rhobeta.errors import RhobetaError
 from rhobeta.lineage.project import Project
 from rhobeta.paths import Paths
@@ -41,8 +45,12 @@ def examine(project: Project) -> list[Finding]:
     return [
         _packages(paths.workspace),
         _lightning(),
+        _user(),
         _git(paths.workspace),
+        _params(project),
+        _line_endings(paths.workspace),
         _lock(paths.workspace),
+        _site_cache(paths.workspace),
         *_store(project),
         _unfinished(paths),
     ]
@@ -137,6 +145,46 @@ def _git(workspace: Path) -> Finding:
     return Finding("ok", "git", f"{code.commit[:12]}{changes}")
 
 
+def _params(project: Project) -> Finding:
+    try:
+        _ = project.params
+    except RhobetaError as error:
+        advice = (
+            "`git diff params.yaml` shows what was changed; `git checkout -- params.yaml` brings"
+            " the committed file back."
+        )
+        return Finding("FAULT", "parameters", " ".join(str(error).split()), advice)
+    return Finding("ok", "parameters", "params.yaml is valid")
+
+
+def _user() -> Finding:
+    """Whether the user has a name, which DVC asks for."""
+    try:
+        return Finding("ok", "user", getpass.getuser())
+    except (KeyError, OSError):
+        found = f"the user id {os.getuid()} has no name, without which `dvc` fails"
+        return Finding("FAULT", "user", found, f"export LOGNAME=user{os.getuid()}")
+
+
+def _line_endings(workspace: Path) -> Finding:
+    """Whether files end their lines as git keeps them: DVC hashes the bytes."""
+    command = ["git", "--no-optional-locks", "ls-files", "--eol", "--", ":(exclude)params.yaml"]
+    try:
+        done = subprocess.run(command, cwd=workspace, capture_output=True, check=False)
+    except FileNotFoundError:
+        return Finding("ok", "line endings", "not known without git")
+    lines = [line for line in os.fsdecode(done.stdout).splitlines() if line[:4] == "i/lf"]
+    other = [line.partition("\t")[2] for line in lines if line.split()[1] in ("w/crlf", "w/mixed")]
+    if not other:
+        return Finding("ok", "line endings", "those of the repository")
+    return Finding(
+        "FAULT",
+        "line endings",
+        f"{len(other)} files have other line endings than in the repository, such as {other[0]}",
+        "Commit or stash your changes, then: git rm -r --cached --quiet . && git reset --hard",
+    )
+
+
 def _lock(workspace: Path) -> Finding:
     """Whether `dvc repro` would run a stage, also where the data was not pulled."""
     if not (workspace / ".dvc").is_dir():
@@ -145,7 +193,7 @@ def _lock(workspace: Path) -> Finding:
     try:
         done = subprocess.run(
             command, cwd=workspace, capture_output=True, text=True, check=False,
-            timeout=_DVC_SECONDS,
+            timeout=_DVC_SECONDS, env=dvc_environment(),
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return Finding("note", "dvc.lock", "DVC gave no answer; another `dvc` may be running")
@@ -161,6 +209,30 @@ def _lock(workspace: Path) -> Finding:
     if not stages:
         return Finding("ok", "dvc.lock", "current")
     return Finding("note", "dvc.lock", f"not current: {', '.join(stages)} would run", "dvc repro")
+
+
+def _site_cache(workspace: Path) -> Finding:
+    """Whether other users can write where DVC keeps values that it unpickles."""
+    from dvc.config import Config  # type: ignore[import-untyped]
+    from dvc.dirs import site_cache_dir  # type: ignore[import-untyped]
+
+    try:
+        asked = Config(str(workspace / ".dvc"))["core"].get("site_cache_dir")
+    except Exception as error:
+        return Finding("FAULT", "DVC's site cache", f"DVC refuses its configuration ({error})")
+    folder = Path(site_cache_dir(asked), "repo").absolute()
+    modes = {p: p.stat().st_mode for p in (folder, *folder.parents) if p.exists()}
+    closed = any(not mode & stat.S_IXOTH for mode in modes.values())
+    # One that is missing will be made writable for everyone.
+    if closed or not modes.get(folder, stat.S_IWOTH) & stat.S_IWOTH:
+        return Finding("ok", "DVC's site cache", f"{folder} is closed to other users")
+    return Finding(
+        "FAULT",
+        "DVC's site cache",
+        f"every user of this machine can write to {folder}, from where DVC runs code",
+        "`make setup` names a private folder in .dvc/config.local. Or set DVC_SITE_CACHE_DIR to a"
+        " folder in one of mode 0700.",
+    )
 
 
 def _store(project: Project) -> list[Finding]:

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from rhobeta.data.splits import Manifest
-from rhobeta.tracking.run import Run
-from rhobeta.tracking.tags import EVALUATION_TAG, NOTE_TAG, REPORT_TAG
-from rhobeta.tracking.training_run import log_split
+from rhobeta.tracking.run import Run, latest_parameters
+from rhobeta.tracking.tags import COMMAND_TAG, EVALUATION_TAG, NOTE_TAG, REPORT_TAG
+from rhobeta.tracking.training_run import describe, log_split
+from rhobeta.tracking.view import SECONDS, run_page
 from rhobeta.utils.files import sha256_of_file
 
 Metrics = Mapping[str, Mapping[str, Any]]
@@ -18,15 +19,18 @@ def log_evaluation(
 ) -> None:
     """Log the metrics (`test/mse`, `denoising/code_at_0.1`, ...), the test split, a description.
 
-    `file` holds the metrics; its digest becomes a tag, which says that the run has them. Without a
-    `manifest` the split is left out.
+    `file` holds the metrics; its digest becomes a tag, which says that the run has them. Metrics
+    are linked to the run's model and to the test split; without a `manifest` to neither.
     """
     run.log_params(params)
-    if manifest is not None:
-        log_split(run, manifest, "test", "evaluation")
-    run.log_metrics(flat_metrics(metrics))
+    if manifest is None:
+        run.log_metrics(flat_metrics(metrics))
+    else:
+        name = log_split(run, manifest, "test", "evaluation")
+        run.log_measured(flat_metrics(metrics), dataset=name, digest=manifest.digest("test"))
+    run.log_metrics({f"{SECONDS}evaluate": run.seconds()})
     run.log_file(file)
-    run.set_tags({NOTE_TAG: describe(metrics), EVALUATION_TAG: sha256_of_file(file)})
+    run.set_tags({EVALUATION_TAG: sha256_of_file(file)} | _note(run, metrics))
     run.complete()
 
 
@@ -38,28 +42,52 @@ def log_visualization(
     for page in (figures, report, *pages):
         run.log_file(page)
     run.set_tags({REPORT_TAG: sha256_of_file(report)})
+    _log_total(run)
     run.complete()
 
 
-def describe(metrics: Metrics) -> str:
-    """The key numbers in a few words of Markdown, for the run's page."""
+def _log_total(run: Run) -> None:
+    """Log the seconds of the last stage, and of all stages from the training on."""
+    seconds, found = run.seconds(), run.read()
+    earlier = {} if found is None else found.data.metrics
+    parts = [earlier.get(f"{SECONDS}{stage}") for stage in ("train", "evaluate")]
+    known = {f"{SECONDS}visualize": seconds}
+    if None not in parts:
+        known[f"{SECONDS}total"] = sum(filter(None, parts), seconds)
+    run.log_metrics(known)
+
+
+def _note(run: Run, metrics: Metrics) -> dict[str, str]:
+    """The run's description with the results; none while its store does not answer."""
+    found = run.read()
+    if found is None or "penalty.kind" not in found.data.params:
+        return {}
+    pages = {
+        "Report": "/artifacts/report.html",
+        "unit dashboard": "/artifacts/dashboard.html",
+        "curves": "/model-metrics",
+    }
+    links = " · ".join(
+        f"[{words}]({run_page(found.info.experiment_id, run.run_id, part)})"
+        for words, part in pages.items()
+    )
+    command = found.data.tags.get(COMMAND_TAG)
+    text = describe(latest_parameters(found), command, in_words(metrics), f"{links}.")
+    return {NOTE_TAG: text}
+
+
+def in_words(metrics: Metrics) -> str:
+    """The key numbers in a few words."""
     test, baselines = metrics["test"], metrics["baselines"]
     active = ", ".join(
         f"{value:.1f} above {name.removeprefix('l0_at_')}"
         for name, value in test.items()
         if name.startswith("l0_at_")
     )
-    fvu = "not defined" if test["fvu"] is None else f"{test['fvu']:.3f}"
-    return "\n".join(
-        [
-            f"**Test MSE {test['mse']:.5f}** (FVU {fvu});"
-            f" PCA {baselines['pca_mse']:.5f}, mean image {baselines['mean_image_mse']:.5f}.",
-            "",
-            f"Mean activation {test['rho_hat_mean']:.4f}; units active per image: {active};"
-            f" {test['dead_units']:.0f} dead.",
-            "",
-            f"Linear probe {test['probe']:.2%}; on raw pixels {baselines['pixel_probe']:.2%}.",
-        ]
+    return (
+        f"**Test MSE {test['mse']:.5f}** (PCA {baselines['pca_mse']:.5f}), probe"
+        f" {test['probe']:.2%} (pixels {baselines['pixel_probe']:.2%}), active units"
+        f" {active}, {test['dead_units']:.0f} dead."
     )
 
 

@@ -2,19 +2,31 @@
 
 import getpass
 import os
+import shlex
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from rhobeta.config.params import read_yaml
+from rhobeta.config.presets import as_override
+from rhobeta.errors import RhobetaError
 from rhobeta.tracking.tags import BASELINE_TAG, BRANCH_TAG, COMMIT_TAG, DIRTY_TAG, EXPERIMENT_TAG
 from rhobeta.utils.git import git_refusal, run_git
 
 # Outputs tracked in git do not make the code dirty.
 _OUTPUTS = (":(exclude)dvc.lock", ":(exclude)reports")
+_PARAMETERS = "params.yaml"
+# Of the parameters, those that a stage depends on.
+_SECTIONS = ("data", "model", "penalty", "topk", "training", "evaluate", "visualize")
+_ABSENT = object()
 # Unlike `git status` and `git diff`, these read few of the user's settings.
-_CHANGED = ("diff-index", "--name-only", "--ignore-submodules=none")
+_CHANGED = ("diff-index", "--name-only", "--relative", "--ignore-submodules=none")
 _NEW = ("ls-files", "--others", "--exclude-standard", "--directory", "--no-empty-directory")
 # A patch cannot hold changes inside a submodule.
 _DIFF = (
@@ -35,6 +47,8 @@ class Code:
     """Whether files differ from the commit, or are new."""
     diff: bytes
     """A patch to the commit, for `git apply`, without new files that git does not know."""
+    command: str
+    """What repeats work on this state in a clone."""
 
     @property
     def tags(self) -> dict[str, str]:
@@ -62,7 +76,44 @@ def read_code(workspace: Path) -> Code:
             _git(workspace, *command, "--", ".", *_OUTPUTS, environment=environment)
             for command in ((*_CHANGED, commit), _NEW, (*_DIFF, commit))
         )
-    return Code(commit, branch, bool(changed or new), diff)
+    files = (found.decode(errors="replace").splitlines() for found in (changed, new))
+    command = _command(workspace, commit, *files)
+    return Code(commit, branch, bool(changed or new), diff, command)
+
+
+def _command(workspace: Path, commit: str, changed: list[str], new: list[str]) -> str:
+    """What repeats work on the state of `workspace` in a clone.
+
+    Changed parameters are set; where other files differ, the run's artifact with the difference
+    is applied. Files that git does not know are named: no run has them.
+    """
+    words = [f"git checkout {commit[:12]}"]
+    values = _changed_parameters(workspace, commit) if changed == [_PARAMETERS] else None
+    if values is None and changed:
+        words.append("git apply uncommitted.diff")
+    settings = [f"-S {shlex.quote(f'{k}={as_override(v)}')}" for k, v in (values or {}).items()]
+    words.append(" ".join(["dvc exp run", *settings]) if settings else "dvc repro")
+    note = f"  # with {', '.join(new)}, which no commit has" if new else ""
+    return " && ".join(words) + note
+
+
+def _changed_parameters(workspace: Path, commit: str) -> dict[str, Any] | None:
+    """The parameters of the stages that are not those of the commit, by dotted path.
+
+    None where those of the commit cannot be read.
+    """
+    present = read_yaml(workspace / _PARAMETERS)
+    try:
+        content = _git(workspace, "cat-file", "blob", f"{commit}:./{_PARAMETERS}")
+        committed = YAML(typ="safe").load(content.decode())
+        return {
+            f"{section}.{key}": value
+            for section in _SECTIONS
+            for key, value in present[section].items()
+            if value != committed[section].get(key, _ABSENT)
+        }
+    except (RhobetaError, ValueError, YAMLError, LookupError, TypeError, AttributeError):
+        return None
 
 
 def experiment_tags() -> dict[str, str]:

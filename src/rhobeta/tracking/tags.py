@@ -12,6 +12,8 @@ EVALUATION_TAG = "rhobeta.metrics_sha256"
 """SHA-256 of the details.json that the run has; of metrics.json in a run of version 0.1."""
 REPORT_TAG = "rhobeta.report_sha256"
 """SHA-256 of the report that the run has, with its figures."""
+COMMAND_TAG = "rhobeta.command"
+"""Commands that repeat the run."""
 ERROR_TAG = "rhobeta.error"
 """Why a run failed or was interrupted."""
 

@@ -163,9 +163,9 @@ def test_one_run_holds_parameters_curves_data_and_files(finished: Paths) -> None
         assert name in run.data.params
     for name in ("runtime.threads", "evaluate.dead_threshold", "visualize.filters"):
         assert name in run.data.params
-    curve = client.get_metric_history(run.info.run_id, "validation/mse")
+    curve = client.get_metric_history(run.info.run_id, "Curves/validation_mse")
     assert [point.step for point in curve] == [1, 2]
-    statistics = client.get_metric_history(run.info.run_id, "validation/l0_at_0.1")
+    statistics = client.get_metric_history(run.info.run_id, "Curves/validation_l0_at_0.1")
     assert [point.step for point in statistics] == [1, 2]
     manifest = read_manifest(finished.splits)
     digests = {
@@ -178,7 +178,12 @@ def test_one_run_holds_parameters_curves_data_and_files(finished: Paths) -> None
     assert run.data.tags["rhobeta.data_sha256"] == manifest.sha256
     assert run.data.tags["mlflow.source.git.commit"] == git(finished.workspace, "rev-parse", "HEAD")
     assert run.data.tags["mlflow.source.git.dirty"] == "false"
-    assert "Test MSE" in run.data.tags["mlflow.note.content"]
+    results, links = run.data.tags["mlflow.note.content"].split("\n\n")
+    assert "Test MSE" in results
+    assert f"/runs/{run.info.run_id}/artifacts/report.html)" in links
+    assert f"`{run.data.tags['rhobeta.command']}`" in links
+    seconds = [run.data.metrics[f"seconds/{name}"] for name in ("train", "evaluate", "visualize")]
+    assert run.data.metrics["seconds/total"] == pytest.approx(sum(seconds))
     files = {file.path for file in client.list_artifacts(run.info.run_id)}
     assert {"history.csv", "details.json", "figures", "report.html", "dashboard.html"} <= files
     pictures = {file.path for file in client.list_artifacts(run.info.run_id, "figures")}
@@ -243,7 +248,7 @@ def test_model_without_a_run_gets_one_marked_as_restored(
     assert run.data.tags["rhobeta.restored"] == "true"
     assert run.data.params["penalty.rho"] == "0.2"
     assert "test/mse" in run.data.metrics
-    curve = client.get_metric_history(run.info.run_id, "train/mse")
+    curve = client.get_metric_history(run.info.run_id, "Curves/train_mse")
     assert [point.step for point in curve] == [1, 2]
     assert main(["visualize"]) == 0
     assert len(client.search_runs(experiments)) == 1
@@ -323,8 +328,10 @@ def test_stages_without_validation_images(paths: Paths) -> None:
         if tag.key == "mlflow.data.context"
     ]
     assert sorted(contexts) == ["evaluation", "training"]
-    assert not [name for name in run.data.metrics if name.startswith(("validation/", "best/"))]
-    assert {"train/loss", "test/mse"} <= set(run.data.metrics)
+    assert not [
+        name for name in run.data.metrics if name.startswith(("Curves/validation", "best/"))
+    ]
+    assert {"Curves/train_loss", "test/mse"} <= set(run.data.metrics)
 
 
 def test_training_notes_the_running_mean_of_the_penalty(

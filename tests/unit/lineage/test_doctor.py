@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from helpers import git, shipped_values
 from rhobeta.cli import main
 from rhobeta.config.params import check_params
+from rhobeta.config.presets import dvc_environment
 from rhobeta.lineage import doctor
 from rhobeta.lineage.doctor import Finding, examine
 from rhobeta.lineage.project import Project
@@ -97,6 +99,32 @@ def test_a_repository_of_another_user_is_a_fault(
     assert "dubious ownership" in capsys.readouterr().err
 
 
+def test_a_user_without_a_name_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGNAME", "me")
+    assert doctor._user() == Finding("ok", "user", "me")
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 54321)
+    fault = doctor._user()
+    assert (fault.level, fault.advice) == ("FAULT", "export LOGNAME=user54321")
+    # What the command starts works all the same.
+    assert dvc_environment()["LOGNAME"] == "54321"
+
+
+def test_files_with_other_line_endings_are_a_fault(paths: Paths) -> None:
+    assert doctor._line_endings(paths.workspace).level == "ok"
+    for name in ("params.yaml", "dvc.yaml"):
+        file = paths.workspace / name
+        file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
+    fault = doctor._line_endings(paths.workspace)
+    assert (fault.level, "1 files" in fault.found, "dvc.yaml" in fault.found) == (
+        "FAULT",
+        True,
+        True,
+    )
+    assert doctor._line_endings(Path("/")).level == "ok"
+
+
 @pytest.mark.slow
 def test_a_lock_file_is_current_or_not_or_broken(tmp_path: Path) -> None:
     (tmp_path / "in").write_text("1")
@@ -114,6 +142,33 @@ def test_a_lock_file_is_current_or_not_or_broken(tmp_path: Path) -> None:
     broken = doctor._lock(tmp_path)
     assert (broken.level, "validation failed" in broken.found) == ("FAULT", True)
     assert "git checkout dvc.lock" in broken.advice
+
+
+def test_a_site_cache_that_others_can_write_to_is_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DVC_SITE_CACHE_DIR")
+    (tmp_path / ".dvc").mkdir()
+    config = tmp_path / ".dvc" / "config.local"
+    # In the folder of DVC's own choice, which everyone can enter.
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        private = Path(folder)
+        config.write_text(f"[core]\n    site_cache_dir = {private}/dvc\n")
+        assert doctor._site_cache(tmp_path).level == "ok"
+        # DVC makes a missing one for everyone.
+        private.chmod(0o755)
+        assert doctor._site_cache(tmp_path).level == "FAULT"
+        (private / "dvc" / "repo").mkdir(parents=True)
+        assert doctor._site_cache(tmp_path).level == "ok"
+        (private / "dvc" / "repo").chmod(0o777)
+        fault = doctor._site_cache(tmp_path)
+        assert (fault.level, f"{private}/dvc/repo" in fault.found) == ("FAULT", True)
+        private.chmod(0o700)
+        assert doctor._site_cache(tmp_path).level == "ok"
+        config.unlink()
+        assert "/var/tmp/dvc/repo" in doctor._site_cache(tmp_path).found
+        monkeypatch.setenv("DVC_SITE_CACHE_DIR", folder)
+        assert doctor._site_cache(tmp_path).level == "ok"
 
 
 def test_a_store_with_finished_runs_is_sound(paths: Paths, store: Store) -> None:

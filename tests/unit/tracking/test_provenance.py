@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import git
+from helpers import QUICK, git, write_params
 from rhobeta.errors import RhobetaError
 from rhobeta.tracking.provenance import experiment_tags, read_code
 
@@ -57,6 +57,27 @@ def test_experiment_tags(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DVC_EXP_NAME", "softer")
     monkeypatch.setenv("DVC_EXP_BASELINE_REV", "0" * 40)
     assert experiment_tags() == {"dvc.exp_name": "softer", "dvc.baseline_rev": "0" * 40}
+
+
+@pytest.mark.parametrize(
+    ("change", "command"),
+    [
+        ("", "dvc repro"),
+        ("params.yaml", "dvc exp run -S 'model.hidden_sizes=[8,4]' -S penalty.rho=0.5"),
+        ("dvc.yaml", "git apply uncommitted.diff && dvc repro"),
+        ("new.py", "dvc repro  # with new.py, which no commit has"),
+    ],
+)
+def test_command_repeats_the_state(workspace: Path, change: str, command: str) -> None:
+    if change == "params.yaml":
+        # Neither the section tune nor a comment changes what a stage does.
+        altered = {"penalty.rho": 0.5, "model.hidden_sizes": [8, 4], "tune.trials": 7}
+        write_params(workspace, {**QUICK, **altered})
+    elif change:
+        with (workspace / change).open("a") as file:
+            file.write("# a remark\n")
+    commit = git(workspace, "rev-parse", "HEAD")
+    assert read_code(workspace).command == f"git checkout {commit[:12]} && {command}"
 
 
 # Settings and variables that change what git prints, or run a program.
