@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from rhobeta.data.splits import Manifest
+from rhobeta.tracking.report_copy import with_provenance
 from rhobeta.tracking.run import Run, latest_parameters
 from rhobeta.tracking.tags import COMMAND_TAG, EVALUATION_TAG, NOTE_TAG, REPORT_TAG
 from rhobeta.tracking.training_run import describe, log_split
@@ -37,12 +38,20 @@ def log_evaluation(
 def log_visualization(
     run: Run, params: Mapping[str, Any], figures: Path, report: Path, pages: Iterable[Path] = ()
 ) -> None:
-    """Log the figures, the report and other pages; the report's digest becomes a tag."""
+    """Log the figures, the report with the run's provenance, and other pages.
+
+    The digest of `report` becomes a tag, which says that the run has it.
+    """
     run.log_params(params)
-    for page in (figures, report, *pages):
+    for page in (figures, *pages):
         run.log_file(page)
-    run.set_tags({REPORT_TAG: sha256_of_file(report)})
     _log_total(run)
+    found = run.read()
+    if found is None:
+        run.log_file(report)
+    else:
+        run.log_text(with_provenance(report.read_text(encoding="utf-8"), found), report.name)
+    run.set_tags({REPORT_TAG: sha256_of_file(report)})
     run.complete()
 
 
