@@ -21,26 +21,32 @@ export LOGNAME ?= $(shell id -un 2>/dev/null)
 # -rs prints why a test was skipped.
 PYTEST := OMP_NUM_THREADS=1 pytest -q -rs -n 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup repro test test-all lint ui bench lock clean-env
+.PHONY: setup setup-dev repro test test-all lint ui bench lock clean-env
 
 setup: $(VENV)/.ready
+
+# What linters and tests need besides.
+setup-dev: $(VENV)/.dev-ready
 
 # Rebuilt when its inputs or setup.sh change. A failed attempt leaves no stamp.
 $(VENV)/.ready: requirements.lock pyproject.toml tools/setup.sh
 	@PYTHON="$(PYTHON)" TORCH_INDEX="$(TORCH_INDEX)" sh tools/setup.sh "$(VENV)"
+
+$(VENV)/.dev-ready: $(VENV)/.ready requirements-dev.lock
+	@sh tools/setup.sh "$(VENV)" dev
 
 repro: setup
 	@dvc repro
 	@rhobeta sync
 	@rhobeta summary
 
-test: setup lint
+test: setup-dev lint
 	@$(PYTEST) -m "not slow" tests
 
-test-all: setup lint
+test-all: setup-dev lint
 	@$(PYTEST) tests
 
-lint: setup
+lint: setup-dev
 	@ruff check src tests benchmarks experiments
 	@ruff format --check --quiet src tests benchmarks experiments || \
 		{ echo "some files are not formatted: run .venv/bin/ruff format src tests benchmarks experiments"; exit 1; }

@@ -4,6 +4,7 @@ import getpass
 import json
 import os
 import re
+import stat
 import subprocess
 import sys
 import time
@@ -46,8 +47,10 @@ def examine(project: Project) -> list[Finding]:
         _lightning(),
         _user(),
         _git(paths.workspace),
+        _params(project),
         _line_endings(paths.workspace),
         _lock(paths.workspace),
+        _site_cache(paths.workspace),
         *_store(project),
         _unfinished(paths),
     ]
@@ -142,6 +145,18 @@ def _git(workspace: Path) -> Finding:
     return Finding("ok", "git", f"{code.commit[:12]}{changes}")
 
 
+def _params(project: Project) -> Finding:
+    try:
+        _ = project.params
+    except RhobetaError as error:
+        advice = (
+            "`git diff params.yaml` shows what was changed; `git checkout -- params.yaml` brings"
+            " the committed file back."
+        )
+        return Finding("FAULT", "parameters", " ".join(str(error).split()), advice)
+    return Finding("ok", "parameters", "params.yaml is valid")
+
+
 def _user() -> Finding:
     """Whether the user has a name, which DVC asks for."""
     try:
@@ -194,6 +209,30 @@ def _lock(workspace: Path) -> Finding:
     if not stages:
         return Finding("ok", "dvc.lock", "current")
     return Finding("note", "dvc.lock", f"not current: {', '.join(stages)} would run", "dvc repro")
+
+
+def _site_cache(workspace: Path) -> Finding:
+    """Whether other users can write where DVC keeps values that it unpickles."""
+    from dvc.config import Config  # type: ignore[import-untyped]
+    from dvc.dirs import site_cache_dir  # type: ignore[import-untyped]
+
+    try:
+        asked = Config(str(workspace / ".dvc"))["core"].get("site_cache_dir")
+    except Exception as error:
+        return Finding("FAULT", "DVC's site cache", f"DVC refuses its configuration ({error})")
+    folder = Path(site_cache_dir(asked), "repo").absolute()
+    modes = {p: p.stat().st_mode for p in (folder, *folder.parents) if p.exists()}
+    closed = any(not mode & stat.S_IXOTH for mode in modes.values())
+    # One that is missing will be made writable for everyone.
+    if closed or not modes.get(folder, stat.S_IWOTH) & stat.S_IWOTH:
+        return Finding("ok", "DVC's site cache", f"{folder} is closed to other users")
+    return Finding(
+        "FAULT",
+        "DVC's site cache",
+        f"every user of this machine can write to {folder}, from where DVC runs code",
+        "`make setup` names a private folder in .dvc/config.local. Or set DVC_SITE_CACHE_DIR to a"
+        " folder in one of mode 0700.",
+    )
 
 
 def _store(project: Project) -> list[Finding]:

@@ -81,7 +81,6 @@ def read_package(runs: Runs, run: RunInfo) -> Package:
 
     Raises `RhobetaError` where the run made no model, or its package is missing or damaged.
     """
-    import mlflow.artifacts
     from mlflow.exceptions import MlflowException
 
     store = runs.store
@@ -93,12 +92,8 @@ def read_package(runs: Runs, run: RunInfo) -> Package:
         )
     try:
         with tempfile.TemporaryDirectory() as folder:
-            file = mlflow.artifacts.download_artifacts(
-                artifact_uri=f"{package.artifact_location}/{PACKAGED_FILE}",
-                dst_path=folder,
-                tracking_uri=store.uri,
-            )
-            content = Path(file).read_bytes()
+            files = store.files_at(package.artifact_location)
+            content = Path(files.download_artifacts(PACKAGED_FILE, folder)).read_bytes()
     except (MlflowException, OSError) as error:
         reason = without_password(" ".join(str(error).split()))[:300]
         raise RhobetaError(

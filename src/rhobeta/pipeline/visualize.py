@@ -10,7 +10,8 @@ from rhobeta.config.renamed import current_sections
 from rhobeta.config.sections import VisualizeParams
 from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.metrics.evaluation import TestRecord, first_of_each_class, read_record
-from rhobeta.model.serialization import SavedModel, read_model, require_same_data
+from rhobeta.model.model_file import read_model, require_same_data
+from rhobeta.model.serialization import SavedModel
 from rhobeta.paths import Paths
 from rhobeta.reporting import codes, curves, pictures
 from rhobeta.reporting.dashboard import render_dashboard

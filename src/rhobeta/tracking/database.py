@@ -1,12 +1,24 @@
 """The sqlite file of the MLflow store: created whole, and never migrated without asking."""
 
+import os
 import sqlite3
-from contextlib import closing
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from rhobeta.errors import RhobetaError
+from rhobeta.tracking.addresses import relocated
 
 _BUSY_SECONDS = 20.0
+
+# Where MLflow stores addresses of files.
+_ADDRESSES = {
+    "experiments": ("artifact_location",),
+    "runs": ("artifact_uri",),
+    "logged_models": ("artifact_location",),
+    "model_versions": ("source", "storage_location"),
+}
 
 
 def prepare_database(database: Path, artifacts: Path) -> None:
@@ -25,8 +37,55 @@ def prepare_database(database: Path, artifacts: Path) -> None:
     # MLflow creates its tables in dozens of steps and refuses a file that was killed between two.
     partial = database.with_name(f".{database.name}.part")
     partial.unlink(missing_ok=True)
-    SqlAlchemyStore(f"sqlite:///{partial}", artifacts.as_uri()).engine.dispose()
+    private_file(partial)
+    with _private_temporary_folder():
+        SqlAlchemyStore(f"sqlite:///{partial}", artifacts.as_uri()).engine.dispose()
     partial.replace(database)
+
+
+def private_file(path: Path) -> None:
+    """Make an empty file that only its user can read, unless there is a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_CREAT | os.O_RDONLY, 0o600))
+
+
+@contextmanager
+def _private_temporary_folder() -> Iterator[None]:
+    """Where MLflow puts its lock: the name is predictable, and others may write to `/tmp`."""
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory() as folder:
+        tempfile.tempdir = folder
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
+
+
+def recorded_places(database: Path, mlruns: Path) -> set[str]:
+    """The folders outside `mlruns` that the experiments' addresses of its files name.
+
+    Empty if the project is where it was when they were written.
+    """
+    with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True)) as connection:
+        rows = connection.execute("SELECT artifact_location FROM experiments").fetchall()
+    return {address for (address,) in rows if address and relocated(address, mlruns) != address}
+
+
+def relocate(database: Path, mlruns: Path) -> None:
+    """Bring the addresses of files below `mlruns`, if the project was moved or copied.
+
+    All in one transaction. Raises `sqlite3.Error` if the database cannot be read or written.
+    """
+    if not recorded_places(database, mlruns):
+        return
+    with closing(sqlite3.connect(database, timeout=_BUSY_SECONDS)) as connection, connection:
+        connection.create_function("relocated", 1, lambda address: relocated(address, mlruns))
+        for table, columns in _ADDRESSES.items():
+            for column in columns:
+                connection.execute(
+                    f"UPDATE {table} SET {column} = relocated({column})"  # noqa: S608
+                    f" WHERE {column} IS NOT NULL AND {column} != relocated({column})"
+                )
 
 
 def require_current_tables(database: Path) -> None:

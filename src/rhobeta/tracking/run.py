@@ -20,7 +20,7 @@ from rhobeta.tracking.pending import (
 from rhobeta.tracking.redaction import without_password
 from rhobeta.tracking.store import Store
 from rhobeta.tracking.tags import ERROR_TAG, MODEL_TAG
-from rhobeta.tracking.upload import Values, send_model, send_values
+from rhobeta.tracking.upload import Values, send_file, send_model, send_values
 from rhobeta.tracking.view import curve_name
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class Run:
     def log_file(self, path: Path, folder: str | None = None) -> None:
         """Store a file or a folder, by its own name, in this folder of the run's artifacts."""
         self._send(
-            lambda: self.store.client.log_artifact(self.run_id, str(path), folder),
+            lambda: send_file(self.store, self.run_id, path, folder),
             lambda: keep_file(self.store, self.run_id, path, folder),
         )
 
@@ -140,7 +140,7 @@ class Run:
     def log_model(self, folder: Path) -> None:
         """Store the MLflow model in `folder` as the run's model."""
         self._send(
-            lambda: send_model(self.store.client, self.run_id, folder),
+            lambda: send_model(self.store, self.run_id, folder),
             lambda: keep_model(self.store, self.run_id, folder),
         )
 

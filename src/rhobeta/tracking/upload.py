@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
     from mlflow.entities import Run as RunEntity
 
+    from rhobeta.tracking.store import Store
+
 _OLD_NAME = "model"
 """The name of every model of version 0.2 and earlier."""
 
@@ -106,7 +108,16 @@ def _model_id(client: "MlflowClient", run_id: str) -> str | None:
     return None if model is None else model.model_id
 
 
-def send_model(client: "MlflowClient", run_id: str, folder: Path) -> None:
+def send_file(store: "Store", run_id: str, path: Path, folder: str | None = None) -> None:
+    """Send a file or a folder, by its own name, into this folder of the run's artifacts."""
+    files = store.files_at(store.client.get_run(run_id).info.artifact_uri)
+    if path.is_dir():
+        files.log_artifacts(str(path), f"{folder}/{path.name}" if folder else path.name)
+    else:
+        files.log_artifact(str(path), folder)
+
+
+def send_model(store: "Store", run_id: str, folder: Path) -> None:
     """Upload an MLflow model in a folder as the run's model, unless the run has it already.
 
     The tag with the digest of the weights says that it is the same one. Removes what an interrupted
@@ -115,7 +126,7 @@ def send_model(client: "MlflowClient", run_id: str, folder: Path) -> None:
     from mlflow.entities import LoggedModelStatus
     from mlflow.models import Model
 
-    description = Model.load(folder)
+    client, description = store.client, Model.load(folder)
     sha256 = (description.metadata or {})["model_sha256"]
     run = client.get_run(run_id)
     for model in _models_of(client, run_id, run.info.experiment_id):
@@ -131,11 +142,12 @@ def send_model(client: "MlflowClient", run_id: str, folder: Path) -> None:
         params=run.data.params,
         tags={MODEL_TAG: sha256},
     )
-    description.run_id, description.artifact_path = run_id, logged.artifact_location
+    # Its name in the run, not its address, which would hold a path of this machine.
+    description.run_id, description.artifact_path = run_id, logged.name
     description.model_id = description.model_uuid = logged.model_id
     with atomic_write(folder / "MLmodel") as partial:
         description.save(partial)
-    client.log_model_artifacts(logged.model_id, str(folder))
+    store.files_at(logged.artifact_location).log_artifacts(str(folder))
     client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
     _link(client, run, logged.model_id)
 

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -141,6 +142,33 @@ def test_a_lock_file_is_current_or_not_or_broken(tmp_path: Path) -> None:
     broken = doctor._lock(tmp_path)
     assert (broken.level, "validation failed" in broken.found) == ("FAULT", True)
     assert "git checkout dvc.lock" in broken.advice
+
+
+def test_a_site_cache_that_others_can_write_to_is_a_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DVC_SITE_CACHE_DIR")
+    (tmp_path / ".dvc").mkdir()
+    config = tmp_path / ".dvc" / "config.local"
+    # In the folder of DVC's own choice, which everyone can enter.
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        private = Path(folder)
+        config.write_text(f"[core]\n    site_cache_dir = {private}/dvc\n")
+        assert doctor._site_cache(tmp_path).level == "ok"
+        # DVC makes a missing one for everyone.
+        private.chmod(0o755)
+        assert doctor._site_cache(tmp_path).level == "FAULT"
+        (private / "dvc" / "repo").mkdir(parents=True)
+        assert doctor._site_cache(tmp_path).level == "ok"
+        (private / "dvc" / "repo").chmod(0o777)
+        fault = doctor._site_cache(tmp_path)
+        assert (fault.level, f"{private}/dvc/repo" in fault.found) == ("FAULT", True)
+        private.chmod(0o700)
+        assert doctor._site_cache(tmp_path).level == "ok"
+        config.unlink()
+        assert "/var/tmp/dvc/repo" in doctor._site_cache(tmp_path).found
+        monkeypatch.setenv("DVC_SITE_CACHE_DIR", folder)
+        assert doctor._site_cache(tmp_path).level == "ok"
 
 
 def test_a_store_with_finished_runs_is_sound(paths: Paths, store: Store) -> None:
