@@ -21,7 +21,7 @@ from rhobeta.reporting.style import save, style
 from rhobeta.reporting.task_figures import draw_tasks, read_curves
 from rhobeta.reporting.thumbnails import Thumbnails, make_thumbnails
 from rhobeta.tracking.backfill import run_of_model
-from rhobeta.tracking.evaluation_log import log_visualization
+from rhobeta.tracking.evaluation_log import log_seconds, log_visualization
 from rhobeta.utils.files import atomic_folder, read_json, require_file, write_text
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def run(params: Params, paths: Paths) -> None:
         )
     write_text(paths.report, report)
     write_text(paths.dashboard, render_dashboard(saved, record, count=settings.filters))
+    log_seconds(tracked, "visualize")
     log_visualization(
         tracked, flatten(settings, "visualize."), paths.figures, paths.report, [paths.dashboard]
     )

@@ -29,7 +29,6 @@ def log_evaluation(
     else:
         name = log_split(run, manifest, "test", "evaluation")
         run.log_measured(flat_metrics(metrics), dataset=name, digest=manifest.digest("test"))
-    run.log_metrics({f"{SECONDS}evaluate": run.seconds()})
     run.log_file(file)
     run.set_tags({EVALUATION_TAG: sha256_of_file(file)} | _note(run, metrics))
     run.complete()
@@ -45,7 +44,6 @@ def log_visualization(
     run.log_params(params)
     for page in (figures, *pages):
         run.log_file(page)
-    _log_total(run)
     found = run.read()
     if found is None:
         run.log_file(report)
@@ -55,15 +53,17 @@ def log_visualization(
     run.complete()
 
 
-def _log_total(run: Run) -> None:
-    """Log the seconds of the last stage, and of all stages from the training on."""
-    seconds, found = run.seconds(), run.read()
-    earlier = {} if found is None else found.data.metrics
-    parts = [earlier.get(f"{SECONDS}{stage}") for stage in ("train", "evaluate")]
-    known = {f"{SECONDS}visualize": seconds}
-    if None not in parts:
-        known[f"{SECONDS}total"] = sum(filter(None, parts), seconds)
-    run.log_metrics(known)
+def log_seconds(run: Run, stage: str) -> None:
+    """Log how long a stage has worked on the run, and the sum of all stages from the training on.
+
+    The sum is left out where the run does not know the earlier stages.
+    """
+    found, stages = run.read(), ("train", "evaluate", "visualize")
+    known = {} if found is None else {k: found.data.metrics.get(f"{SECONDS}{k}") for k in stages}
+    known[stage] = seconds = run.seconds()
+    parts = [known.get(name) for name in stages[: stages.index(stage) + 1]]
+    total = {} if None in parts else {f"{SECONDS}total": sum(filter(None, parts))}
+    run.log_metrics({f"{SECONDS}{stage}": seconds, **total})
 
 
 def _note(run: Run, metrics: Metrics) -> dict[str, str]:
