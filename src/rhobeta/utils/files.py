@@ -77,6 +77,15 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
+def visible_files(folder: Path) -> list[Path]:
+    """What lies in a folder, in the order of the names, without hidden files and folders.
+
+    Hidden is what begins with a dot, such as the `._digits.npz` that a Mac writes beside a file.
+    """
+    found = (path for path in folder.iterdir() if not path.name.startswith("."))
+    return sorted(found, key=lambda path: path.name)
+
+
 def private_file(path: Path) -> None:
     """Make an empty file for what may hold secrets, and its folder, unless it is there.
 
