@@ -22,7 +22,7 @@ from rhobeta.metrics.units import MOST_UNITS, exciting_images, most_active_units
 from rhobeta.model.model_file import read_model, require_same_data
 from rhobeta.paths import Paths
 from rhobeta.tracking.backfill import run_of_model
-from rhobeta.tracking.evaluation_log import log_evaluation
+from rhobeta.tracking.evaluation_log import log_evaluation, log_seconds
 from rhobeta.utils.files import write_bytes, write_json, write_text
 from rhobeta.utils.threads import use_threads
 
@@ -69,6 +69,7 @@ def run(params: Params, paths: Paths) -> None:
     record = _record(encoded, test, l0_counts, threshold, evaluated_files(saved.sha256, paths))
     write_bytes(paths.evaluation, record.to_bytes())
     parameters = flatten(params.evaluate, "evaluate.")
+    log_seconds(tracked, "evaluate")
     log_evaluation(tracked, metrics, parameters, manifest, paths.details)
 
 
