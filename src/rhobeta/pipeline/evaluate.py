@@ -20,10 +20,10 @@ from rhobeta.metrics.encoding import Encoded, encode_images
 from rhobeta.metrics.evaluation import TestRecord, evaluated_files, first_of_each_class
 from rhobeta.metrics.sparsity import SparsityStatistics
 from rhobeta.metrics.units import MOST_UNITS, exciting_images, most_active_units
-from rhobeta.model.serialization import read_model, require_same_data
+from rhobeta.model.model_file import read_model, require_same_data
 from rhobeta.paths import Paths
 from rhobeta.tracking.backfill import run_of_model
-from rhobeta.tracking.evaluation_log import log_evaluation
+from rhobeta.tracking.evaluation_log import log_evaluation, log_seconds
 from rhobeta.utils.files import write_bytes, write_json, write_text
 from rhobeta.utils.threads import use_threads
 
@@ -75,6 +75,7 @@ def run(params: Params, paths: Paths) -> None:
     record = _record(encoded, test, l0_counts, threshold, evaluated_files(saved.sha256, paths))
     write_bytes(paths.evaluation, record.to_bytes())
     parameters = flatten(params.evaluate, "evaluate.")
+    log_seconds(tracked, "evaluate")
     log_evaluation(tracked, metrics, parameters, manifest, paths.details)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from dvc.utils.hydra import apply_overrides
 
-from helpers import DIGITS, QUICK, REPOSITORY, STAGES, git, write_params
+from helpers import DIGITS, QUICK, REPOSITORY, STAGES, git, idx_bytes, write_params
 from rhobeta.cli import main
 from rhobeta.config.presets import as_override, read_preset
 from rhobeta.errors import RhobetaError
@@ -61,10 +61,8 @@ def test_own_data_in_a_file_of_any_name_is_read(paths: Paths, name: str) -> None
     assert main(["download"]) == 0
     (paths.own_data / f"{name}.npz").unlink()
     with np.load(DIGITS) as archive:
-        from rhobeta.data.idx import write_idx
-
-        (paths.own_data / f"train-images{name}").write_bytes(write_idx(archive["images"]))
-        (paths.own_data / f"train-labels{name}").write_bytes(write_idx(archive["labels"]))
+        (paths.own_data / f"train-images{name}").write_bytes(idx_bytes(archive["images"]))
+        (paths.own_data / f"train-labels{name}").write_bytes(idx_bytes(archive["labels"]))
     assert main(["download"]) == 0
     assert not list(paths.workspace.rglob("sprung"))
 
