@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
-from rhobeta.tracking.redaction import without_password
+from rhobeta.tracking.redaction import remember_address, without_password
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -82,6 +82,7 @@ def open_storage(url: str, *, heartbeat: int) -> "RDBStorage":
     from sqlalchemy.exc import SQLAlchemyError
 
     quieten()
+    remember_address(url)
     try:
         storage = _connect(url, heartbeat)
     except (SQLAlchemyError, StorageInternalError, ImportError, RuntimeError, OSError) as error:
