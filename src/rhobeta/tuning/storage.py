@@ -118,7 +118,8 @@ def _connect(url: str, heartbeat: int) -> "RDBStorage":
     for attempt in range(_ATTEMPTS):
         try:
             return RDBStorage(
-                url,
+                # Optuna takes it for a template.
+                url.replace("{", "{{").replace("}", "}}"),
                 engine_kwargs=_SQLITE_ENGINE if file is not None else _SERVER_ENGINE,
                 heartbeat_interval=heartbeat,
                 grace_period=GRACE_BEATS * heartbeat,
