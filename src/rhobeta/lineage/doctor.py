@@ -48,6 +48,7 @@ def examine(project: Project) -> list[Finding]:
         _lightning(),
         _user(),
         _git(paths.workspace),
+        _params(project),
         _line_endings(paths.workspace),
         _lock(paths.workspace),
         _site_cache(paths.workspace),
@@ -143,6 +144,18 @@ def _git(workspace: Path) -> Finding:
         return _fault("git", error)
     changes = ", with uncommitted changes" if code.dirty else ""
     return Finding("ok", "git", f"{code.commit[:12]}{changes}")
+
+
+def _params(project: Project) -> Finding:
+    try:
+        _ = project.params
+    except RhobetaError as error:
+        advice = (
+            "`git diff params.yaml` shows what was changed; `git checkout -- params.yaml` brings"
+            " the committed file back."
+        )
+        return Finding("FAULT", "parameters", " ".join(str(error).split()), advice)
+    return Finding("ok", "parameters", "params.yaml is valid")
 
 
 def _user() -> Finding:

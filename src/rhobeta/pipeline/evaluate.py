@@ -19,7 +19,7 @@ from rhobeta.metrics.encoding import Encoded, encode_images
 from rhobeta.metrics.evaluation import TestRecord, evaluated_files, first_of_each_class
 from rhobeta.metrics.sparsity import SparsityStatistics
 from rhobeta.metrics.units import MOST_UNITS, exciting_images, most_active_units
-from rhobeta.model.serialization import read_model, require_same_data
+from rhobeta.model.model_file import read_model, require_same_data
 from rhobeta.paths import Paths
 from rhobeta.tracking.backfill import run_of_model
 from rhobeta.tracking.evaluation_log import log_evaluation

@@ -7,7 +7,8 @@ from rhobeta.config.params import Params, flatten
 from rhobeta.config.renamed import current_sections
 from rhobeta.config.sections import VisualizeParams
 from rhobeta.metrics.evaluation import TestRecord, first_of_each_class, read_record
-from rhobeta.model.serialization import SavedModel, read_model
+from rhobeta.model.model_file import read_model
+from rhobeta.model.serialization import SavedModel
 from rhobeta.paths import Paths
 from rhobeta.reporting import codes, curves, pictures
 from rhobeta.reporting.dashboard import render_dashboard

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shlex
 import sqlite3
 import urllib.error
@@ -23,6 +24,7 @@ from rhobeta.tracking.availability import is_unavailable, reason_of
 from rhobeta.tracking.database import prepare_database, relocate, require_current_tables
 from rhobeta.tracking.redaction import message_of, without_password
 from rhobeta.tracking.view import describe_experiment
+from rhobeta.utils.files import private_folder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -107,6 +109,11 @@ def store_uri(paths: Paths) -> str:
     uri = os.environ.get(_VARIABLE) or f"{_SQLITE}{paths.store / _DATABASE}"
     if uri.startswith(_SQLITE):
         return f"{_SQLITE}{paths.store_root / uri.removeprefix(_SQLITE)}"
+    if uri.startswith("sqlite"):
+        raise RhobetaError(
+            f"{_VARIABLE}={uri} names no file that several processes could share.\n"
+            f"Expected: {_SQLITE}FILE, such as {_SQLITE}{paths.store / _DATABASE}."
+        )
     if urlsplit(uri).scheme in ("", "file") and not uri.startswith("databricks"):
         raise _file_store(paths, uri)
     return uri
@@ -154,23 +161,26 @@ def open_store(paths: Paths, experiment: str) -> Store:
     if not uri.startswith(_SQLITE):
         artifacts = None if is_server(uri) else paths.store / ARTIFACTS
         return _open(uri, experiment, artifacts, pending_folder(paths), None)
-    if {"?", "%"} & set(str(paths.store)):
-        raise RhobetaError(
-            f"The run cannot be recorded in {paths.store}: the address of a database cannot hold ?"
-            " or %.\nRename the folder, or point MLFLOW_TRACKING_URI at another store."
-        )
-    try:
-        paths.store.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RhobetaError(
-            f"The run cannot be recorded in {paths.store} ({error.strerror}).\nMake it a folder"
-            " that can be written, or point MLFLOW_TRACKING_URI at another store."
-        ) from error
     database = Path(uri.removeprefix(_SQLITE))
     mlruns = _own_folder(database, paths)
-    # Beside a database elsewhere, which several projects may share.
-    artifacts = (mlruns or database.parent) / ARTIFACTS
-    with FileLock(paths.store / ".lock"):
+    # Files go beside a database elsewhere, which several projects may share.
+    folder = mlruns or database.parent
+    if re.search(r"[?%\ud800-\udfff]", str(database)):
+        raise RhobetaError(
+            f"The run cannot be recorded in {folder}: the address of a database cannot hold ?, % or"
+            " bytes that are not UTF-8.\nRename the folder, or point MLFLOW_TRACKING_URI at"
+            " another store."
+        )
+    artifacts = folder / ARTIFACTS
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(artifacts)
+    except OSError as error:
+        raise RhobetaError(
+            f"The run cannot be recorded in {folder} ({error.strerror}).\nMake it a folder"
+            " that can be written, or point MLFLOW_TRACKING_URI at another store."
+        ) from error
+    with FileLock(folder / ".lock"):
         prepare_database(database, artifacts)
         if mlruns is not None:
             try:
@@ -265,7 +275,6 @@ def _open(
         if known is None:
             place = None
             if artifacts is not None:
-                artifacts.mkdir(mode=0o700, parents=True, exist_ok=True)
                 place = artifacts.as_uri()
             try:
                 known = client.get_experiment(client.create_experiment(experiment, place))
