@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shlex
 import sqlite3
 import urllib.error
@@ -20,7 +21,12 @@ from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
 from rhobeta.tracking.addresses import ARTIFACTS, local_path, relocated, require_remote
 from rhobeta.tracking.availability import is_unavailable, reason_of
-from rhobeta.tracking.database import prepare_database, relocate, require_current_tables
+from rhobeta.tracking.database import (
+    prepare_database,
+    recorded_places,
+    relocate,
+    require_current_tables,
+)
 from rhobeta.tracking.redaction import message_of, without_password
 from rhobeta.tracking.view import describe_experiment
 from rhobeta.utils.files import private_folder
@@ -66,6 +72,12 @@ class Store:
         elif self.mlruns is not None:
             address = relocated(address, self.mlruns)
         return get_artifact_repository(address, tracking_uri=self.uri)
+
+    def folder_at(self, address: str) -> Path | None:
+        """The folder on this machine that an address of the store means; None for a remote one."""
+        if is_server(self.uri):
+            return None
+        return local_path(address if self.mlruns is None else relocated(address, self.mlruns))
 
     @contextmanager
     def required(self) -> Iterator[None]:
@@ -164,10 +176,11 @@ def open_store(paths: Paths, experiment: str) -> Store:
     mlruns = _own_folder(database, paths)
     # Files go beside a database elsewhere, which several projects may share.
     folder = mlruns or database.parent
-    if {"?", "%"} & set(str(database)):
+    if re.search(r"[?%\ud800-\udfff]", str(database)):
         raise RhobetaError(
-            f"The run cannot be recorded in {folder}: the address of a database cannot hold ?"
-            " or %.\nRename the folder, or point MLFLOW_TRACKING_URI at another store."
+            f"The run cannot be recorded in {folder}: the address of a database cannot hold ?, % or"
+            " bytes that are not UTF-8.\nRename the folder, or point MLFLOW_TRACKING_URI at"
+            " another store."
         )
     artifacts = folder / ARTIFACTS
     try:
@@ -191,6 +204,19 @@ def open_store(paths: Paths, experiment: str) -> Store:
 def _own_folder(database: Path, paths: Paths) -> Path | None:
     """The project's `mlruns`, if the database is the project's own; None for one elsewhere."""
     return paths.store if database.is_relative_to(paths.store_root) else None
+
+
+def places_before(paths: Paths) -> set[str]:
+    """Where the project was when it recorded its runs, if it has been moved or copied since."""
+    database = Path(store_uri(paths).removeprefix(_SQLITE))
+    mlruns = _own_folder(database, paths)
+    if mlruns is None or not database.is_file():
+        return set()
+    try:
+        return recorded_places(database, mlruns)
+    except sqlite3.Error:
+        # Opening the store says what is wrong.
+        return set()
 
 
 def unavailable_store(paths: Paths) -> Store:

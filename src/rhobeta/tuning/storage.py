@@ -123,7 +123,8 @@ def _connect(url: str, heartbeat: int) -> "RDBStorage":
     for attempt in range(_ATTEMPTS):
         try:
             return RDBStorage(
-                url,
+                # Optuna takes it for a template.
+                url.replace("{", "{{").replace("}", "}}"),
                 engine_kwargs=engine,
                 heartbeat_interval=heartbeat,
                 grace_period=GRACE_BEATS * heartbeat,
