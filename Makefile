@@ -21,15 +21,19 @@ export LOGNAME ?= $(shell id -un 2>/dev/null)
 # -rs prints why a test was skipped.
 PYTEST := OMP_NUM_THREADS=1 pytest -q -rs -n 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup setup-dev repro test test-all lint ui bench lock clean-env
+.PHONY: setup setup-dev repro test test-all lint ui bench lock clean-env moved
 
 setup: $(VENV)/.ready
 
 # What linters and tests need besides.
 setup-dev: $(VENV)/.dev-ready
 
+# pip writes the environment's path into its commands: one that was moved is made again.
+MOVED := $(shell [ -s $(VENV)/.ready ] && [ "$$(cat $(VENV)/.ready)" != "$$(CDPATH= cd $(VENV) && pwd -P)" ] \
+	&& echo moved)
+
 # Rebuilt when its inputs or setup.sh change. A failed attempt leaves no stamp.
-$(VENV)/.ready: requirements.lock pyproject.toml tools/setup.sh
+$(VENV)/.ready: $(MOVED) requirements.lock pyproject.toml tools/setup.sh
 	@PYTHON="$(PYTHON)" TORCH_INDEX="$(TORCH_INDEX)" sh tools/setup.sh "$(VENV)"
 
 $(VENV)/.dev-ready: $(VENV)/.ready requirements-dev.lock

@@ -37,9 +37,14 @@ sys.exit(re.search(r"[\0-\x1f\x7f:\"$`\\\ud800-\udfff]", os.getcwd()) is not Non
     exit 1
 }
 
-rm -f "$venv/.ready"
 # An environment that was made with another index for torch stays with it when it is renewed.
 TORCH_INDEX=${TORCH_INDEX:-$(cat "$venv/torch-index" 2>/dev/null || true)}
+here() { CDPATH='' cd "$venv" && pwd -P; }
+# The commands of one that was moved or copied start the Python of the old place.
+if [ -s "$venv/.ready" ] && [ "$(cat "$venv/.ready")" != "$(here)" ]; then
+    rm -r "$venv"
+fi
+rm -f "$venv/.ready"
 [ -x "$venv/bin/python" ] || "$python" -P -m venv "$venv"
 
 echo "installing the environment into $venv (some minutes the first time) ..."
@@ -68,4 +73,4 @@ private=${XDG_CACHE_HOME:-$HOME/.cache}/rhobeta
 mkdir -p "$private/dvc" || { echo "Set XDG_CACHE_HOME to a folder that you can write to." >&2; exit 1; }
 chmod 700 "$private" "$private/dvc"
 "$venv/bin/dvc" config --quiet --local core.site_cache_dir "$private/dvc"
-touch "$venv/.ready"
+(here) > "$venv/.ready"

@@ -24,4 +24,6 @@ def run(options: argparse.Namespace) -> None:
     """Print the script."""
     import shtab
 
+    for action in options.parser.commands.files:
+        action.complete = shtab.FILE
     print(shtab.complete(options.parser, options.shell))

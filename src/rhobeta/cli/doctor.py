@@ -3,7 +3,6 @@
 import argparse
 
 from rhobeta.cli.grouped_help import Commands
-from rhobeta.cli.project import open_project
 
 
 def add_parser(commands: Commands) -> None:
@@ -21,7 +20,8 @@ def run(options: argparse.Namespace) -> int:
     """Print the findings; returns 1 where one is a fault."""
     from rhobeta.lineage.doctor import examine, has_fault, print_findings
     from rhobeta.lineage.project import Project
+    from rhobeta.paths import find_paths
 
-    findings = examine(Project(*open_project()))
+    findings = examine(Project(None, find_paths()))
     print_findings(findings, as_json=options.json)
     return 1 if has_fault(findings) else 0

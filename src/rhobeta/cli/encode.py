@@ -20,9 +20,13 @@ def add_parser(commands: Commands) -> None:
             "rhobeta encode images.npy --model autoencoder.safetensors   # in any folder",
         ),
     )
-    parser.add_argument("images", metavar="FILE_OR_FOLDER")
-    parser.add_argument("--model", metavar="WHAT", help=MODEL_HELP)
-    parser.add_argument("--out", default="codes.npz", metavar="FILE", help="default: %(default)s")
+    commands.files += [
+        parser.add_argument("images", metavar="FILE_OR_FOLDER"),
+        parser.add_argument("--model", metavar="WHAT", help=MODEL_HELP),
+        parser.add_argument(
+            "--out", default="codes.npz", metavar="FILE", help="default: %(default)s"
+        ),
+    ]
     parser.set_defaults(function=run)
 
 

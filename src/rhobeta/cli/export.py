@@ -14,14 +14,16 @@ def add_parser(commands: Commands) -> None:
         "write the model as ONNX, checked against torch",
         examples=("rhobeta export", "rhobeta export --onnx model.onnx --model HEAD~3"),
     )
-    parser.add_argument(
-        "--onnx",
-        nargs="?",
-        metavar="FILE",
-        help="the file to write (default: models/autoencoder.onnx, or autoencoder.onnx outside a"
-        " project)",
-    )
-    parser.add_argument("--model", metavar="WHAT", help=MODEL_HELP)
+    commands.files += [
+        parser.add_argument(
+            "--onnx",
+            nargs="?",
+            metavar="FILE",
+            help="the file to write (default: models/autoencoder.onnx, or autoencoder.onnx outside"
+            " a project)",
+        ),
+        parser.add_argument("--model", metavar="WHAT", help=MODEL_HELP),
+    ]
     parser.set_defaults(function=run)
 
 

@@ -18,6 +18,8 @@ class Commands:
             parser_class=argparse.ArgumentParser,
         )
         self._groups: dict[str, dict[str, str]] = {}
+        self.files: list[argparse.Action] = []
+        """Arguments that may be files, for `rhobeta completion`."""
 
     def begin_group(self, title: str) -> None:
         """Put the commands that are added from now on under this title."""

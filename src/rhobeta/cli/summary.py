@@ -3,7 +3,6 @@
 import argparse
 
 from rhobeta.cli.grouped_help import Commands
-from rhobeta.cli.project import open_project
 
 
 def add_parser(commands: Commands) -> None:
@@ -16,5 +15,6 @@ def run(options: argparse.Namespace) -> None:
     """Print the summary of the workspace's model."""
     from rhobeta.lineage.project import Project
     from rhobeta.lineage.summary import print_summary
+    from rhobeta.paths import find_paths
 
-    print_summary(Project(*open_project()))
+    print_summary(Project(None, find_paths()))

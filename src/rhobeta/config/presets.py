@@ -28,7 +28,7 @@ BASE = "base.yaml"
 def preset_names(folder: Path) -> list[str]:
     """The presets in `folder`, by name; `base.yaml` is none."""
     return sorted(
-        path.stem for path in folder.glob("*.yaml") if path.is_file() and path.name != BASE
+        path.stem for path in folder.glob("[!.]*.yaml") if path.is_file() and path.name != BASE
     )
 
 

@@ -152,7 +152,9 @@ def _verified(path: Path, file: DataFile) -> bytes:
         if published:
             return content
     if file.sha256 is None:
-        raise SourceError(f"only the SHA-256 of the published {file.name}.gz is known")
+        raise SourceError(
+            f"only the published {file.name}.gz can be verified; put it there as it was downloaded"
+        )
     found = sha256_of_bytes(content)
     if found != file.sha256:
         raise SourceError(
@@ -175,12 +177,12 @@ def _gunzip(archive: bytes) -> bytes:
 
 def _nowhere(data_set: DataSet, file: DataFile, failed: dict[str, str]) -> str:
     names = ", ".join(other.name for other in data_set.files)
+    forms = "published (.gz)" + " or unpacked" * all(other.sha256 for other in data_set.files)
     return "\n".join(
         [
             f"No source has {file.name} of {data_set.name}:",
             *(f"  {place}: {reason}" for place, reason in failed.items()),
-            "Without a network: copy the files, as published (.gz) or unpacked, into one folder"
-            f" ({names}), set runtime.data_folder in params.yaml to that folder, and run the"
-            " command again.",
+            f"Without a network: copy the files, as {forms}, into one folder ({names}), set"
+            " runtime.data_folder in params.yaml to that folder, and run the command again.",
         ]
     )

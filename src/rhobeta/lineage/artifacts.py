@@ -15,7 +15,8 @@ from rhobeta.data.splits import Manifest, read_manifest, read_split
 from rhobeta.errors import RhobetaError
 from rhobeta.lineage.repository import DETAILS, MODEL, Lock, Repository
 from rhobeta.metrics.evaluation import read_record
-from rhobeta.model.serialization import SavedModel, read_model
+from rhobeta.model.model_file import read_model
+from rhobeta.model.serialization import SavedModel
 from rhobeta.paths import Paths
 from rhobeta.tracking.backfill import WorkspaceArtifacts
 from rhobeta.tracking.training_run import history_of_model

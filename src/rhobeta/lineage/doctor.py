@@ -21,10 +21,13 @@ from rhobeta.errors import RhobetaError
 from rhobeta.lineage.project import Project
 from rhobeta.paths import Paths
 from rhobeta.tracking.provenance import read_code
+from rhobeta.tracking.store import places_before
+from rhobeta.utils.terminal import one_line
 
 _DVC_SECONDS = 60
 _DAY = 86_400
 _SHOWN = 5
+_MOST_MODELS = 1000
 
 
 @dataclass(frozen=True)
@@ -40,17 +43,22 @@ class Finding:
 
 
 def examine(project: Project) -> list[Finding]:
-    """All checks, in order. Nothing is changed."""
+    """All checks, in order. They change nothing but addresses of a project that was moved."""
     paths = project.paths
     return [
         _packages(paths.workspace),
+        _environment(paths.workspace),
         _lightning(),
         _user(),
         _git(paths.workspace),
+        _params(project),
         _line_endings(paths.workspace),
         _lock(paths.workspace),
         _site_cache(paths.workspace),
+        _place(paths),
         *_store(project),
+        _artifacts(project),
+        _privacy(paths),
         _unfinished(paths),
     ]
 
@@ -61,7 +69,7 @@ def print_findings(findings: list[Finding], *, as_json: bool) -> None:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
         return
     for finding in findings:
-        print(f"{finding.level:5}  {finding.check}: {finding.found}")
+        print(f"{finding.level:5}  {finding.check}: {one_line(finding.found)}")
         for line in finding.advice.splitlines():
             print(f"         {line}")
     faults = sum(finding.level == "FAULT" for finding in findings)
@@ -114,6 +122,20 @@ def _name(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+def _environment(workspace: Path) -> Finding:
+    """Whether the commands of .venv start its own Python: pip writes its path into them."""
+    folder = workspace / ".venv"
+    script = folder / "bin" / "dvc"
+    head = script.read_bytes()[:500].decode(errors="replace") if script.is_file() else ""
+    found = re.search(r"(/[^\n\"']*)/bin/python", head)
+    if found is None:
+        return Finding("ok", "environment", sys.prefix)
+    if Path(found[1]).is_dir() and folder.samefile(found[1]):
+        return Finding("ok", "environment", str(folder))
+    text = f"the commands of {folder} start Python in {found[1]}: it was moved or copied"
+    return Finding("FAULT", "environment", text, "make clean-env setup")
+
+
 def _lightning() -> Finding:
     try:
         found = version("lightning")
@@ -142,6 +164,18 @@ def _git(workspace: Path) -> Finding:
         return _fault("git", error)
     changes = ", with uncommitted changes" if code.dirty else ""
     return Finding("ok", "git", f"{code.commit[:12]}{changes}")
+
+
+def _params(project: Project) -> Finding:
+    try:
+        _ = project.params
+    except RhobetaError as error:
+        advice = (
+            "`git diff params.yaml` shows what was changed; `git checkout -- params.yaml` brings"
+            " the committed file back."
+        )
+        return Finding("FAULT", "parameters", " ".join(str(error).split()), advice)
+    return Finding("ok", "parameters", "params.yaml is valid")
 
 
 def _user() -> Finding:
@@ -220,6 +254,54 @@ def _site_cache(workspace: Path) -> Finding:
         "`make setup` names a private folder in .dvc/config.local. Or set DVC_SITE_CACHE_DIR to a"
         " folder in one of mode 0700.",
     )
+
+
+def _place(paths: Paths) -> Finding:
+    """Whether the project was moved or copied since its runs were recorded."""
+    try:
+        before = places_before(paths)
+    except RhobetaError as error:
+        return _fault("place", error)
+    if not before:
+        return Finding("ok", "place", f"runs were recorded in {paths.store_root}")
+    text = f"runs were recorded in {', '.join(sorted(before))}: the project was moved or copied"
+    advice = f"The addresses of their files lead to {paths.store} from now on."
+    return Finding("note", "place", text, advice)
+
+
+def _artifacts(project: Project) -> Finding:
+    """Whether the files of packaged models are there, as far as they are on this machine."""
+    try:
+        store = project.runs.store
+    except RhobetaError as error:
+        return _fault("artifacts", error)
+    if store is None:
+        return Finding("ok", "artifacts", "none")
+    experiments = [experiment.experiment_id for experiment in store.client.search_experiments()]
+    models = store.client.search_logged_models(experiments, max_results=_MOST_MODELS)
+    folders = [store.folder_at(model.artifact_location) for model in models]
+    gone = [str(folder) for folder in folders if folder is not None and not folder.is_dir()]
+    if not gone:
+        return Finding("ok", "artifacts", f"those of {len(folders)} packaged models are there")
+    return Finding(
+        "FAULT",
+        "artifacts",
+        f"{len(gone)} of {len(folders)} packaged models are missing, such as {gone[0]}",
+        "If the project was moved, they may be in mlruns/artifacts where it was: copy that folder"
+        f" into {project.paths.store}. Or train again.",
+    )
+
+
+def _privacy(paths: Paths) -> Finding:
+    """Whether other users can read what may hold secrets."""
+    names = ("mlflow.db", "optuna.db", "artifacts", "checkpoints", "pending")
+    closed = paths.store.is_dir() and not paths.store.stat().st_mode & 0o007
+    found = [name for name in names if (paths.store / name).exists()]
+    open_to = [name for name in found if (paths.store / name).stat().st_mode & 0o007]
+    if closed or not open_to:
+        return Finding("ok", "privacy", f"{paths.store} is closed to other users")
+    text = f"other users can read {', '.join(open_to)} in {paths.store}"
+    return Finding("note", "privacy", text, f"chmod -R o-rwx {paths.store}")
 
 
 def _store(project: Project) -> list[Finding]:

@@ -97,7 +97,6 @@ def as_table(rows: Sequence[Row], more: Collection[str]) -> str:
     """Aligned columns: run, name, the main metrics, and `more` names as they are asked for."""
     names = {name for row in rows for name in row}
     columns = ["run", "name"]
-    columns += ["experiment"] if any(row["experiment"] for row in rows) else []
     columns += ["status"] if any(row["status"] != "FINISHED" for row in rows) else []
     columns += [_full(name, names) for name in more]
     columns += [name for name in _METRICS if name in names]

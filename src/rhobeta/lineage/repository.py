@@ -64,6 +64,14 @@ class Lock:
         """MD5 of a file that a stage read."""
         return self._digest(stage, "deps", path)
 
+    def outputs(self, stage: str) -> dict[str, str]:
+        """MD5 of everything that a stage wrote, by path; that of a folder ends in `.dir`."""
+        try:
+            entries = _stages(self._content)[stage]["outs"]
+            return {str(entry["path"]): str(entry["md5"]) for entry in entries}
+        except (KeyError, TypeError):
+            return {}
+
     def parameters(self, stage: str) -> dict[str, Any]:
         """The parameters of a stage by dotted path."""
         from ruamel.yaml import YAML
@@ -134,7 +142,7 @@ class Repository:
         return Lock(path.read_bytes() if path.is_file() else b"")
 
     def file(self, commit: str, path: str) -> bytes | None:
-        """The content of a file of the project in a commit."""
+        """The content of a file of the project in a commit; in git's index for the commit ""."""
         return self._git("cat-file", "blob", f"{commit}:./{path}")
 
     def commits_with(self, model_md5: str) -> list[str]:
@@ -149,7 +157,7 @@ class Repository:
 
     def cached(self, md5: str | None) -> Path | None:
         """The file with this MD5 in DVC's cache, if it is there."""
-        if md5 is None or self._cache is None or not re.fullmatch("[0-9a-f]{32}", md5):
+        if md5 is None or self._cache is None or not re.fullmatch(r"[0-9a-f]{32}(\.dir)?", md5):
             return None
         path = self._cache / "files" / "md5" / md5[:2] / md5[2:]
         return path if path.is_file() else None

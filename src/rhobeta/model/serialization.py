@@ -12,32 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 
 from rhobeta.config.renamed import current_parameters
-from rhobeta.config.sections import (
-    DataParams,
-    ModelParams,
-    ParamSection,
-    PenaltyParams,
-    TopKParams,
-    TrainingParams,
-)
-from rhobeta.data.splits import Manifest
 from rhobeta.errors import RhobetaError
 from rhobeta.extensions import PENALTY_SPECS
 from rhobeta.model.autoencoder import Architecture, Autoencoder
 from rhobeta.model.header import FORMAT, MALFORMED, described_in
 from rhobeta.utils.checksum import EMPTY_CHECKSUM, add_checksum, verify_checksum
 from rhobeta.utils.files import require_file, sha256_of_bytes
-
-_SECTIONS: dict[str, type[ParamSection]] = {
-    "data": DataParams,
-    "model": ModelParams,
-    "penalty": PenaltyParams,
-    "topk": TopKParams,
-    "training": TrainingParams,
-}
 
 
 @dataclass(frozen=True)
@@ -77,7 +59,7 @@ class SavedModel:
         Raises `RhobetaError` where the penalty is not registered.
         """
         parameters = self.description.parameters
-        _require_penalty(parameters["penalty.kind"], "the model")
+        require_penalty(parameters["penalty.kind"], "the model")
         uses_rho = PENALTY_SPECS[parameters["penalty.kind"]].uses_rho
         return float(parameters["penalty.rho"]) if uses_rho else None
 
@@ -143,7 +125,8 @@ def _description(content: bytes) -> ModelDescription:
     return ModelDescription(**described)
 
 
-def _require_penalty(kind: str, name: str) -> None:
+def require_penalty(kind: str, name: str) -> None:
+    """Raise `RhobetaError` where a penalty is not registered; `name` is the model's."""
     if kind not in PENALTY_SPECS:
         raise RhobetaError(
             f"{name} was trained with the penalty {kind!r}; known: {', '.join(PENALTY_SPECS)}. One"
@@ -182,43 +165,3 @@ def read_network(path: Path) -> SavedModel:
     """
     content = require_file(path, made_by="rhobeta train").read_bytes()
     return model_from_bytes(content, name=str(path))
-
-
-def read_model(path: Path) -> SavedModel:
-    """Read and verify the model file, with the parameters of its training.
-
-    Raises `RhobetaError` where it is missing or damaged, its penalty is not registered, or the
-    parameters in it are not those of a training: names and pages are made of them.
-    """
-    saved = read_network(path)
-    _require_penalty(saved.description.parameters["penalty.kind"], str(path))
-    sections: dict[str, dict[str, Any]] = {name: {} for name in _SECTIONS}
-    for dotted, value in saved.description.parameters.items():
-        section, _, name = dotted.partition(".")
-        sections.setdefault(section, {})[name] = value
-    try:
-        for section, values in sections.items():
-            _SECTIONS[section].model_validate(values)
-    except (KeyError, ValidationError):
-        raise RhobetaError(
-            f"{path} holds other parameters ({section}) than a training has.\n"
-            "`dvc checkout` brings back the one that dvc.lock names; `dvc repro` trains it again."
-        ) from None
-    return saved
-
-
-def require_same_data(saved: SavedModel, manifest: Manifest, path: Path) -> None:
-    """Refuse to measure a model on other data than it was trained with."""
-    shape = saved.model.architecture.image_shape
-    if shape != manifest.image_shape:
-        raise RhobetaError(
-            f"{path} is a model of images of {shape[0]} x {shape[1]} pixels, but data/processed"
-            f" has {manifest.image_shape[0]} x {manifest.image_shape[1]}.\n"
-            "Run `dvc repro`, which trains a model of the present data."
-        )
-    if saved.description.data_sha256 != manifest.sha256:
-        raise RhobetaError(
-            f"{path} was trained on data {saved.description.data_sha256[:16]}..., but"
-            f" data/processed is {manifest.sha256[:16]}...: test images of the one may be training"
-            " images of the other.\nRun `dvc repro`, which brings data and model together."
-        )

@@ -3,18 +3,15 @@
 import shlex
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from rhobeta.config.params import Params
 from rhobeta.data.datasets import DATA_SETS
 from rhobeta.data.downloads import fetch_all
 from rhobeta.data.idx import write_idx
-from rhobeta.data.own import read_own
+from rhobeta.data.own import OwnData, read_own
 from rhobeta.data.raw import describe_raw
 from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
-from rhobeta.utils.files import atomic_folder, write_bytes
+from rhobeta.utils.files import atomic_folder, atomic_write
 
 
 def run(params: Params, paths: Paths) -> None:
@@ -22,15 +19,23 @@ def run(params: Params, paths: Paths) -> None:
     name = params.data.name
     with atomic_folder(paths.raw_data) as folder:
         if name == "own":
-            for file_name, values in _own(paths).items():
-                write_bytes(folder / file_name, write_idx(values))
+            _convert_own(paths, folder)
         else:
             given = params.runtime.data_folder
             fetch_all(DATA_SETS[name], folder, folder=paths.given(given) if given else None)
         describe_raw(folder, name=name)
 
 
-def _own(paths: Paths) -> dict[str, NDArray[np.uint8]]:
+def _convert_own(paths: Paths, folder: Path) -> None:
+    own = _own(paths)
+    for note in own.notes:
+        print(f"own data: {note}")
+    for name, values in own.arrays.items():
+        with atomic_write(folder / name) as partial, partial.open("wb") as file:
+            write_idx(file, values)
+
+
+def _own(paths: Paths) -> OwnData:
     try:
         return read_own(paths.own_data)
     except RhobetaError:

@@ -16,8 +16,8 @@ from rhobeta.training.build import hparams_of
 from rhobeta.training.checkpoint_folder import checkpoint_folder
 from rhobeta.training.devices import place_among_processes, processes_per_node
 from rhobeta.training.fit import fit
-from rhobeta.training.module import ENOUGH_ACTIVE_IMAGES, DivergedError
 from rhobeta.training.processes import run_in_processes
+from rhobeta.training.steps import ENOUGH_ACTIVE_IMAGES, DivergedError
 from rhobeta.utils.files import write_bytes, write_text
 from rhobeta.utils.threads import use_threads
 

@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 
 from rhobeta.tracking.run import Run
 from rhobeta.tracking.view import curve_name
-from rhobeta.training.module import module_of
+from rhobeta.training.module import steps_of
 
 _FLUSH_SECONDS = 2.0
 _FIRST = ("validation/mse", "train/mse")
@@ -27,12 +27,12 @@ class TrackEpochs(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log what an interrupted training could not send."""
-        for epoch, metrics in enumerate(module_of(pl_module).history, start=1):
+        for epoch, metrics in enumerate(steps_of(pl_module).history, start=1):
             self._note(metrics, epoch)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Note this epoch's metrics; send them if some time has passed."""
-        self._note(module_of(pl_module).history[-1], trainer.current_epoch + 1)
+        self._note(steps_of(pl_module).history[-1], trainer.current_epoch + 1)
         if time.monotonic() - self._flushed > _FLUSH_SECONDS:
             self._run.flush()
             self._flushed = time.monotonic()

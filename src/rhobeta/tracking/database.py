@@ -1,6 +1,5 @@
 """The sqlite file of the MLflow store: created whole, and never migrated without asking."""
 
-import os
 import sqlite3
 import tempfile
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from rhobeta.errors import RhobetaError
 from rhobeta.tracking.addresses import relocated
+from rhobeta.utils.files import private_file
 
 _BUSY_SECONDS = 20.0
 
@@ -31,7 +31,7 @@ def prepare_database(database: Path, artifacts: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     if database.exists() and database.stat().st_size:
-        _require_sound(database)
+        require_sound(database, "MLflow store", "training")
         require_current_tables(database)
         return
     # MLflow creates its tables in dozens of steps and refuses a file that was killed between two.
@@ -41,12 +41,6 @@ def prepare_database(database: Path, artifacts: Path) -> None:
     with _private_temporary_folder():
         SqlAlchemyStore(f"sqlite:///{partial}", artifacts.as_uri()).engine.dispose()
     partial.replace(database)
-
-
-def private_file(path: Path) -> None:
-    """Make an empty file that only its user can read, unless there is a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_CREAT | os.O_RDONLY, 0o600))
 
 
 @contextmanager
@@ -110,7 +104,11 @@ def require_current_tables(database: Path) -> None:
         )
 
 
-def _require_sound(database: Path) -> None:
+def require_sound(database: Path, name: str, maker: str) -> None:
+    """Raise `RhobetaError` if an sqlite file is damaged, or locked for 20 seconds.
+
+    The message calls it by `name` and says that `maker`, as in training, makes a new one.
+    """
     # sqlite notices damage only in pages that it reads.
     try:
         with closing(sqlite3.connect(database, timeout=_BUSY_SECONDS)) as connection:
@@ -119,7 +117,7 @@ def _require_sound(database: Path) -> None:
         found = str(error)
     if found != "ok":
         raise RhobetaError(
-            f"The MLflow store {database} cannot be used: {' '.join(found.split())}.\nClose other"
+            f"The {name} {database} cannot be used: {' '.join(found.split())}.\nClose other"
             " programs that lock it; restore a damaged file from a backup, or move the file away:"
-            " the next training makes a new one."
+            f" the next {maker} makes a new one."
         )

@@ -20,7 +20,7 @@ from rhobeta.tracking.availability import is_unavailable, reason_of
 from rhobeta.tracking.redaction import without_password
 from rhobeta.tracking.tags import MODEL_TAG
 from rhobeta.tracking.upload import Values, send_file, send_model, send_values
-from rhobeta.utils.files import atomic_folder, write_text
+from rhobeta.utils.files import atomic_folder, private_folder, write_text
 
 if TYPE_CHECKING:
     from rhobeta.tracking.store import Store
@@ -155,7 +155,7 @@ def _folder(store: "Store", run_id: str) -> Iterator[Path]:
     """The run's folder, for this process alone."""
     assert store.pending is not None  # noqa: S101
     folder = store.pending / run_id
-    store.pending.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder(store.pending)
     folder.mkdir(exist_ok=True)
     with _lock(store.pending, run_id):
         if not (folder / _VALUES).is_file():

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shlex
 import sqlite3
 import urllib.error
@@ -20,9 +21,15 @@ from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
 from rhobeta.tracking.addresses import ARTIFACTS, local_path, relocated, require_remote
 from rhobeta.tracking.availability import is_unavailable, reason_of
-from rhobeta.tracking.database import prepare_database, relocate, require_current_tables
+from rhobeta.tracking.database import (
+    prepare_database,
+    recorded_places,
+    relocate,
+    require_current_tables,
+)
 from rhobeta.tracking.redaction import message_of, without_password
 from rhobeta.tracking.view import describe_experiment
+from rhobeta.utils.files import private_folder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -66,6 +73,12 @@ class Store:
             address = relocated(address, self.mlruns)
         return get_artifact_repository(address, tracking_uri=self.uri)
 
+    def folder_at(self, address: str) -> Path | None:
+        """The folder on this machine that an address of the store means; None for a remote one."""
+        if is_server(self.uri):
+            return None
+        return local_path(address if self.mlruns is None else relocated(address, self.mlruns))
+
     @contextmanager
     def required(self) -> Iterator[None]:
         """Raise `StoreUnavailableError` if the body fails because the server does not answer."""
@@ -107,6 +120,11 @@ def store_uri(paths: Paths) -> str:
     uri = os.environ.get(_VARIABLE) or f"{_SQLITE}{paths.store / _DATABASE}"
     if uri.startswith(_SQLITE):
         return f"{_SQLITE}{paths.store_root / uri.removeprefix(_SQLITE)}"
+    if uri.startswith("sqlite"):
+        raise RhobetaError(
+            f"{_VARIABLE}={uri} names no file that several processes could share.\n"
+            f"Expected: {_SQLITE}FILE, such as {_SQLITE}{paths.store / _DATABASE}."
+        )
     if urlsplit(uri).scheme in ("", "file") and not uri.startswith("databricks"):
         raise _file_store(paths, uri)
     return uri
@@ -154,23 +172,26 @@ def open_store(paths: Paths, experiment: str) -> Store:
     if not uri.startswith(_SQLITE):
         artifacts = None if is_server(uri) else paths.store / ARTIFACTS
         return _open(uri, experiment, artifacts, pending_folder(paths), None)
-    if {"?", "%"} & set(str(paths.store)):
-        raise RhobetaError(
-            f"The run cannot be recorded in {paths.store}: the address of a database cannot hold ?"
-            " or %.\nRename the folder, or point MLFLOW_TRACKING_URI at another store."
-        )
-    try:
-        paths.store.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RhobetaError(
-            f"The run cannot be recorded in {paths.store} ({error.strerror}).\nMake it a folder"
-            " that can be written, or point MLFLOW_TRACKING_URI at another store."
-        ) from error
     database = Path(uri.removeprefix(_SQLITE))
     mlruns = _own_folder(database, paths)
-    # Beside a database elsewhere, which several projects may share.
-    artifacts = (mlruns or database.parent) / ARTIFACTS
-    with FileLock(paths.store / ".lock"):
+    # Files go beside a database elsewhere, which several projects may share.
+    folder = mlruns or database.parent
+    if re.search(r"[?%\ud800-\udfff]", str(database)):
+        raise RhobetaError(
+            f"The run cannot be recorded in {folder}: the address of a database cannot hold ?, % or"
+            " bytes that are not UTF-8.\nRename the folder, or point MLFLOW_TRACKING_URI at"
+            " another store."
+        )
+    artifacts = folder / ARTIFACTS
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(artifacts)
+    except OSError as error:
+        raise RhobetaError(
+            f"The run cannot be recorded in {folder} ({error.strerror}).\nMake it a folder"
+            " that can be written, or point MLFLOW_TRACKING_URI at another store."
+        ) from error
+    with FileLock(folder / ".lock"):
         prepare_database(database, artifacts)
         if mlruns is not None:
             try:
@@ -183,6 +204,19 @@ def open_store(paths: Paths, experiment: str) -> Store:
 def _own_folder(database: Path, paths: Paths) -> Path | None:
     """The project's `mlruns`, if the database is the project's own; None for one elsewhere."""
     return paths.store if database.is_relative_to(paths.store_root) else None
+
+
+def places_before(paths: Paths) -> set[str]:
+    """Where the project was when it recorded its runs, if it has been moved or copied since."""
+    database = Path(store_uri(paths).removeprefix(_SQLITE))
+    mlruns = _own_folder(database, paths)
+    if mlruns is None or not database.is_file():
+        return set()
+    try:
+        return recorded_places(database, mlruns)
+    except sqlite3.Error:
+        # Opening the store says what is wrong.
+        return set()
 
 
 def unavailable_store(paths: Paths) -> Store:
@@ -265,7 +299,6 @@ def _open(
         if known is None:
             place = None
             if artifacts is not None:
-                artifacts.mkdir(mode=0o700, parents=True, exist_ok=True)
                 place = artifacts.as_uri()
             try:
                 known = client.get_experiment(client.create_experiment(experiment, place))

@@ -163,7 +163,7 @@ def require_same_search(study: Study, identity: StudyIdentity, asked: Mapping[st
             " with new ones:\n"
             + "\n".join(lines)
             + "\nName another study in tune.study, or set these back"
-            " to continue."
+            " to continue, as -S PATH=VALUE does for one command."
         )
 
 

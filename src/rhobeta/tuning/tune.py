@@ -164,7 +164,7 @@ def print_results(results: StudyResults, params: Params) -> None:
     print(f"chosen: trial {results.chosen}, {words}")
     if params.tune.mode == "pareto":
         print(f"rule: {rule_in_words(params.tune.rule, params.tune.objectives)}")
-    print("`rhobeta tune apply` writes it into params.yaml; then `dvc repro`.\n")
+    print("`rhobeta tune apply`, with the same -S if any, writes it into params.yaml.\n")
 
 
 def _search(session: TuningSession, number: int) -> None:

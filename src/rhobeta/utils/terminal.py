@@ -23,6 +23,11 @@ def printable(text: str) -> str:
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
+def one_line(text: str) -> str:
+    r"""`text` with `\n` for its newlines: a name must not look like further lines of a list."""
+    return text.replace("\n", r"\n")
+
+
 @contextmanager
 def printable_output(without_secrets: Callable[[str], str]) -> Iterator[None]:
     """Let standard output and standard error show every text, in the body, and never fail on one.

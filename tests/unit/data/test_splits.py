@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from rhobeta.data.idx import write_idx
+from helpers import idx_bytes
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.data.raw import describe_raw, read_raw
 from rhobeta.data.splits import (
@@ -74,11 +74,11 @@ def test_images_and_labels_that_do_not_fit_are_refused(images, labels, named):
 
 def write_raw(folder, digits, test_digits):
     folder.mkdir(exist_ok=True)
-    (folder / TRAIN_IMAGES).write_bytes(write_idx(digits.images))
-    (folder / TRAIN_LABELS).write_bytes(write_idx(digits.labels))
+    (folder / TRAIN_IMAGES).write_bytes(idx_bytes(digits.images))
+    (folder / TRAIN_LABELS).write_bytes(idx_bytes(digits.labels))
     if test_digits is not None:
-        (folder / TEST_IMAGES).write_bytes(write_idx(test_digits.images))
-        (folder / TEST_LABELS).write_bytes(write_idx(test_digits.labels))
+        (folder / TEST_IMAGES).write_bytes(idx_bytes(test_digits.images))
+        (folder / TEST_LABELS).write_bytes(idx_bytes(test_digits.labels))
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_raw_file_without_its_pair_is_refused(tmp_path, digits, test_digits, nam
 
 def test_count_of_labels_that_is_not_that_of_images_is_refused(tmp_path, digits):
     write_raw(tmp_path, digits, None)
-    (tmp_path / TRAIN_LABELS).write_bytes(write_idx(digits.labels[:-1]))
+    (tmp_path / TRAIN_LABELS).write_bytes(idx_bytes(digits.labels[:-1]))
     with pytest.raises(RhobetaError, match="600 images but 599 labels"):
         describe_raw(tmp_path, name="own")
 

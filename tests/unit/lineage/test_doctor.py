@@ -1,6 +1,7 @@
 """`rhobeta doctor`: each fault is brought about for real."""
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import git, shipped_values
+from helpers import REPOSITORY, NewStore, git, shipped_values
 from rhobeta.cli import main
 from rhobeta.config.params import check_params
 from rhobeta.config.presets import dvc_environment
@@ -16,7 +17,8 @@ from rhobeta.lineage import doctor
 from rhobeta.lineage.doctor import Finding, examine
 from rhobeta.lineage.project import Project
 from rhobeta.paths import Paths
-from rhobeta.tracking.store import Store, open_store
+from rhobeta.tracking.run import new_run
+from rhobeta.tracking.store import Store
 
 
 @pytest.fixture
@@ -37,8 +39,9 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.fixture
-def store(paths: Paths) -> Store:
-    return open_store(paths, "tests")
+def store(paths: Paths, new_store: NewStore) -> Store:
+    opened: Store = new_store(paths, "tests")
+    return opened
 
 
 def store_findings(paths: Paths) -> list[Finding]:
@@ -175,6 +178,60 @@ def test_a_store_with_finished_runs_is_sound(paths: Paths, store: Store) -> None
     run = store.client.create_run(store.experiment_id)
     store.client.set_terminated(run.info.run_id)
     assert [finding.level for finding in store_findings(paths)] == ["ok", "ok"]
+
+
+def test_a_moved_project_is_noted_with_packages_that_are_gone(paths: Paths, store: Store) -> None:
+    with new_run(store, name="it", tags={}) as run:
+        pass
+    model = store.client.create_logged_model(store.experiment_id, "it", run.run_id)
+    (paths.store / "artifacts" / "models" / model.model_id / "artifacts").mkdir(parents=True)
+    place = paths.store_root.rename(paths.store_root.with_name("moved"))
+    moved = Paths(place, place)
+    project = Project(check_params(shipped_values(), where="it"), moved)
+    noted = doctor._place(moved)
+    assert (noted.level, f"{paths.store}/artifacts" in noted.found) == ("note", True)
+    assert doctor._artifacts(project).found == "those of 1 packaged models are there"
+    assert doctor._place(moved).level == "ok"
+    shutil.rmtree(moved.store / "artifacts")
+    fault = doctor._artifacts(project)
+    assert (fault.level, str(moved.store / "artifacts") in fault.found) == ("FAULT", True)
+
+
+def test_an_environment_that_was_moved_is_a_fault(tmp_path: Path) -> None:
+    assert doctor._environment(tmp_path).level == "ok"
+    script = tmp_path / ".venv" / "bin" / "dvc"
+    script.parent.mkdir(parents=True)
+    for folder, level in ((tmp_path, "ok"), (tmp_path / "old", "FAULT")):
+        # As pip writes it for a path with a space.
+        script.write_text(f'#!/bin/sh\n\'\'\'exec\' "{folder}/.venv/bin/python3" "$0" "$@"\n')
+        assert doctor._environment(tmp_path).level == level
+
+
+def test_make_makes_an_environment_that_was_moved_again(tmp_path: Path) -> None:
+    (tmp_path / ".venv").mkdir()
+    for name in ("Makefile", "requirements.lock", "pyproject.toml", "tools/setup.sh"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(REPOSITORY / name, tmp_path / name)
+    for folder, made in ((tmp_path, False), (tmp_path / "old", True)):
+        (tmp_path / ".venv" / ".ready").write_text(f"{folder / '.venv'}\n")
+        command = ["make", "--dry-run", "setup"]
+        said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert ("setup.sh" in said.stdout) == made
+
+
+def test_a_store_in_a_folder_is_a_fault(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"file://{paths.workspace}")
+    (fault,) = store_findings(paths)
+    assert (fault.level, "mlflow migrate-filestore" in fault.advice) == ("FAULT", True)
+
+
+def test_what_other_users_can_read_is_noted(paths: Paths) -> None:
+    paths.store.mkdir(mode=0o755)
+    (paths.store / "mlflow.db").touch(mode=0o600)
+    (paths.store / "optuna.db").touch(mode=0o644)
+    assert doctor._privacy(paths).found == f"other users can read optuna.db in {paths.store}"
+    paths.store.chmod(0o700)
+    assert doctor._privacy(paths).level == "ok"
 
 
 def test_no_store_is_no_fault_and_none_is_made(paths: Paths) -> None:

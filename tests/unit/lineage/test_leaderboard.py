@@ -84,9 +84,9 @@ def test_table_csv_and_notes_hold_the_runs(
     assert main(["runs", "--sort", "rho", "--limit", "3"]) == 0
     table = capsys.readouterr().out.splitlines()
     assert table[0].split() == [
-        "run", "name", "experiment", "penalty.rho", "test/mse", "test/gini",
+        "run", "name", "penalty.rho", "test/mse", "test/gini",
     ]  # fmt: skip
-    assert table[2].split()[1:] == ["good", "good", "0.05", "0.01", "0.6"]
+    assert table[2].split()[1:] == ["good", "0.05", "0.01", "0.6"]
     assert table[-1] == "note: 3 of 4 runs; --limit N shows more, --csv all"
     assert main(["runs", "--csv"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))

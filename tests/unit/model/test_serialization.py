@@ -18,11 +18,11 @@ from safetensors.torch import load, save
 from helpers import with_right_checksum
 from rhobeta.errors import RhobetaError
 from rhobeta.model.autoencoder import Architecture, Autoencoder
+from rhobeta.model.model_file import read_model
 from rhobeta.model.serialization import (
     ModelDescription,
     model_from_bytes,
     model_to_bytes,
-    read_model,
     read_network,
 )
 from rhobeta.utils.checksum import EMPTY_CHECKSUM, add_checksum

@@ -56,6 +56,10 @@ def test_open_store_in_processes_at_once(tmp_path: Path) -> None:
     runs = store.client.search_runs([store.experiment_id])
     assert sorted(run.info.run_name for run in runs) == ["0", "1", "2"]
     assert all(run.info.status == "FINISHED" for run in runs)
+    modes = {
+        name: (tmp_path / "mlruns" / name).stat().st_mode for name in ("mlflow.db", "artifacts")
+    }
+    assert not [name for name, mode in modes.items() if mode & 0o077]
     # Nothing is left of a database that was being created.
     assert {file.name for file in (tmp_path / "mlruns").iterdir()} <= {
         "mlflow.db",
@@ -197,8 +201,10 @@ def _refuse(*_: object) -> None:
 
 
 def test_open_store_whose_files_are_on_another_machine(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, blank_database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "shared").mkdir()
+    shutil.copyfile(blank_database, tmp_path / "shared" / "runs.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/shared/runs.db")
     for name in ("one", "two"):
         store = open_store(Paths(tmp_path / name, tmp_path / name), "tests")
@@ -292,6 +298,7 @@ def test_store_in_a_folder_is_migrated_by_the_command_named(
     ("uri", "said"),
     [
         ("carrierpigeon://coop", "carrierpigeon://coop cannot be used"),
+        ("sqlite://", "sqlite:// names no file"),
         ("mysql://me:pw@host/it", "mysql://host/it cannot be used.*\nInstall the driver"),
         ("postgresql://host:port/it", "postgresql://host:port/it cannot be used"),
     ],

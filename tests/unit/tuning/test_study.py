@@ -215,6 +215,19 @@ def test_a_study_of_version_0_1_is_of_the_same_search(storage: Any) -> None:
     require_same_search(study, found, today)
 
 
+def test_a_damaged_database_is_explained_before_it_is_used(storage: Any, paths: Paths) -> None:
+    join(storage)
+    url = storage_url(paths, None)
+    file = paths.store / "optuna.db"
+    assert file.stat().st_mode & 0o077 == 0
+    with file.open("rb+") as opened:
+        # The root of a table that only later work reads.
+        opened.seek(4096)
+        opened.write(b"\xff" * 64)
+    with pytest.raises(RhobetaError, match=f"studies' database {file} cannot be used.*\nClose"):
+        open_storage(url, heartbeat=1)
+
+
 def test_two_processes_never_claim_one_trial(storage: Any, paths: Paths) -> None:
     study, _ = join(storage)
     for number in range(40):
@@ -238,6 +251,7 @@ def test_two_processes_never_claim_one_trial(storage: Any, paths: Paths) -> None
     [
         ("postgresql://me:s3cret@127.0.0.1:1/none", "127.0.0.1:1/none cannot be used"),
         ("nonsense", "cannot be used"),
+        ("postgresql://host:port/it", "invalid literal"),
         ("oracle9://me:s3cret@host/x", "cannot be used"),
         ("mysql://me:s3cret@127.0.0.1:1/x", "No module named"),
         ("sqlite:///:memory:", "in memory"),
