@@ -150,7 +150,7 @@ def test_dashboard_shows_the_images_that_excite_a_unit(finished: Paths) -> None:
         np.testing.assert_array_equal(images[:fired], test.images[strongest])
         assert not images[fired:].any()
     page = finished.dashboard.read_text()
-    assert page.count('<div class="card">') == 16
+    assert page.count('<div class="card" ') == 16
     assert "measured on 200 test images" in page
     assert 'href="report.html"' in page
     assert 'href="dashboard.html"' in finished.report.read_text()
