@@ -4,12 +4,9 @@ import base64
 import http.server
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -17,6 +14,8 @@ from urllib.parse import quote, urlsplit
 import pytest
 
 from helpers import QUICK, StartAfter, git, write_params
+from helpers.servers import mlflow_server
+from rhobeta.cli import main
 from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
 from rhobeta.tracking.redaction import without_password
@@ -171,41 +170,33 @@ def test_credentials_go_to_the_server_alone(
 
 
 @pytest.mark.slow
-def test_server_that_works_keeps_no_secret(project: Path, tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+def test_server_that_works_keeps_no_secret(
+    project: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     kept = tmp_path / "server"
-    kept.mkdir()
-    log = (kept / "log").open("wb")
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--workers", "1"]
-    command += ["--port", str(port), "--backend-store-uri", f"sqlite:///{kept}/runs.db"]
-    server = subprocess.Popen(
-        [*command, "--artifacts-destination", str(kept / "artifacts")],
-        stdout=log,
-        stderr=log,
-        start_new_session=True,
-    )
+    server = mlflow_server(kept)
+    port = urlsplit(server.address).port
+    assert port is not None
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address(port))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    write_params(project, QUICK | {"training.epochs": 1, "evaluate.tasks": []})
     try:
-        for _ in range(600):
-            with socket.socket() as knock:
-                if knock.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.3)
-        outputs = []
+        server.start()
+        server.wait()
         for stage in ("train", "evaluate", "visualize", "summary"):
-            done = run_stage(stage, project, tmp_path / "home", address(port))
-            assert done.returncode == 0, done.stderr
-            outputs += [done.stdout, done.stderr]
+            assert main([stage]) == 0, capfd.readouterr()
     finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(30)
-        log.close()
+        server.kill()
     # With the server gone, whatever is said of it says no more.
-    done = run_stage("evaluate", project, tmp_path / "home", address(port))
-    assert done.returncode == 1
-    outputs += [done.stdout, done.stderr]
-    assert leaks(*outputs, tmp_path / "home", kept) == []
+    assert main(["evaluate"]) == 1
+    said = capfd.readouterr()
+    assert f"127.0.0.1:{port}" in said.err
+    assert leaks(said.out, said.err, kept) == []
     assert without_git(project) == []
     database = (kept / "runs.db").read_bytes()
     assert b"test/mse" in database

@@ -1,9 +1,7 @@
 """No shell is given text of the user: neither in the source, nor under nasty names."""
 
 import ast
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,7 +9,7 @@ import numpy as np
 import pytest
 from dvc.utils.hydra import apply_overrides
 
-from helpers import DIGITS, QUICK, REPOSITORY, STAGES, git, write_params
+from helpers import DIGITS, REPOSITORY
 from rhobeta.cli import main
 from rhobeta.config.presets import as_override, read_preset
 from rhobeta.errors import RhobetaError
@@ -103,9 +101,6 @@ def test_preset_of_a_nasty_name_starts_no_shell(
         assert main(["run", f"--preset={name}"]) == 1
 
 
-FOLDER = "it's; $(touch sprung) `touch sprung` # é @ &"
-
-
 @pytest.mark.parametrize("name", ["what?", "a%20b"])
 def test_folder_that_no_address_can_hold_is_refused(tmp_path: Path, name: str) -> None:
     folder = tmp_path / name
@@ -113,25 +108,3 @@ def test_folder_that_no_address_can_hold_is_refused(tmp_path: Path, name: str) -
     with pytest.raises(RhobetaError, match=r"/mlruns: the address of a database cannot hold \?"):
         open_store(Paths(folder, folder), "tests")
     assert [path.name for path in tmp_path.rglob("*")] == [name]
-
-
-@pytest.mark.slow
-def test_workspace_of_a_nasty_name_runs(tmp_path: Path, paths: Paths) -> None:
-    folder = tmp_path / FOLDER
-    paths.workspace.rename(folder)
-    write_params(folder, QUICK | {"training.epochs": 1})
-    git(folder, "checkout", "--quiet", "-b", "x;touch-sprung")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    for stage in STAGES:
-        done = subprocess.run(
-            [sys.executable, "-m", "rhobeta", stage],
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-        assert done.returncode == 0, done.stderr
-    assert (folder / "mlruns" / "mlflow.db").is_file()
-    assert not list(tmp_path.rglob("sprung"))
