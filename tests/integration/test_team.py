@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from helpers import OUTSIDE, REPOSITORY
+from helpers import OUTSIDE, REPOSITORY, git
 from helpers.clones import make_clone
 from helpers.postgresql import DATABASE, PASSWORD, USER, postgresql_server
 from helpers.servers import Server, free_port
@@ -139,6 +139,8 @@ def test_team_shares_runs_data_and_models(
         tracking.start()
         clone = make_clone(tmp_path / "project")
         project = clone.folder
+        clone.change(evaluate__tasks=[])
+        git(project, "commit", "--quiet", "--all", "--message=fewer measurements")
         follow("remote", project, of_member)
         tracking.wait()
         repro = follow("train and share", project, of_member)

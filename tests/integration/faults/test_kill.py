@@ -1,4 +1,4 @@
-"""A stage or a whole `dvc repro` is ended, or its files change: the next run makes it good."""
+"""A `dvc repro` is ended, or its files change: the next run makes it good."""
 
 import os
 import random
@@ -9,14 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from helpers import QUICK, STAGES, StartAfter, git, write_params
+from helpers import STAGES, git
 from helpers.clones import Clone, copy_of
-from helpers.injected import outputs, runs_of, started, wait_until
+from helpers.injected import outputs, started, wait_until
 from rhobeta.paths import Paths
 
 pytestmark = pytest.mark.slow
-
-EXITS = {signal.SIGTERM: 143, signal.SIGINT: 130}
 
 # Ways to end `dvc repro` in a stage. Of a `dvc` that is killed alone, the stage ends with it.
 WAYS = {
@@ -26,26 +24,6 @@ WAYS = {
     "evaluate": lambda dvc: os.killpg(dvc, signal.SIGKILL),
     "visualize": lambda dvc: os.killpg(dvc, signal.SIGINT),
 }
-
-
-@pytest.mark.parametrize("by", EXITS)
-def test_training_ends_at_a_signal_and_leaves_no_model(
-    paths: Paths, start_after: StartAfter, by: signal.Signals
-) -> None:
-    start_after("preprocess")
-    write_params(paths.workspace, QUICK | {"training.epochs": 100_000})
-    before = outputs(paths)
-    with started("rhobeta", "train", folder=paths.workspace) as process:
-        assert process.stdout is not None
-        assert "epoch 1/100000" in process.stdout.readline()
-        process.send_signal(by)
-        messages = process.communicate(timeout=60)[1]
-    assert process.returncode == EXITS[by], messages
-    word = "interrupted" if by == signal.SIGINT else f"ended by {by.name}"
-    assert messages.strip() == f"rhobeta train: {word}."
-    assert outputs(paths) == before
-    (run,) = runs_of(paths)
-    assert run.info.status == "KILLED"
 
 
 def _outputs(clone: Clone) -> dict[str, bytes]:
