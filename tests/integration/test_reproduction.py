@@ -104,7 +104,8 @@ def test_two_clones_write_the_same_lock(clones: tuple[Path, Path]) -> None:
 def test_outputs_hold_nothing_of_their_place_and_user(clones: tuple[Path, Path]) -> None:
     stages = YAML(typ="safe").load((REPOSITORY / "dvc.yaml").read_text())["stages"]
     for folder in clones:
-        marks = [word.encode() for word in (str(folder), USER, ZONE, os.uname().nodename)]
+        words = (str(folder), USER, ZONE, os.uname().nodename)
+        marks = [word.encode() for word in words if len(word) > 4]
         for out in (out for stage in stages.values() for out in outs_of(stage)):
             for name, content in files_of(folder, out).items():
                 assert not [mark for mark in marks if mark in content], name

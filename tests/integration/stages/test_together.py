@@ -15,20 +15,12 @@ import pytest
 
 from helpers import QUICK, StartAfter, write_params
 from helpers.together import free_ports
-from rhobeta.cli import main
 from rhobeta.errors import RhobetaError
 from rhobeta.model.serialization import model_from_bytes
 from rhobeta.paths import Paths
 from rhobeta.training.processes import run_in_processes
 
-ENDLESS = QUICK | {"training.epochs": 100_000}
-# Long enough for a signal after the first of its epochs.
-LONG = QUICK | {
-    "training.epochs": 12,
-    "training.batch_size": 4,
-    # In float32 the losses of one and two processes part after some epochs.
-    "training.precision": "float64",
-}
+LONG = QUICK | {"training.epochs": 100_000}
 
 
 @pytest.fixture
@@ -76,6 +68,12 @@ def require_one_whole_result(paths: Paths, world_size: int) -> None:
     assert [*paths.model.parent.iterdir()] == [paths.model]
 
 
+@pytest.fixture(scope="module")
+def losses_alone(snapshots: Path) -> list[float]:
+    """The curve of one process, as `QUICK` trains."""
+    return losses(Paths(workspace=snapshots / "train", store_root=snapshots / "train"))
+
+
 def losses(paths: Paths) -> list[float]:
     lines = paths.history.read_text().splitlines()
     column = lines[0].split(",").index("validation_loss")
@@ -83,8 +81,31 @@ def losses(paths: Paths) -> list[float]:
 
 
 @pytest.mark.slow
+def test_devices_start_processes_that_make_one_result(
+    prepared: Paths, losses_alone: list[float]
+) -> None:
+    write_params(prepared.workspace, QUICK | {"runtime.devices": 2})
+    (output,) = finished([start(prepared.workspace, {})])
+    assert output.count("epoch 1/2") == 1
+    require_one_whole_result(prepared, 2)
+    assert losses(prepared) == pytest.approx(losses_alone, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_processes_of_torchrun_make_one_result(prepared: Paths, losses_alone: list[float]) -> None:
+    write_params(prepared.workspace, QUICK)
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
+    port = free_ports(1)[0]
+    command += [f"--master-port={port}", "-m", "rhobeta", "train"]
+    (output,) = finished([start(prepared.workspace, {}, command)])
+    assert output.count("epoch 1/2") == 1
+    require_one_whole_result(prepared, 2)
+    assert losses(prepared) == pytest.approx(losses_alone, rel=1e-5)
+
+
+@pytest.mark.slow
 def test_of_two_nodes_only_the_first_writes(
-    prepared: Paths, snapshots: Path, tmp_path: Path
+    prepared: Paths, snapshots: Path, tmp_path: Path, losses_alone: list[float]
 ) -> None:
     """Two workspaces stand for two hosts, of one process each."""
     other = Paths(workspace=tmp_path / "other", store_root=tmp_path / "other")
@@ -104,8 +125,7 @@ def test_of_two_nodes_only_the_first_writes(
     assert first.count("epoch 1/2") == 1
     assert second == ""
     require_one_whole_result(prepared, 2)
-    alone = Paths(workspace=snapshots / "train", store_root=snapshots / "train")
-    assert losses(prepared) == pytest.approx(losses(alone), rel=1e-5)
+    assert losses(prepared) == pytest.approx(losses_alone, rel=1e-5)
     assert sorted(other.workspace.rglob("*")) == before
 
 
@@ -121,14 +141,13 @@ def family(process: "subprocess.Popen[str]") -> list[psutil.Process]:
     raise AssertionError(process.communicate(timeout=1))
 
 
-def training_together(
-    paths: Paths, first_line: str
-) -> tuple["subprocess.Popen[str]", list[psutil.Process]]:
-    """Two processes in the middle of a training."""
+def training_together(paths: Paths) -> tuple["subprocess.Popen[str]", list[psutil.Process]]:
+    """Two processes in the middle of a training that does not end."""
+    write_params(paths.workspace, LONG | {"runtime.devices": 2})
     process = start(paths.workspace, {})
     ranks = family(process)
     assert process.stdout is not None
-    assert first_line in process.stdout.readline()
+    assert "epoch 1/100000" in process.stdout.readline()
     return process, ranks
 
 
@@ -138,30 +157,8 @@ def require_all_gone(ranks: Sequence[psutil.Process], seconds: float = 5) -> Non
 
 
 @pytest.mark.slow
-def test_processes_end_when_the_launcher_is_killed(prepared: Paths) -> None:
-    write_params(prepared.workspace, ENDLESS | {"runtime.devices": 2})
-    process, ranks = training_together(prepared, "epoch 1/100000")
-    process.kill()
-    process.communicate(timeout=60)
-    require_all_gone(ranks, seconds=60)
-    assert [run.info.status for run in runs(prepared)] == ["KILLED"]
-
-
-@pytest.mark.slow
-def test_a_signal_and_a_kill_end_all_and_torchrun_resumes(
-    prepared: Paths, snapshots: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_params(prepared.workspace, LONG | {"runtime.devices": 2})
-    process, ranks = training_together(prepared, "epoch 1/12")
-    process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
-    assert "Traceback" not in errors
-    assert output.count("run it again to resume") == 1
-    require_all_gone(ranks)
-    assert [run.info.status for run in runs(prepared)] == ["KILLED"]
-
-    process, ranks = training_together(prepared, "resuming after")
+def test_a_killed_process_ends_all_with_a_message(prepared: Paths) -> None:
+    process, ranks = training_together(prepared)
     ranks[1].kill()
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
@@ -173,20 +170,34 @@ def test_a_signal_and_a_kill_end_all_and_torchrun_resumes(
     (run,) = runs(prepared)
     assert run.info.status in ("FAILED", "KILLED")
 
-    write_params(prepared.workspace, LONG)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
-    port = free_ports(1)[0]
-    command += [f"--master-port={port}", "-m", "rhobeta", "train"]
-    (output,) = finished([start(prepared.workspace, {}, command)])
-    assert output.count("resuming after") == 1
-    require_one_whole_result(prepared, 2)
 
-    alone = Paths(workspace=tmp_path / "alone", store_root=tmp_path / "alone")
-    shutil.copytree(snapshots / "preprocess", alone.workspace)
-    write_params(alone.workspace, LONG)
-    monkeypatch.chdir(alone.workspace)
-    assert main(["train"]) == 0
-    assert losses(prepared) == pytest.approx(losses(alone), rel=1e-9)
+@pytest.mark.slow
+def test_processes_end_when_the_launcher_is_killed(prepared: Paths) -> None:
+    process, ranks = training_together(prepared)
+    process.kill()
+    process.communicate(timeout=60)
+    require_all_gone(ranks, seconds=60)
+    assert [run.info.status for run in runs(prepared)] == ["KILLED"]
+
+
+@pytest.mark.slow
+def test_a_signal_ends_all_and_the_training_resumes(prepared: Paths) -> None:
+    process, ranks = training_together(prepared)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert output.count("run it again to resume") == 1
+    require_all_gone(ranks)
+    assert [run.info.status for run in runs(prepared)] == ["KILLED"]
+    again = start(prepared.workspace, {})
+    assert again.stdout is not None
+    assert "resuming after" in again.stdout.readline()
+    again.terminate()
+    output, errors = again.communicate(timeout=60)
+    assert again.returncode == 143, errors
+    assert "Traceback" not in errors
+    assert [run.info.status for run in runs(prepared)] == ["KILLED"]
 
 
 def test_nodes_without_an_address_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
