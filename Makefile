@@ -13,18 +13,31 @@ PORT ?= 5000
 # Stages and DVC find the environment's commands first.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONUNBUFFERED := 1
+# DVC asks for the name of the user; a user id without one gets its number.
+export LOGNAME ?= $(shell id -un 2>/dev/null)
 
 # One thread a worker. A file's tests stay on one worker; conftest.py orders the files. -rs prints
 # why a test was skipped. Slow tests wait for processes, so that three workers keep two cores busy.
 PYTEST := OMP_NUM_THREADS=1 pytest -q -rs --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup repro test test-all lint style types fast-tests all-tests ui bench lock clean-env
+.PHONY: setup setup-dev repro test test-all lint style types fast-tests all-tests ui bench lock
+.PHONY: clean-env moved
 
 setup: $(VENV)/.ready
 
+# What linters and tests need besides.
+setup-dev: $(VENV)/.dev-ready
+
+# pip writes the environment's path into its commands: one that was moved is made again.
+MOVED := $(shell [ -s $(VENV)/.ready ] && [ "$$(cat $(VENV)/.ready)" != "$$(CDPATH= cd $(VENV) && pwd -P)" ] \
+	&& echo moved)
+
 # Rebuilt when its inputs or setup.sh change. A failed attempt leaves no stamp.
-$(VENV)/.ready: requirements.lock pyproject.toml tools/setup.sh
+$(VENV)/.ready: $(MOVED) requirements.lock pyproject.toml tools/setup.sh
 	@PYTHON="$(PYTHON)" TORCH_INDEX="$(TORCH_INDEX)" sh tools/setup.sh "$(VENV)"
+
+$(VENV)/.dev-ready: $(VENV)/.ready requirements-dev.lock
+	@sh tools/setup.sh "$(VENV)" dev
 
 repro: setup
 	@dvc repro
@@ -38,20 +51,20 @@ test: style
 test-all: style
 	@$(MAKE) --no-print-directory --jobs=2 types all-tests
 
-fast-tests: setup
+fast-tests: setup-dev
 	@$(PYTEST) -n 2 -m "not slow" tests
 
-all-tests: setup
+all-tests: setup-dev
 	@$(PYTEST) -n 3 tests
 
 lint: style types
 
-style: setup
+style: setup-dev
 	@ruff check src tests benchmarks experiments
 	@ruff format --check --quiet src tests benchmarks experiments || \
 		{ echo "some files are not formatted: run .venv/bin/ruff format src tests benchmarks experiments"; exit 1; }
 
-types: setup
+types: setup-dev
 	@mypy
 
 ui: setup

@@ -12,12 +12,11 @@ import time
 from pathlib import Path
 
 from benchmarks.tuning import project
-from rhobeta.config.params import Params, load_params
+from rhobeta.config.params import Params, load_params, with_values
 from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.paths import Paths, find_paths
 from rhobeta.pipeline import train
 from rhobeta.training.fit import fit
-from rhobeta.tuning.space import with_values
 from rhobeta.utils.threads import use_threads
 
 TURNS = 5

@@ -20,12 +20,11 @@ from typing import Any
 import optuna
 from ruamel.yaml import YAML
 
-from rhobeta.config.params import load_params
+from rhobeta.config.params import load_params, with_values
 from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.paths import Paths, find_paths
 from rhobeta.training.fit import fit
 from rhobeta.tuning.objective import TrialObjective
-from rhobeta.tuning.space import with_values
 from rhobeta.tuning.tune import open_session
 
 # Turns of bare training and trial, at the epochs that params.yaml has.

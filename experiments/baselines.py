@@ -21,7 +21,8 @@ def main() -> None:
     test = pixels_of(data.test.images)
     pca = PrincipalComponents.fit(pixels_of(data.train.images))
     mse = {
-        str(c): reconstruction_baselines(pca, test, components=c)["pca_clipped"] for c in COMPONENTS
+        str(c): reconstruction_baselines(pca, test, components=c, active=c)["pca_clipped"]
+        for c in COMPONENTS
     }
     folder = paths.workspace / "experiments" / "outcomes"
     write_json(folder / "baselines.json", {"pca_clipped_mse": mse})

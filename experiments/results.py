@@ -78,7 +78,7 @@ def published_rows(folder: Path) -> list[Row]:
     active = values(tutorial, "metrics/test/l0_at_0")
     accuracy = values(taught, "accuracy")
     softmax = values(taught, "accuracy_with_the_tutorials_softmax")
-    probe = "metrics/probe/code_accuracy"
+    probe = "metrics/test/probe"
     recipe = "`tutorial-relu-kl`: 784-64-784, rho 0.05, weight 0.1, 50 epochs of 60,000"
     return [
         ("Tutorial, final loss", "0.0281", spread(loss, ".4f"), near(loss, 0.0282, 0.02), recipe),
@@ -111,7 +111,7 @@ def published_rows(folder: Path) -> list[Row]:
             "none",
             percent(values(ng, probe)),
             "",
-            f"`ng-cs294a`; on pixels {percent(values(ng, 'metrics/probe/pixel_accuracy'))}",
+            f"`ng-cs294a`; on pixels {percent(values(ng, 'metrics/baselines/pixel_probe'))}",
         ),
         (
             "k-sparse features, logistic regression",
@@ -161,7 +161,7 @@ def preset_rows(folder: Path) -> list[Row]:
                 f"{test.get('l0_at_0', UNITS.get(name, 0)):.1f}",
                 f"{test['l0_at_0.1']:.1f}",
                 f"{test['gini']:.2f}",
-                percent([outcome["metrics"]["probe"]["code_accuracy"]]),
+                percent([outcome["metrics"]["test"]["probe"]]),
             )
         )
     return rows

@@ -60,11 +60,18 @@ def measure(preset: Path, seed: int) -> dict[str, Any]:
         "seed": seed,
         "parameters": overlay,
         "last_epoch": _last_epoch(paths),
-        "metrics": read_json(paths.metrics, made_by="rhobeta evaluate"),
+        "metrics": _metrics(paths),
         "truncated_mse": _truncated(paths),
     }
     shutil.rmtree(work)
     return outcome
+
+
+def _metrics(paths: Paths) -> dict[str, dict[str, Any]]:
+    """The numbers of the model, and the probe on raw pixels."""
+    details = read_json(paths.details, made_by="rhobeta evaluate")
+    pixel_probe = details["baselines"]["pixel_probe"]
+    return {"test": details["test"], "baselines": {"pixel_probe": pixel_probe}}
 
 
 def _last_epoch(paths: Paths) -> dict[str, float]:

@@ -56,6 +56,14 @@ def _no_store_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _private_site_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """DVC's own is in a folder that all users can write to."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "site-cache"))
+        yield
+
+
 @pytest.fixture(scope="session")
 def digits() -> LabelledImages:
     """600 real MNIST training images, 60 of each class."""
@@ -157,7 +165,8 @@ def paths(workspace: Path) -> Paths:
 @pytest.fixture(scope="session")
 def blank_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A new MLflow database: making one takes MLflow a second, copying it nothing."""
-    folder = tmp_path_factory.mktemp("blank")
+    folder = tmp_path_factory.mktemp("blank") / "mlruns"
+    folder.mkdir()
     prepare_database(folder / "mlflow.db", folder / "artifacts")
     return folder / "mlflow.db"
 

@@ -199,7 +199,7 @@ def load_extensions(folder: Path) -> None:
     Raises `RhobetaError` where one cannot be imported, with its name and the reason, and where
     another version of it has been loaded already, since a name stands for one function.
     """
-    for path in sorted(path for path in folder.glob("*.py") if path.is_file()):
+    for path in sorted(path for path in folder.glob("[!.]*.py") if path.is_file()):
         source = path.read_bytes()
         loaded = EXTENSIONS.get(path.name)
         if loaded is not None and loaded != source:

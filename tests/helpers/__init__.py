@@ -11,6 +11,7 @@
 - `helpers.together`: the same training in several processes.
 """
 
+import io
 import os
 import re
 import shutil
@@ -19,8 +20,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from ruamel.yaml import YAML
 
+from rhobeta.data.idx import write_idx
 from rhobeta.utils.checksum import EMPTY_CHECKSUM, add_checksum
 
 # Read when mlflow is imported, which a test may do before the code under test.
@@ -98,6 +102,13 @@ def with_right_checksum(content: bytes) -> bytes:
     """
     emptied, found = re.subn(rb"sha256:[0-9a-f]{64}", EMPTY_CHECKSUM.encode(), content, count=1)
     return add_checksum(emptied if found else content + EMPTY_CHECKSUM.encode())
+
+
+def idx_bytes(values: NDArray[np.uint8]) -> bytes:
+    """The IDX file of an array of bytes."""
+    file = io.BytesIO()
+    write_idx(file, values)
+    return file.getvalue()
 
 
 def make_project(folder: Path) -> None:

@@ -37,7 +37,6 @@ class Clone:
         return {
             **outside,
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": str(self.folder / "src"),
             # The number of threads may change the bytes: docs/guarantees.md.
             "OMP_NUM_THREADS": "1",
             "GIT_AUTHOR_NAME": "Tester",
@@ -58,7 +57,7 @@ class Clone:
         return list(client.search_runs(experiments, order_by=["attributes.start_time ASC"]))
 
     def metrics(self) -> dict[str, Any]:
-        metrics: dict[str, Any] = json.loads((self.folder / "reports/metrics.json").read_text())
+        metrics: dict[str, Any] = json.loads((self.folder / "reports/details.json").read_text())
         return metrics
 
     def change(self, **changes: Any) -> None:

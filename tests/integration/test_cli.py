@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -14,6 +16,7 @@ import sqlalchemy.exc
 from helpers import REPOSITORY
 from rhobeta import __version__
 from rhobeta.cli import main
+from rhobeta.cli.command import make_parser
 from rhobeta.cli.explain import explain
 from rhobeta.config.params import Params
 from rhobeta.errors import RhobetaError
@@ -35,11 +38,64 @@ def test_help_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
     for command in ("download", "train", "run", "compare", "tune", "register", "doctor", "ui"):
-        assert f"\n    {command} " in done.stdout
+        assert f"\n  {command} " in done.stdout
+
+
+def test_help_fits_80_columns_and_its_examples_are_understood(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    parser = make_parser()
+    summaries = re.findall(r"^  (\w+)  +\S", parser.format_help(), re.MULTILINE)
+    assert len(summaries) == len(set(summaries)) > 15
+    examples = []
+    for command in summaries:
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        text = capsys.readouterr().out
+        assert "%%" not in text
+        assert "mlflow" not in text
+        assert max(map(len, text.splitlines())) <= 80
+        examples += re.findall(r"^  (rhobeta .+)$", text, re.MULTILINE)
+    assert max(map(len, parser.format_help().splitlines())) <= 80
+    for example in examples:
+        words = shlex.split(example, comments=True)
+        if ">" in words:
+            words = words[: words.index(">")]
+        assert parser.parse_known_args(words[1:])[0].command == words[1]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_knows_commands_and_options(
+    shell: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["completion", shell]) == 0
+    script = capsys.readouterr().out
+    assert "visualize" in script
+    assert "no-page" in script
+    file = {"bash": "_shtab_compgen_files", "zsh": "_files", "fish": "__fish_complete_path"}[shell]
+    assert file in script
+
+
+def test_bash_completes_a_command_and_its_option(tmp_path: Path) -> None:
+    asked = (
+        "source /dev/stdin; COMP_WORDS=(rhobeta {words}); COMP_CWORD={last};"
+        " _shtab_rhobeta; echo ${{COMPREPLY[@]}}"
+    )
+    script = subprocess.run(
+        ["rhobeta", "completion", "bash"], capture_output=True, text=True, check=True
+    ).stdout
+    for words, expected in (("vis", "visualize"), ("compare --no", "--no-page")):
+        command = asked.format(words=words, last=len(words.split()))
+        done = subprocess.run(
+            ["bash", "-c", command], input=script, capture_output=True, text=True, check=True
+        )
+        assert done.stdout.split() == [expected], done.stderr
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["trian"], ["train", "--fast"], ["tune", "--trials", "0"]]
+    "arguments",
+    [[], ["trian"], ["train", "--fast"], ["tune", "--trials", "x"], ["runs", "--limit", "0"]],
 )
 def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
@@ -65,7 +121,7 @@ def test_schema_is_printed_outside_a_project(
     assert main(["params", "--schema"]) == 0
     assert json.loads(capsys.readouterr().out)["title"] == "Params"
     assert main(["params"]) == 1
-    assert "rhobeta params: No dvc.yaml in" in capsys.readouterr().err
+    assert "is not inside an rhobeta project" in capsys.readouterr().err
 
 
 def test_wrong_parameter_is_refused_before_any_work(
@@ -80,58 +136,64 @@ def test_wrong_parameter_is_refused_before_any_work(
     ) in capsys.readouterr().err
 
 
-def test_launcher_loads_no_other_module_of_the_package() -> None:
-    """Else a clone would run a mixture of its own code and the environment's."""
-    code = (
-        "import sys, rhobeta.cli\n"
-        "print(sorted(name for name in sys.modules if name.startswith('rhobeta')))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['rhobeta', 'rhobeta.cli']"
-
-
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """A second workspace of another version, which uses this environment."""
-    folder = tmp_path / "clone"
+    """A second workspace of another version, which uses this environment.
+
+    Its command prints its version, and that of a process that it starts.
+    """
+    folder = tmp_path / "it's: a; $(clone)"
     shutil.copytree(REPOSITORY / "src" / "rhobeta", folder / "src" / "rhobeta")
-    shutil.copy(REPOSITORY / "dvc.yaml", folder)
-    package = folder / "src" / "rhobeta" / "__init__.py"
-    package.write_text('__version__ = "of the clone"\n')
+    for name in ("dvc.yaml", "params.yaml"):
+        shutil.copy(REPOSITORY / name, folder)
+    package = folder / "src" / "rhobeta"
+    (package / "__init__.py").write_text('__version__ = "of the clone"\n')
+    (package / "cli" / "command.py").write_text(
+        "import subprocess, sys\n"
+        "from rhobeta import __version__\n"
+        "def run_command(arguments):\n"
+        "    print('version', __version__, flush=True)\n"
+        "    if sys.argv[1] == 'outer':\n"
+        "        subprocess.run([sys.executable, '-m', 'rhobeta', 'inner'], check=True)\n"
+    )
     (folder / "deeper").mkdir()
     return folder
 
 
-@pytest.mark.parametrize("command", [["rhobeta"], [sys.executable, "-m", "rhobeta"]])
-@pytest.mark.parametrize("below", [".", "deeper"])
-def test_clone_runs_its_own_code(clone: Path, command: list[str], below: str) -> None:
+def run_beside_hostile_files(command: list[str], folder: Path) -> str:
+    """What a command prints that is started beside files with the names of modules."""
+    for name in ("argparse", "mlflow", "multiprocessing", "numpy", "sitecustomize", "subprocess"):
+        (folder / f"{name}.py").write_text(f"print('imported {name}')\n")
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     done = subprocess.run(
-        [*command, "--version"],
-        cwd=clone / below,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=True,
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=True
     )
-    assert done.stdout.strip() == "rhobeta of the clone"
+    return done.stdout
 
 
-def test_processes_of_a_clone_run_its_code_too(clone: Path) -> None:
-    """As the workers of a search, and the processes of a training, are started."""
-    (clone / "src" / "rhobeta" / "cli" / "command.py").write_text(
-        "import os, subprocess, sys\n"
-        "def run_command(arguments):\n"
-        "    print(os.environ['PYTHONPATH'])\n"
-        "    code = 'import rhobeta; print(rhobeta.__version__)'\n"
-        "    return subprocess.run([sys.executable, '-c', code]).returncode\n"
-    )
-    # An empty PYTHONPATH must not become an empty entry, which is the current folder.
-    environment = os.environ | {"PYTHONPATH": ""}
+@pytest.mark.parametrize("command", [["rhobeta"], [sys.executable, "-m", "rhobeta"]])
+@pytest.mark.parametrize("below", [".", "deeper"])
+def test_clone_and_its_processes_run_its_own_code(
+    clone: Path, command: list[str], below: str
+) -> None:
+    printed = run_beside_hostile_files([*command, "outer"], clone / below)
+    assert printed.splitlines() == ["version of the clone"] * 2
+
+
+@pytest.mark.parametrize("option", ["--version", "--vers", "--help", "-h"])
+def test_version_and_help_run_no_code_of_a_project(clone: Path, option: str) -> None:
+    printed = run_beside_hostile_files(["rhobeta", option], clone)
+    assert printed.startswith((f"rhobeta {__version__}\n", "usage: rhobeta"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_code_of_another_user_is_not_run(clone: Path) -> None:
+    os.chown(clone / "dvc.yaml", 12345, 12345)
     done = subprocess.run(
-        ["rhobeta"], cwd=clone, env=environment, capture_output=True, text=True, check=True
+        ["rhobeta", "params"], cwd=clone, capture_output=True, text=True, check=False
     )
-    assert done.stdout.splitlines() == [str(clone / "src"), "of the clone"]
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "belongs to another user (id 12345), whose code would run" in done.stderr
 
 
 def test_port_in_use_is_explained(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -209,3 +271,19 @@ def test_closed_output_is_status_141(workspace: Path) -> None:
         ["bash", "-c", command], cwd=workspace, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_no_control_character_and_no_byte_of_a_name_reaches_the_terminal(workspace: Path) -> None:
+    name = b"\x1b[2J\xff \xc3\xa9"
+    for command in (["params", name], ["trace", name]):
+        done = subprocess.run(
+            ["rhobeta", *command],
+            cwd=workspace,
+            env=os.environ | {"PYTHONIOENCODING": "ascii:strict"},
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode in (1, 2), done.stderr
+        assert rb"\x1b[2J\udcff \xe9" in done.stderr
+        assert b"\x1b" not in done.stderr
+        assert b"Traceback" not in done.stderr

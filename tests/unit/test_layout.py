@@ -32,7 +32,7 @@ LAYERS = (
     {"pipeline", "tuning"},
     {"lineage"},
     {"serving"},
-    {"cli"},
+    {"cli", "estimator"},
 )
 LOOSE = {"errors", "extensions", "paths"}
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

@@ -1,7 +1,7 @@
 """The `rhobeta` command.
 
-This module imports nothing of the package, so that it can choose which code runs: an experiment in
-a temporary workspace of DVC, or a clone that shares an environment, runs its own.
+This module chooses which code runs: an experiment in a temporary workspace of DVC, or a clone that
+shares an environment, runs its own.
 """
 
 import os
@@ -14,31 +14,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status, which `rhobeta.cli.command` lists.
 
     `arguments` default to those of the process, which then runs the code of the workspace that it
-    is started in.
+    is started in, but for `--help` and `--version`.
     """
-    if arguments is None and _switch_to_workspace_code():
-        from rhobeta.cli import main as workspace_main
+    if arguments is None:
+        # As `python -P`: no process that this one starts imports from the current folder.
+        os.environ["PYTHONSAFEPATH"] = "1"
+        if not _asks_for_help(sys.argv[1:]) and _switch_to_workspace_code():
+            from rhobeta.cli import main as workspace_main
 
-        return workspace_main()
-    from rhobeta.cli.command import run_command
+            return workspace_main()
+    from rhobeta.utils.terminal import printable_output
 
-    return run_command(arguments)
+    with printable_output():
+        from rhobeta.cli.command import run_command
+
+        return run_command(arguments)
+
+
+def _asks_for_help(arguments: Sequence[str]) -> bool:
+    """Whether argparse would print help or version: it takes beginnings of an option too."""
+    options = ("--help", "--version")
+    return not arguments or any(
+        word == "-h" or (len(word) > 2 and any(option.startswith(word) for option in options))
+        for word in arguments
+    )
 
 
 def _switch_to_workspace_code() -> bool:
-    """Import `rhobeta` from the workspace from now on; returns False where it is from there."""
-    loaded = Path(__file__).resolve().parents[2]
-    here = Path.cwd()
-    workspace = next((f for f in (here, *here.parents) if (f / "dvc.yaml").is_file()), None)
-    if workspace is None:
+    """Import `rhobeta` from the workspace from now on; returns False where it is from there.
+
+    Also False where there is no workspace: the command will say why.
+    """
+    from rhobeta.errors import RhobetaError
+    from rhobeta.paths import find_workspace
+
+    try:
+        source = (find_workspace() / "src").resolve()
+    except (RhobetaError, OSError):
         return False
-    source = (workspace / "src").resolve()
+    loaded = Path(__file__).resolve().parents[2]
     if source == loaded or not (source / "rhobeta" / "__main__.py").is_file():
         return False
     sys.path.insert(0, str(source))
-    # Processes that this one starts run the same code. An empty entry would be the current folder.
-    paths = filter(None, [str(source), os.environ.get("PYTHONPATH")])
-    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
     for name in [name for name in sys.modules if name.partition(".")[0] == "rhobeta"]:
         del sys.modules[name]
     return True

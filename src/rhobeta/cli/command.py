@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from rhobeta import __version__
 from rhobeta.cli import (
     compare,
+    completion,
     doctor,
     encode,
     export,
@@ -16,6 +17,7 @@ from rhobeta.cli import (
     presets,
     register,
     run,
+    runs,
     stages,
     summary,
     sync,
@@ -24,38 +26,31 @@ from rhobeta.cli import (
     ui,
 )
 from rhobeta.cli.explain import explain
+from rhobeta.cli.grouped_help import GroupedParser
 from rhobeta.utils.signals import EndedBySignal, end_on_signals
 
 # In the order of the help.
-_MODULES = (
-    stages,
-    run,
-    presets,
-    compare,
-    summary,
-    sync,
-    trace,
-    tune,
-    register,
-    export,
-    encode,
-    doctor,
-    ui,
-    params,
-)
+_GROUPS = {
+    "stages, which `dvc repro` runs in order where something changed": (stages,),
+    "experiments": (run, presets, params, tune),
+    "results": (summary, runs, compare, trace, ui),
+    "use a model": (register, export, encode),
+    "upkeep": (doctor, sync, completion),
+}
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of the command and all its subcommands."""
-    parser = argparse.ArgumentParser(
+    parser = GroupedParser(
         prog="rhobeta",
         description="A reproducible, experiment-tracked pipeline around a KL-sparse autoencoder.",
-        epilog="`dvc repro` runs the five stages in order, each only where something changed.",
+        epilog="`rhobeta COMMAND --help` shows the options of a command, with examples.",
     )
     parser.add_argument("--version", action="version", version=f"rhobeta {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND [-h]")
-    for module in _MODULES:
-        module.add_parser(commands)
+    for title, modules in _GROUPS.items():
+        parser.commands.begin_group(title)
+        for module in modules:
+            module.add_parser(parser.commands)
     return parser
 
 
@@ -70,7 +65,7 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
     options, more = parser.parse_known_args(arguments)
     if more and options.command != "run":
         parser.error(f"unrecognized arguments: {' '.join(more)}")
-    options.dvc_arguments = more
+    options.dvc_arguments, options.parser = more, parser
     end_on_signals()
     try:
         status: int = options.function(options) or 0

@@ -2,17 +2,22 @@
 
 import argparse
 
-from rhobeta.cli.project import WORD_HELP, Commands, open_project
+from rhobeta.cli.grouped_help import Commands
+from rhobeta.cli.project import WORD_HELP, open_project
 
 
 def add_parser(commands: Commands) -> None:
     """Add the subcommand."""
-    parser = commands.add_parser(
+    parser = commands.add(
         "compare",
-        help="compare runs: the parameters that differ, every metric, curves and filters",
+        "compare runs: parameters that differ, metrics, curves, filters",
         description="Print the parameters in which trainings differ, and their metrics; write them"
         " with learning curves and decoder filters to reports/compare.html. Trainings that differ"
-        " in their seed alone are one column, with the 95 %% interval of the mean.",
+        " in their seed alone are one column, with the 95 % interval of the mean.",
+        examples=(
+            "rhobeta compare workspace HEAD~3",
+            "rhobeta compare k-sparse ng-cs294a --no-page",
+        ),
     )
     parser.add_argument(
         "what",

@@ -3,13 +3,17 @@
 import argparse
 import json
 
-from rhobeta.cli.project import Commands, open_project
-from rhobeta.errors import RhobetaError
+from rhobeta.cli.grouped_help import Commands
+from rhobeta.cli.project import load_extensions_here, open_project
 
 
 def add_parser(commands: Commands) -> None:
     """Add the subcommand."""
-    parser = commands.add_parser("params", help="check params.yaml and print every value")
+    parser = commands.add(
+        "params",
+        "check params.yaml and print every value",
+        examples=("rhobeta params", "rhobeta params --schema > schema.json"),
+    )
     parser.add_argument("--schema", action="store_true", help="print its JSON schema instead")
     parser.set_defaults(function=run)
 
@@ -19,21 +23,9 @@ def run(options: argparse.Namespace) -> None:
     from rhobeta.config.params import Params, flatten
 
     if options.schema:
-        _load_extensions()
+        load_extensions_here()
         print(json.dumps(Params.model_json_schema(), indent=2))
         return
     params, _ = open_project()
     for name, value in flatten(params).items():
         print(f"{name}: {value}")
-
-
-def _load_extensions() -> None:
-    from rhobeta.extensions import load_extensions
-    from rhobeta.paths import find_paths
-
-    try:
-        paths = find_paths()
-    except RhobetaError:
-        # Outside a project there is a schema, but no extension.
-        return
-    load_extensions(paths.workspace / "extensions")

@@ -2,17 +2,19 @@
 
 import argparse
 
-from rhobeta.cli.project import MODEL_HELP, Commands, open_project
+from rhobeta.cli.grouped_help import Commands
+from rhobeta.cli.project import MODEL_HELP, open_project
 
 
 def add_parser(commands: Commands) -> None:
     """Add the subcommand."""
-    parser = commands.add_parser(
+    parser = commands.add(
         "register",
-        help="put the model into MLflow's registry; @champion moves only if it passes",
+        "put the model into MLflow's registry, as @champion if it passes",
         description="Put the workspace's model into MLflow's model registry. It becomes @champion"
         " if it keeps the rules of params.yaml's section registry; else the command says which it"
         " breaks and ends with status 1.",
+        examples=("rhobeta register", "rhobeta register HEAD~3 --new-data"),
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument("what", nargs="?", metavar="WHAT", help=MODEL_HELP)

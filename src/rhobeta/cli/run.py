@@ -1,20 +1,25 @@
-"""`rhobeta run`: a preset as a DVC experiment."""
+"""`rhobeta run`: the pipeline as a DVC experiment, of a preset or of params.yaml."""
 
 import argparse
 
-from rhobeta.cli.project import Commands, open_project
+from rhobeta.cli.grouped_help import Commands
+from rhobeta.cli.project import open_project
 
 
 def add_parser(commands: Commands) -> None:
     """Add the subcommand."""
-    parser = commands.add_parser(
+    parser = commands.add(
         "run",
-        help="run a preset as a DVC experiment",
-        description="Run a preset of presets/ as a DVC experiment: cached, tracked, comparable.",
-        epilog="All other options go to `dvc exp run`, such as `-S training.epochs=5`,"
-        " `--name NAME`, `--queue` or `--temp`. `rhobeta presets` lists the presets.",
+        "run all stages as a DVC experiment, with the values of a preset",
+        description="Run the stages as a DVC experiment, with params.yaml as it is or with the"
+        " values of a preset. All other options go to `dvc exp run`, such as -S PATH=VALUE,"
+        " --name NAME, --queue or --temp. `rhobeta presets` lists the presets.",
+        examples=(
+            "rhobeta run --preset k-sparse",
+            "rhobeta run --preset k-sparse -S training.epochs=5 --name short",
+        ),
     )
-    parser.add_argument("--preset", required=True, metavar="NAME", help="a file in presets/")
+    parser.add_argument("--preset", metavar="NAME", help="a file in presets/ (default: none)")
     parser.set_defaults(function=run)
 
 

@@ -3,7 +3,8 @@
 import argparse
 from importlib import import_module
 
-from rhobeta.cli.project import Commands, open_project
+from rhobeta.cli.grouped_help import Commands
+from rhobeta.errors import RhobetaError
 
 STAGES = {
     "download": "bring the data set's files into data/raw, verified",
@@ -17,18 +18,30 @@ STAGES = {
 def add_parser(commands: Commands) -> None:
     """Add one subcommand a stage."""
     for name, help_text in STAGES.items():
-        parser = commands.add_parser(
-            name, help=f"stage: {help_text}", description=help_text.capitalize()
-        )
+        parser = commands.add(name, help_text)
         parser.set_defaults(function=run)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Run a stage while no other one works in the same workspace."""
+    """Run a stage while no other one works in the same workspace.
+
+    Until it is done, its earlier outputs stay. Raises `RhobetaError` where `params.yaml` is
+    refused; that of a DVC experiment gets its earlier content then.
+    """
+    from rhobeta.config.params import load_params
+    from rhobeta.lineage.recovery import put_back_outputs, put_back_params
+    from rhobeta.paths import find_paths
     from rhobeta.utils.locks import workspace_lock
     from rhobeta.utils.signals import end_with_starter
 
-    params, paths = open_project()
+    paths = find_paths()
+    put_back_outputs(paths, options.command)
+    try:
+        params = load_params(paths.params)
+    except RhobetaError as error:
+        if not put_back_params(paths):
+            raise
+        raise RhobetaError(f"{error}\nparams.yaml is again what it was before.") from None
     end_with_starter()
     with workspace_lock(paths.workspace, options.command):
         import_module(f"rhobeta.pipeline.{options.command}").run(params, paths)

@@ -2,12 +2,12 @@
 
 import argparse
 
-from rhobeta.cli.project import Commands, open_project
+from rhobeta.cli.grouped_help import Commands
 
 
 def add_parser(commands: Commands) -> None:
     """Add the subcommand."""
-    parser = commands.add_parser("summary", help="print the results and where they are")
+    parser = commands.add("summary", "print the results and where they are")
     parser.set_defaults(function=run)
 
 
@@ -15,5 +15,6 @@ def run(options: argparse.Namespace) -> None:
     """Print the summary of the workspace's model."""
     from rhobeta.lineage.project import Project
     from rhobeta.lineage.summary import print_summary
+    from rhobeta.paths import find_paths
 
-    print_summary(Project(*open_project()))
+    print_summary(Project(None, find_paths()))

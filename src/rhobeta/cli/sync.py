@@ -2,14 +2,15 @@
 
 import argparse
 
-from rhobeta.cli.project import Commands, open_project
+from rhobeta.cli.grouped_help import Commands
+from rhobeta.cli.project import open_project
 
 
 def add_parser(commands: Commands) -> None:
     """Add the subcommand."""
-    parser = commands.add_parser(
+    parser = commands.add(
         "sync",
-        help="give the model in the workspace its MLflow run, where DVC brought it from a cache",
+        "complete or restore the MLflow run of the model in the workspace",
         description="After `dvc repro`, `exp run`, `exp apply`, `checkout` or `pull`: find the"
         " MLflow run of the model in the workspace, add what it lacks, or restore it.",
     )

@@ -2,16 +2,18 @@
 
 import argparse
 
-from rhobeta.cli.project import WORD_HELP, Commands, open_project
+from rhobeta.cli.grouped_help import Commands
+from rhobeta.cli.project import WORD_HELP, open_project
 
 
 def add_parser(commands: Commands) -> None:
     """Add the subcommand."""
-    parser = commands.add_parser(
+    parser = commands.add(
         "trace",
-        help="print which data, code, parameters, experiment, run and trial belong together",
+        "print the data, code, parameters and runs behind a model",
         description="From a model file, an MLflow run, a DVC experiment, a git commit or a trial to"
         " all the others, and which links are missing.",
+        examples=("rhobeta trace HEAD", "rhobeta trace trial 12 --all"),
     )
     parser.add_argument(
         "what",

@@ -2,12 +2,13 @@
 
 import argparse
 
-from rhobeta.cli.project import Commands, open_project
+from rhobeta.cli.grouped_help import Commands
+from rhobeta.cli.project import open_project
 
 
 def add_parser(commands: Commands) -> None:
     """Add the subcommand."""
-    parser = commands.add_parser("ui", help="show the runs in MLflow's UI on this machine")
+    parser = commands.add("ui", "show the runs in MLflow's UI on this machine")
     parser.add_argument("--port", type=int, default=5000, help="default: %(default)s")
     parser.set_defaults(function=run)
 

@@ -5,7 +5,7 @@ make no sense. One message names every fault. The file is parsed as DVC parses i
 `1e-3` is a number for both.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -155,6 +155,34 @@ def merged(now: Mapping[str, Mapping[str, Any]], overlay: Mapping[str, Any]) -> 
     return nested
 
 
+def with_values(
+    params: Params, values: Mapping[str, Any], *, where: str = "the changed parameters"
+) -> Params:
+    """The parameters with some set, by dotted path.
+
+    Raises `RhobetaError`, whose message begins with `where`, if they do not fit together.
+    """
+    now = {name: getattr(params, name).model_dump() for name in type(params).model_fields}
+    return check_params(merged(now, values), where=where)
+
+
+def read_settings(settings: Iterable[str]) -> dict[str, Any]:
+    """Values by dotted path from texts such as `penalty.rho=0.1`; each value is YAML.
+
+    Raises `RhobetaError` where a text has another form.
+
+    >>> read_settings(["training.epochs=5", "model.hidden_sizes=[64, 32]"])
+    {'training.epochs': 5, 'model.hidden_sizes': [64, 32]}
+    """
+    values: dict[str, Any] = {}
+    for setting in settings:
+        path, equals, text = setting.partition("=")
+        if not (equals and "." in path):
+            raise RhobetaError(f"Found {setting!r}, expected PATH=VALUE, such as penalty.rho=0.1.")
+        values[path] = _parse(text, f"the value of {path}")
+    return values
+
+
 def flatten(section: BaseModel, prefix: str = "") -> dict[str, Any]:
     """Leaf values by dotted path, such as `{"penalty.rho": 0.05}`, in the order of the file."""
     leaves: dict[str, Any] = {}
@@ -182,25 +210,29 @@ def read_yaml(path: Path) -> Any:
         raise RhobetaError(f"{path} cannot be read: {error.strerror}.") from None
     if len(content) > _LONGEST_FILE:
         raise RhobetaError(f"{path} is larger than {_LONGEST_FILE >> 10} KiB.")
+    return _parse(content, str(path))
+
+
+def _parse(content: bytes | str, name: str) -> Any:
     try:
-        text = content.decode("utf-8")
-        _require_plain(text, path)
+        text = content if isinstance(content, str) else content.decode("utf-8")
+        _require_plain(text, name)
         return YAML(typ="safe").load(text)
     except RhobetaError:
         raise
     except Exception as error:
         # Tags raise errors of many types: `!!int ""`, `!!bool x`, "\\UFFFFFFFF".
-        raise RhobetaError(f"{path} is not valid YAML:\n{error}") from None
+        raise RhobetaError(f"{name} is not valid YAML:\n{error}") from None
 
 
-def _require_plain(text: str, path: Path) -> None:
+def _require_plain(text: str, name: str) -> None:
     depth = 0
     for event in YAML(typ="safe", pure=True).parse(text):
         depth += isinstance(event, CollectionStartEvent)
         depth -= isinstance(event, CollectionEndEvent)
         if depth > _DEEPEST:
-            raise RhobetaError(f"{path} nests deeper than {_DEEPEST}.")
+            raise RhobetaError(f"{name} nests deeper than {_DEEPEST}.")
         if isinstance(event, AliasEvent):
             raise RhobetaError(
-                f"{path} refers to *{event.anchor}.\nWrite the value itself in its place."
+                f"{name} refers to *{event.anchor}.\nWrite the value itself in its place."
             )

@@ -54,6 +54,6 @@ def _bound(text: str, key: str) -> Bound:
     if "/" not in bound.metric:
         raise ValueError(
             f"{key}: found the metric {bound.metric!r}, allowed: a metric of a run as MLflow names"
-            " it, such as test/mse or probe/code_accuracy"
+            " it, such as test/mse or test/probe"
         )
     return bound

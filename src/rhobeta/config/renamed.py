@@ -6,6 +6,13 @@ from typing import Any
 PARAMETERS = {"topk.revive": "topk.auxk_coef", "evaluate.uses": "evaluate.tasks"}
 VALUES = {"l1_kernel": "l1_weights"}
 """Values of `penalty.kind`."""
+_METRICS = {
+    "probe/code_accuracy": "test/probe",
+    "probe/pixel_accuracy": "baselines/pixel_probe",
+    "probe/pca_accuracy": "baselines/pca_probe",
+    "probe_accuracy": "probe",
+    "floor/": "baselines/",
+}
 _SECTIONS = {
     "reconstruction": "test",
     "sparsity": "test",
@@ -30,25 +37,31 @@ def current_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def current_metric(name: str) -> str:
-    """The current name of a run's metric.
+    """The current name of a run's metric, or of the metric in a bound.
 
     >>> current_metric("floor/pca_mse"), current_metric("test/l0@0.1")
     ('baselines/pca_mse', 'test/l0_at_0.1')
+    >>> current_metric("probe/code_accuracy"), current_metric("probe_accuracy >= 0.9")
+    ('test/probe', 'probe >= 0.9')
     """
     if "auroc@" in name:
         name = name.replace("+", "_")
     name = name.replace("@", "_at_")
-    return f"baselines/{name.removeprefix('floor/')}" if name.startswith("floor/") else name
+    for old, new in _METRICS.items():
+        name = name.replace(old, new)
+    return name
 
 
 def current_sections(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The content of a `metrics.json` with the current names of sections and metrics.
+    """The numbers of an evaluation with the current names of sections and metrics.
 
-    >>> current_sections({"sparsity": {"l0@0.1": 12.2}, "floors": {"pca_mse": 0.009}})
-    {'test': {'l0_at_0.1': 12.2}, 'baselines': {'pca_mse': 0.009}}
+    >>> current_sections({"sparsity": {"l0@0.1": 12.2}, "probe": {"pca_accuracy": 0.9}})
+    {'test': {'l0_at_0.1': 12.2}, 'baselines': {'pca_probe': 0.9}}
     """
     renamed: dict[str, dict[str, Any]] = {}
     for section, values in metrics.items():
-        named = {current_metric(name): value for name, value in values.items()}
-        renamed.setdefault(_SECTIONS.get(section, section), {}).update(named)
+        for name, value in values.items():
+            path = current_metric(f"{_SECTIONS.get(section, section)}/{name}")
+            now, _, metric = path.partition("/")
+            renamed.setdefault(now, {})[metric] = value
     return renamed

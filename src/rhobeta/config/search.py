@@ -41,12 +41,12 @@ METRICS = {
     "constant_units": "constant units",
     "saturated_units": "saturated units",
     "dead_share": "dead units, share of all",
-    "probe_accuracy": "accuracy of a linear probe",
+    "probe": "accuracy of a linear probe",
 }
 """What a trial is measured by on the validation split, each with its name in words."""
 
 NEED_RHO = ("rho_target", "rho_hat_distance")
-AFTER_TRAINING = ("probe_accuracy",)
+AFTER_TRAINING = ("probe",)
 """Measured once, at the end, so that no trial can be pruned by it."""
 
 SEARCHED = ("model", "penalty", "topk", "training")
@@ -111,7 +111,7 @@ class TuneParams(ParamSection):
     pruner: Literal["none", "median", "halving", "hyperband"]
     """none, median, halving, hyperband: what ends trials early; all but none for mode single."""
     probe_images: Annotated[int, Field(ge=10, le=10_000_000)]
-    """First training images that probe_accuracy is fitted on, 10 to 10000000."""
+    """First training images that the probe is fitted on, 10 to 10000000."""
     workers: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"]
     """Processes that run trials, 1 to 1024; auto: cores / runtime.threads (auto: 1 each), or one a
     GPU."""

@@ -233,7 +233,8 @@ class RuntimeParams(ParamSection):
     experiment: Annotated[Text, Field(min_length=1, max_length=200)]
     """MLflow experiment of the runs, 1 to 200 characters."""
     data_folder: Text | None
-    """Folder with the data set's files, used before any download; null: none."""
+    """Folder with the data set's files, relative to the project, used before any download; null:
+    none."""
 
 
 class FitParams(Protocol):

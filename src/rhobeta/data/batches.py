@@ -98,8 +98,9 @@ def permutation(size: int, *, seed: int, epoch: int) -> Tensor:
 
 
 def to_unit_interval(images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Bytes to numbers in [0, 1], on the device that holds them."""
-    return images.to(dtype).div_(255)
+    """Bytes to numbers in [0, 1], on the device that holds them; numbers stay as they are."""
+    numbers = images.to(dtype)
+    return numbers.div_(255) if images.dtype == torch.uint8 else numbers
 
 
 def pixels_of(images: NDArray[np.uint8]) -> NDArray[np.float32]:

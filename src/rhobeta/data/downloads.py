@@ -34,7 +34,7 @@ class SourceError(Exception):
     """Why one source cannot deliver a file; the next source is tried."""
 
 
-def fetch_all(data_set: DataSet, into: Path, *, folder: str | None = None) -> None:
+def fetch_all(data_set: DataSet, into: Path, *, folder: Path | None = None) -> None:
     """Put every file of `data_set` into the folder `into`, verified.
 
     Each file comes from the first source that has it: `folder` (plain or gzipped files, there or
@@ -65,8 +65,8 @@ def fetch_all(data_set: DataSet, into: Path, *, folder: str | None = None) -> No
                 raise RhobetaError(_nowhere(data_set, file, failed))
 
 
-def _sources(data_set: DataSet, folder: str | None, cache: Path) -> dict[str, _Source]:
-    folders = [Path(folder).expanduser()] if folder else []
+def _sources(data_set: DataSet, folder: Path | None, cache: Path) -> dict[str, _Source]:
+    folders = [folder] if folder is not None else []
     sources: dict[str, _Source] = {}
     for path in (*folders, *filter(Path.is_dir, data_set.system_folders)):
         sources[f"folder {path}"] = partial(_from_folder, path)
@@ -152,7 +152,9 @@ def _verified(path: Path, file: DataFile) -> bytes:
         if published:
             return content
     if file.sha256 is None:
-        raise SourceError(f"only the SHA-256 of the published {file.name}.gz is known")
+        raise SourceError(
+            f"only the published {file.name}.gz can be verified; put it there as it was downloaded"
+        )
     found = sha256_of_bytes(content)
     if found != file.sha256:
         raise SourceError(
@@ -175,12 +177,12 @@ def _gunzip(archive: bytes) -> bytes:
 
 def _nowhere(data_set: DataSet, file: DataFile, failed: dict[str, str]) -> str:
     names = ", ".join(other.name for other in data_set.files)
+    forms = "published (.gz)" + " or unpacked" * all(other.sha256 for other in data_set.files)
     return "\n".join(
         [
             f"No source has {file.name} of {data_set.name}:",
             *(f"  {place}: {reason}" for place, reason in failed.items()),
-            "Without a network: copy the files, as published (.gz) or unpacked, into one folder"
-            f" ({names}), set runtime.data_folder in params.yaml to that folder, and run the"
-            " command again.",
+            f"Without a network: copy the files, as {forms}, into one folder ({names}), set"
+            " runtime.data_folder in params.yaml to that folder, and run the command again.",
         ]
     )

@@ -5,6 +5,7 @@ Only unsigned bytes (type 0x08) are supported; all MNIST-like data sets consist 
 
 import math
 import struct
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +59,8 @@ def _header(content: bytes | bytearray, name: str) -> tuple[tuple[int, ...], int
     return struct.unpack(f">{rank}I", content[4:start]), start
 
 
-def write_idx(values: NDArray[np.uint8]) -> bytes:
-    """Encode an array of bytes as IDX."""
+def write_idx(file: IO[bytes], values: NDArray[np.uint8]) -> None:
+    """Write an array of bytes as IDX."""
     header = struct.pack(f">BBBB{values.ndim}I", 0, 0, _UNSIGNED_BYTE, values.ndim, *values.shape)
-    return header + np.ascontiguousarray(values).tobytes()
+    file.write(header)
+    file.write(np.ascontiguousarray(values).data)

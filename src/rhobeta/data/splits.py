@@ -146,7 +146,7 @@ def write_splits(
 
     `raw_files` are the digests of the raw files by name, `parameters` the parameters that made the
     splits by dotted path. Raises `RhobetaError` where the training images have fewer than two
-    classes.
+    classes, or are all the same.
     """
     from safetensors.numpy import save
 
@@ -155,6 +155,13 @@ def write_splits(
         raise RhobetaError(
             f"The data set has images of {len(classes)} class; expected two or more, since the"
             " probe tells classes apart.\nAdd images of another class, or widen data.classes."
+        )
+    images = splits["train"].images
+    if np.array_equal(images.min(0), images.max(0)):
+        raise RhobetaError(
+            f"All {len(images)} training images are the same (pixels {images.min()} to"
+            f" {images.max()}); expected images that differ, else there is nothing to learn.\n"
+            "Look at the data set's files: they may be placeholders, or lost their values."
         )
     facts: dict[str, dict[str, Any]] = {}
     for name, split in splits.items():

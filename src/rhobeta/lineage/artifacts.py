@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.splits import Manifest, read_manifest, read_split
 from rhobeta.errors import RhobetaError
-from rhobeta.lineage.repository import METRICS, MODEL, Lock, Repository
+from rhobeta.lineage.repository import DETAILS, MODEL, Lock, Repository
 from rhobeta.metrics.evaluation import read_record
-from rhobeta.model.serialization import SavedModel, read_model
+from rhobeta.model.model_file import read_model
+from rhobeta.model.serialization import SavedModel
 from rhobeta.paths import Paths
 from rhobeta.tracking.backfill import WorkspaceArtifacts
 from rhobeta.tracking.training_run import history_of_model
@@ -31,7 +32,7 @@ def find_artifacts(paths: Paths) -> WorkspaceArtifacts:
     md5, lock = md5_of_bytes(saved.content), Repository(paths.workspace).lock()
     description, manifest = saved.description, _manifest(saved, paths)
     history = history_of_model(paths.history, description.best_epoch, description.best_loss)
-    measured = _is_locked(lock, "evaluate", METRICS, paths.metrics, md5)
+    measured = _is_locked(lock, "evaluate", DETAILS, paths.details, md5)
     drawn = _is_locked(lock, "visualize", _REPORT, paths.report, md5)
     dashboard = _is_locked(lock, "visualize", _DASHBOARD, paths.dashboard, md5)
     reported = paths.report.is_file() and saved.sha256.encode() in paths.report.read_bytes()
@@ -40,7 +41,7 @@ def find_artifacts(paths: Paths) -> WorkspaceArtifacts:
         example=_example(saved, manifest, paths),
         history=paths.history if history is not None else None,
         manifest=manifest,
-        metrics=paths.metrics if measured or _is_recorded(saved, paths) else None,
+        metrics=paths.details if measured or _is_recorded(saved, paths) else None,
         evaluate=lock.parameters("evaluate") if measured else {},
         report=paths.report if reported and paths.figures.is_dir() else None,
         pages=[paths.dashboard] if dashboard else [],

@@ -9,6 +9,7 @@ from string import ascii_uppercase
 
 from rhobeta.lineage.runs import RunInfo
 from rhobeta.metrics.confidence import interval_of
+from rhobeta.tracking.view import CURVES, SECONDS
 
 SEEDS = ("training.seed", "data.seed")
 
@@ -19,23 +20,26 @@ NONE = "-"
 
 # Sections of metrics in the order of the table, and what comes first in a section.
 _SECTIONS = (
-    "test", "probe", "best", "sparse_probe", "few_labels", "denoising", "anomaly", "compression",
+    "test", "best", "sparse_probe", "few_labels", "denoising", "anomaly", "compression",
 )  # fmt: skip
-_FIRST = ("mse", "fvu", "psnr_db", "loss", "code_accuracy", "probe_accuracy", "gini")
+_FIRST = ("mse", "fvu", "psnr_db", "loss", "probe", "gini")
 
 # Metrics of every epoch: the last value need not belong to the weights that were kept.
-_OF_EPOCHS = ("train/", "validation/", "learning_rate")
+_OF_EPOCHS = (CURVES, "train/", "validation/", "learning_rate")
 # Metrics of the validation split; all others are of the test split.
-_OF_VALIDATION = ("best/", "train/", "validation/")
+_OF_VALIDATION = ("best/", CURVES, "train/", "validation/")
 _OF_THE_LOSS = ("penalty.kind", "penalty.rho", "penalty.beta", "training.pixel_loss")
 
 # Metrics with a direction: more or less is better. A mean activation has none, and what PCA
 # reaches is no property of the model.
 _MORE = re.compile(
-    r"\w+/(gini|hoyer|psnr_db|code_accuracy|probe_accuracy|code_auroc(_at_[\d_]+)?)"
+    r"\w+/(train_|validation_)?(gini|hoyer|psnr_db|probe|code_auroc(_at_[\d_]+)?)"
     r"|(sparse_probe|few_labels|denoising)/code_at_[\d.]+"
 )
-_LESS = re.compile(r"\w+/(mse|fvu|loss|treves_rolls|dead_units|dead_share)|compression/code_bits")
+_LESS = re.compile(
+    r"\w+/(train_|validation_)?(mse|fvu|loss|treves_rolls|dead_units|dead_share)"
+    r"|compression/code_bits"
+)
 
 
 Value = Callable[[RunInfo], str]
@@ -134,17 +138,22 @@ def seeds_in_words(group: SeedGroup) -> str:
     return "; ".join(f"{path} {_values(group, _parameter(path))}" for path in differing)
 
 
+def direction_of(name: str) -> int:
+    """1 for a metric of which more is better, -1 where less is, 0 where no direction is known."""
+    return bool(_MORE.fullmatch(name)) - bool(_LESS.fullmatch(name))
+
+
 def best_of(name: str, values: Sequence[Sequence[float]]) -> tuple[bool, ...]:
     """Which columns of a metric hold the best mean.
 
     None where no direction is known, all means are equal, or only one column has the metric.
     """
-    more, less = _MORE.fullmatch(name), _LESS.fullmatch(name)
     means = [sum(column) / len(column) if column else math.nan for column in values]
     finite = [mean for mean in means if math.isfinite(mean)]
-    if not (more or less) or len(finite) < 2 or len(set(finite)) == 1:
+    direction = direction_of(name)
+    if not direction or len(finite) < 2 or len(set(finite)) == 1:
         return (False,) * len(values)
-    best = max(finite) if more else min(finite)
+    best = max(finite) if direction > 0 else min(finite)
     return tuple(mean == best for mean in means)
 
 
@@ -214,7 +223,8 @@ def _parameter_lines(groups: list[SeedGroup], everything: bool) -> tuple[list[Li
 
 
 def _metric_lines(groups: list[SeedGroup], everything: bool) -> tuple[list[Line], int, int]:
-    names = sorted({n for g in groups for run in g.members for n in run.metrics}, key=_place)
+    found = {name for group in groups for run in group.members for name in run.metrics}
+    names = sorted((n for n in found if everything or not n.startswith(SECONDS)), key=_place)
     lines, folded, curves = [], 0, 0
     for name in names:
         if name.startswith(_OF_EPOCHS) and not everything:
@@ -235,7 +245,8 @@ def _is_comparable(name: str, groups: list[SeedGroup]) -> bool:
     if not _agree(groups, _data_sha256 if of_validation else _test_sha256):
         return False
     # The loss contains beta times the penalty.
-    return not name.endswith("/loss") or all(_agree(groups, _parameter(p)) for p in _OF_THE_LOSS)
+    is_loss = name.endswith(("/loss", "_loss"))
+    return not is_loss or all(_agree(groups, _parameter(p)) for p in _OF_THE_LOSS)
 
 
 def _agree(groups: list[SeedGroup], value_of: Value) -> bool:

@@ -22,6 +22,7 @@ from rhobeta.model.serialization import SavedModel, model_from_bytes
 from rhobeta.reporting.pages import png_source, render_template
 from rhobeta.reporting.pictures import decoder_filters, draw_filters
 from rhobeta.reporting.style import CLASS_COLOURS, INK, save, style
+from rhobeta.tracking.view import curve_name
 from rhobeta.utils.files import write_text
 
 if TYPE_CHECKING:
@@ -75,8 +76,10 @@ def curves_of(run: RunInfo, project: Project) -> Curves:
     names = [f"{split}/{name}" for split in _LINES for name in _PANELS]
     curves = {}
     for name in names:
-        if store is not None and name in run.metrics:
-            history = store.client.get_metric_history(run.id, name)
+        # Earlier runs have the name that the training uses.
+        logged = next((n for n in (curve_name(name), name) if n in run.metrics), None)
+        if store is not None and logged is not None:
+            history = store.client.get_metric_history(run.id, logged)
             points = {point.step: point.value for point in history}
             curves[name] = (sorted(points), [points[step] for step in sorted(points)])
     return curves

@@ -1,7 +1,10 @@
 """`rhobeta doctor`: what is wrong with environment, project and store, and what to do."""
 
+import getpass
 import json
+import os
 import re
+import stat
 import subprocess
 import sys
 import time
@@ -13,14 +16,18 @@ from typing import Literal
 
 from packaging.requirements import Requirement
 
+from rhobeta.config.presets import dvc_environment
 from rhobeta.errors import RhobetaError
 from rhobeta.lineage.project import Project
 from rhobeta.paths import Paths
 from rhobeta.tracking.provenance import read_code
+from rhobeta.tracking.store import places_before
+from rhobeta.utils.terminal import one_line
 
 _DVC_SECONDS = 60
 _DAY = 86_400
 _SHOWN = 5
+_MOST_MODELS = 1000
 
 
 @dataclass(frozen=True)
@@ -36,14 +43,22 @@ class Finding:
 
 
 def examine(project: Project) -> list[Finding]:
-    """All checks, in order. Nothing is changed."""
+    """All checks, in order. They change nothing but addresses of a project that was moved."""
     paths = project.paths
     return [
         _packages(paths.workspace),
+        _environment(paths.workspace),
         _lightning(),
+        _user(),
         _git(paths.workspace),
+        _params(project),
+        _line_endings(paths.workspace),
         _lock(paths.workspace),
+        _site_cache(paths.workspace),
+        _place(paths),
         *_store(project),
+        _artifacts(project),
+        _privacy(paths),
         _unfinished(paths),
     ]
 
@@ -54,7 +69,7 @@ def print_findings(findings: list[Finding], *, as_json: bool) -> None:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
         return
     for finding in findings:
-        print(f"{finding.level:5}  {finding.check}: {finding.found}")
+        print(f"{finding.level:5}  {finding.check}: {one_line(finding.found)}")
         for line in finding.advice.splitlines():
             print(f"         {line}")
     faults = sum(finding.level == "FAULT" for finding in findings)
@@ -107,6 +122,20 @@ def _name(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+def _environment(workspace: Path) -> Finding:
+    """Whether the commands of .venv start its own Python: pip writes its path into them."""
+    folder = workspace / ".venv"
+    script = folder / "bin" / "dvc"
+    head = script.read_bytes()[:500].decode(errors="replace") if script.is_file() else ""
+    found = re.search(r"(/[^\n\"']*)/bin/python", head)
+    if found is None:
+        return Finding("ok", "environment", sys.prefix)
+    if Path(found[1]).is_dir() and folder.samefile(found[1]):
+        return Finding("ok", "environment", str(folder))
+    text = f"the commands of {folder} start Python in {found[1]}: it was moved or copied"
+    return Finding("FAULT", "environment", text, "make clean-env setup")
+
+
 def _lightning() -> Finding:
     try:
         found = version("lightning")
@@ -137,15 +166,55 @@ def _git(workspace: Path) -> Finding:
     return Finding("ok", "git", f"{code.commit[:12]}{changes}")
 
 
+def _params(project: Project) -> Finding:
+    try:
+        _ = project.params
+    except RhobetaError as error:
+        advice = (
+            "`git diff params.yaml` shows what was changed; `git checkout -- params.yaml` brings"
+            " the committed file back."
+        )
+        return Finding("FAULT", "parameters", " ".join(str(error).split()), advice)
+    return Finding("ok", "parameters", "params.yaml is valid")
+
+
+def _user() -> Finding:
+    """Whether the user has a name, which DVC asks for."""
+    try:
+        return Finding("ok", "user", getpass.getuser())
+    except (KeyError, OSError):
+        found = f"the user id {os.getuid()} has no name, without which `dvc` fails"
+        return Finding("FAULT", "user", found, f"export LOGNAME=user{os.getuid()}")
+
+
+def _line_endings(workspace: Path) -> Finding:
+    """Whether files end their lines as git keeps them: DVC hashes the bytes."""
+    command = ["git", "--no-optional-locks", "ls-files", "--eol", "--", ":(exclude)params.yaml"]
+    try:
+        done = subprocess.run(command, cwd=workspace, capture_output=True, check=False)
+    except FileNotFoundError:
+        return Finding("ok", "line endings", "not known without git")
+    lines = [line for line in os.fsdecode(done.stdout).splitlines() if line[:4] == "i/lf"]
+    other = [line.partition("\t")[2] for line in lines if line.split()[1] in ("w/crlf", "w/mixed")]
+    if not other:
+        return Finding("ok", "line endings", "those of the repository")
+    return Finding(
+        "FAULT",
+        "line endings",
+        f"{len(other)} files have other line endings than in the repository, such as {other[0]}",
+        "Commit or stash your changes, then: git rm -r --cached --quiet . && git reset --hard",
+    )
+
+
 def _lock(workspace: Path) -> Finding:
     """Whether `dvc repro` would run a stage, also where the data was not pulled."""
     if not (workspace / ".dvc").is_dir():
         return Finding("FAULT", "dvc.lock", f"{workspace} is not a DVC repository", "dvc init")
-    command = [sys.executable, "-m", "dvc", "repro", "--allow-missing", "--dry"]
+    command = [sys.executable, "-P", "-m", "dvc", "repro", "--allow-missing", "--dry"]
     try:
         done = subprocess.run(
             command, cwd=workspace, capture_output=True, text=True, check=False,
-            timeout=_DVC_SECONDS,
+            timeout=_DVC_SECONDS, env=dvc_environment(),
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return Finding("note", "dvc.lock", "DVC gave no answer; another `dvc` may be running")
@@ -161,6 +230,78 @@ def _lock(workspace: Path) -> Finding:
     if not stages:
         return Finding("ok", "dvc.lock", "current")
     return Finding("note", "dvc.lock", f"not current: {', '.join(stages)} would run", "dvc repro")
+
+
+def _site_cache(workspace: Path) -> Finding:
+    """Whether other users can write where DVC keeps values that it unpickles."""
+    from dvc.config import Config  # type: ignore[import-untyped]
+    from dvc.dirs import site_cache_dir  # type: ignore[import-untyped]
+
+    try:
+        asked = Config(str(workspace / ".dvc"))["core"].get("site_cache_dir")
+    except Exception as error:
+        return Finding("FAULT", "DVC's site cache", f"DVC refuses its configuration ({error})")
+    folder = Path(site_cache_dir(asked), "repo").absolute()
+    modes = {p: p.stat().st_mode for p in (folder, *folder.parents) if p.exists()}
+    closed = any(not mode & stat.S_IXOTH for mode in modes.values())
+    # One that is missing will be made writable for everyone.
+    if closed or not modes.get(folder, stat.S_IWOTH) & stat.S_IWOTH:
+        return Finding("ok", "DVC's site cache", f"{folder} is closed to other users")
+    return Finding(
+        "FAULT",
+        "DVC's site cache",
+        f"every user of this machine can write to {folder}, from where DVC runs code",
+        "`make setup` names a private folder in .dvc/config.local. Or set DVC_SITE_CACHE_DIR to a"
+        " folder in one of mode 0700.",
+    )
+
+
+def _place(paths: Paths) -> Finding:
+    """Whether the project was moved or copied since its runs were recorded."""
+    try:
+        before = places_before(paths)
+    except RhobetaError as error:
+        return _fault("place", error)
+    if not before:
+        return Finding("ok", "place", f"runs were recorded in {paths.store_root}")
+    text = f"runs were recorded in {', '.join(sorted(before))}: the project was moved or copied"
+    advice = f"The addresses of their files lead to {paths.store} from now on."
+    return Finding("note", "place", text, advice)
+
+
+def _artifacts(project: Project) -> Finding:
+    """Whether the files of packaged models are there, as far as they are on this machine."""
+    try:
+        store = project.runs.store
+    except RhobetaError as error:
+        return _fault("artifacts", error)
+    if store is None:
+        return Finding("ok", "artifacts", "none")
+    experiments = [experiment.experiment_id for experiment in store.client.search_experiments()]
+    models = store.client.search_logged_models(experiments, max_results=_MOST_MODELS)
+    folders = [store.folder_at(model.artifact_location) for model in models]
+    gone = [str(folder) for folder in folders if folder is not None and not folder.is_dir()]
+    if not gone:
+        return Finding("ok", "artifacts", f"those of {len(folders)} packaged models are there")
+    return Finding(
+        "FAULT",
+        "artifacts",
+        f"{len(gone)} of {len(folders)} packaged models are missing, such as {gone[0]}",
+        "If the project was moved, they may be in mlruns/artifacts where it was: copy that folder"
+        f" into {project.paths.store}. Or train again.",
+    )
+
+
+def _privacy(paths: Paths) -> Finding:
+    """Whether other users can read what may hold secrets."""
+    names = ("mlflow.db", "optuna.db", "artifacts", "checkpoints", "pending")
+    closed = paths.store.is_dir() and not paths.store.stat().st_mode & 0o007
+    found = [name for name in names if (paths.store / name).exists()]
+    open_to = [name for name in found if (paths.store / name).stat().st_mode & 0o007]
+    if closed or not open_to:
+        return Finding("ok", "privacy", f"{paths.store} is closed to other users")
+    text = f"other users can read {', '.join(open_to)} in {paths.store}"
+    return Finding("note", "privacy", text, f"chmod -R o-rwx {paths.store}")
 
 
 def _store(project: Project) -> list[Finding]:

@@ -8,7 +8,14 @@ from typing import Any
 from rhobeta.config.renamed import current_sections
 from rhobeta.data.datasets import DATA_SETS
 from rhobeta.lineage.project import Project
-from rhobeta.lineage.repository import METRICS, MODEL, Commit, Experiment, manifest_from
+from rhobeta.lineage.repository import (
+    DETAILS,
+    MODEL,
+    OLD_METRICS,
+    Commit,
+    Experiment,
+    manifest_from,
+)
 from rhobeta.lineage.resolve import (
     ModelFile,
     Reference,
@@ -22,7 +29,6 @@ from rhobeta.tracking.evaluation_log import flat_metrics
 from rhobeta.utils.files import md5_of_bytes, sha256_of_bytes
 
 _SPLITS = {"training": "train", "validation": "validation", "evaluation": "test"}
-# Sections of metrics.json in version 0.1.
 
 
 @dataclass(frozen=True)
@@ -195,22 +201,29 @@ class Lineage:
         A commit that was asked about has its own: its model may have been evaluated again since.
         """
         asked, repository = self.reference.commit, self.project.repository
-        content = None if asked is None else repository.file(asked, METRICS)
-        if asked is not None and content is not None and self.md5 is not None:
+        if asked is not None and self.md5 is not None:
+            path, content = self._details(asked)
             logged = sha256_of_bytes(content) in {run.metrics_sha256 for run in self.runs}
-            if not logged and repository.lock(asked).read("evaluate", MODEL) == self.md5:
-                return _metrics_in(content), f"{METRICS} of commit {asked[:12]}"
+            measured = repository.lock(asked).read("evaluate", MODEL) == self.md5
+            if content and measured and not logged:
+                return _metrics_in(content), f"{path} of commit {asked[:12]}"
         for run in [*self.runs, *self.trials, *self.studies]:
-            measured = {k: v for k, v in run.metrics.items() if "/" in k}
-            if measured and (run.stage == "trial" or run.is_evaluated):
-                return measured, f"run {run.id}"
+            named = {k: v for k, v in run.metrics.items() if "/" in k}
+            if named and (run.stage == "trial" or run.is_evaluated):
+                return named, f"run {run.id}"
         for commit in [e.commit for e in self.experiments] + [c.id for c in self.commits]:
-            content = repository.file(commit, METRICS)
-            measured_model = repository.lock(commit).read("evaluate", MODEL)
-            if content is not None and measured_model == self.md5:
-                return _metrics_in(content), f"{METRICS} of commit {commit[:12]}"
+            path, content = self._details(commit)
+            if content and repository.lock(commit).read("evaluate", MODEL) == self.md5:
+                return _metrics_in(content), f"{path} of commit {commit[:12]}"
         run_metrics = next((run.metrics for run in self.runs if run.metrics), {})
         return dict(run_metrics), ""
+
+    def _details(self, commit: str) -> tuple[str, bytes]:
+        """The file with all metrics in a commit, and its content; empty where there is none."""
+        for path in (DETAILS, OLD_METRICS):
+            if content := self.project.repository.file(commit, path):
+                return path, content
+        return DETAILS, b""
 
 
 def _metrics_in(content: bytes) -> dict[str, float]:

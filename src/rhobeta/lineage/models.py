@@ -8,7 +8,7 @@ from rhobeta.errors import RhobetaError
 from rhobeta.lineage.project import Project
 from rhobeta.lineage.resolve import Reference, require_one, resolve, trainings, trainings_like
 from rhobeta.lineage.runs import RunInfo, Runs
-from rhobeta.model.serialization import SavedModel, model_from_bytes, read_model
+from rhobeta.model.serialization import SavedModel, model_from_bytes, read_network
 from rhobeta.tracking.package import PACKAGED_FILE
 from rhobeta.tracking.redaction import without_password
 from rhobeta.tracking.run import newest_finished
@@ -33,10 +33,10 @@ def find_model(word: str | None, project: Project) -> SavedModel:
     holds it is damaged.
     """
     if word is None:
-        return read_model(project.paths.model)
+        return read_network(project.paths.model)
     reference = require_one(resolve(word, project))
     if reference.file is not None:
-        return read_model(reference.file.path)
+        return read_network(reference.file.path)
     repository, commit = project.repository, reference.commit
     md5 = None if commit is None else repository.lock(commit).model
     run = None
@@ -81,7 +81,6 @@ def read_package(runs: Runs, run: RunInfo) -> Package:
 
     Raises `RhobetaError` where the run made no model, or its package is missing or damaged.
     """
-    import mlflow.artifacts
     from mlflow.exceptions import MlflowException
 
     store = runs.store
@@ -93,12 +92,8 @@ def read_package(runs: Runs, run: RunInfo) -> Package:
         )
     try:
         with tempfile.TemporaryDirectory() as folder:
-            file = mlflow.artifacts.download_artifacts(
-                artifact_uri=f"{package.artifact_location}/{PACKAGED_FILE}",
-                dst_path=folder,
-                tracking_uri=store.uri,
-            )
-            content = Path(file).read_bytes()
+            files = store.files_at(package.artifact_location)
+            content = Path(files.download_artifacts(PACKAGED_FILE, folder)).read_bytes()
     except (MlflowException, OSError) as error:
         reason = without_password(" ".join(str(error).split()))[:300]
         raise RhobetaError(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from rhobeta.config.params import Params
+from rhobeta.config.params import Params, load_params
 from rhobeta.lineage.repository import Repository
 from rhobeta.lineage.runs import Runs
 from rhobeta.paths import Paths
@@ -15,8 +15,14 @@ from rhobeta.tracking.store import find_store, store_uri
 class Project:
     """A project; the store is opened at the first look into it, and never changed."""
 
-    params: Params
+    checked: Params | None
+    """The parameters; None: they are read where they are needed."""
     paths: Paths
+
+    @cached_property
+    def params(self) -> Params:
+        """The parameters. Raises `RhobetaError` where `params.yaml` is refused."""
+        return self.checked or load_params(self.paths.params)
 
     @cached_property
     def runs(self) -> Runs:

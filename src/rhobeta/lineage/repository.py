@@ -6,7 +6,7 @@ Nothing is checked out and nothing is written.
 
 import json
 import re
-import subprocess
+import shutil
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -14,11 +14,15 @@ from typing import Any
 
 from rhobeta.errors import RhobetaError
 from rhobeta.utils.checksum import verify_checksum
+from rhobeta.utils.git import git_refusal, is_no_repository, run_git
 
 MODEL = "models/autoencoder.safetensors"
-METRICS = "reports/metrics.json"
+DETAILS = "reports/details.json"
+OLD_METRICS = "reports/metrics.json"
+"""What holds all metrics in a commit of version 0.1."""
 
 _MANIFEST = "data/processed/manifest.json"
+_LOG = ("log", "--no-show-signature", "--no-ext-diff", "--no-textconv")
 _EXPERIMENT = re.compile(r"refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/(.+)")
 
 
@@ -60,6 +64,14 @@ class Lock:
         """MD5 of a file that a stage read."""
         return self._digest(stage, "deps", path)
 
+    def outputs(self, stage: str) -> dict[str, str]:
+        """MD5 of everything that a stage wrote, by path; that of a folder ends in `.dir`."""
+        try:
+            entries = _stages(self._content)[stage]["outs"]
+            return {str(entry["path"]): str(entry["md5"]) for entry in entries}
+        except (KeyError, TypeError):
+            return {}
+
     def parameters(self, stage: str) -> dict[str, Any]:
         """The parameters of a stage by dotted path."""
         from ruamel.yaml import YAML
@@ -86,7 +98,10 @@ class Lock:
 
 
 class Repository:
-    """The git repository and the DVC cache of a workspace; without git it knows nothing."""
+    """The git repository and the DVC cache of a workspace; without a repository it knows nothing.
+
+    Its methods raise `RhobetaError` where git refuses the repository.
+    """
 
     def __init__(self, workspace: Path) -> None:
         self._workspace = workspace
@@ -103,7 +118,7 @@ class Repository:
 
     def described(self, commit: str) -> Commit:
         """The commit with its subject."""
-        return Commit(commit, self._text("log", "-1", "--format=%s", commit, "--"))
+        return Commit(commit, self._text(*_LOG, "-1", "--format=%s", commit, "--"))
 
     @cached_property
     def experiments(self) -> list[Experiment]:
@@ -127,22 +142,22 @@ class Repository:
         return Lock(path.read_bytes() if path.is_file() else b"")
 
     def file(self, commit: str, path: str) -> bytes | None:
-        """The content of a file of the project in a commit."""
-        return self._git("show", f"{commit}:./{path}")
+        """The content of a file of the project in a commit; in git's index for the commit ""."""
+        return self._git("cat-file", "blob", f"{commit}:./{path}")
 
     def commits_with(self, model_md5: str) -> list[str]:
         """The commits of all branches and experiments whose `dvc.lock` first names this model.
 
         Newest first. A later commit that keeps the same model is left out, except HEAD.
         """
-        changed = self._text("log", "--all", "--format=%H", f"-S{model_md5}", "--", "dvc.lock")
+        changed = self._text(*_LOG, "--all", "--format=%H", f"-S{model_md5}", "--", "dvc.lock")
         head = self.commit("HEAD") or ""
         candidates = dict.fromkeys([*changed.split(), *head.split()])
         return [commit for commit in candidates if self.lock(commit).model == model_md5]
 
     def cached(self, md5: str | None) -> Path | None:
         """The file with this MD5 in DVC's cache, if it is there."""
-        if md5 is None or self._cache is None or not re.fullmatch("[0-9a-f]{32}", md5):
+        if md5 is None or self._cache is None or not re.fullmatch(r"[0-9a-f]{32}(\.dir)?", md5):
             return None
         path = self._cache / "files" / "md5" / md5[:2] / md5[2:]
         return path if path.is_file() else None
@@ -174,13 +189,21 @@ class Repository:
         return (self._git(*arguments) or b"").decode(errors="replace").strip()
 
     def _git(self, *arguments: str) -> bytes | None:
-        """What git prints; None where it fails or is not installed."""
-        command = ["git", *arguments]
-        try:
-            done = subprocess.run(command, cwd=self._workspace, capture_output=True, check=True)
-        except (OSError, subprocess.CalledProcessError):
+        """What git prints; None where it fails."""
+        if not self._is_known:
             return None
-        return done.stdout
+        done = run_git(self._workspace, *arguments)
+        return done.stdout if done.returncode == 0 else None
+
+    @cached_property
+    def _is_known(self) -> bool:
+        """Whether there is a git repository. Raises `RhobetaError` where git refuses it."""
+        if shutil.which("git") is None:
+            return False
+        done = run_git(self._workspace, "rev-parse", "--git-dir")
+        if done.returncode != 0 and not is_no_repository(done.stderr):
+            raise git_refusal(self._workspace, done.stderr)
+        return done.returncode == 0
 
 
 def manifest_from(content: bytes) -> dict[str, Any] | None:

@@ -1,6 +1,7 @@
 """MLflow runs: one view of a run, and the searches that find runs by their tags.
 
-Every search uses the store's index and returns at most 1,000 runs, newest first.
+Every search uses the store's index, and returns the newest runs first. All but `all_trainings`
+return at most 1,000.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,6 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rhobeta.config.renamed import current_metric, current_parameters
+from rhobeta.errors import RhobetaError
 from rhobeta.tracking.run import latest_parameters
 from rhobeta.tracking.store import Store
 from rhobeta.tracking.tags import (
@@ -61,7 +63,7 @@ class RunInfo:
     """The digest by which DVC knows this model."""
     data_sha256: str | None = None
     metrics_sha256: str | None = None
-    """The `metrics.json` of the last evaluation that was logged."""
+    """SHA-256 of the `details.json` of the last evaluation that was logged."""
     restored: bool = False
     """Whether it was restored from a model file; its code is unknown then."""
     commit: str | None = None
@@ -172,6 +174,25 @@ class Runs:
         """The newest runs of any kind."""
         return self._where()
 
+    def all_trainings(self, condition: str = "") -> list[RunInfo]:
+        """Every training of the store, newest first; those that keep a filter of MLflow, if given.
+
+        Raises `RhobetaError` where MLflow refuses the filter.
+        """
+        from mlflow.exceptions import MlflowException
+
+        try:
+            found = self._where(condition, _tag(STAGE_TAG, "trial", "!="), every=True)
+        except MlflowException as error:
+            if error.error_code != "INVALID_PARAMETER_VALUE":
+                raise
+            raise RhobetaError(
+                f"MLflow refuses the filter {condition!r}: {error.message}\nExpected NAME<VALUE (or"
+                " <=, >, >=, =, !=), such as test/mse<0.02, or a filter of MLflow, such as"
+                " metrics.`test/mse` < 0.02."
+            ) from None
+        return [run for run in found if run.is_training]
+
     def get(self, run_id: str, *, deleted: bool = False) -> RunInfo | None:
         """The run with this id; one that was deleted in MLflow only if that is asked for."""
         from mlflow.exceptions import MlflowException
@@ -188,16 +209,24 @@ class Runs:
         found = self._where(*conditions, _tag(STAGE_TAG, "trial", "!="))
         return [run for run in found if run.is_training]
 
-    def _where(self, *conditions: str | None) -> list[RunInfo]:
+    def _where(self, *conditions: str | None, every: bool = False) -> list[RunInfo]:
+        """The newest runs that keep the conditions, at most 1,000; or every one, page by page."""
         if self.store is None or None in conditions:
             return []
-        found = self.store.client.search_runs(
-            list(self._experiments),
-            filter_string=" and ".join(filter(None, conditions)),
-            order_by=["attributes.start_time DESC", "attributes.run_id ASC"],
-            max_results=_MOST,
-        )
-        return [self._info(run) for run in found]
+        found: list[RunInfo] = []
+        token: str | None = None
+        while True:
+            page = self.store.client.search_runs(
+                list(self._experiments),
+                filter_string=" and ".join(filter(None, conditions)),
+                order_by=["attributes.start_time DESC", "attributes.run_id ASC"],
+                max_results=_MOST,
+                page_token=token,
+            )
+            found += map(self._info, page)
+            token = page.token if every else None
+            if not token:
+                return found
 
     def _info(self, run: "MlflowRun") -> RunInfo:
         info, tags, measured = run.info, run.data.tags, run.data.metrics

@@ -1,6 +1,7 @@
 """What `rhobeta summary` prints: the results, and where everything is."""
 
 from rhobeta.config.renamed import current_sections
+from rhobeta.errors import RhobetaError
 from rhobeta.lineage.project import Project
 from rhobeta.lineage.resolve import distinct
 from rhobeta.reporting.tables import ResultRow, result_rows, task_rows
@@ -10,7 +11,7 @@ from rhobeta.utils.files import read_json, require_file, sha256_of_file
 def print_summary(project: Project) -> None:
     """Print the tables of results, and the places of report, figures and MLflow run."""
     paths = project.paths
-    metrics = current_sections(read_json(paths.metrics, made_by="rhobeta evaluate"))
+    metrics = current_sections(read_json(paths.details, made_by="rhobeta evaluate"))
     model_sha256 = sha256_of_file(require_file(paths.model, made_by="rhobeta train"))
     runs = distinct(project.runs.of_model(model_sha256))
     tables = [result_rows(metrics), task_rows(metrics)]
@@ -25,6 +26,10 @@ def print_summary(project: Project) -> None:
         print(f"MLflow     run {runs[0].id} in {project.place}; `make ui` shows it")
     else:
         print(f"MLflow     no run of this model in {project.place}; `rhobeta sync` makes one")
+    try:
+        _ = project.params
+    except RhobetaError:
+        print("note: params.yaml is refused; `rhobeta doctor` says why, and names the way back")
 
 
 def as_table(rows: list[ResultRow]) -> str:

@@ -16,7 +16,7 @@ _PIECE = 4096
 
 @dataclass(frozen=True)
 class PrincipalComponents:
-    """Mean and principal axes of a set of images, from the eigenvectors of their covariance.
+    """Mean and principal axes of a set of images: the eigenvectors of their covariance.
 
     With mean mu and axes U = (u_1, u_2, ...) in order of falling variance, an image x has the
     coefficients U_k^T (x - mu), and its reconstruction is mu + U_k U_k^T (x - mu).
@@ -33,21 +33,24 @@ class PrincipalComponents:
     def fit(cls, images: NDArray[np.float32]) -> "PrincipalComponents":
         """All min(images, pixels) components of images ([images, pixels]).
 
-        The covariance is summed in float64 and divided by the number of images.
+        The covariance is that of float64, divided by the number of images. Time grows with the
+        square of the smaller of images and pixels, times the larger.
         """
         from threadpoolctl import threadpool_limits
 
         mean = images.mean(0, dtype=np.float64)
-        covariance = np.zeros((len(mean), len(mean)))
         # A second thread hardly helps, and is several times slower on a busy machine.
         with threadpool_limits(1):
+            if len(images) < len(mean):
+                _, lengths, axes = np.linalg.svd(images - mean, full_matrices=False)
+                return cls(mean, axes.T.copy(), np.square(lengths) / len(images))
+            covariance = np.zeros((len(mean), len(mean)))
             for start in range(0, len(images), _PIECE):
                 centred = images[start : start + _PIECE] - mean
                 covariance += centred.T @ centred
             variances, axes = np.linalg.eigh(covariance / len(images))
-        kept = min(images.shape)
         # eigh sorts ascending; rounding leaves tiny negative values where there is no variance.
-        return cls(mean, axes[:, ::-1][:, :kept].copy(), variances[::-1][:kept].clip(0))
+        return cls(mean, axes[:, ::-1].copy(), variances[::-1].clip(0))
 
     @property
     def components(self) -> int:
@@ -77,16 +80,18 @@ class PrincipalComponents:
 
 
 def reconstruction_baselines(
-    pca: PrincipalComponents, test: NDArray[np.float32], *, components: int
+    pca: PrincipalComponents, test: NDArray[np.float32], *, components: int, active: int
 ) -> dict[str, float]:
     """MSE on `test` ([images, pixels] in [0, 1]) of reconstructions without an autoencoder.
 
-    `mean_image` is the training set's mean; `pca` uses at most `components` components, fitted on
-    the training images; `pca_clipped` is the same, clipped to [0, 1], the strongest of the three.
+    `pca` uses at most `components` components, fitted on the training images; `pca_clipped` is the
+    same, clipped to [0, 1], the strongest of all. `pca_active` is `pca` with at most `active`
+    components.
     """
-    rebuilt = pca.rebuilt(pca.coefficients(test, components))
+    coefficients = pca.coefficients(test, components)
+    rebuilt = pca.rebuilt(coefficients)
     return {
-        "mean_image": mean_square(test - pca.mean),
         "pca": mean_square(test - rebuilt),
         "pca_clipped": mean_square(test - rebuilt.clip(0, 1)),
+        "pca_active": mean_square(test - pca.rebuilt(coefficients[:, :active])),
     }

@@ -1,5 +1,6 @@
 """The core metrics of a model: reconstruction, sparsity and linear probe, beside the baselines."""
 
+import math
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from rhobeta.metrics.reconstruction import ReconstructionAccumulator
 from rhobeta.metrics.sparsity import SparsityAccumulator, SparsityStatistics
 
 Metrics = dict[str, dict[str, Any]]
-"""Numbers and verdicts by section, as in `reports/metrics.json`."""
+"""Numbers and verdicts by section, as in `reports/details.json`."""
 
 
 def core_metrics(
@@ -24,17 +25,23 @@ def core_metrics(
     *,
     rho: float | None,
 ) -> Metrics:
-    """The sections `test`, `probe`, `baselines` and `beats_baseline`.
+    """The sections `test`, `baselines` and `beats_baseline`.
 
     `encoded` is the test split, `statistics` its sparsity, `rho` the target of the mean activity.
-    MSE is better where it is lower, accuracy where it is higher; equal is not better.
+    MSE is better where it is lower, accuracy where it is higher; equal is not better. Beside PCA
+    with as many components as the code has units stands PCA with as many as units are active for
+    an image, the mean above the first threshold, rounded and at least one.
     """
     train, test = data.pixels
     reconstruction = ReconstructionAccumulator(torch.from_numpy(train.mean(0, dtype=float)))
     reconstruction.update(torch.from_numpy(test), torch.from_numpy(encoded.reconstruction))
     quality = reconstruction.quality()
     units = data.model.architecture.units
-    baselines = reconstruction_baselines(data.pca, test, components=units)
+    active = max(1, round(statistics.l0[settings.l0_thresholds[0]]))
+    baselines = {
+        "mean_image": data.baselines.mean_image_mse,
+        **reconstruction_baselines(data.baselines.pca, test, components=units, active=active),
+    }
     accuracy = {
         name: probe_accuracy(
             train_features,
@@ -52,19 +59,46 @@ def core_metrics(
             "fvu": quality.fvu,
             "psnr_db": quality.psnr_db,
             **statistics.as_metrics(rho),
+            "probe": accuracy["code"],
         },
-        "probe": {
-            "code_accuracy": accuracy["code"],
-            "pixel_accuracy": accuracy["pixels"],
-            "pca_accuracy": accuracy["pca"],
+        "baselines": {
+            **{f"{name}_mse": mse for name, mse in baselines.items()},
+            "pca_active_components": active,
+            "pixel_probe": data.baselines.pixel_probe,
+            "pca_probe": accuracy["pca"],
         },
-        "baselines": {f"{name}_mse": mse for name, mse in baselines.items()},
         "beats_baseline": {
             **{name: quality.mse < mse for name, mse in baselines.items()},
-            "pixel_probe": accuracy["code"] > accuracy["pixels"],
+            "pixel_probe": accuracy["code"] > data.baselines.pixel_probe,
             "pca_probe": accuracy["code"] > accuracy["pca"],
         },
     }
+
+
+def with_null(metrics: Metrics) -> Metrics:
+    """The metrics with None in place of infinity and NaN: JSON's null for what is not defined.
+
+    >>> with_null({"test": {"mse": 0.0, "psnr_db": math.inf}})
+    {'test': {'mse': 0.0, 'psnr_db': None}}
+    """
+    return {
+        section: {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in values.items()
+        }
+        for section, values in metrics.items()
+    }
+
+
+def headline(metrics: Metrics, l0_threshold: float) -> dict[str, float]:
+    """The few numbers that tell experiments apart, by their names in MLflow.
+
+    >>> test = {"mse": 0.1, "fvu": 0.2, "l0_at_0.5": 3.0, "gini": 0.8, "probe": 0.9}
+    >>> headline({"test": test}, 0.5)
+    {'test/mse': 0.1, 'test/fvu': 0.2, 'test/l0_at_0.5': 3.0, 'test/probe': 0.9}
+    """
+    names = ("mse", "fvu", f"l0_at_{l0_threshold:g}", "probe")
+    return {f"test/{name}": metrics["test"][name] for name in names}
 
 
 def sparsity_statistics(encoded: Encoded, settings: EvaluateParams) -> SparsityStatistics:

@@ -117,7 +117,7 @@ _FIELDS = {
 
 def evaluated_files(model_sha256: str, paths: Paths) -> dict[str, str]:
     """SHA-256 of the model and of the tables that go with an evaluation of it, by file name."""
-    tables = (paths.metrics, paths.rate_distortion)
+    tables = (paths.details, paths.rate_distortion)
     digests = {path.name: sha256_of_file(require_file(path, made_by=_MADE_BY)) for path in tables}
     return {paths.model.name: model_sha256, **digests}
 

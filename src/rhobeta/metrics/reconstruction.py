@@ -5,7 +5,8 @@
     PSNR = 10 log10(1 / MSE) in dB, for pixels in [0, 1]
 
 MSE is in squared pixel values. FVU, the fraction of variance unexplained, has no unit: it is 1 for
-the training set's mean image and 0 for a perfect reconstruction.
+the training set's mean image and 0 for a perfect reconstruction. FVU is infinite where every image
+is that mean image, PSNR where the MSE is 0.
 """
 
 import math

@@ -171,13 +171,17 @@ class Autoencoder(nn.Module):
 
     def decode(self, code: Tensor) -> Tensor:
         """The reconstruction x_hat of a code a (shape: [batch, units] -> [batch, pixels])."""
-        return self._output_activation(self._through(self.decoder, code))
+        return self._output_activation(self.decoded(code))
+
+    def decoded(self, code: Tensor) -> Tensor:
+        """The decoder's output before its activation (shape: [batch, units] -> [batch, pixels])."""
+        return self._through(self.decoder, code)
 
     def forward(self, x: Tensor, *, k: int | None = None) -> Output:
         """Encode and decode images x (shape: [batch, pixels], in [0, 1])."""
         z = self.pre_activation(x)
         code = self.activate(z, k=k)
-        decoded = self._through(self.decoder, code)
+        decoded = self.decoded(code)
         return Output(z, code, decoded, self._output_activation(decoded))
 
     def activity(self, code: Tensor) -> Tensor:

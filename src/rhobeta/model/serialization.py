@@ -12,32 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 
 from rhobeta.config.renamed import current_parameters
-from rhobeta.config.sections import (
-    DataParams,
-    ModelParams,
-    ParamSection,
-    PenaltyParams,
-    TopKParams,
-    TrainingParams,
-)
-from rhobeta.data.splits import Manifest
 from rhobeta.errors import RhobetaError
 from rhobeta.extensions import PENALTY_SPECS
 from rhobeta.model.autoencoder import Architecture, Autoencoder
 from rhobeta.model.header import FORMAT, MALFORMED, described_in
 from rhobeta.utils.checksum import EMPTY_CHECKSUM, add_checksum, verify_checksum
 from rhobeta.utils.files import require_file, sha256_of_bytes
-
-_SECTIONS: dict[str, type[ParamSection]] = {
-    "data": DataParams,
-    "model": ModelParams,
-    "penalty": PenaltyParams,
-    "topk": TopKParams,
-    "training": TrainingParams,
-}
 
 
 @dataclass(frozen=True)
@@ -72,8 +54,12 @@ class SavedModel:
 
     @property
     def rho(self) -> float | None:
-        """The target mean activation, or None where there was no penalty."""
+        """The target mean activation, or None where the penalty had none.
+
+        Raises `RhobetaError` where the penalty is not registered.
+        """
         parameters = self.description.parameters
+        require_penalty(parameters["penalty.kind"], "the model")
         uses_rho = PENALTY_SPECS[parameters["penalty.kind"]].uses_rho
         return float(parameters["penalty.rho"]) if uses_rho else None
 
@@ -94,6 +80,7 @@ def model_to_bytes(model: Autoencoder, description: ModelDescription) -> bytes:
 def model_from_bytes(content: bytes, *, name: str) -> SavedModel:
     """Rebuild a model from what `model_to_bytes` made; `name` is for messages.
 
+    The penalty that it was trained with need not be registered, since the network does not use it.
     Raises `RhobetaError` where the bytes are damaged, not a model of this program, or hold other
     tensors than the described architecture has.
     """
@@ -131,14 +118,20 @@ def _description(content: bytes) -> ModelDescription:
             raise TypeError(f"its {name} is {described[name]!r}, expected {kind.__name__}")
     described["parameters"] = current_parameters(described["parameters"])
     penalty = described["parameters"].get("penalty.kind")
-    if penalty not in PENALTY_SPECS:
-        raise ValueError(
-            f"its penalty is {penalty!r}, known: {', '.join(PENALTY_SPECS)}; one of your own is"
-            " registered by its file in extensions/"
-        )
-    if PENALTY_SPECS[penalty].uses_rho:
+    if not isinstance(penalty, str):
+        raise TypeError(f"its penalty is {penalty!r}, expected a name")
+    if penalty in PENALTY_SPECS and PENALTY_SPECS[penalty].uses_rho:
         float(described["parameters"]["penalty.rho"])
     return ModelDescription(**described)
+
+
+def require_penalty(kind: str, name: str) -> None:
+    """Raise `RhobetaError` where a penalty is not registered; `name` is the model's."""
+    if kind not in PENALTY_SPECS:
+        raise RhobetaError(
+            f"{name} was trained with the penalty {kind!r}; known: {', '.join(PENALTY_SPECS)}. One"
+            " of your own is registered by its file in extensions/."
+        )
 
 
 def _require_shapes(tensors: dict[str, Any], architecture: Architecture, name: str) -> None:
@@ -165,41 +158,10 @@ def _require_shapes(tensors: dict[str, Any], architecture: Architecture, name: s
         )
 
 
-def read_model(path: Path) -> SavedModel:
-    """Read and verify the model file.
+def read_network(path: Path) -> SavedModel:
+    """Read and verify the model file; its parameters are unchecked, and its penalty may be unknown.
 
-    Raises `RhobetaError` where it is missing or damaged, or the parameters in it are not those of
-    a training: names and pages are made of them.
+    Raises `RhobetaError` where it is missing or damaged.
     """
     content = require_file(path, made_by="rhobeta train").read_bytes()
-    saved = model_from_bytes(content, name=str(path))
-    sections: dict[str, dict[str, Any]] = {name: {} for name in _SECTIONS}
-    for dotted, value in saved.description.parameters.items():
-        section, _, name = dotted.partition(".")
-        sections.setdefault(section, {})[name] = value
-    try:
-        for section, values in sections.items():
-            _SECTIONS[section].model_validate(values)
-    except (KeyError, ValidationError):
-        raise RhobetaError(
-            f"{path} holds other parameters ({section}) than a training has.\n"
-            "`dvc checkout` brings back the one that dvc.lock names; `dvc repro` trains it again."
-        ) from None
-    return saved
-
-
-def require_same_data(saved: SavedModel, manifest: Manifest, path: Path) -> None:
-    """Refuse to measure a model on other data than it was trained with."""
-    shape = saved.model.architecture.image_shape
-    if shape != manifest.image_shape:
-        raise RhobetaError(
-            f"{path} is a model of images of {shape[0]} x {shape[1]} pixels, but data/processed"
-            f" has {manifest.image_shape[0]} x {manifest.image_shape[1]}.\n"
-            "Run `dvc repro`, which trains a model of the present data."
-        )
-    if saved.description.data_sha256 != manifest.sha256:
-        raise RhobetaError(
-            f"{path} was trained on data {saved.description.data_sha256[:16]}..., but"
-            f" data/processed is {manifest.sha256[:16]}...: test images of the one may be training"
-            " images of the other.\nRun `dvc repro`, which brings data and model together."
-        )
+    return model_from_bytes(content, name=str(path))

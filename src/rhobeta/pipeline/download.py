@@ -1,13 +1,17 @@
 """Stage 1: bring the data set's files into `data/raw`, every byte verified."""
 
+import shlex
+from pathlib import Path
+
 from rhobeta.config.params import Params
 from rhobeta.data.datasets import DATA_SETS
 from rhobeta.data.downloads import fetch_all
 from rhobeta.data.idx import write_idx
-from rhobeta.data.own import read_own
+from rhobeta.data.own import OwnData, read_own
 from rhobeta.data.raw import describe_raw
+from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
-from rhobeta.utils.files import atomic_folder, write_bytes
+from rhobeta.utils.files import atomic_folder, atomic_write
 
 
 def run(params: Params, paths: Paths) -> None:
@@ -15,8 +19,37 @@ def run(params: Params, paths: Paths) -> None:
     name = params.data.name
     with atomic_folder(paths.raw_data) as folder:
         if name == "own":
-            for file_name, values in read_own(paths.own_data).items():
-                write_bytes(folder / file_name, write_idx(values))
+            _convert_own(paths, folder)
         else:
-            fetch_all(DATA_SETS[name], folder, folder=params.runtime.data_folder)
+            given = params.runtime.data_folder
+            fetch_all(DATA_SETS[name], folder, folder=paths.given(given) if given else None)
         describe_raw(folder, name=name)
+
+
+def _convert_own(paths: Paths, folder: Path) -> None:
+    own = _own(paths)
+    for note in own.notes:
+        print(f"own data: {note}")
+    for name, values in own.arrays.items():
+        with atomic_write(folder / name) as partial, partial.open("wb") as file:
+            write_idx(file, values)
+
+
+def _own(paths: Paths) -> OwnData:
+    try:
+        return read_own(paths.own_data)
+    except RhobetaError:
+        # DVC copies only files that git or DVC tracks into the workspace of `exp run --temp`.
+        there = paths.store_root / paths.own_data.relative_to(paths.workspace)
+        left = [path.name for path in sorted(there.glob("*")) if not _known(path, paths.own_data)]
+        if not left:
+            raise
+        raise RhobetaError(
+            f"This experiment runs in a temporary workspace, whose data/own lacks {left[0]}:"
+            " neither git nor DVC tracks it.\nIn the project: dvc add"
+            f" {shlex.quote(f'data/own/{left[0]}')}"
+        ) from None
+
+
+def _known(path: Path, own: Path) -> bool:
+    return path.name.startswith(".") or path.is_dir() or (own / path.name).exists()

@@ -4,6 +4,7 @@ from rhobeta.config.params import Params, flatten
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.extensions import PENALTY_SPECS
+from rhobeta.metrics.downstream.tasks import check_anomaly
 from rhobeta.model.serialization import ModelDescription, model_to_bytes
 from rhobeta.paths import Paths
 from rhobeta.tracking.callback import TrackEpochs
@@ -15,8 +16,8 @@ from rhobeta.training.build import hparams_of
 from rhobeta.training.checkpoint_folder import checkpoint_folder
 from rhobeta.training.devices import place_among_processes, processes_per_node
 from rhobeta.training.fit import fit
-from rhobeta.training.module import ENOUGH_ACTIVE_IMAGES, DivergedError
 from rhobeta.training.processes import run_in_processes
+from rhobeta.training.steps import ENOUGH_ACTIVE_IMAGES, DivergedError
 from rhobeta.utils.files import write_bytes, write_text
 from rhobeta.utils.threads import use_threads
 
@@ -41,6 +42,7 @@ def run(params: Params, paths: Paths) -> None:
         fit(params, train, validation, checkpoints=paths.checkpoints)
         return
 
+    check_anomaly(params.evaluate, manifest)
     _note_small_batches(params, len(train.labels))
     code = read_code(paths.workspace)
     store = open_store(paths, params.runtime.experiment)

@@ -8,13 +8,14 @@ from rhobeta.metrics.downstream.tasks import TASKS, by_setting
 from rhobeta.reporting.texts import TASK_TEXTS
 
 Metrics = Mapping[str, Mapping[str, Any]]
-"""Numbers and verdicts by section, as in `reports/metrics.json`."""
+"""Numbers and verdicts by section, as in `reports/details.json`."""
 
 # What the core verdicts compare the model with, by key in the metrics.
 _RECONSTRUCTION = {
     "mean_image": "the mean image",
     "pca": "PCA of the same size",
     "pca_clipped": "PCA clipped to [0, 1]",
+    "pca_active": "PCA of {pca_active_components} components, as many as active units",
 }
 _PROBE = {"pixel_probe": "raw pixels", "pca_probe": "PCA of the same size"}
 
@@ -32,28 +33,29 @@ class ResultRow:
 
 def result_rows(metrics: Metrics) -> list[ResultRow]:
     """The core results, each beside its baseline with a verdict."""
-    test, probe, beats = metrics["test"], metrics["probe"], metrics["beats_baseline"]
-    accuracies = {"pixel_probe": "pixel_accuracy", "pca_probe": "pca_accuracy"}
+    test, baselines, beats = metrics["test"], metrics["baselines"], metrics["beats_baseline"]
     target = test.get("rho_target")
     l0 = {name.removeprefix("l0_at_"): v for name, v in test.items() if name.startswith("l0_at_")}
     return [
         *(
             ResultRow(
-                f"MSE against {words}",
+                f"MSE against {words.format(**baselines)}",
                 f"{test['mse']:.5f}",
-                f"{metrics['baselines'][f'{key}_mse']:.5f}",
+                f"{baselines[f'{key}_mse']:.5f}",
                 verdict(beats[key]),
                 "mean squared error per pixel; lower is better",
             )
             for key, words in _RECONSTRUCTION.items()
         ),
-        ResultRow("FVU", f"{test['fvu']:.3f}", "1", "", "fraction of variance unexplained"),
-        ResultRow("PSNR", f"{test['psnr_db']:.2f} dB", meaning="higher is better"),
+        ResultRow(
+            "FVU", _shown(test["fvu"], "{:.3f}"), "1", "", "fraction of variance unexplained"
+        ),
+        ResultRow("PSNR", _shown(test["psnr_db"], "{:.2f} dB"), meaning="higher is better"),
         *(
             ResultRow(
                 f"Linear probe against {words}",
-                f"{probe['code_accuracy']:.2%}",
-                f"{probe[accuracies[key]]:.2%}",
+                f"{test['probe']:.2%}",
+                f"{baselines[key]:.2%}",
                 verdict(beats[key]),
                 "accuracy of a linear classifier on the code",
             )
@@ -117,6 +119,10 @@ def verdict_sentences(metrics: Metrics) -> list[str]:
     ]
 
 
+def _shown(value: float | None, form: str) -> str:
+    return "not defined" if value is None else form.format(value)
+
+
 def verdict(beats: bool) -> str:
     """Whether a baseline is beaten, in words."""
     return "beats it" if beats else "does not beat it"
@@ -125,7 +131,11 @@ def verdict(beats: bool) -> str:
 def _subjects(metrics: Metrics) -> Iterator[tuple[str, dict[str, bool]]]:
     """What is compared, and for each of its rivals whether it is beaten."""
     beats = metrics["beats_baseline"]
-    yield "Reconstruction", {words: beats[key] for key, words in _RECONSTRUCTION.items()}
+    baselines = metrics["baselines"]
+    yield (
+        "Reconstruction",
+        {words.format(**baselines): beats[key] for key, words in _RECONSTRUCTION.items()},
+    )
     yield "A linear probe on the code", {words: beats[key] for key, words in _PROBE.items()}
     for name, text in TASK_TEXTS.items():
         if name in metrics:

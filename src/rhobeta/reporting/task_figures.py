@@ -44,6 +44,7 @@ _CLASSIFIERS = ("code", "pca", "pixels")
 _DENOISERS = ("code", "wiener", "noisy")
 _CODERS = ("code", "pca", "jpeg")
 _FEWEST_BITS = 3.0
+_MOST_NAMES = 25
 
 
 def draw_tasks(metrics: Metrics, curves: Curves, *, units: int, pixels: int) -> "dict[str, Figure]":
@@ -54,7 +55,7 @@ def draw_tasks(metrics: Metrics, curves: Curves, *, units: int, pixels: int) -> 
     figures = {}
     if "sparse_probe" in metrics:
         figures["sparse_probe"] = draw_sparse_probe(
-            metrics["sparse_probe"], metrics["probe"], units=units, pixels=pixels
+            metrics["sparse_probe"], metrics, units=units, pixels=pixels
         )
     if "few_labels" in metrics:
         figures["few_labels"] = draw_few_labels(metrics["few_labels"])
@@ -68,18 +69,23 @@ def draw_tasks(metrics: Metrics, curves: Curves, *, units: int, pixels: int) -> 
 
 
 def draw_sparse_probe(
-    section: Mapping[str, float], probe: Mapping[str, float], *, units: int, pixels: int
+    section: Mapping[str, float], metrics: Metrics, *, units: int, pixels: int
 ) -> "Figure":
     """Accuracy by number of units a class; at the right end, the accuracy from all units."""
     figure, axis = plt.subplots(figsize=(7.5, 3.8))
-    whole = {"code": "code_accuracy", "pca": "pca_accuracy", "pixels": "pixel_accuracy"}
+    baselines = metrics["baselines"]
+    whole = {
+        "code": metrics["test"]["probe"],
+        "pca": baselines["pca_probe"],
+        "pixels": baselines["pixel_probe"],
+    }
     counts = [int(count) for count in by_setting(section, "code")]
     end = counts[-1] * max(3.0, (counts[-1] / counts[0]) ** 0.35)
     ends = []
     for coder in _CLASSIFIERS:
         label, colour, marker = _LOOKS[coder]
-        values, last = list(by_setting(section, coder).values()), probe[whole[coder]]
-        axis.plot(counts, values, color=colour, marker=marker)
+        values, last = list(by_setting(section, coder).values()), whole[coder]
+        axis.plot(counts, values, color=colour, marker=marker, label=label)
         axis.plot([counts[-1], end], [values[-1], last], color=colour, marker=marker, ls=":")
         ends.append((f"{label} {last:.1%}", last, colour))
     _mark_counts(axis, counts, {end: f"all: {units:,}\n({pixels:,} pixels)"})
@@ -108,11 +114,16 @@ def draw_few_labels(section: Mapping[str, float]) -> "Figure":
     return figure
 
 
-def draw_denoising(section: Mapping[str, float], without_noise: float) -> "Figure":
-    """PSNR by noise, with a line at the model's PSNR of clean images (in dB)."""
+def draw_denoising(section: Mapping[str, float | None], without_noise: float | None) -> "Figure":
+    """PSNR by noise, with a line at the model's PSNR of clean images (in dB).
+
+    None is a PSNR without an error, and is not drawn.
+    """
     figure, axis = plt.subplots(figsize=(7.5, 3.8))
     ends = _draw_lines(axis, section, _DENOISERS, "{:.1f} dB")
-    axis.axhline(without_noise, color=BLUE, linestyle=":", linewidth=1.2)
+    if without_noise is not None:
+        axis.axhline(without_noise, color=BLUE, linestyle=":", linewidth=1.2)
+        ends.append((f"code, clean images {without_noise:.1f} dB", without_noise, BLUE))
     levels = list(by_setting(section, "code"))
     axis.set_xticks([float(level) for level in levels], levels)
     axis.set(
@@ -120,7 +131,7 @@ def draw_denoising(section: Mapping[str, float], without_noise: float) -> "Figur
         xlabel="standard deviation of the noise (white is 1)",
         ylabel="PSNR (dB), higher is better",
     )
-    _name_ends(axis, [*ends, (f"code, clean images {without_noise:.1f} dB", without_noise, BLUE)])
+    _name_ends(axis, ends)
     return figure
 
 
@@ -131,13 +142,18 @@ def draw_anomaly(section: Mapping[str, float]) -> "Figure":
     figure, axis = plt.subplots(figsize=(7.5, 3.8))
     axis.vlines(places, list(code.values()), list(pca.values()), color="#C9C9C9", linewidth=3)
     ends = []
+    size = 8 if len(code) <= _MOST_NAMES else 4
     for name, values in (("pca", pca), ("code", code)):
         label, colour, marker = _LOOKS[name]
         mean = section[f"{name}_auroc"]
-        axis.plot(places, list(values.values()), color=colour, marker=marker, ls="", ms=8)
+        axis.plot(
+            places, list(values.values()), color=colour, marker=marker, ls="", ms=size, label=label
+        )
         axis.axhline(mean, color=colour, linestyle="--", linewidth=1.2)
         ends.append((f"{label}, {'mean ' if len(code) > 1 else ''}{mean:.3f}", mean, colour))
-    axis.set_xticks(places, [name.replace("_", " and ") for name in code])
+    # Of many classes, every second or later one is named.
+    step = -(-len(code) // _MOST_NAMES)
+    axis.set_xticks(places[::step], [name.replace("_", " and ") for name in code][::step])
     axis.set_xlim(-0.6, len(code) - 0.4)
     axis.grid(visible=False, axis="x")
     together = any("_" in name for name in code)
@@ -204,16 +220,17 @@ def read_curves(text: str, *, name: str) -> Curves:
 
 
 def _draw_lines(
-    axis: "Axes", section: Mapping[str, float], coders: Sequence[str], form: str
+    axis: "Axes", section: Mapping[str, float | None], coders: Sequence[str], form: str
 ) -> list[End]:
     """Draw a line by setting for each coder; returns the names for their ends."""
     ends = []
     for coder in coders:
         label, colour, marker = _LOOKS[coder]
         by = by_setting(section, coder)
-        values = list(by.values())
-        axis.plot([float(at) for at in by], values, color=colour, marker=marker)
-        ends.append((f"{label} {form.format(values[-1])}", values[-1], colour))
+        values = np.array(list(by.values()), dtype=float)
+        axis.plot([float(at) for at in by], values, color=colour, marker=marker, label=label)
+        if np.isfinite(values[-1]):
+            ends.append((f"{label} {form.format(values[-1])}", float(values[-1]), colour))
     return ends
 
 

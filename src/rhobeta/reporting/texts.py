@@ -33,6 +33,8 @@ class TaskText:
     rivals: dict[str, RivalText]
     noun: str = ""
     """What a setting counts."""
+    undefined: str = "not reached"
+    """Shown where there is no number."""
 
     def setting(self, setting: str) -> str:
         """A setting in words, such as `1 unit` or `1,000 labels`."""
@@ -41,8 +43,8 @@ class TaskText:
         return f"{int(setting):,} {self.noun}{'' if setting == '1' else 's'}"
 
     def show(self, value: float | None) -> str:
-        """A number of the task in words; None is a quality that is never reached."""
-        return "not reached" if value is None else self.number.format(value)
+        """A number of the task in words."""
+        return self.undefined if value is None else self.number.format(value)
 
 
 _PCA = RivalText("PCA", "PCA of the same size")
@@ -75,6 +77,7 @@ TASK_TEXTS = {
         meaning="PSNR of the reconstruction of images with Gaussian noise of that standard"
         " deviation. The rivals are the best linear filter, and the noisy image itself.",
         subject="Denoising at noise {setting}",
+        undefined="no error",
         rivals={
             "wiener": RivalText("Wiener", "the best linear filter (Wiener)"),
             "noisy": RivalText("noisy image", "the noisy image"),
@@ -98,6 +101,29 @@ TASK_TEXTS = {
         rivals={"pca": RivalText("PCA", "PCA"), "jpeg": RivalText("JPEG", "JPEG")},
     ),
 }
+
+
+GLOSSARY = {
+    "code": "The activations of the hidden units for one image, the compressed image. Activation"
+    " is a unit's output.",
+    "rho": "The target of the penalty: the mean activation over a batch that every unit should"
+    " have.",
+    "beta": "The weight of the penalty in the loss: loss = pixel loss + beta * penalty.",
+    "KL": "Kullback-Leibler divergence, the penalty: 0 where a unit's mean activation is rho,"
+    " larger the further away it is.",
+    "MSE": "Mean squared error per pixel; pixels are in [0, 1].",
+    "FVU": "Fraction of variance unexplained: the squared error divided by that of the mean"
+    " image. 0 is perfect, 1 is as good as the mean image.",
+    "PSNR": "Peak signal-to-noise ratio, -10 log10(MSE) in dB.",
+    "L0": "Number of units that are active for an image, above a threshold.",
+    "Gini": "Inequality of the activations of an image: 0 where all are equal, towards 1 where"
+    " few units carry all.",
+    "probe": "A linear classifier that is trained on the codes with labels; its accuracy says"
+    " what the code holds.",
+    "AUROC": "Probability that an anomaly scores higher than a normal image; 0.5 is chance.",
+    "baseline": "What a simpler method reaches on the same images.",
+}
+"""Terms of the report in plain words."""
 
 
 def introduction(saved: SavedModel) -> str:

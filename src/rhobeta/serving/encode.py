@@ -10,8 +10,6 @@ from tqdm import tqdm
 
 from rhobeta.data.splits import read_manifest
 from rhobeta.errors import RhobetaError
-from rhobeta.lineage.models import find_model
-from rhobeta.lineage.project import Project
 from rhobeta.metrics.encoding import codes_of
 from rhobeta.model.serialization import SavedModel
 from rhobeta.paths import Paths
@@ -25,22 +23,21 @@ _FAR_FROM_THE_MEAN = 0.2
 _NO_TIME = (1980, 1, 1, 0, 0, 0)
 
 
-def encode(project: Project, images: Path, *, model: str | None, out: Path) -> None:
+def encode(saved: SavedModel, images: Path, *, out: Path, paths: Paths | None = None) -> None:
     """Write the codes of the images at `images` into the .npz file `out`, whole or not at all.
 
-    It holds `code` ([images, units], float32), `model_sha256` and, for a folder, `names`. `model`
-    is a word that names a model; None means the workspace's. Raises `RhobetaError` where the model
-    or the images cannot be used.
+    It holds `code` ([images, units], float32), `model_sha256` and, for a folder, `names`. `paths`
+    are those of a project, whose splits the images are compared with. Raises `RhobetaError` where
+    the images cannot be used.
     """
     if out.suffix != ".npz" or out.is_dir():
         raise RhobetaError(f"{out} is not the name of an .npz file: it must end in .npz.")
-    saved = find_model(model, project)
     found = open_images(images, saved.model.architecture.image_shape)
     if images.is_file() and out.exists() and out.samefile(images):
         raise RhobetaError(f"{out} is the file of the images; name another with --out.")
     with atomic_write(out) as partial:
         mean = _write(partial, found, saved)
-    for note in [*found.notes, *_notes_on_mean(mean, saved, project.paths)]:
+    for note in [*found.notes, *([] if paths is None else _notes_on_mean(mean, saved, paths))]:
         print(f"note: {note}")
     units = saved.model.architecture.units
     print(f"{out}: {found.count} codes of {units} units, of the model {saved.sha256[:16]}...")

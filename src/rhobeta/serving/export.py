@@ -15,8 +15,6 @@ import rhobeta
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.errors import RhobetaError
-from rhobeta.lineage.models import find_model
-from rhobeta.lineage.project import Project
 from rhobeta.model.autoencoder import Autoencoder
 from rhobeta.model.serialization import SavedModel
 from rhobeta.paths import Paths
@@ -56,19 +54,18 @@ class Deviation:
         )
 
 
-def export_onnx(project: Project, *, model: str | None, file: Path) -> None:
+def export_onnx(saved: SavedModel, *, file: Path, paths: Paths | None = None) -> None:
     """Write the model as ONNX: input `images`, outputs `code` and `reconstruction`.
 
     The first dimension of each is the batch, of any size. The file's metadata hold the model's
-    parameters and the digests of model and data. `model` is a word that names a model; None means
-    the workspace's. Raises `RhobetaError`, and writes nothing, where ONNX cannot express the code,
+    parameters and the digests of model and data. `paths` are those of a project, whose test images
+    check the file. Raises `RhobetaError`, and writes nothing, where ONNX cannot express the code,
     or onnxruntime differs from torch by more than `TOLERANCE`.
     """
     if file.suffix != ".onnx" or file.is_dir():
         raise RhobetaError(f"{file} is not the name of an ONNX file: it must end in .onnx.")
-    saved = find_model(model, project)
     content = onnx_bytes(saved)
-    images, what = _check_images(saved, project.paths)
+    images, what = _check_images(saved, paths)
     found = deviation(content, saved.model, images)
     if not found.small:
         raise RhobetaError(
@@ -189,9 +186,9 @@ def _strip(message: Any) -> None:
                 _strip(part)
 
 
-def _check_images(saved: SavedModel, paths: Paths) -> tuple[NDArray[np.float32], str]:
+def _check_images(saved: SavedModel, paths: Paths | None) -> tuple[NDArray[np.float32], str]:
     shape = saved.model.architecture.image_shape
-    if (paths.splits / "manifest.json").is_file():
+    if paths is not None and (paths.splits / "manifest.json").is_file():
         manifest = read_manifest(paths.splits)
         if manifest.image_shape == shape:
             images = read_split(paths.splits, "test", manifest).images[:_CHECKED_IMAGES]

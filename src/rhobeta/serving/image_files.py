@@ -1,39 +1,30 @@
-"""The user's own images in batches: arrays in .npy and .npz files, or a folder of pictures.
+"""The user's own images in batches: an array in an .npy or .npz file, or pictures.
 
-Only headers are read before the batches, and one batch is in memory at a time. Nothing is resized,
-and no pickle is loaded.
+Only headers are read before the batches, and one batch is in memory at a time. Nothing is resized.
 """
 
-import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rhobeta.data.batches import pixels_of
+from rhobeta.data.numpy_files import (
+    NPY_START,
+    ZIP_START,
+    array_names,
+    describe_arrays,
+    open_array,
+)
+from rhobeta.data.other_formats import way_in
+from rhobeta.data.picture_files import FORMATS, read_picture
+from rhobeta.data.values import dim_note, unit_interval, without_channel
 from rhobeta.errors import RhobetaError
+from rhobeta.utils.files import visible_files
 
 Batches = Iterator[NDArray[np.float32]]
 
-# Formats that Pillow decodes itself; for others it starts programs.
-FORMATS = {
-    ".bmp": "BMP",
-    ".gif": "GIF",
-    ".jpeg": "JPEG",
-    ".jpg": "JPEG",
-    ".pbm": "PPM",
-    ".pgm": "PPM",
-    ".png": "PNG",
-    ".pnm": "PPM",
-    ".ppm": "PPM",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".webp": "WEBP",
-}
 _NAMES_SHOWN = 5
 
 
@@ -57,51 +48,36 @@ def open_images(path: Path, shape: tuple[int, int]) -> Images:
     another size, or their values are outside 0 to 255 (integers) or 0 to 1 (floats).
     """
     if path.is_dir():
-        return _pictures(sorted(path.iterdir(), key=lambda file: file.name), path, shape)
+        return _pictures(visible_files(path), path, shape)
     if not path.is_file():
         raise RhobetaError(
             f"{path} does not exist.\nName a .npy or .npz file, a picture, or a folder of pictures."
         )
     if path.suffix.lower() in FORMATS:
         return _pictures([path], path.parent, shape)
-    if path.suffix == ".npz":
-        return _array(path, shape, lambda: _npz_stream(path))
-    if path.suffix == ".npy":
-        return _array(path, shape, lambda: _npy_stream(path))
+    with path.open("rb") as file:
+        start = file.read(len(NPY_START))
+    ending = path.suffix.lower()
+    if start == NPY_START or ending == ".npy":
+        return _array(path, shape)
+    if (start.startswith(ZIP_START) and ending in ("", ".zip", ".npz")) or ending == ".npz":
+        if "images" not in array_names(path):
+            raise RhobetaError(
+                f"{path} holds the arrays {describe_arrays(path)}; expected one named images:"
+                " np.savez(file, images=...)."
+            )
+        return _array(path, shape, "images")
     raise RhobetaError(
-        f"{path} has an unknown file type.\nName a .npy or .npz file, a picture"
-        f" ({', '.join(FORMATS)}), or a folder of pictures."
+        f"{path} is not a file that is read here: {way_in(path)}.\nName a .npy or .npz file, a"
+        f" picture ({', '.join(FORMATS)}), or a folder of pictures."
     )
 
 
-# Arrays
-
-
-@contextmanager
-def _npy_stream(path: Path) -> Iterator[IO[bytes]]:
-    with path.open("rb") as stream:
-        yield stream
-
-
-@contextmanager
-def _npz_stream(path: Path) -> Iterator[IO[bytes]]:
-    with zipfile.ZipFile(path) as archive:
-        names = [name.removesuffix(".npy") for name in archive.namelist()]
-        if "images" not in names:
-            shown = ", ".join(names[:_NAMES_SHOWN]) or "none"
-            raise RhobetaError(
-                f"{path} holds the arrays {shown}; expected one named images:"
-                " np.savez(file, images=...)."
-            )
-        with archive.open("images.npy") as stream:
-            yield stream
-
-
-def _array(path: Path, shape: tuple[int, int], opened: Any) -> Images:
-    with _readable(path), opened() as stream:
-        found, dtype = _header(stream)
+def _array(path: Path, shape: tuple[int, int], member: str | None = None) -> Images:
+    with open_array(path, member) as array:
+        found, dtype = array.shape, array.dtype
     pixels = shape[0] * shape[1]
-    if found[1:] not in (shape, (pixels,)):
+    if without_channel(found)[1:] not in (shape, (pixels,)):
         raise RhobetaError(
             f"{path} holds an array of shape {found}; the model expects images of {shape[0]} x"
             f" {shape[1]} pixels: shape (images, {shape[0]}, {shape[1]}) or (images, {pixels})."
@@ -116,100 +92,30 @@ def _array(path: Path, shape: tuple[int, int], opened: Any) -> Images:
     notes: list[str] = []
 
     def batches(size: int) -> Batches:
-        largest = 0.0
-        with _readable(path), opened() as stream:
-            _header(stream)
-            for start in range(0, found[0], size):
-                rows = min(size, found[0] - start)
-                content = _exactly(stream, rows * pixels * dtype.itemsize)
-                values = np.frombuffer(content, dtype).reshape(rows, pixels)
-                batch = _scaled(values, path, start)
+        largest, start = 0.0, 0
+        with open_array(path, member) as array:
+            for values in array.pieces(size):
+                batch = unit_interval(values.reshape(len(values), pixels), str(path), start)
                 largest = max(largest, float(values.max()))
+                start += len(values)
                 yield batch
-        if dtype.kind in "ui" and largest <= 1:
-            notes.append(
-                f"no value of {path.name} is above {largest:g}, but integers are read as 0 to 255:"
-                " if 1 is white, store floats"
-            )
+        notes.extend(_dim_notes({1 if dtype.kind == "f" else 255: largest}, path.name))
 
     return Images(found[0], None, batches, notes)
-
-
-def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    from numpy.lib import format as npy
-
-    version = npy.read_magic(stream)
-    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, fortran, dtype = read(stream)
-    if fortran and len(shape) > 1:
-        raise ValueError("its array is stored by columns; np.ascontiguousarray converts it")
-    if any(type(size) is not int for size in shape):
-        raise ValueError(f"its header declares the shape {shape}")
-    if dtype.hasobject:
-        raise ValueError("it holds Python objects, which are not loaded")
-    return shape, dtype
-
-
-def _exactly(stream: IO[bytes], length: int) -> bytes:
-    content = stream.read(length)
-    if len(content) != length:
-        raise ValueError("it is truncated: its header declares more images than it holds")
-    return content
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Explain what numpy and zipfile raise for a damaged file."""
-    try:
-        yield
-    except RhobetaError:
-        raise
-    except Exception as error:
-        # A dozen kinds of exception.
-        reason = str(error) or type(error).__name__
-        raise RhobetaError(
-            f"{path} is not a readable {path.suffix} file: {reason}.\n"
-            "Write it with numpy.save or numpy.savez."
-        ) from None
-
-
-def _scaled(values: NDArray[Any], path: Path, start: int) -> NDArray[np.float32]:
-    """The values in [0, 1]. Raises `RhobetaError` where they are out of range."""
-    if values.dtype == np.uint8:
-        return pixels_of(values)
-    low, high = values.min(), values.max()
-    whole = values.dtype.kind in "ui"
-    # Both comparisons are false for NaN.
-    if whole and low >= 0 and high <= 255:
-        return pixels_of(values.astype(np.uint8))
-    if not whole and low >= 0 and high <= 1:
-        return values.astype(np.float32)
-    wrong = ~((values >= 0) & (values <= (255 if whole else 1)))
-    image, pixel = np.argwhere(wrong)[0]
-    value = values[image, pixel]
-    allowed = "integers must be from 0 to 255" if whole else "floats must be from 0 to 1"
-    hint = "" if whole or not 1 < high <= 255 else "\nIf white is 255, divide by 255."
-    raise RhobetaError(
-        f"{path}: image {start + image} (the first is 0) has the value {value} at pixel {pixel};"
-        f" {allowed}.{hint}"
-    )
 
 
 def _hint(found: tuple[int, ...], shape: tuple[int, int]) -> str:
     if found == shape:
         return "\nA single image becomes such an array by image[None]."
-    if sorted(found[1:]) == sorted((1, *shape)):
-        return "\narray.squeeze() removes a channel of size one."
+    if len(found) == 4 and 3 in (found[1], found[3]):
+        return f"\nColours become grey with images.mean({-1 if found[3] == 3 else 1})."
     return "\nImages are not resized: choose yourself how to do it."
-
-
-# Pictures
 
 
 def _pictures(files: list[Path], folder: Path, shape: tuple[int, int]) -> Images:
     taken = [file for file in files if file.suffix.lower() in FORMATS and file.is_file()]
     pictures = set(taken)
-    left = [file.name for file in files if file not in pictures and file.name[:1] != "."]
+    left = [file.name for file in files if file not in pictures]
     if not taken:
         held = f"; it holds {_some(left)}" if left else ""
         raise RhobetaError(
@@ -219,71 +125,27 @@ def _pictures(files: list[Path], folder: Path, shape: tuple[int, int]) -> Images
 
     def batches(size: int) -> Batches:
         coloured = 0
+        largest: dict[int, float] = {}
         for start in range(0, len(taken), size):
             rows = []
             for file in taken[start : start + size]:
-                row, had_colour = _picture(file, shape)
-                rows.append(row)
+                pixels, white, had_colour = read_picture(file, shape)
+                rows.append(pixels)
                 coloured += had_colour
+                largest[white] = max(largest.get(white, 0), white * float(pixels.max()))
             yield np.stack(rows)
         if coloured:
             notes.append(f"{coloured} colour pictures were converted to grey (ITU-R 601)")
+        notes.extend(_dim_notes(largest, "the pictures"))
 
     return Images(len(taken), [file.name for file in taken], batches, notes)
+
+
+def _dim_notes(largest: dict[int, float], name: str) -> list[str]:
+    found = (dim_note(value, white, name) for white, value in largest.items())
+    return [note for note in found if note is not None]
 
 
 def _some(names: list[str]) -> str:
     more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
     return f"{', '.join(names[:_NAMES_SHOWN])}{more}"
-
-
-def _picture(file: Path, shape: tuple[int, int]) -> tuple[NDArray[np.float32], bool]:
-    """The pixels of one picture as a row in [0, 1], and whether it had colours."""
-    from PIL import Image
-
-    try:
-        with Image.open(file, formats=sorted(set(FORMATS.values()))) as picture:
-            # Before decompressing, since a small file may hold gigabytes.
-            _require_size(picture, file, shape)
-            values, coloured = _grey(picture, file)
-    except RhobetaError:
-        raise
-    except Exception as error:
-        # Pillow raises a dozen kinds of exception for damaged files.
-        reason = str(error) or type(error).__name__
-        raise RhobetaError(
-            f"{file} cannot be read as a picture: {reason}.\nReplace it, or move it away."
-        ) from None
-    return values.reshape(-1), coloured
-
-
-def _require_size(picture: Any, file: Path, shape: tuple[int, int]) -> None:
-    width, height = picture.size
-    if (height, width) != shape:
-        raise RhobetaError(
-            f"{file} has {height} x {width} pixels; the model expects {shape[0]} x {shape[1]}.\n"
-            "Pictures are not resized: choose yourself how to do it."
-        )
-    if getattr(picture, "n_frames", 1) > 1:
-        raise RhobetaError(f"{file} holds several pictures; expected one per file.")
-
-
-def _grey(picture: Any, file: Path) -> tuple[NDArray[np.float32], bool]:
-    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
-        values = np.asarray(picture)
-        if picture.mode == "F" or values.min() < 0 or values.max() > 65535:
-            raise RhobetaError(
-                f"{file} holds numbers of more than 16 bits; expected grey levels of 8 or 16."
-            )
-        return (values / 65535).astype(np.float32), False
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")
-        if picture.getchannel("A").getextrema()[0] < 255:
-            raise RhobetaError(
-                f"{file} has transparent pixels, which have no grey level.\nPut it on a background"
-                " first."
-            )
-        picture = picture.convert("RGB")
-    colours = np.asarray(picture.convert("RGB"))
-    coloured = bool((colours != colours[..., :1]).any())
-    return pixels_of(np.asarray(picture.convert("L"))[None]), coloured

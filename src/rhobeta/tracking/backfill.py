@@ -42,6 +42,7 @@ from rhobeta.tracking.training_run import (
     run_name,
 )
 from rhobeta.tracking.upload import logged_model
+from rhobeta.tracking.view import curve_name
 from rhobeta.utils.files import sha256_of_file
 
 if TYPE_CHECKING:
@@ -138,7 +139,9 @@ def missing_parts(store: Store, run: "RunEntity", artifacts: WorkspaceArtifacts)
         RunPart.MODEL: logged_model(store.client, run.info.run_id, run.info.experiment_id) is None,
         RunPart.MD5: MODEL_MD5_TAG not in tags,
         RunPart.PARAMETERS: "penalty.kind" not in run.data.params,
-        RunPart.HISTORY: artifacts.history is not None and "train/loss" not in run.data.metrics,
+        # Earlier runs have the name that the training uses.
+        RunPart.HISTORY: artifacts.history is not None
+        and not {"train/loss", curve_name("train/loss")} & set(run.data.metrics),
         RunPart.DATA: artifacts.manifest is not None and "training" not in contexts,
         RunPart.EVALUATION: artifacts.metrics is not None
         and tags.get(EVALUATION_TAG) != sha256_of_file(artifacts.metrics),
@@ -189,13 +192,6 @@ def _log_history(run: Run, path: Path, saved: SavedModel) -> None:
                     if column.startswith("validation_")
                 }
             )
-        run.buffer_metrics({_metric(column): value for column, value in row.items()}, step=epoch)
+        run.buffer_metrics({curve_name(current_metric(k)): v for k, v in row.items()}, step=epoch)
     run.flush()
     run.log_text(text, "history.csv")
-
-
-def _metric(column: str) -> str:
-    """The name in MLflow of a column of history.csv: `train_mse` is `train/mse`."""
-    split, separator, name = column.partition("_")
-    known = separator and split in ("train", "validation")
-    return current_metric(f"{split}/{name}") if known else column

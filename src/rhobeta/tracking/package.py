@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from rhobeta.extensions import EXTENSIONS, load_extensions
 from rhobeta.tracking.run import Run
-from rhobeta.tracking.upload import MODEL_NAME
 
 if TYPE_CHECKING:
     from mlflow.models import ModelSignature
@@ -33,7 +32,9 @@ PACKAGED_FILE = "data/model/autoencoder.safetensors"
 """The model's own file in the package."""
 
 _MODEL_FILE = "autoencoder.safetensors"
-_EXTENSIONS = "extensions"
+_FOLDER = "model"
+PACKAGED_EXTENSIONS = "extensions"
+"""Its folder beside that file."""
 _REQUIREMENTS = ("mlflow", "numpy", "torch", "safetensors", "pydantic")
 
 
@@ -101,12 +102,12 @@ class PackagedModel:
 def _load_pyfunc(path: str) -> PackagedModel:
     # MLflow's entry point into a package whose `loader_module` is this module.
     folder = Path(path)
-    load_extensions(folder / _EXTENSIONS)
+    load_extensions(folder / PACKAGED_EXTENSIONS)
     return PackagedModel(folder / _MODEL_FILE)
 
 
 def log_model(run: Run, content: bytes, *, example: NDArray[np.float32]) -> None:
-    """Package the model, as the `content` of its file, into the run as `model`.
+    """Package the model, as the `content` of its file, into the run, named after it.
 
     The package holds the extensions that this process has loaded, since the model may use them.
     `example` is a few images ([images, pixels] in [0, 1]), from which the signature is inferred.
@@ -116,16 +117,16 @@ def log_model(run: Run, content: bytes, *, example: NDArray[np.float32]) -> None
     import rhobeta
 
     with tempfile.TemporaryDirectory() as temporary:
-        data, folder = Path(temporary, "data"), Path(temporary, MODEL_NAME)
-        (data / MODEL_NAME / _EXTENSIONS).mkdir(parents=True)
+        data, folder = Path(temporary, "data"), Path(temporary, _FOLDER)
+        (data / _FOLDER / PACKAGED_EXTENSIONS).mkdir(parents=True)
         for name, source in EXTENSIONS.items():
-            (data / MODEL_NAME / _EXTENSIONS / name).write_bytes(source)
-        (data / MODEL_NAME / _MODEL_FILE).write_bytes(content)
-        packaged = PackagedModel(data / MODEL_NAME / _MODEL_FILE)
+            (data / _FOLDER / PACKAGED_EXTENSIONS / name).write_bytes(source)
+        (data / _FOLDER / _MODEL_FILE).write_bytes(content)
+        packaged = PackagedModel(data / _FOLDER / _MODEL_FILE)
         mlflow.pyfunc.save_model(
             folder,
             loader_module=__name__,
-            data_path=str(data / MODEL_NAME),
+            data_path=str(data / _FOLDER),
             code_paths=[str(Path(rhobeta.__file__).parent)],
             signature=_signature(packaged, example),
             input_example=example,

@@ -19,8 +19,8 @@ from rhobeta.errors import RhobetaError
 from rhobeta.tracking.availability import is_unavailable, reason_of
 from rhobeta.tracking.redaction import without_password
 from rhobeta.tracking.tags import MODEL_TAG
-from rhobeta.tracking.upload import Values, send_model, send_values
-from rhobeta.utils.files import atomic_folder, write_text
+from rhobeta.tracking.upload import Values, send_file, send_model, send_values
+from rhobeta.utils.files import atomic_folder, private_folder, write_text
 
 if TYPE_CHECKING:
     from rhobeta.tracking.store import Store
@@ -137,11 +137,13 @@ def flush_pending(store: "Store", run_id: str | None = None) -> Flushed:
 
 
 def _send(store: "Store", run: PendingRun) -> None:
-    send_values(store.client, run.run_id, replace(run.values, status=None))
-    if (run.folder / _ARTIFACTS).is_dir():
-        store.client.log_artifacts(run.run_id, str(run.folder / _ARTIFACTS))
+    send_values(store.client, run.run_id, replace(run.values, measured=[], status=None))
+    for path in sorted((run.folder / _ARTIFACTS).glob("*")):
+        send_file(store, run.run_id, path)
     if (run.folder / _MODEL).is_dir():
-        send_model(store.client, run.run_id, run.folder / _MODEL)
+        send_model(store, run.run_id, run.folder / _MODEL)
+    # After the model, to which they are linked.
+    send_values(store.client, run.run_id, Values(measured=run.values.measured))
     # Last, so that a run that has finished has everything.
     send_values(store.client, run.run_id, Values(status=run.values.status, ended=run.values.ended))
     (run.folder / _VALUES).unlink()
@@ -153,7 +155,8 @@ def _folder(store: "Store", run_id: str) -> Iterator[Path]:
     """The run's folder, for this process alone."""
     assert store.pending is not None  # noqa: S101
     folder = store.pending / run_id
-    folder.mkdir(parents=True, exist_ok=True)
+    private_folder(store.pending)
+    folder.mkdir(exist_ok=True)
     with _lock(store.pending, run_id):
         if not (folder / _VALUES).is_file():
             _write(PendingRun(folder, _place(store.uri), Values()))

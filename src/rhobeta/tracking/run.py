@@ -1,5 +1,6 @@
 """MLflow runs: one a training, found again by the digest of the model that it made."""
 
+import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +20,8 @@ from rhobeta.tracking.pending import (
 from rhobeta.tracking.redaction import without_password
 from rhobeta.tracking.store import Store
 from rhobeta.tracking.tags import ERROR_TAG, MODEL_TAG
-from rhobeta.tracking.upload import Values, send_model, send_values
+from rhobeta.tracking.upload import Values, send_file, send_model, send_values
+from rhobeta.tracking.view import curve_name
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as RunEntity
@@ -54,6 +56,7 @@ class Run:
         self._model_sha256 = model_sha256
         self._buffer: list[tuple[str, float, int, int]] = []
         self._now = 0
+        self._began = time.monotonic()
         self._offline = is_pending(store, run_id)
         self._retry_at = time.monotonic() + _RETRY_SECONDS
 
@@ -68,10 +71,13 @@ class Run:
         self._log(Values(tags=dict(tags)))
 
     def buffer_metrics(self, metrics: Mapping[str, float], *, step: int) -> None:
-        """Note metrics of an epoch with the present time; `flush` sends them."""
+        """Note metrics of an epoch with the present time; `flush` sends them.
+
+        Infinity and NaN, numbers that are not defined, are left out.
+        """
         # MLflow orders a curve by time, which must not fall when the clock is set back.
         self._now = now = max(self._now, int(time.time() * 1000))
-        self._buffer += [(k, v, now, step) for k, v in metrics.items()]
+        self._buffer += [(k, v, now, step) for k, v in metrics.items() if math.isfinite(v)]
 
     def flush(self) -> None:
         """Send the buffered metrics."""
@@ -84,6 +90,26 @@ class Run:
         self.buffer_metrics(metrics, step=step)
         self.flush()
 
+    def log_measured(self, metrics: Mapping[str, float], *, dataset: str, digest: str) -> None:
+        """Log metrics of the run's model on a data set that is an input of the run."""
+        now = int(time.time() * 1000)
+        self._log(Values(measured=[(k, v, now, dataset, digest) for k, v in metrics.items()]))
+
+    def seconds(self) -> float:
+        """Seconds since this object was made: those of the present stage."""
+        return round(time.monotonic() - self._began, 1)
+
+    def read(self) -> "RunEntity | None":
+        """The run as its store has it; None while the store does not answer."""
+        if self._offline:
+            return None
+        try:
+            return self.store.client.get_run(self.run_id)
+        except Exception as error:
+            if self.store.pending is None or not is_unavailable(error):
+                raise
+            return None
+
     def log_dataset(
         self, *, name: str, digest: str, context: str, profile: str, source: str
     ) -> None:
@@ -94,23 +120,27 @@ class Run:
     def log_file(self, path: Path, folder: str | None = None) -> None:
         """Store a file or a folder, by its own name, in this folder of the run's artifacts."""
         self._send(
-            lambda: self.store.client.log_artifact(self.run_id, str(path), folder),
+            lambda: send_file(self.store, self.run_id, path, folder),
             lambda: keep_file(self.store, self.run_id, path, folder),
         )
 
     def log_text(self, text: str, name: str) -> None:
-        """Store text as the artifact `name`."""
+        """Store text, as UTF-8, as the artifact `name`."""
+        self.log_bytes(text.encode(), name)
+
+    def log_bytes(self, content: bytes, name: str) -> None:
+        """Store `content` as the artifact `name`."""
         with tempfile.TemporaryDirectory() as temporary:
             file = Path(temporary, name)
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text, encoding="utf-8")
+            file.write_bytes(content)
             folder = str(Path(name).parent)
             self.log_file(file, None if folder == "." else folder)
 
     def log_model(self, folder: Path) -> None:
         """Store the MLflow model in `folder` as the run's model."""
         self._send(
-            lambda: send_model(self.store.client, self.run_id, folder),
+            lambda: send_model(self.store, self.run_id, folder),
             lambda: keep_model(self.store, self.run_id, folder),
         )
 
@@ -192,7 +222,7 @@ def reopened_run(run: Run, *, tags: Mapping[str, str]) -> Iterator[Run]:
     """Continue a run that was interrupted; it ends as a new one does."""
     client = run.store.client
     with run.store.required():
-        history = client.get_metric_history(run.run_id, "train/loss")
+        history = client.get_metric_history(run.run_id, curve_name("train/loss"))
         run.last_epoch = max((point.step for point in history), default=0)
         if ERROR_TAG in client.get_run(run.run_id).data.tags:
             client.delete_tag(run.run_id, ERROR_TAG)

@@ -11,10 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from rhobeta.data.splits import Manifest, SplitName
 from rhobeta.extensions import ACTIVATION_SPECS, PENALTY_SPECS
-from rhobeta.tracking.provenance import Code, experiment_tags, user_name
+from rhobeta.tracking.provenance import Code, experiment_tags, user_name, versions
 from rhobeta.tracking.run import Run, find_unfinished_run, new_run, reopened_run
 from rhobeta.tracking.store import Store
-from rhobeta.tracking.tags import DATA_TAG, MODEL_MD5_TAG, MODEL_TAG, STAGE_TAG
+from rhobeta.tracking.tags import (
+    COMMAND_TAG,
+    DATA_TAG,
+    MODEL_MD5_TAG,
+    MODEL_TAG,
+    NOTE_TAG,
+    STAGE_TAG,
+    VERSIONS_TAG,
+)
+from rhobeta.tracking.view import SECONDS
 from rhobeta.utils.files import md5_of_bytes, sha256_of_bytes
 
 if TYPE_CHECKING:
@@ -35,6 +44,24 @@ def run_name(parameters: Mapping[str, Any]) -> str:
     prefix = f"{experiment}: " if (experiment := os.environ.get("DVC_EXP_NAME")) else ""
     # The penalty first, since tables cut names off.
     return f"{prefix}{penalty}, {model}"
+
+
+def describe(
+    parameters: Mapping[str, Any], command: str | None, results: str = "", links: str = ""
+) -> str:
+    """The description of a run, two lines of Markdown: what it is, and the way to more.
+
+    `parameters` are by dotted path, as values or as MLflow's texts; `command` repeats the run.
+    """
+    numbers = {path: float(parameters[path]) for path in ("penalty.rho", "penalty.beta")}
+    units = str(parameters["model.hidden_sizes"]).strip("[]").rpartition(",")[2].strip()
+    what = (
+        f"{units} {parameters['model.code_activation']} units on {parameters['data.name']},"
+        f" {_penalty({**parameters, **numbers})}, {parameters['training.epochs']} epochs."
+    )
+    repeat = "" if command is None else f"Repeat: `{command}`"
+    lines = (f"{what} {results}", f"{links} {repeat}")
+    return "\n\n".join(line.strip() for line in lines if line.strip())
 
 
 def _penalty(parameters: Mapping[str, Any]) -> str:
@@ -84,7 +111,12 @@ def training_run(
 
     It ends according to how the body ends. `parameters` are by dotted path.
     """
-    tags = training_tags(code, manifest)
+    tags = {
+        **training_tags(code, manifest),
+        COMMAND_TAG: code.command,
+        VERSIONS_TAG: versions(),
+        NOTE_TAG: describe(parameters, code.command),
+    }
     found = None if earlier is None else find_unfinished_run(store, earlier)
     opened = (
         new_run(store, name=run_name(parameters), tags=tags)
@@ -95,8 +127,9 @@ def training_run(
         if found is None:
             log_training_data(run, manifest)
         if code.diff:
-            run.log_text(code.diff, "code/uncommitted.diff")
+            run.log_bytes(code.diff, "code/uncommitted.diff")
         yield run
+        run.log_metrics({f"{SECONDS}train": run.seconds()})
 
 
 def history_of_model(
@@ -126,11 +159,15 @@ def log_training_data(run: Run, manifest: Manifest) -> None:
             log_split(run, manifest, split, context)
 
 
-def log_split(run: Run, manifest: Manifest, split: SplitName, context: str) -> None:
-    """Log one split as an input of the run in `context` (training, validation, evaluation)."""
+def log_split(run: Run, manifest: Manifest, split: SplitName, context: str) -> str:
+    """Log one split as an input of the run in `context` (training, validation, evaluation).
+
+    Returns the name that it has there.
+    """
     facts = manifest.splits[split]
+    name = f"{manifest.parameters['data.name']}-{split}"
     run.log_dataset(
-        name=f"{manifest.parameters['data.name']}-{split}",
+        name=name,
         digest=manifest.digest(split),
         context=context,
         source=json.dumps({"uri": f"data/processed/{split}.safetensors"}),
@@ -142,3 +179,4 @@ def log_split(run: Run, manifest: Manifest, split: SplitName, context: str) -> N
             }
         ),
     )
+    return name

@@ -4,6 +4,7 @@ Everything can be sent again to the same effect: a call may have reached the ser
 answer was lost.
 """
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
     from mlflow.entities import Run as RunEntity
 
-MODEL_NAME = "model"
+    from rhobeta.tracking.store import Store
+
+_OLD_NAME = "model"
+"""The name of every model of version 0.2 and earlier."""
 
 
 @dataclass
@@ -27,6 +31,8 @@ class Values:
     tags: dict[str, str] = field(default_factory=dict)
     metrics: list[tuple[str, float, int, int]] = field(default_factory=list)
     """Name, value, time (ms), step."""
+    measured: list[tuple[str, float, int, str, str]] = field(default_factory=list)
+    """Metrics of the run's model on a data set: name, value, time (ms), the set's name, digest."""
     datasets: list[dict[str, str]] = field(default_factory=list)
     """Arguments of `Run.log_dataset`."""
     status: str | None = None
@@ -39,6 +45,7 @@ class Values:
         self.params |= later.params
         self.tags |= later.tags
         self.metrics += later.metrics
+        self.measured += later.measured
         self.datasets += later.datasets
         self.status, self.ended = later.status or self.status, later.ended or self.ended
 
@@ -47,7 +54,8 @@ def send_values(client: "MlflowClient", run_id: str, values: Values) -> None:
     """Send values to a run. A parameter that it has with another value becomes a tag.
 
     MLflow never changes a parameter, but a model can be evaluated again with others. It drops a
-    metric that it has with the same value, time and step.
+    metric that it has with the same value, time and step. Measured metrics are linked to the run's
+    model, if it is there, and to their data set.
     """
     from mlflow.entities import Metric, Param, RunTag
 
@@ -56,9 +64,14 @@ def send_values(client: "MlflowClient", run_id: str, values: Values) -> None:
         known = client.get_run(run_id).data.params
         tags |= {name: text for name, text in params.items() if known.get(name, text) != text}
         params = {name: text for name, text in params.items() if name not in known}
+    model_id = _model_id(client, run_id) if values.measured else None
+    measured = [
+        Metric(name, value, time, 0, model_id, dataset, _short(digest))
+        for name, value, time, dataset, digest in values.measured
+    ]
     client.log_batch(
         run_id,
-        metrics=[Metric(*point) for point in values.metrics],
+        metrics=[*(Metric(*point) for point in values.metrics), *measured],
         params=[Param(name, text) for name, text in params.items()],
         tags=[RunTag(name, text) for name, text in tags.items()],
     )
@@ -80,13 +93,31 @@ def _send_dataset(
 ) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    # MLflow keeps at most 36 characters of a digest.
-    dataset = Dataset(name, digest[:32], "local", source, profile=profile)
+    dataset = Dataset(name, _short(digest), "local", source, profile=profile)
     tags = [InputTag("mlflow.data.context", context), InputTag("sha256", digest)]
     client.log_inputs(run_id, datasets=[DatasetInput(dataset, tags)])
 
 
-def send_model(client: "MlflowClient", run_id: str, folder: Path) -> None:
+def _short(digest: str) -> str:
+    # MLflow keeps at most 36 characters of a digest.
+    return digest[:32]
+
+
+def _model_id(client: "MlflowClient", run_id: str) -> str | None:
+    model = logged_model(client, run_id, client.get_run(run_id).info.experiment_id)
+    return None if model is None else model.model_id
+
+
+def send_file(store: "Store", run_id: str, path: Path, folder: str | None = None) -> None:
+    """Send a file or a folder, by its own name, into this folder of the run's artifacts."""
+    files = store.files_at(store.client.get_run(run_id).info.artifact_uri)
+    if path.is_dir():
+        files.log_artifacts(str(path), f"{folder}/{path.name}" if folder else path.name)
+    else:
+        files.log_artifact(str(path), folder)
+
+
+def send_model(store: "Store", run_id: str, folder: Path) -> None:
     """Upload an MLflow model in a folder as the run's model, unless the run has it already.
 
     The tag with the digest of the weights says that it is the same one. Removes what an interrupted
@@ -95,7 +126,7 @@ def send_model(client: "MlflowClient", run_id: str, folder: Path) -> None:
     from mlflow.entities import LoggedModelStatus
     from mlflow.models import Model
 
-    description = Model.load(folder)
+    client, description = store.client, Model.load(folder)
     sha256 = (description.metadata or {})["model_sha256"]
     run = client.get_run(run_id)
     for model in _models_of(client, run_id, run.info.experiment_id):
@@ -106,18 +137,28 @@ def send_model(client: "MlflowClient", run_id: str, folder: Path) -> None:
         client.delete_logged_model(model.model_id)
     logged = client.create_logged_model(
         run.info.experiment_id,
-        MODEL_NAME,
+        model_name(run.info.run_name or _OLD_NAME),
         source_run_id=run_id,
         params=run.data.params,
         tags={MODEL_TAG: sha256},
     )
-    description.run_id, description.artifact_path = run_id, logged.artifact_location
+    # Its name in the run, not its address, which would hold a path of this machine.
+    description.run_id, description.artifact_path = run_id, logged.name
     description.model_id = description.model_uuid = logged.model_id
     with atomic_write(folder / "MLmodel") as partial:
         description.save(partial)
-    client.log_model_artifacts(logged.model_id, str(folder))
+    store.files_at(logged.artifact_location).log_artifacts(str(folder))
     client.finalize_logged_model(logged.model_id, LoggedModelStatus.READY)
     _link(client, run, logged.model_id)
+
+
+def model_name(run_name: str) -> str:
+    """A run's name as that of its model, where MLflow allows no / : . % and quotes.
+
+    >>> model_name("rho=0.1 beta=0.003, mnist 64 sigmoid")
+    'rho=0_1 beta=0_003, mnist 64 sigmoid'
+    """
+    return re.sub("[/:.%\"']", "_", run_name)
 
 
 def _link(client: "MlflowClient", run: "RunEntity", model_id: str) -> None:
@@ -138,5 +179,8 @@ def logged_model(client: "MlflowClient", run_id: str, experiment_id: str) -> "Lo
 
 
 def _models_of(client: "MlflowClient", run_id: str, experiment_id: str) -> "list[LoggedModel]":
-    query = f"source_run_id = '{run_id}' AND name = '{MODEL_NAME}'"
-    return list(client.search_logged_models([experiment_id], filter_string=query))
+    found = client.search_logged_models(
+        [experiment_id], filter_string=f"source_run_id = '{run_id}'"
+    )
+    # Others may log models of their own into the run.
+    return [model for model in found if MODEL_TAG in model.tags or model.name == _OLD_NAME]

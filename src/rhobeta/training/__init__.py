@@ -1,6 +1,6 @@
-"""Training under Lightning.
+"""Training: its steps, and how they run under Lightning.
 
-`fit.fit` trains from parameters and arrays. `module.SparseAutoencoderModule.training_step` is what
-happens in an optimiser step; `checkpoints` is how a training resumes, `processes` how several
+`steps.TrainingSteps.take` is what happens in an optimiser step. `fit.fit` trains from parameters
+and arrays under Lightning; `checkpoints` is how a training resumes, `processes` how several
 processes are started, and `process_group` what they exchange.
 """

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from rhobeta.paths import Paths
 from rhobeta.training.code import training_code_digest
-from rhobeta.utils.files import sha256_of_bytes, write_text
+from rhobeta.utils.files import private_folder, sha256_of_bytes, write_text
 
 
 class CheckpointFolder:
@@ -52,7 +52,7 @@ def checkpoint_folder(
     A second process that trains the same at the same time gets a temporary folder.
     """
     folder = paths.checkpoints / training_digest(hparams, data_sha256)
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    private_folder(folder.parent)
     lock = FileLock(folder.with_suffix(".lock"), blocking=False)
     try:
         lock.acquire()

@@ -10,10 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rhobeta.data.batches import ShuffledChunks, rank_slice
-
-# Enough work in one Lightning step to make its bookkeeping small beside the arithmetic.
-BATCHES_PER_CHUNK = 32
-_VALIDATION_CHUNK = 8192
+from rhobeta.training.steps import BATCHES_PER_CHUNK, VALIDATION_ROWS
 
 
 class ImagesInMemory(pl.LightningDataModule):
@@ -78,7 +75,7 @@ class OrderedPieces:
     """A split in its own order, in large pieces (a bare list would mean several loaders)."""
 
     def __init__(self, images: Tensor) -> None:
-        self._pieces = torch.split(images, _VALIDATION_CHUNK)
+        self._pieces = torch.split(images, VALIDATION_ROWS)
 
     def __len__(self) -> int:
         return len(self._pieces)

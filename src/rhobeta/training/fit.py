@@ -20,11 +20,10 @@ from rhobeta.config.sections import FitParams
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.errors import RhobetaError
 from rhobeta.model.autoencoder import Autoencoder
-from rhobeta.training.build import architecture_of, loss_of
-from rhobeta.training.callbacks import BestWeights
 from rhobeta.training.checkpoints import CheckpointFile, PeriodicCheckpoint
 from rhobeta.training.datamodule import ImagesInMemory
 from rhobeta.training.module import SparseAutoencoderModule
+from rhobeta.training.steps import new_steps
 from rhobeta.training.trainer import ANSWER_SECONDS, device_name, make_trainer
 from rhobeta.utils.signals import EndedBySignal
 
@@ -75,7 +74,6 @@ def fit(
     Raises `RhobetaError` when training diverges, when another process of it ends or was given
     something else, `KeyboardInterrupt` on Ctrl-C, `SystemExit` on SIGTERM.
     """
-    best = BestWeights(params.training.keep)
     module = _new_module(params, train)
     images = ImagesInMemory(
         train.images,
@@ -87,7 +85,7 @@ def fit(
     if checkpoints is not None:
         periodic = PeriodicCheckpoint(checkpoints, params.runtime.checkpoint_seconds)
         callbacks = [*callbacks, periodic]
-    trainer = make_trainer(params, [best, *callbacks], checkpoint_file=file, progress=progress)
+    trainer = make_trainer(params, callbacks, checkpoint_file=file, progress=progress)
     with _process_group(trainer), _lightning_quiet():
         if trainer.world_size > 1:
             _require_same(trainer, _digest(params, train.images, validation.images))
@@ -108,14 +106,13 @@ def fit(
             if checkpoints is not None:
                 periodic.end_if_asked()
             raise
-    model = Autoencoder(module.autoencoder.architecture).to(module.dtype)
-    model.load_state_dict(best.weights)
+    steps = module.steps
     return Trained(
-        model=model.eval(),
-        best_epoch=best.epoch,
-        best_loss=best.loss,
-        best_metrics=best.metrics,
-        history_csv=history_as_csv(module.history),
+        model=steps.kept_model(),
+        best_epoch=steps.kept.epoch,
+        best_loss=steps.kept.loss,
+        best_metrics=steps.kept.metrics,
+        history_csv=history_as_csv(steps.history),
         device=device_name(trainer.strategy.root_device),
         world_size=trainer.world_size,
     )
@@ -124,18 +121,8 @@ def fit(
 def _new_module(params: FitParams, train: LabelledImages) -> SparseAutoencoderModule:
     height, width = train.images.shape[1:]
     mean_image = torch.from_numpy(train.images.mean(0, dtype="float64").reshape(-1) / 255)
-    # Nothing that is shipped draws from it, but an extension may.
-    torch.manual_seed(params.training.seed)
-    autoencoder = Autoencoder(architecture_of(params, (height, width)), seed=params.training.seed)
-    if autoencoder.architecture.k is not None:
-        autoencoder.center_on(mean_image)
-    return SparseAutoencoderModule(
-        params,
-        autoencoder,
-        loss_of(params),
-        train_images=len(train.images),
-        mean_image=mean_image,
-    )
+    steps = new_steps(params, (height, width), mean_image, images=len(train.images))
+    return SparseAutoencoderModule(steps, mean_image)
 
 
 def history_as_csv(history: Sequence[dict[str, float]]) -> str:

@@ -21,7 +21,7 @@ _SHUTDOWN_SECONDS = 20
 def run_in_processes(
     command: Sequence[str], per_node: int, nodes: int, *, module: str = "rhobeta"
 ) -> None:
-    """Run `python -m MODULE COMMAND` in `per_node` processes on this node, and wait for all.
+    """Run `python -P -m MODULE COMMAND` in `per_node` processes on this node, and wait for all.
 
     This is `torchrun --nproc-per-node PER_NODE --max-restarts 0 -m MODULE COMMAND`. For several
     nodes the environment names, as for torchrun, NODE_RANK, and MASTER_ADDR and MASTER_PORT of the
@@ -52,7 +52,7 @@ def run_in_processes(
             **_rendezvous(nodes),
         )
         try:
-            elastic_launch(config, sys.executable)("-m", module, *command)
+            elastic_launch(config, sys.executable)("-P", "-m", module, *command)
         except SignalException as error:
             end_as_asked(error.sigval)
         except ChildFailedError as error:

@@ -1,8 +1,10 @@
 """What changes from step to step: the learning rate, and k of a topk code."""
 
 import math
+from typing import TYPE_CHECKING
 
-from rhobeta.config.sections import TopKParams
+if TYPE_CHECKING:
+    from rhobeta.config.sections import TopKParams
 
 
 def lr_factor(step: int, steps_per_epoch: int, epochs: int, schedule: str) -> float:
@@ -17,7 +19,7 @@ def lr_factor(step: int, steps_per_epoch: int, epochs: int, schedule: str) -> fl
     return warmup * (1 + math.cos(math.pi * step / (steps_per_epoch * epochs))) / 2
 
 
-def annealed_k(step: int, steps: int, topk: TopKParams) -> int:
+def annealed_k(step: int, steps: int, topk: "TopKParams") -> int:
     """The number of active units at `step` (from 0) of `steps`.
 
     It falls linearly from `topk.start` at the first step to `topk.k` once the fraction

@@ -1,42 +1,72 @@
 """`rhobeta tune apply`: the chosen values into params.yaml, and not another byte changed."""
 
+import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rhobeta.config.params import Params, flatten
+from rhobeta.config.params import Params, flatten, with_values
 from rhobeta.config.presets import as_override
 from rhobeta.errors import RhobetaError
+from rhobeta.tuning.choice import TrialRow
 from rhobeta.tuning.study_results import StudyResults
-from rhobeta.utils.files import write_text
+from rhobeta.utils.files import atomic_write
 
 
-def apply_choice(results: StudyResults, params: Params, path: Path) -> None:
-    """Write the chosen trial's values into the parameter file, and print what has changed.
+def apply_choice(
+    results: StudyResults, params: Params, path: Path, *, trial: int | None = None
+) -> None:
+    """Write the values of `trial`, else of the chosen one, into the parameter file at `path`.
 
-    Raises `RhobetaError` where nothing is chosen.
+    Prints what has changed since `params`, which are those of the file. Raises `RhobetaError`
+    where nothing is chosen, the trial was not trained to the end, or its values do not fit the
+    other parameters.
     """
-    if results.chosen is None:
-        raise RhobetaError(results.why_none)
-    before = flatten(params)
-    values = results.row(results.chosen).values
+    row = _row_to_apply(results, trial)
+    before, values = flatten(params), row.values
+    with_values(params, values, where=f"{path.name} with the values of trial {row.number}")
     changed = {name: value for name, value in values.items() if before[name] != value}
     if not changed:
-        print(f"{path.name} has the values of trial {results.chosen} already")
+        print(f"{path.name} has the values of trial {row.number} already")
         return
-    write_text(path, with_replaced(path.read_text(encoding="utf-8"), changed, name=path.name))
+    _edit(path, changed)
     for name, value in changed.items():
         print(f"{name}: {_written(before[name])} -> {_written(value)}")
-    print(f"of trial {results.chosen}; now run `dvc repro`")
+    print(f"of trial {row.number}; now run `dvc repro`")
+
+
+def _row_to_apply(results: StudyResults, trial: int | None) -> TrialRow:
+    number = results.chosen if trial is None else trial
+    if number is None:
+        raise RhobetaError(results.why_none)
+    row = next((row for row in results.complete if row.number == number), None)
+    if row is None:
+        states = {row.number: row.state for row in results.rows}
+        found = f"is {states[number]}" if number in states else "does not exist"
+        raise RhobetaError(
+            f"Trial {number} {found}; expected a complete one. reports/tuning/trials.csv, which"
+            " `rhobeta tune show` writes, lists them."
+        )
+    if not row.keeps_bounds:
+        print(f"note: trial {number} does not keep tune.constraints")
+    return row
+
+
+def _edit(path: Path, changes: Mapping[str, Any]) -> None:
+    content = with_replaced(path.read_bytes().decode(), changes, name=path.name).encode()
+    # A link stays one.
+    with atomic_write(path.resolve()) as partial:
+        partial.write_bytes(content)
+        shutil.copymode(path, partial)
 
 
 def with_replaced(text: str, changes: Mapping[str, Any], *, name: str) -> str:
     """YAML `text` with some values replaced, by dotted path `section.key`.
 
-    ruamel.yaml says where each value stands; only its characters change, and the spaces before a
-    comment behind it, so that comments stay in their column. What comes out is read again and
-    compared. Raises `RhobetaError` where a value cannot be replaced this way, such as one over
-    several lines.
+    ruamel.yaml says where each value stands; only its characters change. What comes out is read
+    again and compared. Raises `RhobetaError` where a value cannot be replaced this way, such as one
+    over several lines.
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
@@ -50,7 +80,7 @@ def with_replaced(text: str, changes: Mapping[str, Any], *, name: str) -> str:
     # From the end, so that a change does not shift later places.
     places = sorted(((_place(text, path), path) for path in changes), reverse=True)
     for (start, end), path in places:
-        replaced = _replaced(replaced, start, end, _written(changes[path]))
+        replaced = replaced[:start] + _written(changes[path]) + replaced[end:]
     try:
         found = plain.load(replaced)
     except YAMLError:
@@ -69,17 +99,9 @@ def _place(text: str, path: str) -> tuple[int, int]:
     node = YAML().compose(text)
     for part in path.split(".", 1):
         node = next(value for key, value in node.value if key.value == part)
-    return node.start_mark.index, node.end_mark.index
-
-
-def _replaced(text: str, start: int, end: int, value: str) -> str:
-    """`text` with the characters from `start` to `end` replaced; a comment keeps its column."""
-    rest = text[end:]
-    spaces = len(rest) - len(rest.lstrip(" "))
-    if rest[spaces : spaces + 1] == "#" and spaces:
-        room = end - start + spaces
-        return f"{text[:start]}{f'{value} '.ljust(room)}{rest[spaces:]}"
-    return f"{text[:start]}{value}{rest}"
+    start, end = node.start_mark.index, node.end_mark.index
+    # An anchor or a tag stays.
+    return end - len(re.sub(r"\A(?:[&!]\S*\s+)+", "", text[start:end])), end
 
 
 def _written(value: Any) -> str:

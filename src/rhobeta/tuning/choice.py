@@ -21,11 +21,11 @@ class TrialRow:
     values: Mapping[str, Any] = field(default_factory=dict)
     """Its parameters by path."""
     state: str = "complete"
-    """complete, pruned, failed, lost, running or waiting."""
+    """complete, pruned, failed, lost, running, waiting, or invalid: not of this search."""
     keeps_bounds: bool = True
     run_id: str = ""
     note: str = ""
-    """The error of a failed trial, the epoch of a pruned one."""
+    """The error of a failed trial, the epoch of a pruned one, what is wrong with an invalid one."""
 
 
 def front_of(trials: Sequence[TrialRow], objectives: Mapping[str, str]) -> list[TrialRow]:

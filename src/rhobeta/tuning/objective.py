@@ -7,7 +7,7 @@ import optuna
 import pytorch_lightning as pl
 from optuna.exceptions import UpdateFinishedTrialError
 
-from rhobeta.config.params import Params
+from rhobeta.config.params import Params, with_values
 from rhobeta.data.splits import Manifest, read_manifest, read_split
 from rhobeta.tracking.availability import is_unavailable
 from rhobeta.tracking.callback import TrackEpochs
@@ -20,7 +20,7 @@ from rhobeta.training.callbacks import epoch_metrics
 from rhobeta.training.fit import fit
 from rhobeta.tuning.job import TuningJob
 from rhobeta.tuning.measures import Probe, measures_of_epoch
-from rhobeta.tuning.space import suggest, with_values
+from rhobeta.tuning.space import suggest
 from rhobeta.tuning.study import ERROR, MEASURES, QUEUED, RUN
 from rhobeta.tuning.study_runs import PRUNED_TAG, trial_name, trial_note, trial_tags
 
@@ -40,7 +40,7 @@ class TrialObjective:
         self._train = read_split(job.paths.splits, "train", self._manifest)
         self._validation = read_split(job.paths.splits, "validation", self._manifest)
         self._probe: Probe | None = None
-        if "probe_accuracy" in params.tune.metrics:
+        if "probe" in params.tune.metrics:
             few = min(params.tune.probe_images, len(self._train.labels))
             self._probe = Probe(
                 self._train.take(np.arange(few)),
@@ -76,7 +76,7 @@ class TrialObjective:
         tags |= trial_note(self.store, job.parent_run, job.study, trial.number)
         with new_run(self.store, name=trial_name(values, trial.number), tags=tags) as run:
             trial.set_user_attr(RUN, run.run_id)
-            params = with_values(job.params, values)
+            params = with_values(job.params, values, where="the parameters of this trial")
             run.log_params(hparams_of(params, self._manifest))
             measures = self._measured(trial, params, run)
         for bound in params.tune.bounds:
@@ -93,7 +93,7 @@ class TrialObjective:
         trained = fit(params, self._train, self._validation, callbacks=callbacks, progress=False)
         measures = measures_of_epoch(trained.best_metrics, units)
         if self._probe is not None:
-            measures["probe_accuracy"] = self._probe.accuracy(trained.model)
+            measures["probe"] = self._probe.accuracy(trained.model)
         run.log_metrics({f"best/{name}": value for name, value in measures.items()})
         reached = {name: measures[name] for name in params.tune.objectives}
         note = trial_note(self.store, job.parent_run, job.study, trial.number, reached)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from itertools import combinations
 from typing import Any
 
+import optuna
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from optuna.exceptions import ExperimentalWarning
@@ -14,6 +15,7 @@ from optuna.visualization import matplotlib as optuna_plots
 
 from rhobeta.config.search import METRICS, TuneParams
 from rhobeta.reporting.style import GREY, INK, ORANGE
+from rhobeta.tuning.space import stored_choice
 from rhobeta.tuning.study_results import StudyResults
 
 _FEWEST_TRIALS = 4
@@ -30,6 +32,8 @@ def plot_study(study: Study, results: StudyResults, tune: TuneParams) -> dict[st
     """
     if len(results.complete) < _FEWEST_TRIALS:
         return {}
+    if results.invalid:
+        study = _complete_alone(study, results)
     figures = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
@@ -91,8 +95,9 @@ def _plot_contour(study: Study, results: StudyResults, tune: TuneParams, index: 
     # Optuna returns an array of axes only for more than two parameters.
     assert isinstance(axes, Axes)  # noqa: S101
     if results.chosen is not None:
-        stored = study.get_trials(deepcopy=False)[results.chosen].params
-        _mark(axes, results, stored[axes.get_xlabel()], stored[axes.get_ylabel()])
+        values = results.row(results.chosen).values
+        place = (stored_choice(values[path]) for path in (axes.get_xlabel(), axes.get_ylabel()))
+        _mark(axes, results, *place)
     # Outside: every corner may hold trials.
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1))
     return _styled(axes, "", grid=False)
@@ -120,6 +125,15 @@ def _plot_importance(study: Study, results: StudyResults, index: int) -> Figure:
     axes.set(xlabel=f"share of the importance for the best {name} (PED-ANOVA)", ylabel="")
     axes.legend().remove()
     return _styled(axes, "Importance of the searched parameters")
+
+
+def _complete_alone(study: Study, results: StudyResults) -> Study:
+    """A copy in memory with the complete trials: what an invalid one holds may not be drawable."""
+    complete = {row.number for row in results.complete}
+    copy = optuna.create_study(directions=study.directions)
+    trials = study.get_trials(deepcopy=False)
+    copy.add_trials([trial for trial in trials if trial.number in complete])
+    return copy
 
 
 def _value(index: int, sign: int = 1) -> Callable[[FrozenTrial], float]:

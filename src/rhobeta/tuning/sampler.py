@@ -17,6 +17,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from rhobeta.config.params import Params
+from rhobeta.tuning.space import rounded
 
 # The median pruner waits for these: the schedule's warm-up says nothing about the end.
 _WARM_UP_SHARE = 0.1
@@ -30,6 +31,7 @@ class NumberedTPE(BaseSampler):
 
     Trial numbers are unique in a study, so workers on any number of machines draw different values
     without knowing of each other. One worker draws the same values again, also after a break.
+    Numbers are rounded before they are stored, so that the study holds what was trained.
     """
 
     def __init__(self, seed: int, startup_trials: int) -> None:
@@ -50,8 +52,9 @@ class NumberedTPE(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """As TPE does."""
-        return self._sampler.sample_relative(study, trial, search_space)
+        """As TPE does, numbers with four significant digits."""
+        drawn = self._sampler.sample_relative(study, trial, search_space)
+        return {path: rounded(value, search_space[path]) for path, value in drawn.items()}
 
     def sample_independent(
         self,
@@ -60,8 +63,9 @@ class NumberedTPE(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        """As TPE does."""
-        return self._sampler.sample_independent(study, trial, param_name, param_distribution)
+        """As TPE does, a number with four significant digits."""
+        drawn = self._sampler.sample_independent(study, trial, param_name, param_distribution)
+        return rounded(drawn, param_distribution)
 
     def after_trial(
         self, study: Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None

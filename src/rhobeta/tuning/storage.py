@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
+from rhobeta.tracking.database import require_sound
 from rhobeta.tracking.redaction import without_password
+from rhobeta.utils.files import private_file
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -37,9 +39,13 @@ _SERVER_ENGINE = {"pool_size": 1, "max_overflow": 1, "pool_pre_ping": True}
 def storage_url(paths: Paths, asked: str | None) -> str:
     """`RHOBETA_TUNE_STORAGE` where it is set, else `tune.storage`, else sqlite below mlruns.
 
-    PostgreSQL addresses get the driver that the project is tested with.
+    A relative sqlite file is relative to the project (`Paths.given`). PostgreSQL addresses get the
+    driver that the project is tested with.
     """
     url = os.environ.get(STORAGE_VARIABLE) or asked or f"sqlite:///{paths.store / 'optuna.db'}"
+    match = re.fullmatch(r"(sqlite(?:\+\w+)?:///(?:file:)?)(?!:memory:)([^?]+)(.*)", url, re.DOTALL)
+    if match is not None:
+        return f"{match[1]}{paths.given(match[2])}{match[3]}"
     return re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url)
 
 
@@ -53,7 +59,7 @@ def sqlite_file(url: str) -> Path | None:
 
     try:
         address = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         # Not an address. `open_storage` explains that.
         return None
     if address.get_backend_name() != "sqlite":
@@ -78,9 +84,14 @@ def open_storage(url: str, *, heartbeat: int) -> "RDBStorage":
     from sqlalchemy.exc import SQLAlchemyError
 
     quieten()
+    file = sqlite_file(url)
+    faults = (SQLAlchemyError, StorageInternalError, ImportError, RuntimeError, OSError, ValueError)
     try:
+        if file is not None:
+            private_file(file)
+            require_sound(file, "studies' database", "search")
         storage = _connect(url, heartbeat)
-    except (SQLAlchemyError, StorageInternalError, ImportError, RuntimeError, OSError) as error:
+    except faults as error:
         reason = without_password(" ".join(str(error.__cause__ or error).split()))[:300]
         raise RhobetaError(
             f"The studies' database {without_password(url)} cannot be used: {reason}\n"
@@ -88,7 +99,7 @@ def open_storage(url: str, *, heartbeat: int) -> "RDBStorage":
             " address such as postgresql://USER:PASSWORD@HOST:5432/DATABASE of a server that runs,"
             " with its driver (pip install 'psycopg[binary]')."
         ) from None
-    if sqlite_file(url) is not None:
+    if file is not None:
         _begin_immediate(storage.engine)
     return storage
 
@@ -108,14 +119,13 @@ def _connect(url: str, heartbeat: int) -> "RDBStorage":
     from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
     from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 
-    file = sqlite_file(url)
-    if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
+    engine = _SERVER_ENGINE if sqlite_file(url) is None else _SQLITE_ENGINE
     for attempt in range(_ATTEMPTS):
         try:
             return RDBStorage(
-                url,
-                engine_kwargs=_SQLITE_ENGINE if file is not None else _SERVER_ENGINE,
+                # Optuna takes it for a template.
+                url.replace("{", "{{").replace("}", "}}"),
+                engine_kwargs=engine,
                 heartbeat_interval=heartbeat,
                 grace_period=GRACE_BEATS * heartbeat,
                 heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(_MOST_RETRIES),

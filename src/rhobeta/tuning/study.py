@@ -1,5 +1,6 @@
 """A study in its database: opened once for one search, and its trials counted by state."""
 
+import re
 import time
 import uuid
 from collections import Counter
@@ -33,6 +34,7 @@ FINISHED_STATES = (TrialState.COMPLETE, TrialState.PRUNED)
 _IDENTITY = "rhobeta"
 _BEING_MADE_SECONDS = 30
 _OBJECTIVES = "tune.objectives"
+_DIRECTIONS = "directions of the objectives"
 _CONSTRAINTS = "tune.constraints"
 
 
@@ -67,7 +69,7 @@ def fingerprint_of(params: Params, data_sha256: str) -> dict[str, Any]:
         **{path: value for path, value in fixed.items() if path not in tune.space},
     }
     # The rule alone changes no trial: it is applied to the trials that there are.
-    if "probe_accuracy" in {*tune.objectives, *(bound.metric for bound in tune.bounds)}:
+    if "probe" in {*tune.objectives, *(bound.metric for bound in tune.bounds)}:
         fingerprint["tune.probe_images"] = tune.probe_images
         fingerprint["evaluate.probe_penalty"] = params.evaluate.probe_penalty
         fingerprint["evaluate.probe_iterations"] = params.evaluate.probe_iterations
@@ -93,7 +95,7 @@ def open_study(
                 raise _foreign_study(name) from None
             # Its maker was interrupted before it could say what the study is.
             identity = _identify(study, fingerprint, code)
-        require_same_search(name, identity, fingerprint)
+        require_same_search(study, identity, fingerprint)
         return study, identity
     study = load_study(storage, name, params)
     # The names that optuna-dashboard shows.
@@ -131,20 +133,25 @@ def require_identity(study: Study) -> StudyIdentity:
 
 def identity_of(study: Study) -> StudyIdentity | None:
     """Which search the study belongs to, in today's names; None if it does not say."""
-    found = study.user_attrs.get(_IDENTITY)
-    if found is None:
+    try:
+        found = study.user_attrs[_IDENTITY]
+        fingerprint = current_parameters(found["fingerprint"])
+        objectives = fingerprint.get(_OBJECTIVES, {})
+        fingerprint[_OBJECTIVES] = {current_metric(name): way for name, way in objectives.items()}
+        bounds = fingerprint.get(_CONSTRAINTS, [])
+        fingerprint[_CONSTRAINTS] = sorted(current_metric(bound) for bound in bounds)
+        identity = StudyIdentity(found["id"], fingerprint, found["code"])
+    except (KeyError, TypeError, AttributeError):
         return None
-    fingerprint = current_parameters(found["fingerprint"])
-    objectives = fingerprint.get(_OBJECTIVES, {})
-    fingerprint[_OBJECTIVES] = {current_metric(name): way for name, way in objectives.items()}
-    bounds = fingerprint.get(_CONSTRAINTS, [])
-    fingerprint[_CONSTRAINTS] = sorted(current_metric(bound) for bound in bounds)
-    return StudyIdentity(found["id"], fingerprint, found["code"])
+    # The id becomes part of queries to the MLflow store.
+    return identity if re.fullmatch(r"\w{1,32}", str(identity.id)) else None
 
 
-def require_same_search(name: str, identity: StudyIdentity, asked: Mapping[str, Any]) -> None:
+def require_same_search(study: Study, identity: StudyIdentity, asked: Mapping[str, Any]) -> None:
     """Raise `RhobetaError` with the difference where the study is of another search."""
-    has = identity.fingerprint
+    directions = [direction.name.lower() for direction in study.directions]
+    has = identity.fingerprint | {_DIRECTIONS: directions}
+    asked = {**asked, _DIRECTIONS: list(asked[_OBJECTIVES].values())}
     lines = [
         f"  {key}: the study has {has.get(key, 'nothing')}, params.yaml {asked.get(key, 'nothing')}"
         for key in dict.fromkeys([*has, *asked])
@@ -152,9 +159,11 @@ def require_same_search(name: str, identity: StudyIdentity, asked: Mapping[str, 
     ]
     if lines:
         raise RhobetaError(
-            f"The study {name!r} is of another search; its trials cannot be compared with new"
-            " ones:\n" + "\n".join(lines) + "\nName another study in tune.study, or set these back"
-            " to continue."
+            f"The study {study.study_name!r} is of another search; its trials cannot be compared"
+            " with new ones:\n"
+            + "\n".join(lines)
+            + "\nName another study in tune.study, or set these back"
+            " to continue, as -S PATH=VALUE does for one command."
         )
 
 

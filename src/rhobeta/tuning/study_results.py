@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,12 +14,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from rhobeta.config.params import Params
 from rhobeta.config.renamed import current_metric
-from rhobeta.config.search import SEED
+from rhobeta.config.search import SEED, TuneParams
 from rhobeta.errors import RhobetaError
 from rhobeta.metrics.confidence import Interval, interval_of
 from rhobeta.tuning.choice import TrialRow, choose, front_of
 from rhobeta.tuning.space import values_of
 from rhobeta.tuning.study import ERROR, MEASURES, RUN, state_of
+
+_RUN_ID = re.compile("[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,11 @@ class StudyResults:
         return next(row for row in self.rows if row.number == number)
 
     @property
+    def invalid(self) -> list[TrialRow]:
+        """Complete trials that do not belong to this search, each with the reason as its note."""
+        return [row for row in self.rows if row.state == "invalid"]
+
+    @property
     def complete(self) -> list[TrialRow]:
         """The trials that were trained to the end."""
         return [row for row in self.rows if row.state == "complete"]
@@ -52,7 +61,7 @@ def read_results(study: Study, seeds: Study | None, params: Params) -> StudyResu
     The choice is by the means over the further seeds once each trial on the front has all that
     `tune.seeds` asks for; until then it is by the front as searched.
     """
-    rows = [_row(trial) for trial in study.get_trials(deepcopy=False)]
+    rows = [_row(trial, params) for trial in study.get_trials(deepcopy=False)]
     objectives: dict[str, str] = dict(params.tune.objectives)
     complete = [row for row in rows if row.state == "complete" and row.keeps_bounds]
     front = front_of(complete, objectives)
@@ -131,19 +140,28 @@ def front_table(results: StudyResults) -> str:
     return "\n".join([text[0], "-" * max(map(len, text)), *text[1:]])
 
 
-def _row(trial: FrozenTrial) -> TrialRow:
-    note = trial.user_attrs.get(ERROR, "")
-    if trial.state == TrialState.PRUNED:
+def _row(trial: FrozenTrial, params: Params) -> TrialRow:
+    """A trial as a row: `invalid` where it is complete, but not as a trial of this search is."""
+    state, note = state_of(trial), str(trial.user_attrs.get(ERROR, ""))
+    if state == "pruned":
         note = f"after epoch {trial.last_step}"
-    return TrialRow(
+    run_id = str(trial.user_attrs.get(RUN, ""))
+    row = TrialRow(
         number=trial.number,
-        state=state_of(trial),
-        values=values_of(trial),
-        measures=_measures(trial),
-        keeps_bounds=all(excess <= 0 for excess in trial.constraints.values()),
-        run_id=trial.user_attrs.get(RUN, ""),
+        state=state,
+        measures={},
+        run_id=run_id if _RUN_ID.fullmatch(run_id) else "",
         note=note,
     )
+    try:
+        row = replace(row, values=values_of(trial, params, seed=False))
+        if state != "complete":
+            return row
+        measures = _measures(trial, params.tune)
+    except RhobetaError as error:
+        return replace(row, state="invalid", note=str(error)) if state == "complete" else row
+    keeps = all(bound.excess(measures[bound.metric]) <= 0 for bound in params.tune.bounds)
+    return replace(row, measures=measures, keeps_bounds=keeps)
 
 
 def _measured_again(
@@ -153,16 +171,25 @@ def _measured_again(
     asked = further_seeds(params)
     by_values: dict[str, dict[int, Mapping[str, float]]] = {}
     for trial in seeds.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-        values = values_of(trial)
+        try:
+            values, measures = values_of(trial, params, seed=True), _measures(trial, params.tune)
+        except RhobetaError:
+            continue
         seed = values.pop(SEED)
         if seed in asked:
-            by_values.setdefault(_key(values), {})[seed] = _measures(trial)
+            by_values.setdefault(_key(values), {})[seed] = measures
     return {row.number: list(by_values.get(_key(row.values), {}).values()) for row in front}
 
 
-def _measures(trial: FrozenTrial) -> dict[str, float]:
-    found = trial.user_attrs.get(MEASURES, {})
-    return {current_metric(name): value for name, value in found.items()}
+def _measures(trial: FrozenTrial, tune: TuneParams) -> dict[str, float]:
+    """A complete trial's metrics. Raises `RhobetaError` where objectives or bounds lack theirs."""
+    found = trial.user_attrs.get(MEASURES)
+    found = found if isinstance(found, dict) else {}
+    measures = {current_metric(n): v for n, v in found.items() if isinstance(v, int | float)}
+    for name in (*tune.objectives, *(bound.metric for bound in tune.bounds)):
+        if not math.isfinite(measures.get(name, math.nan)):
+            raise RhobetaError(f"trial {trial.number} has no number for {name}")
+    return measures
 
 
 def _over_seeds(measured: list[Mapping[str, float]]) -> dict[str, Interval]:

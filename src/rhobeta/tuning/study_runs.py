@@ -12,6 +12,7 @@ from rhobeta.tracking.run import Run
 from rhobeta.tracking.store import Store
 from rhobeta.tracking.tags import DATA_TAG, ERROR_TAG, NOTE_TAG, PARENT_TAG, STAGE_TAG
 from rhobeta.tracking.training_run import training_tags
+from rhobeta.tracking.view import run_page
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as RunEntity
@@ -89,7 +90,7 @@ def trial_note(
 
 def run_link(store: Store, run_id: str) -> str:
     """Where MLflow's UI shows a run, relative to the UI."""
-    return f"#/experiments/{store.experiment_id}/runs/{run_id}"
+    return run_page(store.experiment_id, run_id)
 
 
 def trial_name(values: Mapping[str, Any], trial: int) -> str:

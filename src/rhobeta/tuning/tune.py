@@ -38,6 +38,8 @@ from rhobeta.tuning.study_results import StudyResults, front_table, further_seed
 from rhobeta.tuning.study_runs import end_lost_runs, parent_run, run_link
 from rhobeta.tuning.workers import run_workers, workers_and_threads
 
+_SHOWN = 5
+
 
 @dataclass(frozen=True)
 class TuningSession:
@@ -137,7 +139,7 @@ def open_results(params: Params, paths: Paths) -> tuple[Study, StudyResults]:
         ) from None
     identity = require_identity(study)
     data = identity.fingerprint.get("data (SHA-256)", "")
-    require_same_search(name, identity, fingerprint_of(params, data))
+    require_same_search(study, identity, fingerprint_of(params, data))
     return study, read_results(study, _repeats(storage, identity, params), params)
 
 
@@ -145,6 +147,10 @@ def print_results(results: StudyResults, params: Params) -> None:
     """The front as a table, and the choice with its rule."""
     seeds = params.tune.seeds
     means = f", means of {seeds} further seeds ± 95 % interval" if results.repeated else ""
+    if invalid := results.invalid:
+        print(f"\n{len(invalid)} trials do not belong to this search and are left out:")
+        for row in invalid[:_SHOWN]:
+            print(f"  {row.note}")
     print(f"\nthe front of {len(results.complete)} complete trials{means}:\n")
     print(front_table(results))
     print()
@@ -158,7 +164,7 @@ def print_results(results: StudyResults, params: Params) -> None:
     print(f"chosen: trial {results.chosen}, {words}")
     if params.tune.mode == "pareto":
         print(f"rule: {rule_in_words(params.tune.rule, params.tune.objectives)}")
-    print("`rhobeta tune apply` writes it into params.yaml; then `dvc repro`.\n")
+    print("`rhobeta tune apply`, with the same -S if any, writes it into params.yaml.\n")
 
 
 def _search(session: TuningSession, number: int) -> None:
@@ -208,7 +214,7 @@ def _repeats(storage: RDBStorage, identity: StudyIdentity, params: Params) -> St
         seeds = load_study(storage, name, params)
     except KeyError:
         return None
-    require_same_search(name, require_identity(seeds), identity.fingerprint)
+    require_same_search(seeds, require_identity(seeds), identity.fingerprint)
     return seeds
 
 

@@ -29,6 +29,7 @@ from rhobeta.tuning.study import (
     load_study,
     too_many_failures,
 )
+from rhobeta.utils.terminal import printable_output
 from rhobeta.utils.threads import cores
 
 _LOOK_SECONDS = 0.5
@@ -89,15 +90,16 @@ def run_workers(job: TuningJob, study: Study, number: int, best: Callable[[], st
 def work(job: TuningJob) -> None:
     """The body of a worker process. SIGTERM interrupts it, and its trial is queued again."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        run_trials(job)
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGTERM)
-    except Exception as error:
-        kind = "" if isinstance(error, RhobetaError) else f"{type(error).__name__}: "
-        reason = without_password(f"{kind}{error}")[:1000]
-        print(f"\nrhobeta tune: a worker has ended: {reason}", file=sys.stderr)
-        sys.exit(1)
+    with printable_output():
+        try:
+            run_trials(job)
+        except KeyboardInterrupt:
+            sys.exit(128 + signal.SIGTERM)
+        except Exception as error:
+            kind = "" if isinstance(error, RhobetaError) else f"{type(error).__name__}: "
+            reason = without_password(f"{kind}{error}")[:1000]
+            print(f"\nrhobeta tune: a worker has ended: {reason}", file=sys.stderr)
+            sys.exit(1)
 
 
 def run_trials(job: TuningJob) -> None:

@@ -1,1 +1,1 @@
-"""Files, checksums, locks, signals and threads."""
+"""Files, checksums, locks, signals, threads and the terminal."""

@@ -5,8 +5,9 @@ import json
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +77,48 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
+def visible_files(folder: Path) -> list[Path]:
+    """What lies in a folder, in the order of the names, without hidden files and folders.
+
+    Hidden is what begins with a dot, such as the `._digits.npz` that a Mac writes beside a file.
+    """
+    found = (path for path in folder.iterdir() if not path.name.startswith("."))
+    return sorted(found, key=lambda path: path.name)
+
+
+def private_file(path: Path) -> None:
+    """Make an empty file for what may hold secrets, and its folder, unless it is there.
+
+    Its user alone can read it; its group as well if the umask lets a group write, as in a folder
+    that a team shares.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o660))
+        _leave_out_readers(path)
+
+
+def private_folder(path: Path) -> None:
+    """As `private_file`, for a folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        path.mkdir(0o770)
+        _leave_out_readers(path)
+
+
+def _leave_out_readers(path: Path) -> None:
+    mode = path.stat().st_mode
+    if not mode & stat.S_IWGRP:
+        path.chmod(stat.S_IMODE(mode) & ~0o077)
+
+
 def write_text(path: Path, text: str) -> None:
-    """Write `text` as UTF-8, whole or not at all."""
+    """Write `text` as UTF-8, whole or not at all.
+
+    Bytes of a file's name that are not text, which Python holds as surrogates, become escapes.
+    """
     with atomic_write(path) as partial:
-        partial.write_text(text, encoding="utf-8", newline="\n")
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def write_bytes(path: Path, content: bytes) -> None:

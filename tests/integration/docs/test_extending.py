@@ -65,7 +65,7 @@ def test_extension_works_in_every_stage_and_in_the_package(
     for stage in ("download", "preprocess", "train", "evaluate", "visualize"):
         assert main([stage]) == 0, capsys.readouterr().err
     assert "running mean" in capsys.readouterr().out
-    assert json.loads(extended.metrics.read_text())["test"]["rho_target"] == 0.1
+    assert json.loads(extended.details.read_text())["test"]["rho_target"] == 0.1
     assert "softsign" in extended.report.read_text()
     # DVC ignores bytecode; a stage writes nothing else into what DVC hashes.
     added = {path.name for path in (extended.workspace / "extensions").iterdir()}

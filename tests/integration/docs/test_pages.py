@@ -77,3 +77,12 @@ def test_links_and_paths_of_a_page_lead_somewhere(page: Path) -> None:
 def _ignored(path: str) -> bool:
     command = ["git", "check-ignore", "--quiet", path]
     return subprocess.run(command, cwd=REPOSITORY, check=False).returncode == 0
+
+
+def test_index_names_every_page_and_explains_the_words() -> None:
+    index = (REPOSITORY / "docs" / "index.md").read_text()
+    linked = set(re.findall(r"\]\(([\w./-]+\.md)\)", index))
+    pages = {page.name for page in REPOSITORY.glob("docs/*.md")} - {"index.md"}
+    assert pages <= linked
+    explained = set(re.findall(r"\*\*([\w -]+)\*\*", index))
+    assert {"rho", "beta", "KL", "L0", "Gini", "FVU", "Probe", "Baseline"} <= explained

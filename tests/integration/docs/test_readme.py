@@ -13,13 +13,18 @@ README = (REPOSITORY / "README.md").read_text()
 
 
 def test_table_is_that_of_the_committed_metrics() -> None:
-    metrics = json.loads((REPOSITORY / "reports" / "metrics.json").read_text())
+    metrics = json.loads((REPOSITORY / "reports" / "details.json").read_text())
     expected = [
         f"| {row.name} | {row.value} | {row.baseline} | {row.verdict} |"
         for row in result_rows(metrics)
     ]
-    table = [line for line in README.splitlines() if line.startswith("|")][2:]
+    marked = README.partition("<!-- table: checked")[2]
+    table = [line for line in marked.splitlines() if line.startswith("|")][2:]
     assert table == [re.sub(r" +", " ", line) for line in expected]
+    # What the sentences say of the run.
+    assert f"this run reaches {metrics['test']['mse']:.4f} with" in README
+    penalty = shipped_values()["penalty"]
+    assert f"Its rho {penalty['rho']} and beta {penalty['beta']} were" in README
 
 
 def test_committed_lock_is_of_the_committed_parameters() -> None:

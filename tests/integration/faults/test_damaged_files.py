@@ -14,13 +14,14 @@ READERS = {
     "data/raw/dataset.json": ["preprocess"],
     "data/raw/train-images-idx3-ubyte": ["preprocess"],
     "data/raw/t10k-labels-idx1-ubyte": ["preprocess"],
+    "data/baselines.safetensors": ["evaluate"],
     "data/processed/manifest.json": ["train", "evaluate"],
     "data/processed/train.safetensors": ["train", "evaluate"],
     "data/processed/validation.safetensors": ["train"],
     "data/processed/test.safetensors": ["evaluate"],
     "models/autoencoder.safetensors": ["evaluate", "visualize"],
     "reports/evaluation.safetensors": ["visualize"],
-    "reports/metrics.json": ["visualize"],
+    "reports/details.json": ["visualize"],
     "reports/plots/rate_distortion.csv": ["visualize"],
 }
 
@@ -91,7 +92,7 @@ def test_files_of_another_evaluation_are_refused(
     write_params(paths.workspace, QUICK | {"evaluate.dead_threshold": 0.5})
     succeeds("evaluate")
     paths.evaluation.write_bytes(kept)
-    refused(capsys, "visualize", "belongs to another metrics.json", "--force evaluate")
+    refused(capsys, "visualize", "belongs to another details.json", "--force evaluate")
     succeeds("evaluate")
     succeeds("visualize")
 

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import struct
+import time
 import zipfile
 from collections.abc import Callable
 from functools import partial
@@ -24,6 +25,7 @@ from rhobeta.data.splits import read_manifest
 from rhobeta.errors import RhobetaError
 from rhobeta.metrics.evaluation import TestRecord
 from rhobeta.model.serialization import model_from_bytes
+from rhobeta.serving.image_files import open_images
 from rhobeta.utils.checksum import EMPTY_CHECKSUM, add_checksum
 
 GIB = 1 << 30
@@ -61,6 +63,7 @@ def idx_header(*sizes: int) -> bytes:
 def test_gzipped_idx_of_gigabytes_is_refused(
     tmp_path: Path, size: int, start: bytes, message: str
 ) -> None:
+    (tmp_path / "train-labels").write_bytes(idx_header(1) + b"0")
     (tmp_path / "train-images.gz").write_bytes(gzip_of_zeros(size, start))
     assert message in refused(lambda: read_own(tmp_path))
 
@@ -68,10 +71,11 @@ def test_gzipped_idx_of_gigabytes_is_refused(
 def test_limit_of_a_compressed_file_is_just_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rhobeta.data.own._LARGEST_UNPACKED", 8 + 1004)
+    monkeypatch.setattr("rhobeta.data.numpy_files.LARGEST_UNPACKED", 8 + 1004)
+    (tmp_path / "train-images").write_bytes(idx_header(1004, 1, 1) + bytes(1004))
     path = tmp_path / "train-labels.gz"
     path.write_bytes(gzip_of_zeros(8 + 1004, idx_header(1004)))
-    assert len(read_own(tmp_path)["train-labels-idx1-ubyte"]) == 1004
+    assert len(read_own(tmp_path).arrays["train-labels-idx1-ubyte"]) == 1004
     path.write_bytes(gzip_of_zeros(8 + 1005, idx_header(1005)))
     with pytest.raises(RhobetaError, match=r"declares 1,013 bytes.*\n.*gunzip"):
         read_own(tmp_path)
@@ -84,7 +88,9 @@ def npz_of(shape: tuple[int, ...], size: int, declared: int | None = None) -> by
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         start = b"\x93NUMPY\2\0" + struct.pack("<I", len(header)) + header
         archive.writestr("images.npy", start + bytes(size))
-        archive.writestr("labels.npy", b"")
+        labels = b"{'descr': '|u1', 'fortran_order': False, 'shape': (1,)}"
+        start = b"\x93NUMPY\2\0" + struct.pack("<I", len(labels)) + labels
+        archive.writestr("labels.npy", start + b"0")
     content = bytearray(file.getvalue())
     if declared is not None:
         # The field of the size in the first entry of the archive's directory.
@@ -111,11 +117,42 @@ def test_npz_that_declares_more_than_it_has_is_refused(tmp_path: Path, count: in
     assert "mine.npz is not a readable .npz file" in refused(lambda: read_own(tmp_path))
 
 
+def test_encode_refuses_gigabytes_of_zeros_as_own_data_does(tmp_path: Path) -> None:
+    (tmp_path / "mine.npz").write_bytes(npz_of((2 * GIB // 784, 28, 28), 32 * MIB, 2 * GIB))
+    found = refused(lambda: open_images(tmp_path / "mine.npz", (28, 28)))
+    assert "images unpacks to 2,147,483,648 bytes" in found
+
+
+def test_header_of_an_array_is_read_no_further_than_numpy_allows(tmp_path: Path) -> None:
+    header = b"\x93NUMPY\2\0" + struct.pack("<I", GIB) + b"{"
+    with (tmp_path / "mine.npy").open("wb") as file:
+        file.write(header)
+        file.truncate(GIB)
+    assert "array header" in refused(lambda: open_images(tmp_path / "mine.npy", (28, 28)))
+
+
+def test_tiff_of_many_frames_is_refused_at_the_second(tmp_path: Path) -> None:
+    # Directories of one tag each, chained; counting them takes Pillow quadratic time.
+    count, tags = 100_000, ((256, 4), (257, 4), (258, 8), (259, 1), (262, 1), (273, 0), (279, 16))
+    size = 2 + 12 * len(tags) + 4
+    entries = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in tags)
+    chain = [
+        struct.pack("<H", len(tags)) + entries + struct.pack("<I", 8 + size * (n + 1))
+        for n in range(count)
+    ]
+    (tmp_path / "long.tif").write_bytes(b"II*\0" + struct.pack("<I", 8) + b"".join(chain))
+    started = time.perf_counter()
+    found = refused(lambda: list(open_images(tmp_path / "long.tif", (4, 4)).batches(1)))
+    assert "holds several pictures" in found
+    assert time.perf_counter() - started < 5
+
+
 @pytest.mark.parametrize("kind", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
 def test_npz_compressed_as_numpy_never_does_is_refused(tmp_path: Path, kind: int) -> None:
     with zipfile.ZipFile(tmp_path / "mine.npz", "w", kind) as archive:
-        archive.writestr("images.npy", b"anything")
-    with pytest.raises(RhobetaError, match="images is compressed in another way"):
+        for name in ("images", "labels"):
+            archive.writestr(f"{name}.npy", b"anything")
+    with pytest.raises(RhobetaError, match="labels is compressed in another way"):
         read_own(tmp_path)
 
 
@@ -123,7 +160,7 @@ def test_gigabytes_in_the_folder_of_the_user_are_refused(tmp_path: Path) -> None
     into = tmp_path / "into"
     into.mkdir()
     data_set = DataSet("tiny", (DataFile("x", "0" * 64, "0" * 64),))
-    fetch = partial(fetch_all, data_set, into, folder=str(tmp_path))
+    fetch = partial(fetch_all, data_set, into, folder=tmp_path)
     (tmp_path / "x").symlink_to("/dev/zero")
     os.mkfifo(tmp_path / "x.gz")
     assert "neither x nor x.gz" in refused(fetch)
@@ -225,7 +262,8 @@ def test_devices_pipes_and_folders_are_no_own_data(tmp_path: Path) -> None:
 def test_link_to_a_file_is_own_data(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").write_bytes(gzip.compress(idx_header(3) + b"abc"))
     (tmp_path / "train-labels.gz").symlink_to(tmp_path / "elsewhere")
-    found = read_own(tmp_path)["train-labels-idx1-ubyte"]
+    (tmp_path / "train-images").write_bytes(idx_header(3, 1, 1) + b"abc")
+    found = read_own(tmp_path).arrays["train-labels-idx1-ubyte"]
     np.testing.assert_array_equal(found, list(b"abc"))
 
 

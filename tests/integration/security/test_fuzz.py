@@ -11,7 +11,7 @@ import io
 import json
 import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,12 @@ from PIL import Image
 from ruamel.yaml import YAML
 from safetensors.numpy import load
 
-from helpers import shipped_values, with_right_checksum
+from helpers import idx_bytes, shipped_values, with_right_checksum
 from helpers.injected import limited_memory
 from rhobeta.config.params import flatten, load_params
 from rhobeta.config.presets import read_preset
 from rhobeta.data.datasets import IMAGES_AND_LABELS
-from rhobeta.data.idx import read_idx, write_idx
+from rhobeta.data.idx import read_idx
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.data.own import read_own
 from rhobeta.data.raw import describe_raw, read_raw
@@ -188,6 +188,7 @@ def npz_of(npy: bytes) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("images.npy", npy)
+        archive.writestr("labels.npy", saved(np.save, LABELS))
     return file.getvalue()
 
 
@@ -223,16 +224,18 @@ def is_a_batch(content: bytes, rows: np.ndarray) -> None:
 def equals_an_idx(content: bytes, values: np.ndarray) -> None:
     sizes = struct.unpack_from(f">{content[3]}I", content, 4)
     assert values.shape == sizes
-    assert content == write_idx(values)
+    assert content == idx_bytes(values)
 
 
 # Readers that need a file
 
 
-def own(name: str) -> Callable[[Path, bytes], Any]:
+def own(name: str, beside: Mapping[str, bytes] | None = None) -> Callable[[Path, bytes], Any]:
     def read(folder: Path, content: bytes) -> dict[str, np.ndarray]:
+        for other, right_content in (beside or {}).items():
+            (folder / other).write_bytes(right_content)
         (folder / name).write_bytes(content)
-        return read_own(folder)
+        return read_own(folder).arrays
 
     return read
 
@@ -282,7 +285,7 @@ def split(folder: Path, content: bytes) -> dict[str, np.ndarray]:
 
 def raw(folder: Path, content: bytes) -> Any:
     for name, values in zip(IMAGES_AND_LABELS[0], (IMAGES, LABELS), strict=True):
-        (folder / name).write_bytes(write_idx(values))
+        (folder / name).write_bytes(idx_bytes(values))
     (folder / "dataset.json").write_bytes(content)
     return read_raw(folder)
 
@@ -305,13 +308,13 @@ def record(folder: Path, content: bytes) -> dict[str, np.ndarray]:
 
 def make_raw(folder: Path) -> None:
     for name, values in zip(IMAGES_AND_LABELS[0], (IMAGES, LABELS), strict=True):
-        (folder / name).write_bytes(write_idx(values))
+        (folder / name).write_bytes(idx_bytes(values))
     describe_raw(folder, name="own")
 
 
 def readers(folder: Path) -> dict[str, Reader]:
     """All readers by name; `folder` is for right files that have to be made there."""
-    idx = write_idx(IMAGES)
+    idx = idx_bytes(IMAGES)
     npz = saved(np.savez_compressed, images=IMAGES, labels=LABELS)
     values = shipped_values()
     manifest_json = right(splits, "manifest.json", folder / "splits")
@@ -325,7 +328,7 @@ def readers(folder: Path) -> dict[str, Reader]:
         "idx": Reader(damaged(idx), lambda _, content: read_idx(content, name="it"), equals_an_idx),
         "idx.gz": Reader(
             st.one_of(damaged(gzip.compress(idx)), damaged(idx).map(gzip.compress)),
-            own("train-images.gz"),
+            own("train-images.gz", {"train-labels": idx_bytes(LABELS)}),
         ),
         "npz": Reader(
             st.one_of(damaged(npz), npy_with_any_header().map(npz_of)),

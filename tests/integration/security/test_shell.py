@@ -1,7 +1,9 @@
 """No shell is given text of the user: neither in the source, nor under nasty names."""
 
 import ast
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,12 +11,13 @@ import numpy as np
 import pytest
 from dvc.utils.hydra import apply_overrides
 
-from helpers import DIGITS, REPOSITORY
+from helpers import DIGITS, QUICK, REPOSITORY, STAGES, git, idx_bytes, write_params
 from rhobeta.cli import main
 from rhobeta.config.presets import as_override, read_preset
 from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
 from rhobeta.tracking.store import open_store
+from rhobeta.tuning.storage import open_storage, storage_url
 
 SOURCES = sorted((REPOSITORY / "src").rglob("*.py"))
 SHELLS = {"system", "popen", "getoutput", "getstatusoutput", "create_subprocess_shell", "spawnl"}
@@ -59,10 +62,8 @@ def test_own_data_in_a_file_of_any_name_is_read(paths: Paths, name: str) -> None
     assert main(["download"]) == 0
     (paths.own_data / f"{name}.npz").unlink()
     with np.load(DIGITS) as archive:
-        from rhobeta.data.idx import write_idx
-
-        (paths.own_data / f"train-images{name}").write_bytes(write_idx(archive["images"]))
-        (paths.own_data / f"train-labels{name}").write_bytes(write_idx(archive["labels"]))
+        (paths.own_data / f"train-images{name}").write_bytes(idx_bytes(archive["images"]))
+        (paths.own_data / f"train-labels{name}").write_bytes(idx_bytes(archive["labels"]))
     assert main(["download"]) == 0
     assert not list(paths.workspace.rglob("sprung"))
 
@@ -101,10 +102,41 @@ def test_preset_of_a_nasty_name_starts_no_shell(
         assert main(["run", f"--preset={name}"]) == 1
 
 
-@pytest.mark.parametrize("name", ["what?", "a%20b"])
+FOLDER = "-it's: {0}\n$(touch sprung) `touch sprung` # é @ & \x1b[2J \\"
+
+
+@pytest.mark.parametrize("name", ["what?", "a%20b", "\udcff"])
 def test_folder_that_no_address_can_hold_is_refused(tmp_path: Path, name: str) -> None:
     folder = tmp_path / name
     folder.mkdir()
     with pytest.raises(RhobetaError, match=r"/mlruns: the address of a database cannot hold \?"):
         open_store(Paths(folder, folder), "tests")
     assert [path.name for path in tmp_path.rglob("*")] == [name]
+
+
+@pytest.mark.slow
+def test_workspace_of_a_nasty_name_runs(tmp_path: Path, paths: Paths) -> None:
+    folder = tmp_path / FOLDER
+    paths.workspace.rename(folder)
+    write_params(folder, QUICK | {"training.epochs": 1})
+    git(folder, "checkout", "--quiet", "-b", "x;touch-sprung")
+    below = folder / "below"
+    below.mkdir()
+    for module in ("mlflow", "multiprocessing", "numpy", "sitecustomize", "socket", "torch"):
+        (below / f"{module}.py").write_text("from pathlib import Path\nPath('sprung').touch()\n")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for stage in STAGES:
+        done = subprocess.run(
+            [sys.executable, "-m", "rhobeta", stage],
+            cwd=below,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+    assert (folder / "mlruns" / "mlflow.db").is_file()
+    open_storage(storage_url(Paths(folder, folder), None), heartbeat=1)
+    assert (folder / "mlruns" / "optuna.db").is_file()
+    assert not list(tmp_path.rglob("sprung"))

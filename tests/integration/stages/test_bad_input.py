@@ -78,6 +78,37 @@ def test_missing_own_data_is_asked_for(paths: Paths, capsys: pytest.CaptureFixtu
     _refused(capsys, "download", "data/own", "images", "labels")
 
 
+def test_own_data_that_nothing_tracks_is_named_in_an_experiment(
+    paths: Paths,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`dvc exp run --temp` has copied what git and DVC track."""
+    origin = tmp_path / "origin"
+    shutil.copytree(paths.own_data, origin / "data" / "own")
+    (paths.own_data / "digits.npz").unlink()
+    monkeypatch.setenv("DVC_ROOT", str(origin))
+    _refused(capsys, "download", "lacks digits.npz", "dvc add data/own/digits.npz")
+
+
+def test_relative_data_folder_is_relative_to_the_project_of_origin(
+    paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = {"data.name": "kmnist", "runtime.data_folder": "../files"}
+    write_params(paths.workspace, QUICK | changes)
+    asked = []
+    monkeypatch.setattr(
+        "rhobeta.pipeline.download.fetch_all", lambda *_, folder: asked.append(folder)
+    )
+    monkeypatch.setattr("rhobeta.pipeline.download.describe_raw", lambda *_, **__: None)
+    monkeypatch.chdir(paths.own_data)
+    for root in (paths.workspace, tmp_path / "origin"):
+        monkeypatch.setenv("DVC_ROOT", str(root))
+        assert main(["download"]) == 0
+    assert asked == [paths.workspace / "../files", tmp_path / "origin" / "../files"]
+
+
 @pytest.mark.parametrize("content", [b"", b"not a model", b"\xff" * 100])
 def test_model_file_of_rubbish_is_refused(
     paths: Paths,
@@ -141,6 +172,38 @@ def test_test_images_without_an_anomaly_are_refused(
     for normal in (None, [3], [3, 4], [5]):
         write_params(paths.workspace, QUICK | {"evaluate.normal_classes": normal})
         _refused(capsys, "evaluate", "the test split has only images of 3", "evaluate.tasks")
+
+
+@pytest.mark.slow
+def test_numbers_that_are_not_defined_are_null(paths: Paths) -> None:
+    from mlflow import MlflowClient
+
+    # Every test image is the mean training image, so FVU divides by zero.
+    images = np.repeat(np.array([0, 2], np.uint8), 30 * 36).reshape(60, 6, 6)
+    labels = np.arange(60) % 3
+    more = {"test_images": np.ones((6, 6, 6), np.uint8), "test_labels": labels[:6]}
+    _replace_own_data(paths, images=images, labels=labels, **more)
+    changes = {"data.validation_fraction": 0, "training.keep": "last", "evaluate.tasks": []}
+    write_params(paths.workspace, QUICK | changes)
+    _run_until("visualize")
+    assert json.loads(paths.details.read_text())["test"]["fvu"] is None
+    assert json.loads(paths.metrics.read_text())["test/fvu"] is None
+    client = MlflowClient(f"sqlite:///{paths.store}/mlflow.db")
+    (run,) = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    assert "test/fvu" not in run.data.metrics
+    assert "test/mse" in run.data.metrics
+    assert "not defined" in paths.report.read_text()
+
+
+def test_test_images_of_one_class_are_refused_before_training(
+    paths: Paths, start_after: StartAfter, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_after("preprocess")
+    manifest = json.loads((paths.splits / "manifest.json").read_text())
+    manifest["splits"]["test"]["per_class"] = {"3": 200}
+    write_json_with_checksum(paths.splits / "manifest.json", manifest)
+    _refused(capsys, "train", "the test split has only images of 3", "evaluate.tasks")
+    assert not paths.store.exists()
 
 
 def test_training_that_diverges_fails_and_writes_no_model(

@@ -107,7 +107,7 @@ def only_run(paths: Paths) -> tuple[Any, Mapping[str, list[int]]]:
     steps = {
         name: [entry.step for entry in client.get_metric_history(run.info.run_id, name)]
         for name in run.data.metrics
-        if not name.startswith("best/")
+        if name.startswith("Curves/")
     }
     return run, steps
 
@@ -118,7 +118,7 @@ def require_one_continuous_run(paths: Paths, epochs: int) -> None:
     assert "rhobeta.error" not in run.data.tags
     assert run.data.tags["rhobeta.model_sha256"] == sha256_of_file(paths.model)
     assert {name: found for name, found in steps.items() if found != [*range(1, epochs + 1)]} == {}
-    assert "validation/gini" in steps
+    assert "Curves/validation_gini" in steps
 
 
 @pytest.fixture(scope="module")

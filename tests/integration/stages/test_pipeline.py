@@ -144,7 +144,7 @@ def test_preset_runs_as_an_experiment_to_compare(clone: Clone) -> None:
     assert first.data.tags["rhobeta.data_sha256"] == run.data.tags["rhobeta.data_sha256"]
 
     difference = json.loads(clone.run("dvc", "metrics", "diff", "--json").stdout)
-    change = difference["reports/metrics.json"]["test.mse"]
+    change = difference["reports/metrics.json"]["test/mse"]
     assert change["old"] == before
     assert change["new"] == clone.metrics()["test"]["mse"]
     parameters = json.loads(clone.run("dvc", "params", "diff", "--json").stdout)["params.yaml"]

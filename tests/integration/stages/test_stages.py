@@ -66,7 +66,7 @@ def test_stages_write_every_output(
     losses = [float(row["validation_loss"]) for row in rows]
     assert saved.description.best_loss == pytest.approx(min(losses), rel=1e-6)
 
-    metrics = json.loads(finished.metrics.read_text())
+    metrics = json.loads(finished.details.read_text())
     pixels = pixels_of(test.images)
     rebuilt = encode_images(saved.model, pixels).reconstruction
     mse = np.square(pixels.astype(np.float64) - rebuilt).mean()
@@ -89,11 +89,11 @@ def test_stages_write_every_output(
 
 
 def test_metrics_of_every_task_are_in_the_run(finished: Paths) -> None:
-    metrics = json.loads(finished.metrics.read_text())
-    assert list(metrics) == ["test", "probe", "baselines", *TASKS, "beats_baseline"]
-    assert len(metrics["beats_baseline"]) == 13
+    metrics = json.loads(finished.details.read_text())
+    assert list(metrics) == ["test", "baselines", *TASKS, "beats_baseline"]
+    assert len(metrics["beats_baseline"]) == 14
     (run,) = _runs(finished)
-    for section in ("test", "probe", *TASKS):
+    for section in ("test", "baselines", *TASKS):
         for name, value in metrics[section].items():
             assert run.data.metrics.get(f"{section}/{name}") == value, name
 
@@ -102,7 +102,7 @@ def test_rate_table_holds_the_operating_point(finished: Paths) -> None:
     rows = list(csv.DictReader(finished.rate_distortion.open()))
     order = [(("code", "pca", "jpeg").index(row["coder"]), float(row["bits"])) for row in rows]
     assert order == sorted(order)
-    compression = json.loads(finished.metrics.read_text())["compression"]
+    compression = json.loads(finished.details.read_text())["compression"]
     point = (f"{compression['code_bits']:.9g}", f"{compression['mse']:.9g}")
     assert point in [(row["bits"], row["mse"]) for row in rows if row["coder"] == "code"]
 
@@ -111,15 +111,15 @@ def test_rate_table_holds_the_operating_point(finished: Paths) -> None:
 def test_some_tasks_and_too_many_labels(
     finished: Paths, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    before = json.loads(finished.metrics.read_text())
+    before = json.loads(finished.details.read_text())
     changes = {"evaluate.few_labels": [20, 10_000], "evaluate.tasks": ["few_labels"]}
     write_params(finished.workspace, QUICK | changes)
     for stage in STAGES[3:]:
         assert main([stage]) == 0
-    metrics = json.loads(finished.metrics.read_text())
-    assert list(metrics) == ["test", "probe", "baselines", "few_labels", "beats_baseline"]
+    metrics = json.loads(finished.details.read_text())
+    assert list(metrics) == ["test", "baselines", "few_labels", "beats_baseline"]
     assert metrics["few_labels"].keys() == {"code_at_20", "pca_at_20", "pixels_at_20"}
-    assert all(metrics[section] == before[section] for section in list(metrics)[:3])
+    assert all(metrics[section] == before[section] for section in list(metrics)[:2])
     assert "few_labels 10000 is not scored" in capsys.readouterr().out
     assert finished.rate_distortion.read_text() == "coder,bits,mse\n"
     figures = {path.stem for path in finished.figures.iterdir()}
@@ -133,7 +133,8 @@ def test_figures_are_not_blank_and_are_in_the_report(finished: Paths) -> None:
     for name, picture in figures.items():
         assert min(picture.shape[:2]) > 80, name
         assert picture[..., :3].std() > 0.02, f"{name} is blank"
-    assert finished.report.read_text().count("data:image/png;base64,") == len(figures)
+    # The figures, and the sheet of thumbnails.
+    assert finished.report.read_text().count("data:image/png;base64,") == len(figures) + 1
 
 
 def test_dashboard_shows_the_images_that_excite_a_unit(finished: Paths) -> None:
@@ -149,7 +150,7 @@ def test_dashboard_shows_the_images_that_excite_a_unit(finished: Paths) -> None:
         np.testing.assert_array_equal(images[:fired], test.images[strongest])
         assert not images[fired:].any()
     page = finished.dashboard.read_text()
-    assert page.count('<div class="card">') == 16
+    assert page.count('<div class="card" ') == 16
     assert "measured on 200 test images" in page
     assert 'href="report.html"' in page
     assert 'href="dashboard.html"' in finished.report.read_text()
@@ -163,9 +164,9 @@ def test_one_run_holds_parameters_curves_data_and_files(finished: Paths) -> None
         assert name in run.data.params
     for name in ("runtime.threads", "evaluate.dead_threshold", "visualize.filters"):
         assert name in run.data.params
-    curve = client.get_metric_history(run.info.run_id, "validation/mse")
+    curve = client.get_metric_history(run.info.run_id, "Curves/validation_mse")
     assert [point.step for point in curve] == [1, 2]
-    statistics = client.get_metric_history(run.info.run_id, "validation/l0_at_0.1")
+    statistics = client.get_metric_history(run.info.run_id, "Curves/validation_l0_at_0.1")
     assert [point.step for point in statistics] == [1, 2]
     manifest = read_manifest(finished.splits)
     digests = {
@@ -178,9 +179,14 @@ def test_one_run_holds_parameters_curves_data_and_files(finished: Paths) -> None
     assert run.data.tags["rhobeta.data_sha256"] == manifest.sha256
     assert run.data.tags["mlflow.source.git.commit"] == git(finished.workspace, "rev-parse", "HEAD")
     assert run.data.tags["mlflow.source.git.dirty"] == "false"
-    assert "Test MSE" in run.data.tags["mlflow.note.content"]
+    results, links = run.data.tags["mlflow.note.content"].split("\n\n")
+    assert "Test MSE" in results
+    assert f"/runs/{run.info.run_id}/artifacts/report.html)" in links
+    assert f"`{run.data.tags['rhobeta.command']}`" in links
+    seconds = [run.data.metrics[f"seconds/{name}"] for name in ("train", "evaluate", "visualize")]
+    assert run.data.metrics["seconds/total"] == pytest.approx(sum(seconds))
     files = {file.path for file in client.list_artifacts(run.info.run_id)}
-    assert {"history.csv", "metrics.json", "figures", "report.html", "dashboard.html"} <= files
+    assert {"history.csv", "details.json", "figures", "report.html", "dashboard.html"} <= files
     pictures = {file.path for file in client.list_artifacts(run.info.run_id, "figures")}
     assert "figures/filters.png" in pictures
 
@@ -192,9 +198,9 @@ def test_summary_prints_results_and_places(
     assert main(["summary"]) == 0
     output = capsys.readouterr().out
     (run,) = _runs(finished)
-    mse = json.loads(finished.metrics.read_text())["test"]["mse"]
+    mse = json.loads(finished.details.read_text())["test"]["mse"]
     assert f"{mse:.5f}" in output
-    for row in task_rows(json.loads(finished.metrics.read_text())):
+    for row in task_rows(json.loads(finished.details.read_text())):
         (line,) = (
             line
             for line in output.splitlines()
@@ -243,7 +249,7 @@ def test_model_without_a_run_gets_one_marked_as_restored(
     assert run.data.tags["rhobeta.restored"] == "true"
     assert run.data.params["penalty.rho"] == "0.2"
     assert "test/mse" in run.data.metrics
-    curve = client.get_metric_history(run.info.run_id, "train/mse")
+    curve = client.get_metric_history(run.info.run_id, "Curves/train_mse")
     assert [point.step for point in curve] == [1, 2]
     assert main(["visualize"]) == 0
     assert len(client.search_runs(experiments)) == 1
@@ -287,7 +293,7 @@ def test_stages_with_other_models_and_data(paths: Paths, changes: dict[str, Any]
     write_params(paths.workspace, QUICK | changes)
     for stage in STAGES:
         assert main([stage]) == 0
-    metrics = json.loads(paths.metrics.read_text())
+    metrics = json.loads(paths.details.read_text())
     assert ("rho_target" in metrics["test"]) is ("penalty.kind" not in changes)
     saved = model_from_bytes(paths.model.read_bytes(), name="model")
     for name, value in changes.items():
@@ -323,8 +329,10 @@ def test_stages_without_validation_images(paths: Paths) -> None:
         if tag.key == "mlflow.data.context"
     ]
     assert sorted(contexts) == ["evaluation", "training"]
-    assert not [name for name in run.data.metrics if name.startswith(("validation/", "best/"))]
-    assert {"train/loss", "test/mse"} <= set(run.data.metrics)
+    assert not [
+        name for name in run.data.metrics if name.startswith(("Curves/validation", "best/"))
+    ]
+    assert {"Curves/train_loss", "test/mse"} <= set(run.data.metrics)
 
 
 def test_training_notes_the_running_mean_of_the_penalty(

@@ -131,7 +131,9 @@ def test_runs_are_complete_after_server_kills(
     assert main(["evaluate"]) == 0
     (first,) = run_ids(server)
     undisturbed, model = content(server, kept, first), paths.model.read_bytes()
-    assert [step for step, _ in undisturbed["metrics"]["train/mse"]] == list(range(1, EPOCHS + 1))
+    assert [step for step, _ in undisturbed["metrics"]["Curves/train_mse"]] == list(
+        range(1, EPOCHS + 1)
+    )
     assert any("autoencoder.safetensors" in name for name in undisturbed["files"])
 
     # Back before the training ends, which completes the run in the middle of it.
@@ -196,5 +198,5 @@ def test_runs_are_complete_after_server_kills(
         for name, curve in undisturbed["metrics"].items()
         if len(curve) > 1 or name.startswith("best/")
     }
-    assert trained["files"].keys() == undisturbed["files"].keys() - {"artifacts/metrics.json"}
+    assert trained["files"].keys() == undisturbed["files"].keys() - {"artifacts/details.json"}
     assert trained["status"] == undisturbed["status"]

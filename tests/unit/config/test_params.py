@@ -14,7 +14,14 @@ from pydantic import ValidationError
 from helpers import REPOSITORY, shipped_values, with_changes
 from rhobeta import errors
 from rhobeta.config import bounds, params, renamed
-from rhobeta.config.params import Params, check_params, flatten, load_params
+from rhobeta.config.params import (
+    Params,
+    check_params,
+    flatten,
+    load_params,
+    read_settings,
+    with_values,
+)
 from rhobeta.errors import RhobetaError
 
 SHIPPED = REPOSITORY / "params.yaml"
@@ -427,3 +434,28 @@ def test_file_without_sections_is_refused(tmp_path: Path, content: str, found: s
         f"params.yaml is refused:\n  the file: found {found}, allowed: a section with data, model,"
         " penalty, topk, training, evaluate, visualize, runtime, tune, registry"
     )
+
+
+def test_settings_change_their_parameters_alone() -> None:
+    before = accepted({})
+    after = with_values(before, read_settings(["penalty.rho=3e-2", "model.hidden_sizes=[64, 32]"]))
+    assert (after.penalty.rho, after.model.hidden_sizes) == (0.03, [64, 32])
+    assert after.penalty.beta == before.penalty.beta
+    assert after.training == before.training
+
+
+@pytest.mark.parametrize(
+    ("setting", "fault"),
+    [
+        ("penalty.rho=5", r"in a test is refused:\n  penalty\.rho: found 5"),
+        ("penalty.rh=0.1", r"Did you mean rho\?"),
+        ("penalty.rho=", r"penalty\.rho: found null"),
+        ("model.code_activation=relu", r"penalty\.kind: found kl with"),
+        ("penalty.rho", r"Found 'penalty\.rho', expected PATH=VALUE"),
+        ("penalty.rho={", r"the value of penalty\.rho is not valid YAML"),
+        ("penalty.rho=*a", r"the value of penalty\.rho"),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_refused(setting: str, fault: str) -> None:
+    with pytest.raises(RhobetaError, match=fault):
+        with_values(accepted({}), read_settings([setting]), where="in a test")

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from helpers import REPOSITORY, shipped_values
 from rhobeta.cli import main
-from rhobeta.config.params import flatten
+from rhobeta.config.params import check_params, flatten
 from rhobeta.config.presets import (
     as_override,
     overlaid,
@@ -122,6 +122,24 @@ def test_presets_command_lists_them(
     assert [line.split()[0] for line in listed] == preset_names(FOLDER)
 
 
+def test_presets_command_shows_one_beside_params_yaml(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    assert main(["presets", "k-sparse"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == preset_title(FOLDER, "k-sparse")
+    now = flatten(check_params(shipped_values(), where="params.yaml"))
+    values = read_preset(FOLDER, "k-sparse")
+    for path, value in values.items():
+        (line,) = [line for line in lines if line.startswith(f"{path}: ")]
+        shown, _, other = line.partition(" # params.yaml: ")
+        assert shown.rstrip() == f"{path}: {as_override(value)}"
+        assert other == ("" if now[path] == value else as_override(now[path]))
+    assert main(["presets", "k-sparze"]) == 1
+    assert "Did you mean k-sparse?" in capsys.readouterr().err
+
+
 def test_run_with_an_unknown_preset_ends_before_dvc_starts() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "rhobeta", "run", "--preset", "tutorial"],
@@ -133,6 +151,21 @@ def test_run_with_an_unknown_preset_ends_before_dvc_starts() -> None:
     assert done.returncode == 1
     assert "Did you mean tutorial-relu-kl?" in done.stderr
     assert done.stdout == ""
+
+
+def test_run_without_a_preset_leaves_values_and_name_to_dvc(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[list[str]] = []
+
+    def start(command: list[str], **_: Any) -> "subprocess.CompletedProcess[str]":
+        started.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", start)
+    assert run_preset(REPOSITORY / "params.yaml", FOLDER, None, ["-S", "penalty.rho=0.1"]) == 0
+    ((*_, dvc, exp, run, option, value),) = started
+    assert [dvc, exp, run, option, value] == ["dvc", "exp", "run", "-S", "penalty.rho=0.1"]
 
 
 def test_run_with_an_old_parameter_name_is_refused_with_the_new_one() -> None:

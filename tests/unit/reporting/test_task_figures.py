@@ -86,8 +86,8 @@ def test_figure_words_do_not_meet_and_are_not_cut(task: str) -> None:
 
 
 def test_sparse_probe_figure_ends_with_all_units() -> None:
-    probe = {"code_accuracy": 0.9316, "pca_accuracy": 0.9048, "pixel_accuracy": 0.9233}
-    (axis,) = draw_sparse_probe(TASK_METRICS["sparse_probe"], probe, units=64, pixels=784).axes
+    section = TASK_METRICS["sparse_probe"]
+    (axis,) = draw_sparse_probe(section, CORE_METRICS, units=64, pixels=784).axes
     end = axis.get_xticks()[-1]
     assert end > 10
     assert points(axis, BLUE) == [(1, 0.5512), (2, 0.7034), (10, 0.8946), (end, 0.9316)]
@@ -142,6 +142,13 @@ def test_denoising_figure() -> None:
         "noisy image 9.3 dB",
         "code, clean images 18.2 dB",
     }
+
+
+def test_denoising_figure_without_an_error() -> None:
+    section = TASK_METRICS["denoising"] | {"code_at_0.1": None, "code_at_0.5": None}
+    (axis,) = draw_denoising(section, None).axes
+    assert points(axis, BLUE)[1] == (0.3, 16.31)
+    assert set(names(axis)) == {"Wiener filter 14.8 dB", "noisy image 9.3 dB"}
 
 
 def test_anomaly_figure() -> None:

@@ -1,5 +1,6 @@
 """`rhobeta encode`: the library's codes of arrays and pictures, and what bad input is answered."""
 
+import dataclasses
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -104,6 +105,22 @@ def test_arrays_of_every_kind_give_the_library_s_codes(
         np.testing.assert_array_equal(encode(tmp_path / "images.npz")["code"], expected)
 
 
+def test_a_model_file_needs_no_project_and_no_known_penalty(
+    project: Paths, expected, test_digits: LabelledImages, tmp_path: Path, monkeypatch, capsys
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("images.npy", test_digits.images[:25])
+    assert main(["encode", "images.npy"]) == 1
+    assert "A model file needs no project: --model FILE" in capsys.readouterr().err
+    saved = model_from_bytes(project.model.read_bytes(), name="it")
+    mine = saved.description.parameters | {"penalty.kind": "one of mine"}
+    described = dataclasses.replace(saved.description, parameters=mine)
+    Path("own.safetensors").write_bytes(model_to_bytes(saved.model, described))
+    assert main(["encode", "images.npy", "--model", "own.safetensors"]) == 0
+    with np.load("codes.npz") as archive:
+        np.testing.assert_array_equal(archive["code"], expected)
+
+
 def test_batches_follow_each_other(
     encode: Encode, expected, test_digits: LabelledImages, tmp_path: Path, monkeypatch
 ) -> None:
@@ -144,26 +161,6 @@ def test_the_same_images_give_the_same_file(
     assert out.read_bytes() == first
 
 
-def test_pictures_of_other_depths_are_read_as_grey(tmp_path: Path) -> None:
-    ramp = np.arange(0, 240, 15, dtype=np.uint8).reshape(4, 4)
-    (tmp_path / "all").mkdir()
-    kinds = {
-        "a.png": Image.fromarray(ramp),
-        "b.png": Image.fromarray(ramp.astype(np.uint16) * 257),
-        "c.png": Image.fromarray(ramp).convert("RGB"),
-        "d.png": Image.fromarray(ramp).convert("LA"),
-        "e.gif": Image.fromarray(ramp),
-    }
-    for name, picture in kinds.items():
-        picture.save(tmp_path / "all" / name)
-    images = open_images(tmp_path / "all", (4, 4))
-    (batch,) = images.batches(9)
-    assert images.names == list(kinds)
-    for name, row in zip(kinds, batch, strict=True):
-        np.testing.assert_allclose(row, ramp.reshape(-1) / 255, atol=1e-6, err_msg=name)
-    assert images.notes == []
-
-
 def test_colours_become_grey_and_it_is_said(tmp_path: Path) -> None:
     Image.new("RGB", (4, 4), (255, 0, 0)).save(tmp_path / "red.png")
     images = open_images(tmp_path / "red.png", (4, 4))
@@ -185,12 +182,59 @@ def test_inverted_images_are_noted_and_encoded_all_the_same(
     assert "may be inverted" in told
 
 
-def test_ones_that_are_stored_as_bytes_are_noted(
-    encode: Encode, test_digits: LabelledImages, tmp_path: Path, capsys
-) -> None:
-    np.save(tmp_path / "images.npy", (test_digits.images[:5] > 127).astype(np.uint8))
-    encode(tmp_path / "images.npy")
-    assert "no value of images.npy is above 1" in capsys.readouterr().out
+def test_dark_images_are_noted_in_every_kind_of_file(tmp_path: Path) -> None:
+    dark = np.zeros((2, 4, 4), np.uint8)
+    dark[0, 0, 0] = 16
+    (tmp_path / "deep").mkdir()
+    Image.fromarray(dark[0].astype(np.uint16)).save(tmp_path / "deep" / "a.png")
+    Image.fromarray(dark[0].astype(np.int32)).save(tmp_path / "deep" / "b.tif")
+    Image.fromarray(dark[0] + np.uint8(100)).save(tmp_path / "deep" / "c.png")
+    np.save(tmp_path / "bytes.npy", dark)
+    np.save(tmp_path / "floats.npy", dark / 255 / 255)
+    np.savez(tmp_path / "long.npz", images=dark.astype(np.int64))
+    for name, found in {
+        "bytes.npy": "bytes.npy is above 16, but white is 255",
+        "floats.npy": "floats.npy is above 0.000246059, but white is 1",
+        "long.npz": "long.npz is above 16, but white is 255",
+        "deep": "the pictures is above 16, but white is 65535",
+    }.items():
+        images = open_images(tmp_path / name, (4, 4))
+        list(images.batches(1))
+        assert [note for note in images.notes if "white" in note] == [
+            f"no value of {found}: scale the values if they are not this dark"
+        ]
+
+
+def test_arrays_with_a_channel_or_by_columns_are_read(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (5, 4, 3), dtype=np.uint8)
+    arrays = (images[..., None], images[:, None], np.asfortranarray(images))
+    for number, array in enumerate(arrays):
+        np.save(tmp_path / "images.npy", array)
+        found = list(open_images(tmp_path / "images.npy", (4, 3)).batches(2))
+        assert [len(batch) for batch in found] == [2, 2, 1]
+        np.testing.assert_array_equal(np.concatenate(found), pixels_of(images), err_msg=str(number))
+
+
+def test_arrays_are_known_by_their_content(tmp_path: Path) -> None:
+    images = np.full((1, 4, 4), 200, np.uint8)
+    for name, save in (
+        ("a.NPZ", np.savez),
+        ("b", np.savez),
+        ("c.dat", np.save),
+        ("d.NPY", np.save),
+    ):
+        with (tmp_path / name).open("wb") as file:
+            save(file, **({"images": images} if save is np.savez else {"arr": images}))
+        assert open_images(tmp_path / name, (4, 4)).count == 1
+
+
+def test_companions_of_a_mac_are_no_pictures(tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "folder", np.full((2, 4, 4), 200, np.uint8))
+    for name in ("._000.png", ".DS_Store"):
+        (folder / name).write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X        ")
+    images = open_images(folder, (4, 4))
+    assert images.names == ["000.png", "001.png"]
+    assert images.notes == []
 
 
 def _with(value: float, dtype: type = np.float32) -> NDArray[Any]:
@@ -212,14 +256,13 @@ def _with(value: float, dtype: type = np.float32) -> NDArray[Any]:
             np.zeros((3, 5, 4)),
             r"shape \(3, 5, 4\); the model expects images of 4 x 4 .*\n.*resized",
         ),
-        (np.zeros((3, 4, 4, 1)), r"shape \(3, 4, 4, 1\).*\n.*squeeze"),
+        (np.zeros((3, 4, 4, 3)), r"shape \(3, 4, 4, 3\).*\n.*images.mean\(-1\)"),
         (np.zeros((4, 4)), r"shape \(4, 4\).*\n.*image\[None\]"),
         (np.zeros((0, 4, 4)), "holds no image"),
         (np.zeros((3, 4, 4), bool), "holds bool; expected integers"),
         (np.zeros((3, 4, 4), complex), "holds complex128"),
         (np.zeros((3, 4, 4), "U3"), "holds <U3"),
         (np.full((3, 4, 4), None), "holds Python objects, which are not loaded"),
-        (np.zeros((3, 4, 4), order="F"), "stored by columns"),
     ],
 )
 def test_an_array_that_is_not_of_images_is_refused(
@@ -269,27 +312,22 @@ def _picture(name: str, picture: Image.Image, **options: Any) -> Callable[[Path]
     return write
 
 
-SMALL = Image.new("L", (4, 4))
-
-
 @pytest.mark.parametrize(
     ("made", "reason"),
     [
         (_cut_npy, "is not a readable .npy file: it is truncated"),
         (_text("images.npy"), "is not a readable .npy file"),
         (_text("images.npz"), "is not a readable .npz file"),
-        (_npz, "holds the arrays digits; expected one named images"),
-        (_text("images.txt"), "has an unknown file type"),
+        (_npz, r"holds the arrays digits \(3, 4, 4\) float64; expected one named images"),
+        (_text("images.csv"), "is not a file that is read here: numpy.loadtxt reads images.csv"),
+        (_text("images.mat"), "scipy.io.loadmat .* reads images.mat"),
+        (_text("images.npy.gz"), "unpack images.npy.gz first"),
+        (_text("images"), "images is of no known kind"),
         (lambda folder: folder / "nothing", "does not exist"),
         (_folder(), r"holds no picture .*\n.*not searched"),
         (_folder("a.txt", "b.csv"), r"holds no picture .*; it holds a.txt, b.csv"),
         (_folder("a.png"), "a.png cannot be read as a picture"),
         (_picture("a.png", Image.new("L", (5, 4))), "has 4 x 5 pixels; the model expects 4 x 4"),
-        (_picture("a.png", Image.new("RGBA", (4, 4), (0, 0, 0, 9))), "has transparent pixels"),
-        (
-            _picture("a.gif", SMALL, save_all=True, append_images=[Image.new("L", (4, 4), 9)]),
-            "holds several pictures",
-        ),
     ],
 )
 def test_a_file_that_is_not_of_images_is_refused(

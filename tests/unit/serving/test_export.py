@@ -10,12 +10,10 @@ import pytest
 import torch
 
 from helpers import REPOSITORY
-from rhobeta.config.params import check_params
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.errors import RhobetaError
 from rhobeta.extensions import code_activation
-from rhobeta.lineage.project import Project
 from rhobeta.model.autoencoder import Architecture, Autoencoder
 from rhobeta.model.serialization import (
     ModelDescription,
@@ -74,44 +72,21 @@ def test_onnx_gives_what_torch_gives_for_batches_of_any_size(
     assert not deviation(content, other, pixels).small
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    """A folder with a model file, and no data."""
-    paths = Paths(tmp_path, tmp_path)
-    paths.model.parent.mkdir()
-    paths.model.write_bytes(saved("sigmoid").content)
-    return Project(shipped(), paths)
-
-
-@pytest.fixture
-def found_model(monkeypatch: pytest.MonkeyPatch) -> SavedModel:
-    """The model that the command finds."""
-    model = saved("sigmoid")
-    monkeypatch.setattr(command, "find_model", lambda *_: model)
-    return model
-
-
-def shipped():
-    from helpers import shipped_values
-
-    return check_params(shipped_values(), where="it")
-
-
 @pytest.mark.slow
 def test_the_file_names_its_model_and_no_machine(
-    project: Project, found_model: SavedModel, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    file = project.paths.workspace / "to" / "model.onnx"
-    export_onnx(project, model=None, file=file)
+    file, model = tmp_path / "to" / "model.onnx", saved("sigmoid")
+    export_onnx(model, file=file, paths=Paths(tmp_path, tmp_path))
     told = capsys.readouterr().out
     assert "largest difference from torch on 256 random images (data/processed has none" in told
     content = file.read_bytes()
-    assert onnx_bytes(found_model) == content
+    assert onnx_bytes(model) == content
     proto = onnx.load_from_string(content)
     onnx.checker.check_model(proto, full_check=True)
     notes = {entry.key: entry.value for entry in proto.metadata_props}
     assert json.loads(notes["rhobeta.parameters"]) == PARAMETERS
-    assert notes["rhobeta.model_sha256"] == found_model.sha256
+    assert notes["rhobeta.model_sha256"] == model.sha256
     assert notes["rhobeta.data_sha256"] == "ab" * 32
     assert json.loads(notes["rhobeta.image_shape"]) == [28, 28]
     assert proto.producer_name == "rhobeta"
@@ -123,21 +98,20 @@ def test_the_file_names_its_model_and_no_machine(
 def test_a_name_that_is_none_of_an_onnx_file_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "model.onnx").mkdir()
     with pytest.raises(RhobetaError, match=r"must end in \.onnx"):
-        project = Project(shipped(), Paths(tmp_path, tmp_path))
-        export_onnx(project, model=None, file=tmp_path / name)
+        export_onnx(saved("sigmoid"), file=tmp_path / name)
 
 
 def test_other_numbers_than_torch_s_write_nothing(
-    project: Project, found_model: SavedModel, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(command, "onnx_bytes", lambda _: b"")
     far = command.Deviation(
         {"code": 2e-5, "reconstruction": 1e-7}, {"code": 1e-5, "reconstruction": 1e-5}, 256, 0
     )
     monkeypatch.setattr(command, "deviation", lambda *_: far)
-    file = project.paths.workspace / "model.onnx"
+    file = tmp_path / "model.onnx"
     with pytest.raises(RhobetaError, match=r"code 2\.0e-05 \(allowed 1e-05\)"):
-        export_onnx(project, model=None, file=file)
+        export_onnx(saved("sigmoid"), file=file)
     assert not file.exists()
 
 

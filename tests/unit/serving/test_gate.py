@@ -7,11 +7,11 @@ import pytest
 from rhobeta.config.bounds import Bound
 from rhobeta.serving.gate import against_champion, against_thresholds
 
-ACCURATE = Bound("probe/code_accuracy", False, 0.9)
+ACCURATE = Bound("test/probe", False, 0.9)
 FEW_DEAD = Bound("test/dead_units", True, 3)
 FVU = Bound("test/fvu", True, 0.01)
-PROBE = Bound("probe/code_accuracy", False, -0.005)
-CHAMPION = {"test/fvu": 0.25, "probe/code_accuracy": 0.93}
+PROBE = Bound("test/probe", False, -0.005)
+CHAMPION = {"test/fvu": 0.25, "test/probe": 0.93}
 
 
 @pytest.mark.parametrize(
@@ -19,14 +19,14 @@ CHAMPION = {"test/fvu": 0.25, "probe/code_accuracy": 0.93}
     [
         (0.9, 3.0, []),
         (0.95, 0.0, []),
-        (0.899, 3.0, ["probe/code_accuracy 0.899, not >= 0.9"]),
+        (0.899, 3.0, ["test/probe 0.899, not >= 0.9"]),
         (0.95, 4.0, ["test/dead_units 4, not <= 3"]),
         (
             0.8,
             4.0,
-            ["probe/code_accuracy 0.8, not >= 0.9", "test/dead_units 4, not <= 3"],
+            ["test/probe 0.8, not >= 0.9", "test/dead_units 4, not <= 3"],
         ),
-        (math.nan, 0.0, ["probe/code_accuracy nan, not >= 0.9"]),
+        (math.nan, 0.0, ["test/probe nan, not >= 0.9"]),
         (0.95, math.nan, ["test/dead_units nan, not <= 3"]),
         (0.95, math.inf, ["test/dead_units inf, not <= 3"]),
     ],
@@ -35,7 +35,7 @@ def test_thresholds_hold_up_to_their_limit(
     accuracy: float, dead: float, reasons: list[str]
 ) -> None:
     found = against_thresholds(
-        [ACCURATE, FEW_DEAD], {"probe/code_accuracy": accuracy, "test/dead_units": dead}
+        [ACCURATE, FEW_DEAD], {"test/probe": accuracy, "test/dead_units": dead}
     )
     assert list(found.reasons) == reasons
     assert found.passed == (not reasons)
@@ -69,17 +69,17 @@ def test_a_metric_that_was_not_measured_keeps_nothing() -> None:
         (
             0.10,
             0.92,
-            ["probe/code_accuracy 0.92, champion 0.93: difference -0.01, not >= -0.005"],
+            ["test/probe 0.92, champion 0.93: difference -0.01, not >= -0.005"],
         ),
         # Level, or a little worse in both: no reason to move.
-        (0.25, 0.93, ["not better than the champion in any of test/fvu, probe/code_accuracy"]),
-        (0.255, 0.929, ["not better than the champion in any of test/fvu, probe/code_accuracy"]),
+        (0.25, 0.93, ["not better than the champion in any of test/fvu, test/probe"]),
+        (0.255, 0.929, ["not better than the champion in any of test/fvu, test/probe"]),
     ],
 )
 def test_worse_within_the_margins_and_better_somewhere(
     fvu: float, accuracy: float, reasons: list[str]
 ) -> None:
-    mine = {"test/fvu": fvu, "probe/code_accuracy": accuracy}
+    mine = {"test/fvu": fvu, "test/probe": accuracy}
     assert list(against_champion([FVU, PROBE], mine, CHAMPION).reasons) == reasons
 
 

@@ -32,8 +32,8 @@ from rhobeta.tracking.tags import DATA_TAG, MODEL_TAG
 from rhobeta.utils.files import sha256_of_bytes
 
 RULES = {
-    "registry.thresholds": ["probe/code_accuracy >= 0.9", "test/dead_units <= 3"],
-    "registry.against_champion": ["test/fvu <= 0.01", "probe/code_accuracy >= -0.005"],
+    "registry.thresholds": ["test/probe >= 0.9", "test/dead_units <= 3"],
+    "registry.against_champion": ["test/fvu <= 0.01", "test/probe >= -0.005"],
 }
 
 # FVU, accuracy, dead units and data of the models that tests register.
@@ -73,9 +73,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory, test_digits: LabelledImages)
             digest = sha256_of_bytes(content if name == "base" else name.encode())
             tags = {MODEL_TAG: digest, DATA_TAG: data * 64, "mlflow.note.content": f"of {name}"}
             with new_run(store, name=name, tags=tags) as run:
-                run.log_metrics(
-                    {"test/fvu": fvu, "probe/code_accuracy": accuracy, "test/dead_units": dead}
-                )
+                run.log_metrics({"test/fvu": fvu, "test/probe": accuracy, "test/dead_units": dead})
                 if name == "base":
                     log_model(run, content, example=pixels_of(test_digits.images[:2]))
                     outputs = store.client.get_run(run.run_id).outputs.model_outputs
@@ -154,8 +152,8 @@ def test_a_broken_threshold_registers_without_the_alias(put, state, shelf, name)
     ("model", "reason"),
     [
         ("better", None),
-        ("uneven", "probe/code_accuracy 0.92, champion 0.93: difference -0.01, not >= -0.005"),
-        ("level", "not better than the champion in any of test/fvu, probe/code_accuracy"),
+        ("uneven", "test/probe 0.92, champion 0.93: difference -0.01, not >= -0.005"),
+        ("level", "not better than the champion in any of test/fvu, test/probe"),
         ("dead", "test/dead_units 4, not <= 3"),
     ],
 )
@@ -352,14 +350,14 @@ def test_differently_measured_runs_of_a_model_are_refused(
     runs = []
     for accuracy in (0.95, 0.95, 0.96):
         with new_run(shelf.store, name="claim", tags={MODEL_TAG: "9" * 64}) as run:
-            run.log_metrics(base.data.metrics | {"probe/code_accuracy": accuracy})
+            run.log_metrics(base.data.metrics | {"test/probe": accuracy})
         runs.append(run.run_id)
         # Measured alike, it does not matter which; the newest it is, which has no package here.
         said = "3 runs claim this model" if len(runs) == 3 else f"The run {run.run_id} .*no model"
         with pytest.raises(RhobetaError, match=said) as caught:
             register(Project(params, shelf.paths), word="9" * 64, new_data=False)
     assert all(f"{run_id}: " in str(caught.value) for run_id in runs)
-    assert "probe/code_accuracy 0.96" in str(caught.value)
+    assert "test/probe 0.96" in str(caught.value)
     assert not [v for v in shelf.store.client.search_model_versions() if v.name == "claimed"]
 
 
@@ -376,10 +374,10 @@ def test_mlflow_loads_the_champion_of_the_command(
     from helpers import QUICK
 
     start_after("evaluate")
-    write_params(paths.workspace, QUICK | {"registry.thresholds": ["probe/code_accuracy >= 0.1"]})
+    write_params(paths.workspace, QUICK | {"registry.thresholds": ["test/probe >= 0.1"]})
     assert main(["register"]) == 0
     assert "@champion of rhobeta is version 1" in capsys.readouterr().out
-    write_params(paths.workspace, QUICK | {"registry.thresholds": ["probe/code_accuracy >= 1"]})
+    write_params(paths.workspace, QUICK | {"registry.thresholds": ["test/probe >= 1"]})
     assert main(["register"]) == 1
     assert "is @champion and stays it" in capsys.readouterr().err
     uri = f"sqlite:///{paths.store}/mlflow.db"

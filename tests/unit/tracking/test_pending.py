@@ -93,6 +93,7 @@ def log_everything(run: Run, folder: Path, model: bytes) -> None:
     run.log_file(folder / "page.html")
     run.log_file(folder / "figures")
     log_model(run, model, example=np.zeros((2, 4), dtype=np.float32))
+    run.log_measured({"test/mse": 0.5}, dataset="d-train", digest="b" * 64)
 
 
 def content(store: Store, run_id: str) -> dict[str, Any]:
@@ -113,6 +114,7 @@ def content(store: Store, run_id: str) -> dict[str, Any]:
             name: [(m.step, repr(m.value)) for m in client.get_metric_history(run_id, name)]
             for name in run.data.metrics
         },
+        "of the model": [(m.key, m.value, m.dataset_name) for m in packaged.metrics],
         "inputs": [
             (i.dataset.name, i.dataset.digest, sorted((t.key, t.value) for t in i.tags))
             for i in run.inputs.dataset_inputs

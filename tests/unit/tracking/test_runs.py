@@ -4,12 +4,14 @@ import math
 from pathlib import Path
 
 import pytest
+from mlflow.models import Model
 
 from helpers import NewStore
 from rhobeta.paths import Paths
 from rhobeta.tracking.run import find_run_of_model, new_run
 from rhobeta.tracking.store import Store, open_store
 from rhobeta.tracking.tags import MODEL_TAG
+from rhobeta.tracking.upload import logged_model
 
 
 @pytest.fixture
@@ -107,3 +109,23 @@ def test_log_metrics_names(store):
         "validation/l0_at_0.1": 3.0,
         "anomaly/code_auroc_at_1_3": 0.5,
     }
+
+
+def test_measured_metrics_are_linked_to_model_and_data(store, tmp_path):
+    digest = "0123456789abcdef" * 4
+    with new_run(store, name="exp: rho=0.5", tags={}) as run:
+        run.log_dataset(
+            name="mnist-test", digest=digest, context="evaluation", profile="{}", source="{}"
+        )
+        (tmp_path / "package").mkdir()
+        Model(metadata={"model_sha256": "a" * 64}).save(tmp_path / "package" / "MLmodel")
+        run.log_model(tmp_path / "package")
+        run.log_measured({"test/mse": 0.25}, dataset="mnist-test", digest=digest)
+    model = logged_model(store.client, run.run_id, store.experiment_id)
+    assert model is not None
+    assert model.name == "exp_ rho=0_5"
+    (metric,) = model.metrics
+    (logged,) = _ended(store, run.run_id).inputs.dataset_inputs
+    assert (metric.key, metric.value, metric.dataset_name) == ("test/mse", 0.25, "mnist-test")
+    assert metric.dataset_digest == logged.dataset.digest
+    assert _ended(store, run.run_id).data.metrics == {"test/mse": 0.25}

@@ -7,7 +7,7 @@ from helpers import NewStore
 from rhobeta.paths import Paths
 from rhobeta.tracking.store import open_store
 from rhobeta.tracking.tags import NOTE_TAG
-from rhobeta.tracking.view import VIEW_TAG, view_link
+from rhobeta.tracking.view import VIEW_TAG, curve_name, view_link, view_state
 
 
 def test_view_is_renewed_and_a_users_description_stays(tmp_path: Path, new_store: NewStore) -> None:
@@ -25,3 +25,19 @@ def test_view_is_renewed_and_a_users_description_stays(tmp_path: Path, new_store
     again = client.get_experiment(number).tags
     assert again[NOTE_TAG] == "mine"
     assert again[VIEW_TAG] == tags[VIEW_TAG]
+
+
+def test_view_compares_numbers_that_hold_for_any_beta() -> None:
+    view = json.loads(json.dumps(view_state()))
+    (section,) = view["compareRunSections"]
+    names = set()
+    for chart in view["compareRunCharts"]:
+        assert chart["metricSectionId"] == section["uuid"]
+        names |= {chart.get("metricKey"), chart.get("yaxis", {}).get("key")}
+    assert "test/mse" in names
+    assert not {name for name in names if name and "loss" in name}
+
+
+def test_curves_come_before_other_groups_of_metrics() -> None:
+    groups = [name.rpartition("/")[0] for name in (curve_name("train/mse"), "anomaly/x", "best/x")]
+    assert sorted(groups) == groups

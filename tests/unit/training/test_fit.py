@@ -3,7 +3,6 @@
 import math
 import sys
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,11 +19,11 @@ from rhobeta.data.labelled import LabelledImages
 from rhobeta.errors import RhobetaError
 from rhobeta.model.autoencoder import Architecture, Autoencoder
 from rhobeta.model.serialization import ModelDescription, model_to_bytes
-from rhobeta.training.build import architecture_of, loss_of
-from rhobeta.training.callbacks import BestWeights, Progress, epoch_metrics
+from rhobeta.training.callbacks import epoch_metrics
 from rhobeta.training.fit import Trained
-from rhobeta.training.module import SparseAutoencoderModule
+from rhobeta.training.progress import ProgressDisplay
 from rhobeta.training.schedules import lr_factor
+from rhobeta.training.steps import TrainingSteps, architecture_of, loss_of
 
 ARCHITECTURE = architecture_of(PARAMS, (28, 28))
 
@@ -189,7 +188,7 @@ def test_validation_metrics_are_of_the_whole_split(
     validation: LabelledImages,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("rhobeta.training.datamodule._VALIDATION_CHUNK", piece)
+    monkeypatch.setattr("rhobeta.training.datamodule.VALIDATION_ROWS", piece)
     found = fitted(train, validation)
     x = torch.from_numpy(pixels_of(validation.images)).double()
     mean = torch.from_numpy(pixels_of(train.images)).double().mean(0)
@@ -212,40 +211,28 @@ def test_validation_metrics_are_of_the_whole_split(
         assert found.best_metrics[f"validation/{name}"] == pytest.approx(value, rel=1e-5)
 
 
-def lightning_module() -> SparseAutoencoderModule:
+def new_training() -> TrainingSteps:
     architecture = Architecture((2, 2), (3,), "sigmoid", "relu", "sigmoid")
-    return SparseAutoencoderModule(
-        PARAMS,
-        Autoencoder(architecture),
-        loss_of(PARAMS),
-        train_images=8,
-        mean_image=torch.full((4,), 0.5, dtype=torch.float64),
-    )
+    return TrainingSteps(PARAMS, Autoencoder(architecture), loss_of(PARAMS), images=8)
 
 
-def at_epoch(epoch: int, **changes: Any) -> Any:
-    """What callbacks ask a trainer; `epoch` counts from 1."""
-    values = {"current_epoch": epoch - 1, "num_training_batches": 1, "is_global_zero": True}
-    return SimpleNamespace(**(values | changes))
-
-
-def test_best_weights_copies_first_lowest_loss() -> None:
-    module, best = lightning_module(), BestWeights("best")
-    assert best.epoch == 0
+def test_kept_epoch_is_the_first_of_lowest_loss() -> None:
+    steps = new_training()
+    with pytest.raises(RuntimeError, match="no epoch"):
+        _ = steps.kept
     kept: dict[int, NDArray[np.float32]] = {}
     for epoch, loss in enumerate([3.0, 1.0, 2.0, 1.0], start=1):
-        weights = module.autoencoder.state_dict()
-        module.autoencoder.load_state_dict(
+        weights = steps.autoencoder.state_dict()
+        steps.autoencoder.load_state_dict(
             {name: torch.full_like(value, epoch) for name, value in weights.items()}
         )
-        module.history.append({"validation/loss": loss, "validation/mse": 10.0 * loss})
-        best.on_train_epoch_end(at_epoch(epoch), module)
-        module.history[-1]["validation/mse"] = math.nan
-        kept[epoch] = best.weights["encoder.0.weight"].unique().tolist()
-    assert best.epoch == 2
-    assert best.metrics == {"validation/loss": 1.0, "validation/mse": 10.0}
+        steps.complete_epoch({"loss": loss, "mse": 10.0 * loss})
+        steps.history[-1]["validation/mse"] = math.nan
+        kept[epoch] = steps.kept.weights["encoder.0.weight"].unique().tolist()
+    assert steps.kept.epoch == 2
+    assert steps.kept.metrics.items() >= {"validation/loss": 1.0, "validation/mse": 10.0}.items()
     assert kept == {1: [1], 2: [2], 3: [2], 4: [2]}
-    assert set(best.weights) == set(module.autoencoder.state_dict())
+    assert set(steps.kept.weights) == set(steps.autoencoder.state_dict())
 
 
 def test_a_divergence_in_a_later_epoch_names_that_epoch(
@@ -361,13 +348,13 @@ def test_progress_is_a_bar_on_a_terminal(
 def test_plain_lines_are_about_ten(
     epochs: int, expected: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    module, progress = lightning_module(), Progress()
+    steps = new_training()
+    display = ProgressDisplay(steps, epochs)
     names = ("loss", "mse", "penalty", "mean_activity")
-    module.history = [{f"train/{name}": 0.5 for name in names} | {"validation/mse": 0.25}]
-    progress.on_train_start(at_epoch(1, max_epochs=epochs), module)
-    for epoch in range(1, epochs + 1):
-        progress.on_train_epoch_end(at_epoch(epoch, max_epochs=epochs), module)
-    progress.teardown(at_epoch(epochs, max_epochs=epochs), module, "fit")
+    for _ in range(epochs):
+        steps.history.append({f"train/{name}": 0.5 for name in names} | {"validation/mse": 0.25})
+        display.end_epoch()
+    display.close()
     lines = capsys.readouterr().out.splitlines()
     shown = [line.partition(":")[0] for line in lines]
     assert shown == [f"epoch {epoch}/{epochs}" for epoch in expected]

@@ -65,7 +65,7 @@ def test_validation_cross_entropy_by_pieces(
 ) -> None:
     changes: dict[str, Any] = {"training__pixel_loss": "bce", "training__epochs": 1}
     whole = history_of(fitted(train, validation, **changes))
-    monkeypatch.setattr("rhobeta.training.datamodule._VALIDATION_CHUNK", 33)
+    monkeypatch.setattr("rhobeta.training.datamodule.VALIDATION_ROWS", 33)
     pieces = history_of(fitted(train, validation, **changes))
     assert pieces["validation_loss"] == pytest.approx(whole["validation_loss"], rel=1e-6)
 
@@ -269,7 +269,7 @@ def test_other_penalties_are_minimised_and_recorded(
     validation: LabelledImages,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("rhobeta.training.datamodule._VALIDATION_CHUNK", 33)
+    monkeypatch.setattr("rhobeta.training.datamodule.VALIDATION_ROWS", 33)
     free, found = (
         fitted(
             train,

@@ -89,10 +89,10 @@ def test_where_nothing_keeps_the_bounds_the_range_is_told() -> None:
 
 def test_what_only_some_trials_were_measured_by_chooses_none() -> None:
     measured, other = trials((0.25, 0.0), (1.0, 0.75))
-    front = [TrialRow(0, {**measured.measures, "probe_accuracy": 0.9}), other]
-    rule = Rule("gini", (Bound("probe_accuracy", False, 0.8),))
+    front = [TrialRow(0, {**measured.measures, "probe": 0.9}), other]
+    rule = Rule("gini", (Bound("probe", False, 0.8),))
     for order in (front, front[::-1]):
-        with pytest.raises(RhobetaError, match=r"1 of the 2 .* not measured by probe_accuracy"):
+        with pytest.raises(RhobetaError, match=r"1 of the 2 .* not measured by probe"):
             choose(order, OBJECTIVES, rule)
 
 

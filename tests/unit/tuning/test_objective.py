@@ -60,7 +60,7 @@ def test_a_trial_is_a_run_below_the_study_with_its_measures(
     run_here: RunTrials, project: Paths
 ) -> None:
     study, _, job = run_here(
-        tune__objectives={"fvu": "minimize", "probe_accuracy": "maximize"},
+        tune__objectives={"fvu": "minimize", "probe": "maximize"},
         tune__constraints=["dead_share <= 0.5", "gini >= 0.9"],
     )
     runs = _runs(project)
@@ -74,15 +74,15 @@ def test_a_trial_is_a_run_below_the_study_with_its_measures(
         assert run.data.tags["rhobeta.trial"] == str(trial.number)
         note = run.data.tags["mlflow.note.content"]
         assert job.parent_run in note
-        assert note.startswith(f"**fvu {trial.values[0]:.4g}, probe_accuracy {trial.values[1]:.4g}")
+        assert note.startswith(f"**fvu {trial.values[0]:.4g}, probe {trial.values[1]:.4g}")
         assert float(run.data.params["penalty.rho"]) == pytest.approx(
             trial.params["penalty.rho"], rel=1e-3
         )
         curve = client.get_metric_history(run.info.run_id, "validation/gini")
         assert [point.step for point in curve] == [1, 2]
         measures = trial.user_attrs[MEASURES]
-        assert trial.values == [measures["fvu"], measures["probe_accuracy"]]
-        assert 0 < measures["probe_accuracy"] <= 1
+        assert trial.values == [measures["fvu"], measures["probe"]]
+        assert 0 < measures["probe"] <= 1
         assert measures["dead_share"] == measures["dead_units"] / 16
         assert run.data.metrics["best/fvu"] == measures["fvu"]
         assert trial.constraints == pytest.approx(

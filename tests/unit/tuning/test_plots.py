@@ -8,7 +8,7 @@ import numpy as np
 import optuna
 import pytest
 from matplotlib import pyplot as plt
-from optuna.distributions import FloatDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import create_trial
 
 from helpers import with_changes
@@ -21,7 +21,7 @@ from rhobeta.tuning.study_results import StudyResults, read_results
 
 ONE = {"fvu": "minimize"}
 TWO = ONE | {"gini": "maximize"}
-THREE = TWO | {"probe_accuracy": "maximize"}
+THREE = TWO | {"probe": "maximize"}
 SPACE = {
     "penalty.rho": FloatDistribution(0.01, 0.5, log=True),
     "penalty.beta": FloatDistribution(0.0001, 0.1),
@@ -43,7 +43,8 @@ def made_up(params: Params, trials: int = 8) -> tuple[optuna.Study, StudyResults
         measures = {
             "fvu": 0.2 + beta * 5 + 0.01 * random.random(),
             "gini": 0.9 - rho + beta,
-            "probe_accuracy": 0.9 + 0.05 * random.random(),
+            "probe": 0.9 + 0.05 * random.random(),
+            "dead_share": float(beta > 0.05) - 0.45,
         }
         values = {"penalty.rho": rho, "penalty.beta": beta}
         study.add_trial(
@@ -71,6 +72,22 @@ def test_each_objective_has_its_plots(objectives: dict[str, str], kinds: int) ->
             for axis in figure.axes[:1]
             if not name.startswith("importance")
         )
+        plt.close("all")
+
+
+def test_an_invalid_trial_is_not_drawn() -> None:
+    params = params_for(TWO)
+    study, _ = made_up(params)
+    study.add_trial(
+        create_trial(
+            params={"penalty.rho": "x", "penalty.beta": 0.001},
+            distributions=SPACE | {"penalty.rho": CategoricalDistribution(["x"])},
+            values=[0.0, 1.0],
+        )
+    )
+    with style():
+        figures = plot_study(study, read_results(study, None, params), params.tune)
+        assert figures["contour_fvu"].axes[0].get_yscale() == "log"
         plt.close("all")
 
 

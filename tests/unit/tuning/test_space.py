@@ -4,12 +4,13 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.distributions import CategoricalDistribution
 
 from helpers import with_changes
 from rhobeta.config.params import Params, check_params
 from rhobeta.errors import RhobetaError
 from rhobeta.tuning.sampler import NumberedTPE, pruner_of
-from rhobeta.tuning.space import suggest, values_of, with_values
+from rhobeta.tuning.space import suggest, values_of
 
 SPACE: dict[str, Any] = {
     "penalty.rho": {"low": 0.01, "high": 0.5, "log": True},
@@ -35,13 +36,16 @@ def drawn(params: Params, trials: int, seed: int = 0) -> tuple[list[Any], list[A
 
 
 def test_values_keep_their_kinds_and_bounds_and_are_short() -> None:
-    values, stored = drawn(searching(SPACE), 30)
+    params = searching(SPACE)
+    values, stored = drawn(params, 30)
     for each, trial in zip(values, stored, strict=True):
         assert isinstance(each["training.epochs"], int)
         assert 2 <= each["training.epochs"] <= 200
         assert 0.01 <= each["penalty.rho"] <= 0.5
         assert each["penalty.rho"] == float(f"{each['penalty.rho']:.4g}")
-        assert values_of(trial) == each
+        assert values_of(trial, params, seed=False) == each
+        # Optuna's dashboard and the user's own code see what was trained.
+        assert trial.params["penalty.rho"] == each["penalty.rho"]
     assert {str(each["model.hidden_sizes"]) for each in values} == {"[16]", "[64, 32]"}
     assert {each["model.tied_weights"] for each in values} == {True, False}
     small = [each["penalty.rho"] for each in values if each["penalty.rho"] < 0.07]
@@ -55,6 +59,48 @@ def test_rounding_never_leaves_the_bounds() -> None:
     assert all(0.123456 <= each["penalty.rho"] <= 0.123457 for each in values)
 
 
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"penalty.rho": 0.7}, "penalty.rho 0.7, expected: 0.01 to 0.5"),
+        ({"penalty.rho": float("nan")}, "penalty.rho nan"),
+        ({"penalty.rho": "0.1"}, r"penalty.rho '0.1'"),
+        ({"penalty.rho": True}, "penalty.rho True"),
+        ({"training.epochs": 2.5}, "training.epochs 2.5, expected: 2 to 200"),
+        ({"model.hidden_sizes": "json:[9]"}, r"'json:\[9\]', expected: one of \[\[16\]"),
+        ({"model.tied_weights": 1}, "model.tied_weights 1, expected"),
+        ({"registry.thresholds": "json:[]"}, "values of .*registry.thresholds.* expected: of"),
+        ({"training.seed": 1}, "values of .*training.seed"),
+        ({"model.tied_weights": None}, "values of model.hidden_sizes, penalty.rho, training"),
+    ],
+)
+def test_values_outside_of_the_space_are_refused(values: dict[str, Any], told: str) -> None:
+    good: dict[str, Any] = {
+        "penalty.rho": 0.1,
+        "training.epochs": 3,
+        "model.hidden_sizes": "json:[16]",
+        "model.tied_weights": True,
+    }
+    stored = {path: value for path, value in (good | values).items() if value is not None}
+    written = optuna.trial.create_trial(
+        params=stored,
+        distributions={path: CategoricalDistribution([value]) for path, value in stored.items()},
+        value=0.0,
+    )
+    with pytest.raises(RhobetaError, match=told):
+        values_of(written, searching(SPACE), seed=False)
+
+
+def test_a_queued_value_outside_of_the_space_is_refused() -> None:
+    study = optuna.create_study()
+    study.enqueue_trial({"penalty.rho": 0.7})
+    with (
+        pytest.warns(UserWarning, match="out of range"),
+        pytest.raises(RhobetaError, match=r"trial 0 has penalty\.rho 0\.7"),
+    ):
+        suggest(study.ask(), searching(SPACE), seed=False)
+
+
 def test_a_draw_depends_on_the_trial_number_and_the_results() -> None:
     params = searching(SPACE)
     first, _ = drawn(params, 6)
@@ -63,16 +109,6 @@ def test_a_draw_depends_on_the_trial_number_and_the_results() -> None:
     assert len({str(each) for each in first}) == 6
     other, _ = drawn(params, 6, seed=1)
     assert first[0] != other[0]
-
-
-def test_the_parameters_of_a_trial_are_the_others_and_its_own() -> None:
-    params = searching(SPACE)
-    mine = with_values(params, {"penalty.rho": 0.3, "model.hidden_sizes": [64, 32]})
-    assert (mine.penalty.rho, mine.model.hidden_sizes) == (0.3, [64, 32])
-    assert mine.penalty.beta == params.penalty.beta
-    assert mine.training == params.training
-    with pytest.raises(RhobetaError, match=r"the parameters of this trial.*\n.*penalty\.kind"):
-        with_values(params, {"model.code_activation": "relu"})
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_a_study_is_made_once_and_joined_afterwards(storage: Any) -> None:
     [
         {"tune__trials": 7, "tune__seed": 3, "tune__workers": 5, "tune__heartbeat": 2},
         {"tune__choose": "best gini where fvu <= 0.3", "tune__seeds": 3},
-        {"tune__choose": "best gini where probe_accuracy >= 0.5"},
+        {"tune__choose": "best gini where probe >= 0.5"},
         {"penalty__rho": 0.2, "penalty__beta": 0.5},
         {"runtime__threads": 4, "evaluate__seed": 4, "visualize__dpi": 50},
         {"evaluate__probe_penalty": 2.0, "tune__probe_images": 50},
@@ -108,6 +108,30 @@ def test_another_search_is_refused_with_the_difference(
     assert "tune.study" in lines[-1]
 
 
+def test_a_study_whose_directions_were_changed_is_refused(storage: Any) -> None:
+    join(storage)
+    with storage.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE study_directions SET direction = 'MINIMIZE'")
+    with pytest.raises(RhobetaError, match=r"objectives: the study has \['minimize', 'minimize'\]"):
+        join(storage)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "text",
+        {"id": "0' OR '1' = '1", "fingerprint": {}, "code": ""},
+        {"id": ["x"], "fingerprint": {}, "code": ""},
+        {"id": "1", "fingerprint": [], "code": ""},
+        {"id": "1", "fingerprint": {"tune.objectives": ["fvu"]}, "code": ""},
+    ],
+)
+def test_an_identity_that_is_none_is_not_believed(told: Any) -> None:
+    study = optuna.create_study()
+    study.set_user_attr("rhobeta", told)
+    assert identity_of(study) is None
+
+
 def test_objectives_in_another_order_are_another_search(storage: Any) -> None:
     # The values of a trial stand in the study in their order, whatever they are called today.
     join(storage)
@@ -123,7 +147,7 @@ def test_objectives_in_another_order_are_another_search(storage: Any) -> None:
 def test_a_study_continues_without_the_metric_of_its_rule(
     storage: Any,
 ) -> None:
-    _, made = join(storage, tune__choose="best gini where probe_accuracy >= 0.5")
+    _, made = join(storage, tune__choose="best gini where probe >= 0.5")
     assert join(storage, tune__probe_images=50)[1] == made
 
 
@@ -134,7 +158,7 @@ def test_other_data_are_refused(storage: Any) -> None:
 
 
 def test_probe_settings_matter_where_it_is_an_objective(storage: Any) -> None:
-    objectives = {"fvu": "minimize", "probe_accuracy": "maximize"}
+    objectives = {"fvu": "minimize", "probe": "maximize"}
     join(storage, tune__objectives=objectives)
     with pytest.raises(RhobetaError, match=r"tune\.probe_images: the study has 5000"):
         join(storage, tune__objectives=objectives, tune__probe_images=50)
@@ -183,11 +207,25 @@ def test_a_study_of_version_0_1_is_of_the_same_search(storage: Any) -> None:
     old = {"topk.revive" if key == "topk.auxk_coef" else key: v for key, v in today.items()}
     old["tune.objectives"] = {"fvu": "minimize", "l0@0.1": "minimize"}
     old["tune.constraints"] = ["l0@0.5 <= 9"]
-    study = optuna.create_study(storage=storage, study_name="old")
+    directions = list(params.tune.objectives.values())
+    study = optuna.create_study(storage=storage, study_name="old", directions=directions)
     study.set_user_attr("rhobeta", vars(StudyIdentity("id", old, "code")))
     found = identity_of(study)
     assert found is not None
-    require_same_search("old", found, today)
+    require_same_search(study, found, today)
+
+
+def test_a_damaged_database_is_explained_before_it_is_used(storage: Any, paths: Paths) -> None:
+    join(storage)
+    url = storage_url(paths, None)
+    file = paths.store / "optuna.db"
+    assert file.stat().st_mode & 0o077 == 0
+    with file.open("rb+") as opened:
+        # The root of a table that only later work reads.
+        opened.seek(4096)
+        opened.write(b"\xff" * 64)
+    with pytest.raises(RhobetaError, match=f"studies' database {file} cannot be used.*\nClose"):
+        open_storage(url, heartbeat=1)
 
 
 def test_two_processes_never_claim_one_trial(storage: Any, paths: Paths) -> None:
@@ -213,6 +251,7 @@ def test_two_processes_never_claim_one_trial(storage: Any, paths: Paths) -> None
     [
         ("postgresql://me:s3cret@127.0.0.1:1/none", "127.0.0.1:1/none cannot be used"),
         ("nonsense", "cannot be used"),
+        ("postgresql://host:port/it", "invalid literal"),
         ("oracle9://me:s3cret@host/x", "cannot be used"),
         ("mysql://me:s3cret@127.0.0.1:1/x", "No module named"),
         ("sqlite:///:memory:", "in memory"),
@@ -237,6 +276,8 @@ def test_the_environment_goes_before_the_parameter(
     assert storage_url(paths, None) == f"sqlite:///{paths.store_root}/mlruns/optuna.db"
     elsewhere = replace(paths, store_root=paths.store_root / "main")
     assert storage_url(elsewhere, None).endswith("/main/mlruns/optuna.db")
+    assert storage_url(elsewhere, "sqlite:///x: y.db?timeout=9").endswith("/main/x: y.db?timeout=9")
+    assert storage_url(paths, "sqlite:////x.db") == "sqlite:////x.db"
     assert storage_url(paths, "postgres://h/d") == "postgresql+psycopg://h/d"
     monkeypatch.setenv(STORAGE_VARIABLE, "postgresql+psycopg2://h/d")
     assert storage_url(paths, "sqlite:///x.db") == "postgresql+psycopg2://h/d"

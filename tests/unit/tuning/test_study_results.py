@@ -12,7 +12,7 @@ from optuna.trial import TrialState, create_trial
 from helpers import with_changes
 from rhobeta.config.params import Params, check_params
 from rhobeta.config.search import SEED
-from rhobeta.tuning.study import ERROR, MEASURES
+from rhobeta.tuning.study import ERROR, MEASURES, RUN
 from rhobeta.tuning.study_results import as_csv, front_table, read_results
 
 DIRECTIONS = ["minimize", "maximize"]
@@ -83,6 +83,27 @@ def test_a_trial_that_breaks_a_bound_is_not_on_the_front() -> None:
     assert read_results(searched(params, best), None, params).chosen == 3
 
 
+@pytest.mark.parametrize(
+    ("measures", "lacking"),
+    [
+        (["fvu"], "fvu"),
+        ({"fvu": "0.1", "gini": 0.9, "dead_share": 0.0}, "fvu"),
+        ({"fvu": 0.0, "gini": float("nan"), "dead_share": 0.0}, "gini"),
+        ({"fvu": 0.0, "gini": 1.0}, "dead_share"),
+    ],
+)
+def test_a_trial_without_its_measures_is_left_out(measures: Any, lacking: str) -> None:
+    params = params_with()
+    study = searched(params, SEARCHED)
+    (other, *_) = study.get_trials()
+    other.user_attrs = {MEASURES: measures, RUN: "](javascript:alert(1))"}
+    study.add_trial(other)
+    results = read_results(study, None, params)
+    assert [row.number for row in results.complete] == [0, 1, 2]
+    (left_out,) = results.invalid
+    assert (left_out.note, left_out.run_id) == (f"trial 3 has no number for {lacking}", "")
+
+
 def test_the_choice_is_by_means_where_no_seed_is_missing() -> None:
     params = params_with(seeds=2)
     results = read_results(searched(params, SEARCHED), repeated(params, AGAIN), params)
@@ -131,15 +152,15 @@ def test_seeds_that_are_not_asked_for_count_for_nothing() -> None:
 
 
 def test_a_metric_of_some_repeats_alone_chooses_none() -> None:
-    params = params_with(seeds=2, choose="best fvu where probe_accuracy >= 0.5")
+    params = params_with(seeds=2, choose="best fvu where probe >= 0.5")
     study, seeds = searched(params, SEARCHED), repeated(params, AGAIN)
     first, *others = seeds.get_trials()
-    first.user_attrs[MEASURES] = {**first.user_attrs[MEASURES], "probe_accuracy": 0.9}
+    first.user_attrs[MEASURES] = {**first.user_attrs[MEASURES], "probe": 0.9}
     changed = optuna.create_study(directions=DIRECTIONS)
     changed.add_trials([first, *others])
     results = read_results(study, changed, params)
     assert results.chosen is None
-    assert "not measured by probe_accuracy" in results.why_none
+    assert "not measured by probe" in results.why_none
 
 
 def test_the_table_holds_every_trial_and_marks_the_chosen_one() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ from rhobeta.errors import RhobetaError
 from rhobeta.utils.files import (
     atomic_folder,
     atomic_write,
+    private_file,
+    private_folder,
     read_json,
     require_file,
     sha256_of_bytes,
@@ -264,3 +267,17 @@ def test_sha256_of_the_examples_of_fips_180_4(tmp_path, content, digest):
     (tmp_path / "file").write_bytes(content)
     assert sha256_of_bytes(content) == digest
     assert sha256_of_file(tmp_path / "file") == digest
+
+
+def test_what_may_hold_secrets_is_private(tmp_path, umask):
+    file, folder = tmp_path / "deep" / "file", tmp_path / "deep" / "folder"
+    private_file(file)
+    private_folder(folder)
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (file, folder)]
+    # A group that may write is a team.
+    assert modes == ([0o660, 0o770] if umask == 0o002 else [0o600, 0o700])
+    # What is there stays as it is.
+    file.write_text("it")
+    file.chmod(0o644)
+    private_file(file)
+    assert (file.read_text(), stat.S_IMODE(file.stat().st_mode)) == ("it", 0o644)

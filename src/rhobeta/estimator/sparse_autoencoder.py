@@ -1,0 +1,550 @@
+"""The sparse autoencoder as a scikit-learn estimator."""
+
+import copy
+import math
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Self, cast
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import Tags, check_random_state, check_scalar
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from torch import Tensor
+
+from rhobeta.data.batches import ShuffledChunks, to_unit_interval
+from rhobeta.estimator.folding import InputScale, folded
+from rhobeta.extensions import ACTIVATION_SPECS, PENALTY_SPECS, incompatibility
+from rhobeta.metrics.reconstruction import ReconstructionAccumulator
+from rhobeta.model.autoencoder import ACTIVATIONS, Autoencoder
+from rhobeta.model.serialization import ModelDescription, model_to_bytes
+from rhobeta.training.measurement import SplitMeasurement
+from rhobeta.training.process_group import ProcessGroup
+from rhobeta.training.progress import ProgressDisplay
+from rhobeta.training.steps import BATCHES_PER_CHUNK, VALIDATION_ROWS, TrainingSteps, new_steps
+from rhobeta.utils.files import write_bytes
+
+_INPUT_TYPES = (np.float32, np.float64, np.uint8)
+
+
+class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """Sparse autoencoder with a KL penalty on the mean activation of every unit.
+
+    It minimises, over the rows x of X with d features,
+
+        mean (x - x_hat)^2 + beta * sum over units j of KL(rho || q_j),
+
+    where a = f(W x + b) is the code, x_hat = g(V a + c) the reconstruction, and q_j the mean of
+    a_j over the batch (A. Ng, CS294A Lecture notes, "Sparse autoencoder"). Its numbers are those
+    of the pipeline: the same data, parameters and seed give the same weights as `rhobeta train`.
+
+    Rows of `uint8` are read as images: 0 to 255 stand for [0, 1]. Other numbers are taken as they
+    are. Where X lies in [0, 1] it is used as it is, and the output is a sigmoid. Otherwise the
+    output is the identity, and training sees (x - mean) / scale; both are part of the weights
+    afterwards, so that `transform` and a saved model take x itself.
+
+    Args:
+        n_components: Units of the code.
+        rho: Target mean activation of every unit, in (0, 1), for the KL penalties.
+        beta: Weight of the penalty, 0 or more.
+        penalty: "kl" for sigmoid and tanh codes, "kl_poisson" for relu and topk codes,
+            "l1_code", "l1_weights", "none", or one that `rhobeta.extensions.penalty` registered.
+        code_activation: "sigmoid", "tanh", "relu", "topk", "identity", or one that
+            `rhobeta.extensions.code_activation` registered.
+        hidden_layer_sizes: Units of the encoder's layers before the code; the decoder mirrors
+            them.
+        hidden_activation: "relu", "sigmoid" or "tanh", of those layers.
+        output_activation: "sigmoid", "identity", or "auto": sigmoid where X lies in [0, 1].
+        tied_weights: Whether each decoder layer has the transposed weights of its encoder layer.
+        unit_norm_decoder: Whether each unit's column of the decoder has length 1 in training.
+        k: Units of a topk code that are active for a row.
+        k_start: k of the first step, from which it falls linearly; None: `4 * k`, at most
+            `n_components`.
+        anneal: Share of the training over which k falls, 0 to 1.
+        auxk_coef: Weight of the loss that trains units which were inactive for an epoch, for topk.
+        center: Whether the mean of each feature is subtracted in training; "auto": unless X lies
+            in [0, 1]. It needs an identity output.
+        scale: Whether X is divided by the root mean variance of its features in training; "auto":
+            unless X lies in [0, 1]. One number for all features, so that FVU keeps its meaning. It
+            needs an identity output.
+        max_iter: Epochs.
+        batch_size: Rows of a batch.
+        learning_rate: Adam's step size at its highest, in (0, 1].
+        epsilon: Adam's epsilon.
+        schedule: "cosine" (one epoch of warm-up, then a half cosine to zero) or "constant".
+        weight_decay: lambda in lambda / 2 * sum of squared weights.
+        pixel_loss: "mse", or "bce" for a sigmoid output.
+        noise: Standard deviation of Gaussian noise on the input of training.
+        accelerator: "cpu", "cuda", "mps" or "auto": cuda where there is one, else cpu.
+        random_state: Seed of initial weights, order and noise: an int, a RandomState, or None for
+            another one each time.
+        verbose: Whether progress is shown.
+
+    Attributes:
+        components_: Decoder directions, (n_components, n_features): how the output before its
+            activation changes when a unit goes from 0 to 1.
+        mean_: Mean of each feature of X, (n_features,); None for a model that was loaded.
+        history_: Metrics by name, a list with a number for each epoch; `pandas.DataFrame` takes
+            it. With `X_val` also those of the validation rows.
+        n_iter_: Epochs that were completed.
+        best_epoch_: The epoch, from 1, whose weights were kept: with `X_val` that of the lowest
+            validation loss, otherwise the last.
+        model_: The `rhobeta.model.autoencoder.Autoencoder`, which takes rows like those of X.
+        description_: What `save` writes beside the weights.
+        n_features_in_: Features of X.
+        feature_names_in_: Their names, where X had names.
+
+    Examples:
+        >>> import numpy as np
+        >>> from rhobeta import SparseAutoencoder
+        >>> X = np.random.default_rng(0).normal(5, 1, (200, 8))
+        >>> sae = SparseAutoencoder(n_components=4, max_iter=3, random_state=0).fit(X)
+        >>> sae.transform(X).shape, sae.components_.shape
+        ((200, 4), (4, 8))
+        >>> sae.inverse_transform(sae.transform(X)).shape
+        (200, 8)
+    """
+
+    def __init__(
+        self,
+        n_components: int = 64,
+        *,
+        rho: float = 0.05,
+        beta: float = 0.003,
+        penalty: str = "kl",
+        code_activation: str = "sigmoid",
+        hidden_layer_sizes: tuple[int, ...] = (),
+        hidden_activation: str = "relu",
+        output_activation: str = "auto",
+        tied_weights: bool = False,
+        unit_norm_decoder: bool = False,
+        k: int = 8,
+        k_start: int | None = None,
+        anneal: float = 0.5,
+        auxk_coef: float = 0.03125,
+        center: bool | str = "auto",
+        scale: bool | str = "auto",
+        max_iter: int = 50,
+        batch_size: int = 256,
+        learning_rate: float = 0.01,
+        epsilon: float = 1e-8,
+        schedule: str = "cosine",
+        weight_decay: float = 0.0,
+        pixel_loss: str = "mse",
+        noise: float = 0.0,
+        accelerator: str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.n_components = n_components
+        self.rho = rho
+        self.beta = beta
+        self.penalty = penalty
+        self.code_activation = code_activation
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.hidden_activation = hidden_activation
+        self.output_activation = output_activation
+        self.tied_weights = tied_weights
+        self.unit_norm_decoder = unit_norm_decoder
+        self.k = k
+        self.k_start = k_start
+        self.anneal = anneal
+        self.auxk_coef = auxk_coef
+        self.center = center
+        self.scale = scale
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.epsilon = epsilon
+        self.schedule = schedule
+        self.weight_decay = weight_decay
+        self.pixel_loss = pixel_loss
+        self.noise = noise
+        self.accelerator = accelerator
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X: ArrayLike, y: Any = None, *, X_val: ArrayLike | None = None) -> Self:  # noqa: N803
+        """Train on the rows of X.
+
+        Args:
+            X: Rows, (n_samples, n_features).
+            y: Not used.
+            X_val: Rows that the loss is measured on after every epoch, (n_validation,
+                n_features); the weights of its lowest loss are kept. None: the last weights are.
+
+        Returns:
+            The estimator. Ctrl-C ends the training early: it keeps the weights so far and warns.
+
+        Raises:
+            ValueError: A parameter or X is not usable; the message says why.
+            rhobeta.errors.RhobetaError: Training diverged to NaN or infinity.
+        """
+        self._check_parameters()
+        rows = validate_data(self, X, dtype=_INPUT_TYPES, ensure_min_samples=2)
+        seed = self.random_state
+        if not isinstance(seed, int | np.integer):
+            seed = check_random_state(seed).randint(2**31 - 1)
+        params = self._sections(rows, int(seed), keep="last" if X_val is None else "best")
+        scale = self._input_scale(rows, params.model.output_activation)
+        mean = _mean(rows)
+        mean_row = torch.from_numpy(mean if scale.mean is None else np.zeros_like(mean))
+        steps = new_steps(params, (1, rows.shape[1]), mean_row, images=len(rows))
+        device = _device(self.accelerator)
+        steps.autoencoder.to(device)
+        steps.start(device, ProcessGroup())
+        validation = None
+        if X_val is not None:
+            held = check_array(X_val, dtype=_INPUT_TYPES, input_name="X_val")
+            if held.shape[1] != rows.shape[1]:
+                raise ValueError(
+                    f"X_val has {held.shape[1]} features, but X has {rows.shape[1]}: they must"
+                    " have the same."
+                )
+            validation = _Validation(steps, _tensor(scale.apply(held)).to(device), mean_row)
+        self._run(steps, _tensor(scale.apply(rows)).to(device), int(seed), validation)
+        self._keep(steps, scale, mean, params)
+        return self
+
+    def _run(
+        self,
+        steps: TrainingSteps,
+        rows: Tensor,
+        seed: int,
+        validation: "_Validation | None",
+    ) -> None:
+        optimizer = steps.new_optimizer()
+        display = ProgressDisplay(steps, self.max_iter) if self.verbose else None
+        try:
+            for epoch in range(self.max_iter):
+                steps.start_epoch()
+                chunks = ShuffledChunks(
+                    rows,
+                    batch_size=self.batch_size,
+                    seed=seed,
+                    batches_per_chunk=BATCHES_PER_CHUNK,
+                    epoch=epoch,
+                )
+                for number, chunk in enumerate(chunks):
+                    steps.take(chunk, number, optimizer)
+                    if display is not None:
+                        display.advance(len(chunk.sizes))
+                steps.complete_epoch({} if validation is None else validation.metrics())
+                if display is not None:
+                    display.end_epoch()
+        except KeyboardInterrupt:
+            warnings.warn(
+                f"The training was interrupted after {len(steps.history)} of {self.max_iter}"
+                " epochs; the weights so far are kept.",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        finally:
+            if display is not None:
+                display.close()
+
+    def _keep(
+        self, steps: TrainingSteps, scale: InputScale, mean: NDArray[np.float64], params: Any
+    ) -> None:
+        if steps.history:
+            model, epoch, loss = steps.kept_model(), steps.kept.epoch, steps.kept.loss
+        else:
+            # Interrupted in the first epoch.
+            model, epoch, loss = steps.autoencoder.cpu().eval(), 1, steps.running_metrics()["loss"]
+        self.model_ = folded(model, scale)
+        self.mean_: NDArray[np.float64] | None = mean
+        self.n_iter_ = max(1, len(steps.history))
+        self.best_epoch_ = epoch
+        self.description_ = ModelDescription(
+            architecture=self.model_.architecture,
+            parameters={
+                f"{section}.{name}": value
+                for section, values in vars(params).items()
+                for name, value in vars(values).items()
+            },
+            data_sha256="",
+            best_epoch=epoch,
+            best_loss=loss,
+        )
+        names = dict.fromkeys(name for metrics in steps.history for name in metrics)
+        self.history_ = {"epoch": list(range(1, len(steps.history) + 1))} | {
+            name.replace("/", "_"): [metrics[name] for metrics in steps.history] for name in names
+        }
+
+    def transform(self, X: ArrayLike) -> Any:  # noqa: N803
+        """The code of each row of X ((n_samples, n_features) -> (n_samples, n_components))."""
+        check_is_fitted(self)
+        rows = validate_data(self, X, dtype=_INPUT_TYPES, reset=False)
+        return self._apply(Autoencoder.encode, rows)
+
+    def inverse_transform(self, X: ArrayLike) -> Any:  # noqa: N803
+        """The reconstruction of codes X ((n_samples, n_components) -> (n_samples, n_features))."""
+        check_is_fitted(self)
+        codes = check_array(X, dtype=(np.float32, np.float64))
+        units = self.model_.architecture.units
+        if codes.shape[1] != units:
+            raise ValueError(f"X has {codes.shape[1]} components, but the code has {units} units.")
+        return self._apply(Autoencoder.decode, codes)
+
+    def encode(self, images: ArrayLike | Tensor) -> Any:
+        """The code of images or rows of any shape (n, ...) with n_features values each.
+
+        Takes arrays and tensors of any number type, also one image alone; bytes stand for [0, 1].
+        Returns (n, n_components): a tensor for a tensor, float64 for float64, else float32.
+        """
+        return self._like(images, Autoencoder.encode, self.n_features_in_)
+
+    def decode(self, code: ArrayLike | Tensor) -> Any:
+        """The reconstruction (n, n_features) of codes (n, n_components); types as in `encode`."""
+        return self._like(code, Autoencoder.decode, self.model_.architecture.units)
+
+    def reconstruct(self, images: ArrayLike | Tensor) -> Any:
+        """The reconstruction of images or rows, in their shape; types as in `encode`."""
+        rebuilt = self._like(images, _reconstruct, self.n_features_in_)
+        return rebuilt.reshape(np.shape(images))
+
+    def save(self, path: str | Path) -> None:
+        """Write the model file (safetensors), whole or not at all; `rhobeta.load` reads it."""
+        check_is_fitted(self)
+        write_bytes(Path(path), model_to_bytes(self.model_, self.description_))
+
+    def score(self, X: ArrayLike, y: Any = None) -> float:  # noqa: N803
+        """1 - FVU, the fraction of variance that the reconstruction of X explains.
+
+        FVU = sum (x - x_hat)^2 / sum (x - mean_)^2. The score is 1 for a perfect reconstruction, 0
+        for the mean of the training rows, and NaN where the rows X are that mean. A model that was
+        loaded does not know that mean; there it is the mean of X.
+        """
+        check_is_fitted(self)
+        rows = validate_data(self, X, dtype=_INPUT_TYPES, reset=False)
+        mean = _mean(rows) if self.mean_ is None else self.mean_
+        measured = ReconstructionAccumulator(torch.from_numpy(mean))
+        for part in _pieces(rows):
+            x = to_unit_interval(_tensor(part), _float_type(rows))
+            rebuilt = torch.from_numpy(self._apply(_reconstruct, part))
+            measured.update(x, rebuilt)
+        fvu = measured.quality().fvu
+        return 1 - fvu if np.isfinite(fvu) else float("nan")
+
+    @property
+    def components_(self) -> NDArray[np.float32]:
+        """Decoder directions, (n_components, n_features)."""
+        check_is_fitted(self)
+        return _directions(self.model_)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float32", "float64"]
+        return tags
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.model_.architecture.units
+
+    def _like(
+        self,
+        values: ArrayLike | Tensor,
+        function: Callable[[Autoencoder, Tensor], Tensor],
+        width: int,
+    ) -> Any:
+        """A function of the network on `values` of any shape, as what `values` is."""
+        check_is_fitted(self)
+        array = values.numpy(force=True) if isinstance(values, Tensor) else np.asarray(values)
+        if array.dtype not in _INPUT_TYPES:
+            if array.dtype.kind not in "biuf":
+                raise ValueError(f"found values of type {array.dtype}; expected numbers")
+            array = array.astype(np.float32)
+        if (
+            array.shape == ()
+            or array.size % width
+            or (array.size != width and math.prod(array.shape[1:]) != width)
+        ):
+            raise ValueError(
+                f"found an array of shape {array.shape}; expected (n, {width}), or n arrays of"
+                f" {width} values each"
+            )
+        if not np.isfinite(array).all():
+            raise ValueError("found NaN or infinity; expected finite numbers")
+        found = self._apply(function, array.reshape(-1, width))
+        return torch.from_numpy(found) if isinstance(values, Tensor) else found
+
+    def _apply(
+        self, function: Callable[[Autoencoder, Tensor], Tensor], rows: NDArray[Any]
+    ) -> NDArray[Any]:
+        """A function of the network on rows, in their float type: float64 for float64."""
+        dtype = _float_type(rows)
+        model = self.model_ if dtype == torch.float32 else copy.deepcopy(self.model_).to(dtype)
+        with torch.inference_mode():
+            parts = [
+                function(model, to_unit_interval(_tensor(part), dtype)) for part in _pieces(rows)
+            ]
+            return torch.cat(parts).numpy()
+
+    def _input_scale(self, rows: NDArray[Any], output: str) -> InputScale:
+        chosen = {"center": self.center, "scale": self.scale}
+        for name, value in chosen.items():
+            if value == "auto":
+                chosen[name] = output == "identity"
+            elif value and output != "identity":
+                raise ValueError(
+                    f"{name}: found True with a {output} output, whose values are in (0, 1);"
+                    " allowed: False or 'auto', or output_activation='identity'"
+                )
+        variance = float(rows.var(0, dtype=np.float64).mean()) if chosen["scale"] else 0.0
+        unit = 255.0 if rows.dtype == np.uint8 else 1.0
+        return InputScale(
+            mean=_mean(rows) if chosen["center"] else None,
+            # Rows that are all the same have nothing to divide by.
+            scale=float(np.sqrt(variance)) / unit if variance > 0 else None,
+        )
+
+    def _sections(self, rows: NDArray[Any], seed: int, keep: str) -> Any:
+        """The parameters as the sections of params.yaml that a training reads."""
+        output = self.output_activation
+        if output == "auto":
+            inside = rows.dtype == np.uint8 or (rows.min() >= 0 and rows.max() <= 1)
+            output = "sigmoid" if inside else "identity"
+        if self.pixel_loss == "bce" and output != "sigmoid":
+            raise ValueError(
+                "pixel_loss: found 'bce' with an identity output, allowed: 'mse'; bce needs X in"
+                " [0, 1] and a sigmoid output"
+            )
+        return SimpleNamespace(
+            model=SimpleNamespace(
+                hidden_sizes=[*self.hidden_layer_sizes, self.n_components],
+                code_activation=self.code_activation,
+                hidden_activation=self.hidden_activation,
+                output_activation=output,
+                tied_weights=self.tied_weights,
+                unit_norm_decoder=self.unit_norm_decoder,
+            ),
+            penalty=SimpleNamespace(kind=self.penalty, rho=self.rho, beta=self.beta),
+            topk=SimpleNamespace(
+                k=self.k, start=self._k_start(), anneal=self.anneal, auxk_coef=self.auxk_coef
+            ),
+            training=SimpleNamespace(
+                epochs=self.max_iter,
+                batch_size=self.batch_size,
+                learning_rate=self.learning_rate,
+                epsilon=self.epsilon,
+                schedule=self.schedule,
+                weight_decay=self.weight_decay,
+                pixel_loss=self.pixel_loss,
+                noise=self.noise,
+                precision="float32",
+                keep=keep,
+                seed=seed,
+            ),
+        )
+
+    def _check_parameters(self) -> None:
+        for name, low in (("n_components", 1), ("k", 1), ("max_iter", 1), ("batch_size", 1)):
+            check_scalar(getattr(self, name), name, int | np.integer, min_val=low)
+        for name, low, high, ends in (
+            ("rho", 0, 1, "neither"),
+            ("beta", 0, None, "left"),
+            ("anneal", 0, 1, "both"),
+            ("auxk_coef", 0, 1, "both"),
+            ("learning_rate", 0, 1, "right"),
+            ("epsilon", 0, 1, "right"),
+            ("weight_decay", 0, 1, "both"),
+            ("noise", 0, None, "left"),
+        ):
+            number = getattr(self, name)
+            check_scalar(
+                number, name, float | int, min_val=low, max_val=high, include_boundaries=ends
+            )
+        for name, allowed in (
+            ("penalty", PENALTY_SPECS),
+            ("code_activation", ACTIVATION_SPECS),
+            ("hidden_activation", ACTIVATIONS),
+            ("output_activation", ("auto", "sigmoid", "identity")),
+            ("schedule", ("cosine", "constant")),
+            ("pixel_loss", ("mse", "bce")),
+            ("accelerator", ("auto", "cpu", "cuda", "mps")),
+            ("center", ("auto", True, False)),
+            ("scale", ("auto", True, False)),
+        ):
+            if getattr(self, name) not in allowed:
+                known = ", ".join(map(str, allowed))
+                raise ValueError(f"{name}: found {getattr(self, name)!r}, allowed: {known}")
+        if reason := incompatibility(self.penalty, self.code_activation):
+            raise ValueError(f"penalty: found {self.penalty!r}: {reason}")
+        if ACTIVATION_SPECS[self.code_activation].takes_k and not (
+            self.k <= self._k_start() <= self.n_components
+        ):
+            raise ValueError(
+                f"k: found k={self.k} and k_start={self.k_start} with n_components="
+                f"{self.n_components}, allowed: k at most k_start, k_start at most n_components"
+            )
+
+    def _k_start(self) -> int:
+        return min(4 * self.k, self.n_components) if self.k_start is None else self.k_start
+
+
+class _Validation:
+    """Measures validation rows after every epoch, as the pipeline does."""
+
+    def __init__(self, steps: TrainingSteps, rows: Tensor, mean_row: Tensor) -> None:
+        self._steps = steps
+        self._rows = rows
+        self._mean_row = mean_row
+
+    @torch.no_grad()
+    def metrics(self) -> dict[str, float]:
+        """The metrics of all rows with the present weights, by name."""
+        network = self._steps.autoencoder
+        split = SplitMeasurement(self._steps.sparse_loss, self._mean_row)
+        for part in torch.split(self._rows, VALIDATION_ROWS):
+            x = to_unit_interval(part, self._steps.exact)
+            output = network(x)
+            split.update(x, output, network.activity(output.code))
+        split.on_cpu()
+        if (largest := split.largest_mean) is not None:
+            self._steps.note_largest_mean(torch.as_tensor(largest))
+        return split.metrics(network)
+
+
+def _reconstruct(model: Autoencoder, x: Tensor) -> Tensor:
+    found: Tensor = model(x).reconstruction
+    return found
+
+
+@torch.no_grad()
+def _directions(model: Autoencoder) -> NDArray[np.float32]:
+    units = torch.eye(model.architecture.units)
+    if len(model.decoder) == 1:
+        return cast(Tensor, model.decoder[0].weight).T.contiguous().numpy()
+    at_rest = model.decoded(torch.zeros(1, len(units)))
+    return (model.decoded(units) - at_rest).numpy()
+
+
+def _mean(rows: NDArray[Any]) -> NDArray[np.float64]:
+    mean: NDArray[np.float64] = rows.mean(0, dtype=np.float64)
+    return mean / 255 if rows.dtype == np.uint8 else mean
+
+
+def _tensor(rows: NDArray[Any]) -> Tensor:
+    # torch warns of arrays that cannot be written to.
+    return torch.from_numpy(rows if rows.flags.writeable else rows.copy())
+
+
+def _pieces(rows: NDArray[Any]) -> list[NDArray[Any]]:
+    return [rows[first : first + VALIDATION_ROWS] for first in range(0, len(rows), VALIDATION_ROWS)]
+
+
+def _float_type(rows: NDArray[Any]) -> torch.dtype:
+    return torch.float64 if rows.dtype == np.float64 else torch.float32
+
+
+def _device(accelerator: str) -> torch.device:
+    if accelerator == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if accelerator == "cuda" and not torch.cuda.is_available():
+        raise ValueError("accelerator: found 'cuda', but torch finds no CUDA device here")
+    return torch.device(accelerator)
