@@ -149,6 +149,14 @@ def test_experiment_leaves_a_second_run_to_compare(clone: Clone) -> None:
     assert list(parameters["params.yaml"]) == ["penalty.rho"]
     assert parameters["params.yaml"]["penalty.rho"]["new"] == 0.3
     assert "softer" in clone.run("dvc", "exp", "show", "--md").stdout
+    assert len(clone.run("dvc", "metrics", "diff").stdout.splitlines()) <= 12
+    # The changed columns fit on 120 characters, with a longer name and beta beside rho.
+    shown = clone.run("dvc", "exp", "show", "--only-changed").stdout
+    header = next(line for line in shown.splitlines() if "Experiment" in line)
+    found = [header.index(f"test/{name} ") for name in ("mse", "fvu", "l0_at_0.1", "probe")]
+    end = header.index("penalty.rho") + len("penalty.rho   penalty.beta") + len("loath-doek"[6:])
+    assert found == sorted(found)
+    assert end <= 120
     clone.run("dvc", "plots", "show", "--out", "plots_page")
     page = (clone.folder / "plots_page" / "index.html").read_text()
     assert "Loss by epoch" in page
