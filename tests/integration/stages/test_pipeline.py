@@ -125,36 +125,54 @@ def test_machine_search_and_gate_settings_run_nothing(
 
 
 @pytest.mark.slow
-def test_preset_runs_as_an_experiment_to_compare(clone: Clone) -> None:
+def test_experiment_leaves_a_second_run_to_compare(clone: Clone) -> None:
     before = clone.metrics()["test"]["mse"]
-    (first,) = clone.runs()
-    words = ("rhobeta", "run", "--preset", "blog-plain-deep", "-S", "evaluate.tasks=[]")
-    ran = clone.stages_run_by(*words, "-S", "training.epochs=2", "-S", "visualize.dpi=50")
+    ran = clone.stages_run_by("dvc", "exp", "run", "--name", "softer", "-S", "penalty.rho=0.3")
     assert ran == ["train", "evaluate", "visualize"]
-    (run,) = [run for run in clone.runs() if run.info.run_id != first.info.run_id]
-    assert run.data.tags["dvc.exp_name"] == "blog-plain-deep"
-    assert first.data.params["penalty.kind"] == "kl"
-    assert run.data.params["penalty.kind"] == "none"
-    assert run.data.params["model.hidden_sizes"] == "[128, 64, 32]"
-    # What stands behind the preset has the last word; what it leaves alone stays.
-    assert run.data.params["training.epochs"] == "2"
-    assert run.data.params["data.name"] == "own"
-    assert run.info.run_name == "blog-plain-deep: no penalty, own 128-64-32 relu"
-    assert first.data.tags["rhobeta.model_sha256"] != run.data.tags["rhobeta.model_sha256"]
-    assert first.data.tags["rhobeta.data_sha256"] == run.data.tags["rhobeta.data_sha256"]
+    first, second = clone.runs()
+    assert first.data.params["penalty.rho"] == "0.2"
+    assert second.data.params["penalty.rho"] == "0.3"
+    assert second.data.tags["dvc.exp_name"] == "softer"
+    assert second.info.run_name.startswith("softer: ")
+    assert first.data.tags["rhobeta.model_sha256"] != second.data.tags["rhobeta.model_sha256"]
+    assert first.data.tags["rhobeta.data_sha256"] == second.data.tags["rhobeta.data_sha256"]
 
     difference = json.loads(clone.run("dvc", "metrics", "diff", "--json").stdout)
     change = difference["reports/metrics.json"]["test/mse"]
     assert change["old"] == before
     assert change["new"] == clone.metrics()["test"]["mse"]
-    parameters = json.loads(clone.run("dvc", "params", "diff", "--json").stdout)["params.yaml"]
-    assert parameters["penalty.kind"] == {"old": "kl", "new": "none"}
-    assert not [name for name in parameters if name.startswith(("data.", "runtime.", "tune."))]
+    parameters = json.loads(clone.run("dvc", "params", "diff", "--json").stdout)
+    assert list(parameters["params.yaml"]) == ["penalty.rho"]
+    assert parameters["params.yaml"]["penalty.rho"]["new"] == 0.3
+    assert "softer" in clone.run("dvc", "exp", "show", "--md").stdout
+    assert len(clone.run("dvc", "metrics", "diff").stdout.splitlines()) <= 12
+    # The changed columns fit on 120 characters, with a longer name and beta beside rho.
+    shown = clone.run("dvc", "exp", "show", "--only-changed").stdout
+    header = next(line for line in shown.splitlines() if "Experiment" in line)
+    found = [header.index(f"test/{name} ") for name in ("mse", "fvu", "l0_at_0.1", "probe")]
+    end = header.index("penalty.rho") + len("penalty.rho   penalty.beta") + len("loath-doek"[6:])
+    assert found == sorted(found)
+    assert end <= 120
     clone.run("dvc", "plots", "show", "--out", "plots_page")
     page = (clone.folder / "plots_page" / "index.html").read_text()
     assert "Loss by epoch" in page
     assert "validation_mse" in page
 
+
+@pytest.mark.slow
+def test_preset_runs_as_an_experiment_of_its_name(clone: Clone) -> None:
+    before = {run.info.run_id for run in clone.runs()}
+    words = ("rhobeta", "run", "--preset", "blog-plain-deep")
+    ran = clone.stages_run_by(*words, "-S", "training.epochs=2", "-S", "visualize.dpi=50")
+    assert ran == ["train", "evaluate", "visualize"]
+    (run,) = [run for run in clone.runs() if run.info.run_id not in before]
+    assert run.data.tags["dvc.exp_name"] == "blog-plain-deep"
+    assert run.data.params["model.hidden_sizes"] == "[128, 64, 32]"
+    assert run.data.params["penalty.kind"] == "none"
+    # What stands behind the preset has the last word; what it leaves alone stays.
+    assert run.data.params["training.epochs"] == "2"
+    assert run.data.params["data.name"] == "own"
+    assert run.info.run_name == "blog-plain-deep: no penalty, own 128-64-32 relu"
     # Once more, and nothing is trained again: the stages are DVC's.
     assert clone.stages_run_by(*words, "-S", "training.epochs=2") == []
     shown = clone.run("dvc", "exp", "list", "--name-only").stdout.split()
