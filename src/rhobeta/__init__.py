@@ -3,10 +3,11 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rhobeta.estimator.loading import load
     from rhobeta.estimator.sparse_autoencoder import SparseAutoencoder
 
 __version__ = "0.2.0"
-__all__ = ["SparseAutoencoder", "__version__"]
+__all__ = ["SparseAutoencoder", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
@@ -15,4 +16,8 @@ def __getattr__(name: str) -> Any:
         from rhobeta.estimator.sparse_autoencoder import SparseAutoencoder
 
         return SparseAutoencoder
+    if name == "load":
+        from rhobeta.estimator.loading import load
+
+        return load
     raise AttributeError(f"module 'rhobeta' has no attribute {name!r}")

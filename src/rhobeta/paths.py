@@ -51,6 +51,11 @@ class Paths:
         return self.workspace / "data" / "processed"
 
     @property
+    def baselines(self) -> Path:
+        """What is reached on the data without a model, written by `preprocess`."""
+        return self.workspace / "data" / "baselines.safetensors"
+
+    @property
     def model(self) -> Path:
         """The best weights with their description, written by `train`."""
         return self.workspace / "models" / "autoencoder.safetensors"

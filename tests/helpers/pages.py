@@ -13,12 +13,13 @@ class Page(HTMLParser):
         self.rows: list[list[str]] = []
         self.text = ""
         self._html = html
-        self._in_cell = False
+        self._in_cell = self._in_script = False
         self.feed(html)
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
+        self._in_script = tag == "script"
         self._in_cell = tag in ("td", "th") or (self._in_cell and tag == "code")
         if tag == "tr":
             self.rows.append([])
@@ -27,9 +28,11 @@ class Page(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         self._in_cell = self._in_cell and tag not in ("td", "th")
+        self._in_script = False
 
     def handle_data(self, data: str) -> None:
-        self.text += data
+        if not self._in_script:
+            self.text += data
         if self._in_cell:
             self.rows[-1][-1] += data
 
@@ -43,7 +46,7 @@ class Page(HTMLParser):
 
     def is_self_contained(self) -> bool:
         """Whether the page loads nothing from outside."""
-        loading = {"script", "link", "iframe", "object", "embed"} & {tag for tag, _ in self.tags}
+        loading = {"link", "iframe", "object", "embed"} & {tag for tag, _ in self.tags}
         embedded = all(source.startswith("data:image/png;base64,") for source in self.values("src"))
         rest = re.sub(r"base64,[^\"]*", "", self._html)
         return not loading and embedded and not re.search(r"https?:|url\(|@import|//\w", rest)

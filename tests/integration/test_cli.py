@@ -94,7 +94,8 @@ def test_bash_completes_a_command_and_its_option(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["trian"], ["train", "--fast"], ["tune", "--trials", "0"]]
+    "arguments",
+    [[], ["trian"], ["train", "--fast"], ["tune", "--trials", "x"], ["runs", "--limit", "0"]],
 )
 def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:

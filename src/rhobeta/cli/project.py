@@ -40,12 +40,11 @@ def open_model(word: str | None) -> tuple["SavedModel", "Paths | None"]:
     paths = load_extensions_here()
     if word is not None and Path(word).is_file():
         return read_network(Path(word)), paths
-    if paths is None:
-        raise RhobetaError(
-            "This is not inside an rhobeta project, and no model file is named.\nName one, such as"
-            " --model autoencoder.safetensors, or change into the project's folder."
-        )
-    params, paths = open_project()
+    try:
+        params, paths = open_project()
+    except RhobetaError as error:
+        hint = "" if paths else "\nA model file needs no project: --model FILE.safetensors."
+        raise RhobetaError(f"{error}{hint}") from None
     return find_model(word, Project(params, paths)), paths
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 
+from rhobeta.cli.arguments import at_least
 from rhobeta.cli.grouped_help import Commands
 from rhobeta.cli.project import open_project
 
@@ -33,7 +34,10 @@ def add_parser(commands: Commands) -> None:
         " filter of MLflow",
     )
     parser.add_argument(
-        "--limit", type=int, metavar="N", help="most runs to list (default: 20 in the table)"
+        "--limit",
+        type=at_least(1),
+        metavar="N",
+        help="most runs to list (default: 20 in the table)",
     )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--csv", action="store_true", help="print all parameters and metrics as CSV")

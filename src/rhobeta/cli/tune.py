@@ -1,8 +1,8 @@
 """`rhobeta tune`: the search for parameters, its results, and the choice."""
 
 import argparse
-from collections.abc import Callable
 
+from rhobeta.cli.arguments import at_least
 from rhobeta.cli.grouped_help import Commands
 from rhobeta.cli.project import open_project
 from rhobeta.errors import RhobetaError
@@ -25,11 +25,11 @@ def add_parser(commands: Commands) -> None:
     )
     parser.add_argument("action", nargs="?", choices=("apply", "show"), help="instead of searching")
     parser.add_argument(
-        "--trials", type=_number(1), metavar="N", help="finished trials in all (tune.trials)"
+        "--trials", type=at_least(1), metavar="N", help="finished trials in all (tune.trials)"
     )
-    parser.add_argument("--workers", type=_number(1), metavar="N", help="processes (tune.workers)")
+    parser.add_argument("--workers", type=at_least(1), metavar="N", help="processes (tune.workers)")
     parser.add_argument(
-        "--trial", type=_number(0), metavar="N", help="apply this trial, not the chosen one"
+        "--trial", type=at_least(0), metavar="N", help="apply this trial, not the chosen one"
     )
     parser.add_argument(
         "-S",
@@ -77,14 +77,3 @@ def _require_fitting(options: argparse.Namespace) -> None:
         )
     if options.action != "apply" and options.trial is not None:
         raise RhobetaError("--trial is for `rhobeta tune apply`: it names the trial to apply.")
-
-
-def _number(least: int) -> Callable[[str], int]:
-    def read(text: str) -> int:
-        number = int(text)
-        if number < least:
-            raise argparse.ArgumentTypeError(f"found {text}, allowed: {least} or more")
-        return number
-
-    read.__name__ = "number"
-    return read

@@ -1,8 +1,10 @@
 """The sparse autoencoder as a scikit-learn estimator."""
 
 import copy
+import math
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Self, cast
 
@@ -20,10 +22,12 @@ from rhobeta.estimator.folding import InputScale, folded
 from rhobeta.extensions import ACTIVATION_SPECS, PENALTY_SPECS, incompatibility
 from rhobeta.metrics.reconstruction import ReconstructionAccumulator
 from rhobeta.model.autoencoder import ACTIVATIONS, Autoencoder
+from rhobeta.model.serialization import ModelDescription, model_to_bytes
 from rhobeta.training.measurement import SplitMeasurement
 from rhobeta.training.process_group import ProcessGroup
 from rhobeta.training.progress import ProgressDisplay
 from rhobeta.training.steps import BATCHES_PER_CHUNK, VALIDATION_ROWS, TrainingSteps, new_steps
+from rhobeta.utils.files import write_bytes
 
 _INPUT_TYPES = (np.float32, np.float64, np.uint8)
 
@@ -84,13 +88,14 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     Attributes:
         components_: Decoder directions, (n_components, n_features): how the output before its
             activation changes when a unit goes from 0 to 1.
-        mean_: Mean of each feature of X, (n_features,).
+        mean_: Mean of each feature of X, (n_features,); None for a model that was loaded.
         history_: Metrics by name, a list with a number for each epoch; `pandas.DataFrame` takes
             it. With `X_val` also those of the validation rows.
         n_iter_: Epochs that were completed.
         best_epoch_: The epoch, from 1, whose weights were kept: with `X_val` that of the lowest
             validation loss, otherwise the last.
         model_: The `rhobeta.model.autoencoder.Autoencoder`, which takes rows like those of X.
+        description_: What `save` writes beside the weights.
         n_features_in_: Features of X.
         feature_names_in_: Their names, where X had names.
 
@@ -203,7 +208,7 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
                 )
             validation = _Validation(steps, _tensor(scale.apply(held)).to(device), mean_row)
         self._run(steps, _tensor(scale.apply(rows)).to(device), int(seed), validation)
-        self._keep(steps, scale, mean)
+        self._keep(steps, scale, mean, params)
         return self
 
     def _run(
@@ -243,15 +248,29 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             if display is not None:
                 display.close()
 
-    def _keep(self, steps: TrainingSteps, scale: InputScale, mean: NDArray[np.float64]) -> None:
+    def _keep(
+        self, steps: TrainingSteps, scale: InputScale, mean: NDArray[np.float64], params: Any
+    ) -> None:
         if steps.history:
-            model, self.best_epoch_ = steps.kept_model(), steps.kept.epoch
+            model, epoch, loss = steps.kept_model(), steps.kept.epoch, steps.kept.loss
         else:
             # Interrupted in the first epoch.
-            model, self.best_epoch_ = steps.autoencoder.cpu().eval(), 1
+            model, epoch, loss = steps.autoencoder.cpu().eval(), 1, steps.running_metrics()["loss"]
         self.model_ = folded(model, scale)
-        self.mean_ = mean
+        self.mean_: NDArray[np.float64] | None = mean
         self.n_iter_ = max(1, len(steps.history))
+        self.best_epoch_ = epoch
+        self.description_ = ModelDescription(
+            architecture=self.model_.architecture,
+            parameters={
+                f"{section}.{name}": value
+                for section, values in vars(params).items()
+                for name, value in vars(values).items()
+            },
+            data_sha256="",
+            best_epoch=epoch,
+            best_loss=loss,
+        )
         names = dict.fromkeys(name for metrics in steps.history for name in metrics)
         self.history_ = {"epoch": list(range(1, len(steps.history) + 1))} | {
             name.replace("/", "_"): [metrics[name] for metrics in steps.history] for name in names
@@ -272,19 +291,39 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             raise ValueError(f"X has {codes.shape[1]} components, but the code has {units} units.")
         return self._apply(Autoencoder.decode, codes)
 
-    def reconstruct(self, X: ArrayLike) -> Any:  # noqa: N803
-        """The reconstruction of rows X ((n_samples, n_features) -> the same shape)."""
-        return self.inverse_transform(self.transform(X))
+    def encode(self, images: ArrayLike | Tensor) -> Any:
+        """The code of images or rows of any shape (n, ...) with n_features values each.
+
+        Takes arrays and tensors of any number type, also one image alone; bytes stand for [0, 1].
+        Returns (n, n_components): a tensor for a tensor, float64 for float64, else float32.
+        """
+        return self._like(images, Autoencoder.encode, self.n_features_in_)
+
+    def decode(self, code: ArrayLike | Tensor) -> Any:
+        """The reconstruction (n, n_features) of codes (n, n_components); types as in `encode`."""
+        return self._like(code, Autoencoder.decode, self.model_.architecture.units)
+
+    def reconstruct(self, images: ArrayLike | Tensor) -> Any:
+        """The reconstruction of images or rows, in their shape; types as in `encode`."""
+        rebuilt = self._like(images, _reconstruct, self.n_features_in_)
+        return rebuilt.reshape(np.shape(images))
+
+    def save(self, path: str | Path) -> None:
+        """Write the model file (safetensors), whole or not at all; `rhobeta.load` reads it."""
+        check_is_fitted(self)
+        write_bytes(Path(path), model_to_bytes(self.model_, self.description_))
 
     def score(self, X: ArrayLike, y: Any = None) -> float:  # noqa: N803
         """1 - FVU, the fraction of variance that the reconstruction of X explains.
 
-        FVU = sum (x - x_hat)^2 / sum (x - mean_)^2. It is 1 for a perfect reconstruction, 0 for the
-        mean of the training rows, and NaN where the rows X are that mean.
+        FVU = sum (x - x_hat)^2 / sum (x - mean_)^2. The score is 1 for a perfect reconstruction, 0
+        for the mean of the training rows, and NaN where the rows X are that mean. A model that was
+        loaded does not know that mean; there it is the mean of X.
         """
         check_is_fitted(self)
         rows = validate_data(self, X, dtype=_INPUT_TYPES, reset=False)
-        measured = ReconstructionAccumulator(torch.from_numpy(self.mean_))
+        mean = _mean(rows) if self.mean_ is None else self.mean_
+        measured = ReconstructionAccumulator(torch.from_numpy(mean))
         for part in _pieces(rows):
             x = to_unit_interval(_tensor(part), _float_type(rows))
             rebuilt = torch.from_numpy(self._apply(_reconstruct, part))
@@ -306,6 +345,33 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     @property
     def _n_features_out(self) -> int:
         return self.model_.architecture.units
+
+    def _like(
+        self,
+        values: ArrayLike | Tensor,
+        function: Callable[[Autoencoder, Tensor], Tensor],
+        width: int,
+    ) -> Any:
+        """A function of the network on `values` of any shape, as what `values` is."""
+        check_is_fitted(self)
+        array = values.numpy(force=True) if isinstance(values, Tensor) else np.asarray(values)
+        if array.dtype not in _INPUT_TYPES:
+            if array.dtype.kind not in "biuf":
+                raise ValueError(f"found values of type {array.dtype}; expected numbers")
+            array = array.astype(np.float32)
+        if (
+            array.shape == ()
+            or array.size % width
+            or (array.size != width and math.prod(array.shape[1:]) != width)
+        ):
+            raise ValueError(
+                f"found an array of shape {array.shape}; expected (n, {width}), or n arrays of"
+                f" {width} values each"
+            )
+        if not np.isfinite(array).all():
+            raise ValueError("found NaN or infinity; expected finite numbers")
+        found = self._apply(function, array.reshape(-1, width))
+        return torch.from_numpy(found) if isinstance(values, Tensor) else found
 
     def _apply(
         self, function: Callable[[Autoencoder, Tensor], Tensor], rows: NDArray[Any]

@@ -16,6 +16,7 @@ from rhobeta.lineage.project import Project
 from rhobeta.lineage.resolve import Reference, distinct, resolve, trainings
 from rhobeta.lineage.runs import RunInfo
 from rhobeta.tracking.store import open_store_to_read
+from rhobeta.utils.terminal import one_line
 
 WIDTH = 100
 
@@ -95,7 +96,7 @@ def legend(groups: Sequence[SeedGroup]) -> list[str]:
         if len(group.members) > 1:
             facts = [f"{len(group.members)} runs: {seeds_in_words(group)}"]
         words = [first.id[:8] or "no run", first.name, *(f"[{fact}]" for fact in facts)]
-        lines.append(f"{group.letter:{width}}  {'  '.join(words)}")
+        lines.append(one_line(f"{group.letter:{width}}  {'  '.join(words)}"))
     return lines
 
 

@@ -22,6 +22,7 @@ from rhobeta.lineage.project import Project
 from rhobeta.paths import Paths
 from rhobeta.tracking.provenance import read_code
 from rhobeta.tracking.store import places_before
+from rhobeta.utils.terminal import one_line
 
 _DVC_SECONDS = 60
 _DAY = 86_400
@@ -68,7 +69,7 @@ def print_findings(findings: list[Finding], *, as_json: bool) -> None:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
         return
     for finding in findings:
-        print(f"{finding.level:5}  {finding.check}: {finding.found}")
+        print(f"{finding.level:5}  {finding.check}: {one_line(finding.found)}")
         for line in finding.advice.splitlines():
             print(f"         {line}")
     faults = sum(finding.level == "FAULT" for finding in findings)

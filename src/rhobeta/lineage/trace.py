@@ -10,6 +10,7 @@ from rhobeta.lineage.missing import missing_links, notes
 from rhobeta.lineage.project import Project
 from rhobeta.lineage.resolve import resolve
 from rhobeta.lineage.runs import RunInfo
+from rhobeta.utils.terminal import one_line
 
 # What distinguishes most models; `--all` prints the others too.
 _PARAMETERS = (
@@ -58,9 +59,9 @@ def as_text(lineage: Lineage, *, everything: bool) -> str:
     for record in missing:
         rows += [("missing", record.link), ("missing", f"-> {record.remedy}")]
     rows += [] if missing else [("missing", "nothing")]
-    lines, before = [f"{reference.kind} {reference.name}"], ""
+    lines, before = [one_line(f"{reference.kind} {reference.name}")], ""
     for name, text in rows:
-        lines.append(f"{'' if name == before else name:<11} {text}".rstrip())
+        lines.append(one_line(f"{'' if name == before else name:<11} {text}".rstrip()))
         before = name
     return "\n".join(lines)
 

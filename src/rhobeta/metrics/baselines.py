@@ -84,14 +84,13 @@ def reconstruction_baselines(
 ) -> dict[str, float]:
     """MSE on `test` ([images, pixels] in [0, 1]) of reconstructions without an autoencoder.
 
-    `mean_image` is the training set's mean; `pca` uses at most `components` components, fitted on
-    the training images; `pca_clipped` is the same, clipped to [0, 1], the strongest of all.
-    `pca_active` is `pca` with at most `active` components.
+    `pca` uses at most `components` components, fitted on the training images; `pca_clipped` is the
+    same, clipped to [0, 1], the strongest of all. `pca_active` is `pca` with at most `active`
+    components.
     """
     coefficients = pca.coefficients(test, components)
     rebuilt = pca.rebuilt(coefficients)
     return {
-        "mean_image": mean_square(test - pca.mean),
         "pca": mean_square(test - rebuilt),
         "pca_clipped": mean_square(test - rebuilt.clip(0, 1)),
         "pca_active": mean_square(test - pca.rebuilt(coefficients[:, :active])),

@@ -38,7 +38,10 @@ def core_metrics(
     quality = reconstruction.quality()
     units = data.model.architecture.units
     active = max(1, round(statistics.l0[settings.l0_thresholds[0]]))
-    baselines = reconstruction_baselines(data.pca, test, components=units, active=active)
+    baselines = {
+        "mean_image": data.baselines.mean_image_mse,
+        **reconstruction_baselines(data.baselines.pca, test, components=units, active=active),
+    }
     accuracy = {
         name: probe_accuracy(
             train_features,
@@ -61,12 +64,12 @@ def core_metrics(
         "baselines": {
             **{f"{name}_mse": mse for name, mse in baselines.items()},
             "pca_active_components": active,
-            "pixel_probe": accuracy["pixels"],
+            "pixel_probe": data.baselines.pixel_probe,
             "pca_probe": accuracy["pca"],
         },
         "beats_baseline": {
             **{name: quality.mse < mse for name, mse in baselines.items()},
-            "pixel_probe": accuracy["code"] > accuracy["pixels"],
+            "pixel_probe": accuracy["code"] > data.baselines.pixel_probe,
             "pca_probe": accuracy["code"] > accuracy["pca"],
         },
     }

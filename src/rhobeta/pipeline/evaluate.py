@@ -13,6 +13,7 @@ from rhobeta.data.batches import pixels_of
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.metrics.core import core_metrics, headline, sparsity_statistics, with_null
+from rhobeta.metrics.data_baselines import read_baselines
 from rhobeta.metrics.downstream.compression import RatePoint
 from rhobeta.metrics.downstream.tasks import TASKS, EvaluationData, scorable, score_task
 from rhobeta.metrics.encoding import Encoded, encode_images
@@ -22,7 +23,7 @@ from rhobeta.metrics.units import MOST_UNITS, exciting_images, most_active_units
 from rhobeta.model.model_file import read_model, require_same_data
 from rhobeta.paths import Paths
 from rhobeta.tracking.backfill import run_of_model
-from rhobeta.tracking.evaluation_log import log_evaluation
+from rhobeta.tracking.evaluation_log import log_evaluation, log_seconds
 from rhobeta.utils.files import write_bytes, write_json, write_text
 from rhobeta.utils.threads import use_threads
 
@@ -33,6 +34,7 @@ def run(params: Params, paths: Paths) -> None:
     manifest = read_manifest(paths.splits)
     require_same_data(saved, manifest, paths.model)
     settings = scorable(params.evaluate, manifest)
+    baselines = read_baselines(paths, settings, manifest.sha256)
     threshold = settings.l0_thresholds[0]
     train = read_split(paths.splits, "train", manifest)
     test = read_split(paths.splits, "test", manifest)
@@ -43,11 +45,15 @@ def run(params: Params, paths: Paths) -> None:
     encoded = encode_images(saved.model, pixels[1])
     statistics = sparsity_statistics(encoded, settings)
     units = saved.model.architecture.units
-    print(f"fitting the baselines: the mean image and PCA with {units} components", flush=True)
     data = EvaluationData.prepare(
-        saved.model, pixels, (train.labels, test.labels), encoded.code, probe_k=settings.probe_k
+        saved.model,
+        pixels,
+        (train.labels, test.labels),
+        encoded.code,
+        baselines,
+        probe_k=settings.probe_k,
     )
-    print("fitting the linear probe on the codes, on PCA and on raw pixels", flush=True)
+    print(f"fitting the linear probe on the codes and on PCA with {units} components", flush=True)
     metrics = core_metrics(data, encoded, statistics, settings, rho=saved.rho)
     beats_baseline = metrics.pop("beats_baseline")
     curves: dict[str, list[RatePoint]] = {}
@@ -69,6 +75,7 @@ def run(params: Params, paths: Paths) -> None:
     record = _record(encoded, test, l0_counts, threshold, evaluated_files(saved.sha256, paths))
     write_bytes(paths.evaluation, record.to_bytes())
     parameters = flatten(params.evaluate, "evaluate.")
+    log_seconds(tracked, "evaluate")
     log_evaluation(tracked, metrics, parameters, manifest, paths.details)
 
 

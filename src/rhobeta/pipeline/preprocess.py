@@ -1,14 +1,20 @@
-"""Stage 2: draw the train, validation and test splits and keep them as bytes."""
+"""Stage 2: draw the train, validation and test splits, and compute the data's baselines."""
 
 from rhobeta.config.params import Params, flatten
+from rhobeta.data.batches import pixels_of
 from rhobeta.data.raw import read_raw
 from rhobeta.data.splits import hold_out, keep_classes, write_splits
+from rhobeta.metrics.data_baselines import DataBaselines
+from rhobeta.metrics.downstream.tasks import scorable
 from rhobeta.paths import Paths
-from rhobeta.utils.files import atomic_folder
+from rhobeta.utils.files import atomic_folder, write_bytes
 
 
 def run(params: Params, paths: Paths) -> None:
-    """Keep the chosen classes, hold out validation (and test, where there is none)."""
+    """Keep the chosen classes, hold out validation (and test, where there is none).
+
+    Then compute what is reached on the test images without a model.
+    """
     settings = params.data
     raw = read_raw(paths.raw_data)
     train = keep_classes(raw.train, settings.classes)
@@ -34,3 +40,15 @@ def run(params: Params, paths: Paths) -> None:
         f"{raw.name}: {counts} images of {height} x {width} pixels in"
         f" {len(manifest.classes)} classes, mean pixel {manifest.mean_pixel:.7f}"
     )
+
+    scored = scorable(params.evaluate, manifest)
+    tasks = ", ".join(scored.tasks).replace("_", " ")
+    print(f"computing the baselines: mean image, PCA, probe on pixels{tasks and f'; {tasks}'}")
+    baselines = DataBaselines.of_splits(
+        (pixels_of(train.images), pixels_of(test.images)),
+        (train.labels, test.labels),
+        manifest.image_shape,
+        scored,
+        data_sha256=manifest.sha256,
+    )
+    write_bytes(paths.baselines, baselines.to_bytes())

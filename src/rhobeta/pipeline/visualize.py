@@ -3,20 +3,25 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from rhobeta.config.params import Params, flatten
 from rhobeta.config.renamed import current_sections
 from rhobeta.config.sections import VisualizeParams
+from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.metrics.evaluation import TestRecord, first_of_each_class, read_record
-from rhobeta.model.model_file import read_model
+from rhobeta.model.model_file import read_model, require_same_data
 from rhobeta.model.serialization import SavedModel
 from rhobeta.paths import Paths
 from rhobeta.reporting import codes, curves, pictures
 from rhobeta.reporting.dashboard import render_dashboard
-from rhobeta.reporting.report import render_report
+from rhobeta.reporting.hover import spots_of
+from rhobeta.reporting.report import Picture, render_report
 from rhobeta.reporting.style import save, style
 from rhobeta.reporting.task_figures import draw_tasks, read_curves
+from rhobeta.reporting.thumbnails import Thumbnails, make_thumbnails
 from rhobeta.tracking.backfill import run_of_model
-from rhobeta.tracking.evaluation_log import log_visualization
+from rhobeta.tracking.evaluation_log import log_seconds, log_visualization
 from rhobeta.utils.files import atomic_folder, read_json, require_file, write_text
 
 if TYPE_CHECKING:
@@ -48,13 +53,29 @@ def run(params: Params, paths: Paths) -> None:
         files = {name: folder / f"{name}.png" for name in figures}
         for name, figure in figures.items():
             save(figure, files[name], settings.dpi)
-        report = render_report(saved, metrics, files)
+        report = render_report(
+            saved,
+            metrics,
+            {name: Picture(files[name], spots_of(figure)) for name, figure in figures.items()},
+            _thumbnails(saved, record, paths, settings.embedding_images),
+        )
     write_text(paths.report, report)
     write_text(paths.dashboard, render_dashboard(saved, record, count=settings.filters))
+    log_seconds(tracked, "visualize")
     log_visualization(
         tracked, flatten(settings, "visualize."), paths.figures, paths.report, [paths.dashboard]
     )
     print(f"wrote {len(figures)} figures to {paths.figures} and the report to {paths.report}")
+
+
+def _thumbnails(saved: SavedModel, record: TestRecord, paths: Paths, count: int) -> Thumbnails:
+    """Thumbnails of the embedded images, class by class, as `draw_embedding` draws their points."""
+    manifest = read_manifest(paths.splits)
+    require_same_data(saved, manifest, paths.model)
+    images = read_split(paths.splits, "test", manifest).images
+    labels = record.labels[:count]
+    order = np.argsort(labels, kind="stable")
+    return make_thumbnails(images[:count][order], labels[order])
 
 
 def _text_of(path: Path, *, made_by: str) -> str:

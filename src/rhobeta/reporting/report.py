@@ -1,10 +1,12 @@
 """The report: one self-contained HTML file with numbers, figures and how to read them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 from rhobeta.model.serialization import SavedModel
+from rhobeta.reporting.hover import Spot
 from rhobeta.reporting.pages import png_source, render_page
 from rhobeta.reporting.tables import (
     Metrics,
@@ -14,11 +16,50 @@ from rhobeta.reporting.tables import (
     unscored_tasks,
     verdict_sentences,
 )
-from rhobeta.reporting.texts import introduction
+from rhobeta.reporting.texts import GLOSSARY, introduction
+from rhobeta.reporting.thumbnails import Thumbnails
+
+FIGURES = {
+    "sparse_probe": "Classification from few units",
+    "few_labels": "Classification from few labels",
+    "denoising": "Denoising",
+    "anomaly": "Anomaly detection",
+    "rate_distortion": "Compression",
+    "reconstructions": "Reconstructions",
+    "filters": "Decoder filters: what each unit draws",
+    "unit_activity": "Mean activation of each unit",
+    "activity": "Sparsity of the code",
+    "embedding": "Codes in two dimensions",
+    "class_code": "Mean code of each class",
+    "learning_curves": "Learning curves",
+}
+"""Titles of the figures, in the order of the report."""
 
 
-def render_report(saved: SavedModel, metrics: Metrics, figures: Mapping[str, Path]) -> str:
-    """The report of a model, its metrics and its figures (PNG files by name) as HTML."""
+@dataclass(frozen=True)
+class Picture:
+    """A figure as a PNG file, and the values that it shows under the pointer."""
+
+    path: Path
+    spots: Sequence[Spot] = ()
+
+    @property
+    def source(self) -> str:
+        """The picture as an image source."""
+        return png_source(self.path.read_bytes())
+
+
+def render_report(
+    saved: SavedModel,
+    metrics: Metrics,
+    pictures: Mapping[str, Picture],
+    thumbnails: Thumbnails | None = None,
+) -> str:
+    """The report of a model, its metrics and its figures by name as HTML.
+
+    `thumbnails` are of the images whose codes the figure `embedding` shows, in its order.
+    """
+    tasks = _spanned(task_rows(metrics))
     return render_page(
         "report.html.j2",
         saved,
@@ -26,8 +67,12 @@ def render_report(saved: SavedModel, metrics: Metrics, figures: Mapping[str, Pat
         verdicts=verdict_sentences(metrics),
         unscored=unscored_tasks(metrics),
         results=result_rows(metrics),
-        tasks=_spanned(task_rows(metrics)),
-        pictures={name: png_source(path.read_bytes()) for name, path in figures.items()},
+        tasks=tasks,
+        pictures=pictures,
+        titles=FIGURES,
+        contents=_contents(pictures, tasks),
+        thumbnails=thumbnails,
+        glossary=GLOSSARY,
         best_epoch=saved.description.best_epoch,
         model_sha256=saved.sha256,
         data_sha256=saved.description.data_sha256,
@@ -39,4 +84,15 @@ def _spanned(rows: list[ResultRow]) -> list[list[list[ResultRow]]]:
     return [
         [list(group) for _, group in groupby(same, lambda row: row.name)]
         for _, same in groupby(rows, lambda row: row.meaning)
+    ]
+
+
+def _contents(pictures: Mapping[str, Picture], tasks: Sequence[object]) -> list[tuple[str, str]]:
+    """Anchors and titles of the sections, in their order."""
+    return [
+        ("core", "Core results"),
+        *([("tasks", "Downstream tasks")] if tasks else []),
+        *((name, title) for name, title in FIGURES.items() if name in pictures),
+        ("provenance", "Provenance"),
+        ("glossary", "Glossary"),
     ]

@@ -44,6 +44,7 @@ _CLASSIFIERS = ("code", "pca", "pixels")
 _DENOISERS = ("code", "wiener", "noisy")
 _CODERS = ("code", "pca", "jpeg")
 _FEWEST_BITS = 3.0
+_MOST_NAMES = 25
 
 
 def draw_tasks(metrics: Metrics, curves: Curves, *, units: int, pixels: int) -> "dict[str, Figure]":
@@ -84,7 +85,7 @@ def draw_sparse_probe(
     for coder in _CLASSIFIERS:
         label, colour, marker = _LOOKS[coder]
         values, last = list(by_setting(section, coder).values()), whole[coder]
-        axis.plot(counts, values, color=colour, marker=marker)
+        axis.plot(counts, values, color=colour, marker=marker, label=label)
         axis.plot([counts[-1], end], [values[-1], last], color=colour, marker=marker, ls=":")
         ends.append((f"{label} {last:.1%}", last, colour))
     _mark_counts(axis, counts, {end: f"all: {units:,}\n({pixels:,} pixels)"})
@@ -141,13 +142,18 @@ def draw_anomaly(section: Mapping[str, float]) -> "Figure":
     figure, axis = plt.subplots(figsize=(7.5, 3.8))
     axis.vlines(places, list(code.values()), list(pca.values()), color="#C9C9C9", linewidth=3)
     ends = []
+    size = 8 if len(code) <= _MOST_NAMES else 4
     for name, values in (("pca", pca), ("code", code)):
         label, colour, marker = _LOOKS[name]
         mean = section[f"{name}_auroc"]
-        axis.plot(places, list(values.values()), color=colour, marker=marker, ls="", ms=8)
+        axis.plot(
+            places, list(values.values()), color=colour, marker=marker, ls="", ms=size, label=label
+        )
         axis.axhline(mean, color=colour, linestyle="--", linewidth=1.2)
         ends.append((f"{label}, {'mean ' if len(code) > 1 else ''}{mean:.3f}", mean, colour))
-    axis.set_xticks(places, [name.replace("_", " and ") for name in code])
+    # Of many classes, every second or later one is named.
+    step = -(-len(code) // _MOST_NAMES)
+    axis.set_xticks(places[::step], [name.replace("_", " and ") for name in code][::step])
     axis.set_xlim(-0.6, len(code) - 0.4)
     axis.grid(visible=False, axis="x")
     together = any("_" in name for name in code)
@@ -222,7 +228,7 @@ def _draw_lines(
         label, colour, marker = _LOOKS[coder]
         by = by_setting(section, coder)
         values = np.array(list(by.values()), dtype=float)
-        axis.plot([float(at) for at in by], values, color=colour, marker=marker)
+        axis.plot([float(at) for at in by], values, color=colour, marker=marker, label=label)
         if np.isfinite(values[-1]):
             ends.append((f"{label} {form.format(values[-1])}", float(values[-1]), colour))
     return ends

@@ -103,6 +103,29 @@ TASK_TEXTS = {
 }
 
 
+GLOSSARY = {
+    "code": "The activations of the hidden units for one image, the compressed image. Activation"
+    " is a unit's output.",
+    "rho": "The target of the penalty: the mean activation over a batch that every unit should"
+    " have.",
+    "beta": "The weight of the penalty in the loss: loss = pixel loss + beta * penalty.",
+    "KL": "Kullback-Leibler divergence, the penalty: 0 where a unit's mean activation is rho,"
+    " larger the further away it is.",
+    "MSE": "Mean squared error per pixel; pixels are in [0, 1].",
+    "FVU": "Fraction of variance unexplained: the squared error divided by that of the mean"
+    " image. 0 is perfect, 1 is as good as the mean image.",
+    "PSNR": "Peak signal-to-noise ratio, -10 log10(MSE) in dB.",
+    "L0": "Number of units that are active for an image, above a threshold.",
+    "Gini": "Inequality of the activations of an image: 0 where all are equal, towards 1 where"
+    " few units carry all.",
+    "probe": "A linear classifier that is trained on the codes with labels; its accuracy says"
+    " what the code holds.",
+    "AUROC": "Probability that an anomaly scores higher than a normal image; 0.5 is chance.",
+    "baseline": "What a simpler method reaches on the same images.",
+}
+"""Terms of the report in plain words."""
+
+
 def introduction(saved: SavedModel) -> str:
     """One sentence on code, penalty and pixel loss, with their numbers."""
     parameters = saved.description.parameters

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from rhobeta.data.splits import Manifest
+from rhobeta.tracking.report_copy import with_provenance
 from rhobeta.tracking.run import Run, latest_parameters
 from rhobeta.tracking.tags import COMMAND_TAG, EVALUATION_TAG, NOTE_TAG, REPORT_TAG
 from rhobeta.tracking.training_run import describe, log_split
@@ -28,7 +29,6 @@ def log_evaluation(
     else:
         name = log_split(run, manifest, "test", "evaluation")
         run.log_measured(flat_metrics(metrics), dataset=name, digest=manifest.digest("test"))
-    run.log_metrics({f"{SECONDS}evaluate": run.seconds()})
     run.log_file(file)
     run.set_tags({EVALUATION_TAG: sha256_of_file(file)} | _note(run, metrics))
     run.complete()
@@ -37,24 +37,33 @@ def log_evaluation(
 def log_visualization(
     run: Run, params: Mapping[str, Any], figures: Path, report: Path, pages: Iterable[Path] = ()
 ) -> None:
-    """Log the figures, the report and other pages; the report's digest becomes a tag."""
+    """Log the figures, the report with the run's provenance, and other pages.
+
+    The digest of `report` becomes a tag, which says that the run has it.
+    """
     run.log_params(params)
-    for page in (figures, report, *pages):
+    for page in (figures, *pages):
         run.log_file(page)
+    found = run.read()
+    if found is None:
+        run.log_file(report)
+    else:
+        run.log_text(with_provenance(report.read_text(encoding="utf-8"), found), report.name)
     run.set_tags({REPORT_TAG: sha256_of_file(report)})
-    _log_total(run)
     run.complete()
 
 
-def _log_total(run: Run) -> None:
-    """Log the seconds of the last stage, and of all stages from the training on."""
-    seconds, found = run.seconds(), run.read()
-    earlier = {} if found is None else found.data.metrics
-    parts = [earlier.get(f"{SECONDS}{stage}") for stage in ("train", "evaluate")]
-    known = {f"{SECONDS}visualize": seconds}
-    if None not in parts:
-        known[f"{SECONDS}total"] = sum(filter(None, parts), seconds)
-    run.log_metrics(known)
+def log_seconds(run: Run, stage: str) -> None:
+    """Log how long a stage has worked on the run, and the sum of all stages from the training on.
+
+    The sum is left out where the run does not know the earlier stages.
+    """
+    found, stages = run.read(), ("train", "evaluate", "visualize")
+    known = {} if found is None else {k: found.data.metrics.get(f"{SECONDS}{k}") for k in stages}
+    known[stage] = seconds = run.seconds()
+    parts = [known.get(name) for name in stages[: stages.index(stage) + 1]]
+    total = {} if None in parts else {f"{SECONDS}total": sum(filter(None, parts))}
+    run.log_metrics({f"{SECONDS}{stage}": seconds, **total})
 
 
 def _note(run: Run, metrics: Metrics) -> dict[str, str]:

@@ -33,7 +33,8 @@ PACKAGED_FILE = "data/model/autoencoder.safetensors"
 
 _MODEL_FILE = "autoencoder.safetensors"
 _FOLDER = "model"
-_EXTENSIONS = "extensions"
+PACKAGED_EXTENSIONS = "extensions"
+"""Its folder beside that file."""
 _REQUIREMENTS = ("mlflow", "numpy", "torch", "safetensors", "pydantic")
 
 
@@ -101,7 +102,7 @@ class PackagedModel:
 def _load_pyfunc(path: str) -> PackagedModel:
     # MLflow's entry point into a package whose `loader_module` is this module.
     folder = Path(path)
-    load_extensions(folder / _EXTENSIONS)
+    load_extensions(folder / PACKAGED_EXTENSIONS)
     return PackagedModel(folder / _MODEL_FILE)
 
 
@@ -117,9 +118,9 @@ def log_model(run: Run, content: bytes, *, example: NDArray[np.float32]) -> None
 
     with tempfile.TemporaryDirectory() as temporary:
         data, folder = Path(temporary, "data"), Path(temporary, _FOLDER)
-        (data / _FOLDER / _EXTENSIONS).mkdir(parents=True)
+        (data / _FOLDER / PACKAGED_EXTENSIONS).mkdir(parents=True)
         for name, source in EXTENSIONS.items():
-            (data / _FOLDER / _EXTENSIONS / name).write_bytes(source)
+            (data / _FOLDER / PACKAGED_EXTENSIONS / name).write_bytes(source)
         (data / _FOLDER / _MODEL_FILE).write_bytes(content)
         packaged = PackagedModel(data / _FOLDER / _MODEL_FILE)
         mlflow.pyfunc.save_model(

@@ -2,10 +2,12 @@
 
 import getpass
 import os
+import platform
 import shlex
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -120,6 +122,13 @@ def experiment_tags() -> dict[str, str]:
     """DVC's experiment name and baseline, if the stage runs in a DVC experiment."""
     names = {"DVC_EXP_NAME": EXPERIMENT_TAG, "DVC_EXP_BASELINE_REV": BASELINE_TAG}
     return {tag: os.environ[name] for name, tag in names.items() if os.environ.get(name)}
+
+
+def versions() -> str:
+    """The versions of this program, Python and the libraries that compute, in words."""
+    libraries = ("rhobeta", "torch", "pytorch-lightning", "numpy", "scikit-learn", "mlflow")
+    found = [f"Python {platform.python_version()}", *(f"{n} {version(n)}" for n in libraries)]
+    return ", ".join(found)
 
 
 def user_name() -> str:

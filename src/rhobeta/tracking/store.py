@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shlex
 import sqlite3
 import urllib.error
@@ -175,10 +176,11 @@ def open_store(paths: Paths, experiment: str) -> Store:
     mlruns = _own_folder(database, paths)
     # Files go beside a database elsewhere, which several projects may share.
     folder = mlruns or database.parent
-    if {"?", "%"} & set(str(database)):
+    if re.search(r"[?%\ud800-\udfff]", str(database)):
         raise RhobetaError(
-            f"The run cannot be recorded in {folder}: the address of a database cannot hold ?"
-            " or %.\nRename the folder, or point MLFLOW_TRACKING_URI at another store."
+            f"The run cannot be recorded in {folder}: the address of a database cannot hold ?, % or"
+            " bytes that are not UTF-8.\nRename the folder, or point MLFLOW_TRACKING_URI at"
+            " another store."
         )
     artifacts = folder / ARTIFACTS
     try:

@@ -14,6 +14,8 @@ REPORT_TAG = "rhobeta.report_sha256"
 """SHA-256 of the report that the run has, with its figures."""
 COMMAND_TAG = "rhobeta.command"
 """Commands that repeat the run."""
+VERSIONS_TAG = "rhobeta.versions"
+"""Versions of Python and the libraries that compute."""
 ERROR_TAG = "rhobeta.error"
 """Why a run failed or was interrupted."""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rhobeta.data.splits import Manifest, SplitName
 from rhobeta.extensions import ACTIVATION_SPECS, PENALTY_SPECS
-from rhobeta.tracking.provenance import Code, experiment_tags, user_name
+from rhobeta.tracking.provenance import Code, experiment_tags, user_name, versions
 from rhobeta.tracking.run import Run, find_unfinished_run, new_run, reopened_run
 from rhobeta.tracking.store import Store
 from rhobeta.tracking.tags import (
@@ -21,6 +21,7 @@ from rhobeta.tracking.tags import (
     MODEL_TAG,
     NOTE_TAG,
     STAGE_TAG,
+    VERSIONS_TAG,
 )
 from rhobeta.tracking.view import SECONDS
 from rhobeta.utils.files import md5_of_bytes, sha256_of_bytes
@@ -113,6 +114,7 @@ def training_run(
     tags = {
         **training_tags(code, manifest),
         COMMAND_TAG: code.command,
+        VERSIONS_TAG: versions(),
         NOTE_TAG: describe(parameters, code.command),
     }
     found = None if earlier is None else find_unfinished_run(store, earlier)

@@ -14,6 +14,7 @@ READERS = {
     "data/raw/dataset.json": ["preprocess"],
     "data/raw/train-images-idx3-ubyte": ["preprocess"],
     "data/raw/t10k-labels-idx1-ubyte": ["preprocess"],
+    "data/baselines.safetensors": ["evaluate"],
     "data/processed/manifest.json": ["train", "evaluate"],
     "data/processed/train.safetensors": ["train", "evaluate"],
     "data/processed/validation.safetensors": ["train"],

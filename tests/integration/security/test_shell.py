@@ -17,6 +17,7 @@ from rhobeta.config.presets import as_override, read_preset
 from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
 from rhobeta.tracking.store import open_store
+from rhobeta.tuning.storage import open_storage, storage_url
 
 SOURCES = sorted((REPOSITORY / "src").rglob("*.py"))
 SHELLS = {"system", "popen", "getoutput", "getstatusoutput", "create_subprocess_shell", "spawnl"}
@@ -101,10 +102,10 @@ def test_preset_of_a_nasty_name_starts_no_shell(
         assert main(["run", f"--preset={name}"]) == 1
 
 
-FOLDER = "it's; $(touch sprung) `touch sprung` # é @ &"
+FOLDER = "-it's: {0}\n$(touch sprung) `touch sprung` # é @ & \x1b[2J \\"
 
 
-@pytest.mark.parametrize("name", ["what?", "a%20b"])
+@pytest.mark.parametrize("name", ["what?", "a%20b", "\udcff"])
 def test_folder_that_no_address_can_hold_is_refused(tmp_path: Path, name: str) -> None:
     folder = tmp_path / name
     folder.mkdir()
@@ -119,11 +120,15 @@ def test_workspace_of_a_nasty_name_runs(tmp_path: Path, paths: Paths) -> None:
     paths.workspace.rename(folder)
     write_params(folder, QUICK | {"training.epochs": 1})
     git(folder, "checkout", "--quiet", "-b", "x;touch-sprung")
+    below = folder / "below"
+    below.mkdir()
+    for module in ("mlflow", "multiprocessing", "numpy", "sitecustomize", "socket", "torch"):
+        (below / f"{module}.py").write_text("from pathlib import Path\nPath('sprung').touch()\n")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     for stage in STAGES:
         done = subprocess.run(
             [sys.executable, "-m", "rhobeta", stage],
-            cwd=folder,
+            cwd=below,
             env=environment,
             capture_output=True,
             text=True,
@@ -132,4 +137,6 @@ def test_workspace_of_a_nasty_name_runs(tmp_path: Path, paths: Paths) -> None:
         )
         assert done.returncode == 0, done.stderr
     assert (folder / "mlruns" / "mlflow.db").is_file()
+    open_storage(storage_url(Paths(folder, folder), None), heartbeat=1)
+    assert (folder / "mlruns" / "optuna.db").is_file()
     assert not list(tmp_path.rglob("sprung"))

@@ -133,7 +133,8 @@ def test_figures_are_not_blank_and_are_in_the_report(finished: Paths) -> None:
     for name, picture in figures.items():
         assert min(picture.shape[:2]) > 80, name
         assert picture[..., :3].std() > 0.02, f"{name} is blank"
-    assert finished.report.read_text().count("data:image/png;base64,") == len(figures)
+    # The figures, and the sheet of thumbnails.
+    assert finished.report.read_text().count("data:image/png;base64,") == len(figures) + 1
 
 
 def test_dashboard_shows_the_images_that_excite_a_unit(finished: Paths) -> None:
@@ -149,7 +150,7 @@ def test_dashboard_shows_the_images_that_excite_a_unit(finished: Paths) -> None:
         np.testing.assert_array_equal(images[:fired], test.images[strongest])
         assert not images[fired:].any()
     page = finished.dashboard.read_text()
-    assert page.count('<div class="card">') == 16
+    assert page.count('<div class="card" ') == 16
     assert "measured on 200 test images" in page
     assert 'href="report.html"' in page
     assert 'href="dashboard.html"' in finished.report.read_text()

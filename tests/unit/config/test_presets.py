@@ -153,6 +153,21 @@ def test_run_with_an_unknown_preset_ends_before_dvc_starts() -> None:
     assert done.stdout == ""
 
 
+def test_run_without_a_preset_leaves_values_and_name_to_dvc(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[list[str]] = []
+
+    def start(command: list[str], **_: Any) -> "subprocess.CompletedProcess[str]":
+        started.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", start)
+    assert run_preset(REPOSITORY / "params.yaml", FOLDER, None, ["-S", "penalty.rho=0.1"]) == 0
+    ((*_, dvc, exp, run, option, value),) = started
+    assert [dvc, exp, run, option, value] == ["dvc", "exp", "run", "-S", "penalty.rho=0.1"]
+
+
 def test_run_with_an_old_parameter_name_is_refused_with_the_new_one() -> None:
     with pytest.raises(RhobetaError, match=r"topk\.revive is topk\.auxk_coef since version 0\.2"):
         run_preset(REPOSITORY / "params.yaml", FOLDER, "k-sparse", ["-S", "topk.revive=0.1"])

@@ -210,3 +210,40 @@ def test_data_without_variance_trains(rows: NDArray[np.float64]) -> None:
         warnings.simplefilter("error")
         sae = SparseAutoencoder(**SMALL).fit(np.full((10, 3), 7.0))
     assert np.isfinite(sae.reconstruct(np.full((2, 3), 7.0))).all()
+
+
+def test_encode_takes_any_type_and_shape(digits: LabelledImages) -> None:
+    images = digits.images[:40]
+    rows = images.reshape(40, -1)
+    sae = SparseAutoencoder(**SMALL).fit(rows)
+    expected = sae.transform(rows)
+    for given in (
+        images,
+        images / 255,
+        (images / 255).astype(np.float16),
+        rows.astype(">f4") / 255,
+    ):
+        assert_allclose(sae.encode(given), expected, atol=1e-3)
+    assert sae.encode(images[0]).shape == (1, 5)
+    found = sae.reconstruct(torch.from_numpy(images))
+    assert isinstance(found, torch.Tensor)
+    assert found.shape == (40, 28, 28)
+    assert_allclose(found.reshape(40, -1).numpy(), sae.decode(expected), atol=1e-6)
+    assert sae.encode(images / 255).dtype == np.float64
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (np.zeros((2, 783)), r"shape \(2, 783\); expected \(n, 784\)"),
+        (np.full((2, 784), np.nan), "NaN or infinity"),
+        (np.full((2, 784), "a"), "found values of type"),
+        (np.zeros(()), "expected"),
+    ],
+)
+def test_encode_refuses_what_is_no_row(
+    digits: LabelledImages, given: NDArray[Any], message: str
+) -> None:
+    sae = SparseAutoencoder(**SMALL).fit(digits.images[:40].reshape(40, -1))
+    with pytest.raises(ValueError, match=message):
+        sae.encode(given)

@@ -123,6 +123,17 @@ def test_the_text_names_each_link_and_what_is_missing(
     assert "training.precision = float32" in capsys.readouterr().out
 
 
+def test_the_name_of_a_run_stays_on_its_line(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "mine\nmissing     nothing\x1b[2J"
+    store.client.set_tag(_run(store).info.run_id, "mlflow.runName", name)
+    assert main(["trace", "workspace"]) == 0
+    printed = capsys.readouterr().out
+    assert r"mine\nmissing     nothing" in printed
+    assert "\x1b" not in printed
+
+
 @pytest.mark.parametrize(
     ("asked", "near"),
     [("mian", "main"), ("models/autoencoder.safetensor", MODEL), ("rho=0.2 beta=0.00765", "rho=")],

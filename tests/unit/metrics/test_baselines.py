@@ -41,6 +41,20 @@ def test_components_are_as_many_as_pixels_or_images() -> None:
     assert few.coefficients(images(5), 99).shape == (5, 4)
 
 
+def test_components_of_fewer_images_than_pixels_are_the_same() -> None:
+    few, others = images(40, 300), images(9, 300, seed=1)
+    pca = PrincipalComponents.fit(few)
+    np.testing.assert_allclose(pca.axes.T @ pca.axes, np.eye(40), atol=1e-9)
+    covariance = np.cov(few.astype(np.float64).T, bias=True)
+    values, axes = np.linalg.eigh(covariance)
+    np.testing.assert_allclose(pca.variances[:39], values[:-40:-1], rtol=1e-9)
+    for components in (3, 39):
+        first = axes[:, ::-1][:, :components]
+        expected = pca.mean + (others - pca.mean) @ first @ first.T
+        found = pca.rebuilt(pca.coefficients(others, components))
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_all_coefficients_rebuild_any_image() -> None:
     pca, others = PrincipalComponents.fit(images(300)), images(20, seed=1)
     np.testing.assert_allclose(pca.rebuilt(pca.coefficients(others, 6)), others, atol=1e-5)
@@ -73,15 +87,15 @@ def test_pca_of_digits_is_the_truncated_svd(
     assert found["pca"] == pytest.approx(np.square(test - rebuilt).mean(), rel=1e-4)
     clipped = np.square(test - rebuilt.clip(0, 1)).mean()
     assert found["pca_clipped"] == pytest.approx(clipped, rel=1e-4)
-    assert found["pca_clipped"] < found["pca"] < found["mean_image"]
+    assert found["pca_clipped"] < found["pca"] < found["pca_active"]
 
 
 def test_baselines_by_hand() -> None:
     train = np.array([[0, 1], [1, 1]], dtype=np.float32)
     test = np.array([[1, 0]], dtype=np.float32)
-    # The mean is (1/2, 1).
+    # The mean is (1/2, 1); no component rebuilds it.
     found = reconstruction_baselines(PrincipalComponents.fit(train), test, components=1, active=0)
-    assert found["mean_image"] == (0.25 + 1) / 2
+    assert found["pca_active"] == (0.25 + 1) / 2
     # The only component is the first pixel's axis; the second pixel stays at its mean.
     assert found["pca"] == pytest.approx(1 / 2, rel=1e-6)
 
@@ -91,4 +105,4 @@ def test_pca_of_as_many_components_as_pixels_is_exact(components: int) -> None:
     pca = PrincipalComponents.fit(images(60))
     found = reconstruction_baselines(pca, images(25, seed=1), components=components, active=3)
     assert found["pca"] == pytest.approx(0, abs=1e-10)
-    assert found["mean_image"] > 0.01
+    assert found["pca_active"] > 0.01

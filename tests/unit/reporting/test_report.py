@@ -1,11 +1,15 @@
 """The report: numbers with verdicts, figures inside, nothing from outside."""
 
 import base64
+import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from jinja2 import UndefinedError
+from PIL import Image
 
 from helpers.pages import Page
 from helpers.task_samples import CORE_METRICS, TASK_METRICS, with_tasks
@@ -16,9 +20,12 @@ from rhobeta.model.serialization import (
     model_from_bytes,
     model_to_bytes,
 )
-from rhobeta.reporting.report import render_report
+from rhobeta.reporting.hover import Spot
+from rhobeta.reporting.report import Picture, render_report
 from rhobeta.reporting.tables import result_rows, task_rows, verdict_sentences
 from rhobeta.reporting.texts import TASK_TEXTS, introduction
+from rhobeta.reporting.thumbnails import make_thumbnails
+from rhobeta.tracking.report_copy import PLACE
 
 TASK_FIGURES = ("sparse_probe", "few_labels", "denoising", "anomaly", "rate_distortion")
 CORE_FIGURES = (
@@ -47,24 +54,24 @@ def saved_model(**changes: Any) -> SavedModel:
 
 
 @pytest.fixture
-def figures(tmp_path: Path) -> dict[str, Path]:
+def figures(tmp_path: Path) -> dict[str, Picture]:
     paths = {name: tmp_path / f"{name}.png" for name in (*TASK_FIGURES, *CORE_FIGURES)}
     for name, path in paths.items():
         path.write_bytes(b"\x89PNG of " + name.encode())
-    return paths
+    return {name: Picture(path) for name, path in paths.items()}
 
 
-def core_report(figures: dict[str, Path], **changes: Any) -> str:
+def core_report(figures: dict[str, Picture], **changes: Any) -> str:
     return render_report(saved_model(**changes), CORE_METRICS, figures)
 
 
-def test_report_shows_every_core_result(figures: dict[str, Path]) -> None:
+def test_report_shows_every_core_result(figures: dict[str, Picture]) -> None:
     page = Page(core_report(figures))
     for row in result_rows(CORE_METRICS):
         assert [row.name, row.value, row.baseline, row.verdict, row.meaning] in page.rows
 
 
-def test_report_shows_every_task_row(figures: dict[str, Path]) -> None:
+def test_report_shows_every_task_row(figures: dict[str, Picture]) -> None:
     page = Page(render_report(saved_model(), with_tasks(), figures))
     rows = task_rows(with_tasks())
     start = next(i for i, cells in enumerate(page.rows) if cells[:1] == [rows[0].name])
@@ -78,22 +85,63 @@ def test_report_shows_every_task_row(figures: dict[str, Path]) -> None:
     assert sum(spans) == 3 * len(rows)
 
 
-def test_report_embeds_every_figure(figures: dict[str, Path]) -> None:
+def test_report_embeds_every_figure(figures: dict[str, Picture]) -> None:
     page = Page(render_report(saved_model(), with_tasks(), figures))
     content = [base64.b64decode(source.partition("base64,")[2]) for source in page.values("src")]
-    assert content == [path.read_bytes() for path in figures.values()]
+    assert content == [picture.path.read_bytes() for picture in figures.values()]
     assert len(set(page.values("alt"))) == len(figures)
 
 
-def test_report_is_self_contained(figures: dict[str, Path]) -> None:
+def test_report_is_self_contained(figures: dict[str, Picture]) -> None:
     page = Page(render_report(saved_model(), with_tasks(), figures))
     assert page.is_self_contained()
-    assert page.values("href") == ["dashboard.html"]
+    links = page.values("href")
+    assert links[0] == "dashboard.html"
+    assert set(links[1:]) <= {f"#{place}" for place in page.values("id")}
+
+
+def test_contents_name_every_section(figures: dict[str, Picture]) -> None:
+    page = Page(render_report(saved_model(), with_tasks(), figures))
+    anchors = [link.removeprefix("#") for link in page.values("href")[1:]]
+    assert anchors == page.values("id", "h2")
+
+
+def test_values_lie_over_their_figure(figures: dict[str, Picture]) -> None:
+    spots = [Spot(10.5, 20.0, "train, epoch 2: <0.5>"), Spot(30.0, 40.0, "")]
+    figures["learning_curves"] = replace(figures["learning_curves"], spots=spots)
+    page = Page(core_report(figures))
+    places = [(circle["cx"], circle["cy"]) for tag, circle in page.tags if tag == "circle"]
+    assert places == [("10.5", "20.0"), ("30.0", "40.0")]
+    assert page.text.count("train, epoch 2: <0.5>") == 1
+
+
+def test_thumbnails_are_of_the_images_in_order(figures: dict[str, Picture]) -> None:
+    shades = np.array([0, 80, 255], np.uint8)
+    images = np.broadcast_to(shades[:, None, None], (3, 4, 5))
+    found = make_thumbnails(images, np.array([7, 1, 1], np.uint8))
+    sheet = Image.open(io.BytesIO(base64.b64decode(found.source.partition(",")[2]))).convert("L")
+    places = [(found.side * place, 0) for place in range(4)]
+    assert [sheet.getpixel(place) for place in places] == [255, 170, 0, 255]
+    page = Page(render_report(saved_model(), CORE_METRICS, figures, found))
+    assert page.values("data-labels") == ["7 1 1"]
+    assert page.values("src")[-1] == found.source
+    assert page.is_self_contained()
+
+
+@pytest.mark.parametrize(("count", "most"), [(2000, 1_200_000), (20000, 1_400_000)])
+def test_thumbnails_of_noise_are_small(count: int, most: int) -> None:
+    # Noise does not compress: real images are smaller.
+    noise = np.random.default_rng(0).integers(0, 256, (count, 28, 28), np.uint8)
+    assert len(make_thumbnails(noise, np.zeros(count, np.uint8)).source) < most
+
+
+def test_report_has_one_place_for_the_provenance(figures: dict[str, Picture]) -> None:
+    assert core_report(figures, **{"data.name": PLACE}).count(PLACE) == 1
 
 
 @pytest.mark.parametrize("tasks", [(), ("denoising",), tuple(TASK_METRICS)], ids=len)
 def test_report_shows_scored_tasks_and_names_the_others(
-    figures: dict[str, Path], tasks: tuple[str, ...]
+    figures: dict[str, Picture], tasks: tuple[str, ...]
 ) -> None:
     metrics = with_tasks(*tasks) if tasks else CORE_METRICS
     shown = {name: figures[name] for name in (*tasks, *CORE_FIGURES) if name in figures}
@@ -104,13 +152,13 @@ def test_report_shows_scored_tasks_and_names_the_others(
     assert ("Downstream tasks" in page.text) is bool(tasks)
 
 
-def test_report_begins_with_the_verdicts(figures: dict[str, Path]) -> None:
+def test_report_begins_with_the_verdicts(figures: dict[str, Picture]) -> None:
     page = Page(render_report(saved_model(), with_tasks(), figures))
     before = page.text.partition("Core results")[0]
     assert all(sentence in before for sentence in verdict_sentences(with_tasks()))
 
 
-def test_report_introduces_the_model_and_its_parameters(figures: dict[str, Path]) -> None:
+def test_report_introduces_the_model_and_its_parameters(figures: dict[str, Picture]) -> None:
     saved, page = saved_model(), Page(core_report(figures))
     assert "Sparse autoencoder 12-6-5-6-12 on fashion-mnist" in page.text
     assert introduction(saved) in page.text
@@ -153,14 +201,14 @@ def test_introduction_of_code_and_penalty(changes: dict[str, Any], sentence: str
     assert introduction(saved_model(**changes)) == sentence
 
 
-def test_report_escapes_html_in_names(figures: dict[str, Path]) -> None:
+def test_report_escapes_html_in_names(figures: dict[str, Picture]) -> None:
     name = '</title><script>alert("1 & 2")</script>'
     page = Page(core_report(figures, **{"data.name": name}))
-    assert "script" not in {tag for tag, _ in page.tags}
+    assert [tag for tag, _ in page.tags].count("script") == 1
     assert ["data.name", name] in page.rows
 
 
-def test_report_without_a_figure_is_an_error(figures: dict[str, Path]) -> None:
+def test_report_without_a_figure_is_an_error(figures: dict[str, Picture]) -> None:
     del figures["filters"]
     with pytest.raises(UndefinedError, match="filters"):
         core_report(figures)

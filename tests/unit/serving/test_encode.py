@@ -111,7 +111,7 @@ def test_a_model_file_needs_no_project_and_no_known_penalty(
     monkeypatch.chdir(tmp_path)
     np.save("images.npy", test_digits.images[:25])
     assert main(["encode", "images.npy"]) == 1
-    assert "not inside an rhobeta project, and no model file is named" in capsys.readouterr().err
+    assert "A model file needs no project: --model FILE" in capsys.readouterr().err
     saved = model_from_bytes(project.model.read_bytes(), name="it")
     mine = saved.description.parameters | {"penalty.kind": "one of mine"}
     described = dataclasses.replace(saved.description, parameters=mine)

@@ -5,12 +5,17 @@ AUROC is the probability that an anomaly scores higher than a normal image, ties
 images alone.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
 from rhobeta.metrics.baselines import PrincipalComponents
 
 _COMPONENTS = 32
+
+Score = Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float64]]
+"""Scores the test images by the normal training images (shapes: [images, features], [images])."""
 
 
 def code_scores(normal: NDArray[np.float32], test: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -43,6 +48,31 @@ def pixel_scores(normal: NDArray[np.float32], test: NDArray[np.float32]) -> NDAr
     residual = test - pca.rebuilt(pca.coefficients(test, _COMPONENTS))
     scores: NDArray[np.float64] = np.square(residual, dtype=np.float64).sum(1)
     return scores
+
+
+def aurocs(
+    name: str,
+    score: Score,
+    representation: tuple[NDArray[np.float32], NDArray[np.float32]],
+    labels: tuple[NDArray[np.uint8], NDArray[np.uint8]],
+    normal_classes: list[int] | None,
+) -> dict[str, float]:
+    """AUROC of a score for each choice of normal classes, and the mean: `code_auroc_at_3`.
+
+    `representation` and `labels` are of the training and the test images. Without `normal_classes`
+    each class is normal in turn, if both splits have images of it.
+    """
+    if normal_classes is None:
+        groups = [[label] for label in np.intersect1d(*labels).tolist()]
+    else:
+        groups = [sorted(normal_classes)]
+    (train, test), (train_labels, test_labels) = representation, labels
+    single = {}
+    for group in groups:
+        scores = score(train[np.isin(train_labels, group)], test)
+        at = "_".join(map(str, group))
+        single[f"{name}_auroc_at_{at}"] = auroc(scores, test_labels, group)
+    return {f"{name}_auroc": float(np.mean(list(single.values()))), **single}
 
 
 def auroc(

@@ -5,46 +5,41 @@ that of the mean squared error against x over all images and pixels; estimates a
 [0, 1] first.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rhobeta.metrics.baselines import PrincipalComponents
 from rhobeta.metrics.reconstruction import psnr
 
 _PIECE = 1024
 
-Reconstruct = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""Maps images to their reconstructions (shapes: [images, pixels])."""
+Denoise = Callable[[NDArray[np.float32], float], NDArray[np.float32]]
+"""Maps noisy images and their sigma to estimates of the clean ones (shapes: [images, pixels])."""
 
 
 def denoising_quality(
-    reconstruct: Reconstruct,
-    pca: PrincipalComponents,
+    denoisers: Mapping[str, Denoise],
     test: NDArray[np.float32],
     *,
     noise: Sequence[float],
     seed: int,
-) -> dict[float, dict[str, float]]:
-    """PSNR on `test` ([images, pixels] in [0, 1]) by standard deviation sigma of the noise.
+) -> dict[str, float]:
+    """PSNR on `test` ([images, pixels] in [0, 1]) by denoiser and sigma, such as `code_at_0.1`.
 
-    `code` is the model's reconstruction of y; `wiener` the linear filter of least squared error,
-    mu + C (C + sigma^2 I)^-1 (y - mu), with mean mu and covariance C of `pca`, fitted on the
-    training images; `noisy` is y itself. All levels scale the same normal numbers, drawn by `seed`.
+    All levels and denoisers see the same normal numbers, drawn by `seed`, scaled by sigma.
     """
     random = np.random.default_rng(seed)
-    errors = {sigma: dict.fromkeys(("code", "wiener", "noisy"), 0.0) for sigma in noise}
+    errors = dict.fromkeys(((name, sigma) for name in denoisers for sigma in noise), 0.0)
     for start in range(0, len(test), _PIECE):
         clean = test[start : start + _PIECE]
         normal = random.standard_normal(clean.shape, dtype=np.float32)
         for sigma in noise:
             noisy = clean + np.float32(sigma) * normal
-            estimates = (reconstruct(noisy), pca.denoised(noisy, sigma), noisy)
-            for name, estimate in zip(errors[sigma], estimates, strict=True):
-                error = np.square(estimate.clip(0, 1) - clean).sum(dtype=np.float64)
-                errors[sigma][name] += float(error)
+            for name, denoise in denoisers.items():
+                estimate = denoise(noisy, sigma).clip(0, 1)
+                error = np.square(estimate - clean).sum(dtype=np.float64)
+                errors[name, sigma] += float(error)
     return {
-        sigma: {name: psnr(error / test.size) for name, error in by.items()}
-        for sigma, by in errors.items()
+        f"{name}_at_{sigma:g}": psnr(error / test.size) for (name, sigma), error in errors.items()
     }

@@ -7,7 +7,7 @@ which setting the verdicts are taken; scoring and reporting both follow it.
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,13 +18,12 @@ from rhobeta.config.params import check_normal_classes
 from rhobeta.config.sections import EvaluateParams
 from rhobeta.data.splits import Manifest
 from rhobeta.errors import RhobetaError
-from rhobeta.metrics.baselines import PrincipalComponents
-from rhobeta.metrics.downstream.anomaly import auroc, code_scores, pixel_scores
+from rhobeta.metrics.data_baselines import DataBaselines
+from rhobeta.metrics.downstream.anomaly import aurocs, code_scores
 from rhobeta.metrics.downstream.compression import (
     RatePoint,
     bits_for,
     decoded_mse,
-    jpeg_curve,
     operating_point,
     quantised_curve,
 )
@@ -43,8 +42,7 @@ class EvaluationData:
     """A model, and both splits as the model and its rivals see them."""
 
     model: Autoencoder
-    pca: PrincipalComponents
-    """Fitted on the training images."""
+    baselines: DataBaselines
     train_labels: Labels
     test_labels: Labels
     code: Representation
@@ -62,20 +60,21 @@ class EvaluationData:
         pixels: Representation,
         labels: tuple[Labels, Labels],
         test_code: Features,
+        baselines: DataBaselines,
         *,
         probe_k: int | None,
     ) -> "EvaluationData":
-        """Encode the training images and fit the PCA.
+        """Encode the training images.
 
         `pixels` and `labels` are of the training and the test images, `test_code` the codes of
         the latter. `probe_k` is the number of active units of a topk code as features.
         """
         train, test = pixels
         code, units = (codes_of(model, train), test_code), model.architecture.units
-        pca = PrincipalComponents.fit(train)
+        pca = baselines.pca
         return cls(
             model,
-            pca,
+            baselines,
             *labels,
             code=code,
             features=code
@@ -88,7 +87,7 @@ class EvaluationData:
     @property
     def representations(self) -> dict[str, Representation]:
         """What classifiers are fitted on, by the names that the metrics use."""
-        return {"code": self.features, "pca": self.pca_code, "pixels": self.pixels}
+        return {"code": self.features, "pca": self.pca_code}
 
 
 @dataclass(frozen=True)
@@ -221,7 +220,8 @@ def score_task(name: str, data: EvaluationData, settings: EvaluateParams) -> Tas
 
     # The products are small: more threads, in two copies of BLAS, wait for each other.
     with threadpool_limits(1):
-        return TASKS[name].score(data, settings)
+        scores = TASKS[name].score(data, settings)
+    return replace(scores, metrics={**scores.metrics, **data.baselines.tasks.get(name, {})})
 
 
 def _sparse_probe(data: EvaluationData, settings: EvaluateParams) -> TaskScores:
@@ -263,34 +263,18 @@ def _by_coder(accuracies: Mapping[str, Mapping[int, float]]) -> TaskScores:
 
 def _denoising(data: EvaluationData, settings: EvaluateParams) -> TaskScores:
     quality = denoising_quality(
-        lambda noisy: encode_images(data.model, noisy).reconstruction,
-        data.pca,
+        {"code": lambda noisy, _: encode_images(data.model, noisy).reconstruction},
         data.pixels[1],
         noise=settings.noise,
         seed=settings.seed,
     )
-    return TaskScores(
-        {f"{name}_at_{at:g}": psnr for at, by in quality.items() for name, psnr in by.items()}
-    )
+    return TaskScores(dict(quality))
 
 
 def _anomaly(data: EvaluationData, settings: EvaluateParams) -> TaskScores:
-    if settings.normal_classes is None:
-        # An AUROC needs normal images in the test split as well.
-        present = np.intersect1d(data.train_labels, data.test_labels)
-        groups = [[label] for label in present.tolist()]
-    else:
-        groups = [sorted(settings.normal_classes)]
-    scorers = {"code": (code_scores, data.code), "pca": (pixel_scores, data.pixels)}
-    metrics: dict[str, float | None] = {}
-    for name, (score, (train, test)) in scorers.items():
-        single = {}
-        for group in groups:
-            scores = score(train[np.isin(data.train_labels, group)], test)
-            at = "_".join(map(str, group))
-            single[f"{name}_auroc_at_{at}"] = auroc(scores, data.test_labels, group)
-        metrics |= {f"{name}_auroc": float(np.mean(list(single.values()))), **single}
-    return TaskScores(metrics)
+    labels = (data.train_labels, data.test_labels)
+    scores = aurocs("code", code_scores, data.code, labels, settings.normal_classes)
+    return TaskScores(dict(scores))
 
 
 def _compression(data: EvaluationData, settings: EvaluateParams) -> TaskScores:
@@ -303,8 +287,8 @@ def _compression(data: EvaluationData, settings: EvaluateParams) -> TaskScores:
     unquantised = decoded_mse(data.code[1], decode, pixels)
     curves = {
         "code": quantised_curve(*data.code, decode, pixels),
-        "pca": quantised_curve(*data.pca_code, data.pca.rebuilt, pixels),
-        "jpeg": jpeg_curve(pixels, data.model.architecture.image_shape, seed=settings.seed),
+        "pca": quantised_curve(*data.pca_code, data.baselines.pca.rebuilt, pixels),
+        "jpeg": data.baselines.jpeg,
     }
     bits, mse = operating_point(curves["code"], unquantised)
     metrics: dict[str, float | None] = {"code_bits": bits, "mse": mse}

@@ -1,0 +1,229 @@
+"""Baselines that depend on the data alone: computed once, when the splits are drawn.
+
+The mean image, the principal components, the probe on raw pixels, and what raw pixels, PCA, the
+Wiener filter and JPEG reach in the downstream tasks. No model is involved.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rhobeta.config.sections import EvaluateParams
+from rhobeta.errors import RhobetaError
+from rhobeta.metrics.baselines import PrincipalComponents
+from rhobeta.metrics.downstream.anomaly import aurocs, pixel_scores
+from rhobeta.metrics.downstream.compression import RatePoint, jpeg_curve
+from rhobeta.metrics.downstream.denoising import denoising_quality
+from rhobeta.metrics.downstream.few_labels import Representation, few_label_accuracies
+from rhobeta.metrics.downstream.sparse_probe import sparse_probe_accuracies
+from rhobeta.metrics.moments import mean_square
+from rhobeta.metrics.probe import probe_accuracy
+from rhobeta.model.header import MALFORMED, metadata_in
+from rhobeta.paths import Paths
+from rhobeta.utils.checksum import EMPTY_CHECKSUM, add_checksum, verify_checksum
+from rhobeta.utils.files import require_file
+
+BASELINE_PARAMETERS = (
+    "few_labels",
+    "noise",
+    "normal_classes",
+    "probe_iterations",
+    "probe_penalty",
+    "seed",
+    "sparse_probe_units",
+    "tasks",
+)
+"""Parameters of `evaluate` that the baselines depend on, as dvc.yaml names them too."""
+
+_FORMAT = "rhobeta-baselines-1"
+_ARRAYS = ("mean", "axes", "variances")
+
+Numbers = dict[str, float]
+Labels = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class DataBaselines:
+    """What is reached on the test images without a model."""
+
+    pca: PrincipalComponents
+    """Fitted on the training images."""
+    mean_image_mse: float
+    pixel_probe: float
+    """Accuracy of the linear probe on raw pixels."""
+    tasks: dict[str, Numbers]
+    """By task: the numbers of its rivals that need no model, named as in the metrics."""
+    jpeg: list[RatePoint]
+    """Rate and distortion of JPEG; empty where compression is not scored."""
+    data_sha256: str
+    parameters: dict[str, Any]
+    """The values of `BASELINE_PARAMETERS`."""
+
+    @classmethod
+    def of_splits(
+        cls,
+        pixels: Representation,
+        labels: Labels,
+        image_shape: tuple[int, int],
+        settings: EvaluateParams,
+        *,
+        data_sha256: str,
+    ) -> "DataBaselines":
+        """Compute them from training and test images ([images, pixels] in [0, 1])."""
+        from threadpoolctl import threadpool_limits
+
+        train, test = pixels
+        # The products are small: more threads, in two copies of BLAS, wait for each other.
+        with threadpool_limits(1):
+            pca = PrincipalComponents.fit(train)
+            return cls(
+                pca=pca,
+                mean_image_mse=mean_square(test - pca.mean),
+                pixel_probe=probe_accuracy(
+                    train,
+                    labels[0],
+                    test,
+                    labels[1],
+                    inverse_penalty=settings.probe_penalty,
+                    iterations=settings.probe_iterations,
+                ),
+                tasks={
+                    task: _RIVALS[task](pixels, labels, pca, settings)
+                    for task in settings.tasks
+                    if task in _RIVALS
+                },
+                jpeg=jpeg_curve(test, image_shape, seed=settings.seed)
+                if "compression" in settings.tasks
+                else [],
+                data_sha256=data_sha256,
+                parameters=_parameters(settings),
+            )
+
+    def to_bytes(self) -> bytes:
+        """Serialise, with a checksum; the same baselines give the same bytes."""
+        from safetensors.numpy import save
+
+        described = {
+            "_seal": EMPTY_CHECKSUM,
+            "format": _FORMAT,
+            "mean_image_mse": self.mean_image_mse,
+            "pixel_probe": self.pixel_probe,
+            # PSNR has no number where there is no error; JSON has none for infinity.
+            "tasks": {
+                task: {name: value if np.isfinite(value) else None for name, value in by.items()}
+                for task, by in self.tasks.items()
+            },
+            "jpeg": self.jpeg,
+            "data_sha256": self.data_sha256,
+            "parameters": self.parameters,
+        }
+        arrays = {name: np.ascontiguousarray(getattr(self.pca, name)) for name in _ARRAYS}
+        return add_checksum(
+            save(arrays, metadata={"rhobeta": json.dumps(described, allow_nan=False)})
+        )
+
+    @classmethod
+    def from_bytes(cls, content: bytes, *, name: str) -> "DataBaselines":
+        """Read what `to_bytes` wrote. Raises `RhobetaError` where it is damaged."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load
+
+        try:
+            verify_checksum(content)
+            described = metadata_in(content, _FORMAT)
+            tasks = {
+                task: {
+                    name: np.inf if value is None else float(value) for name, value in by.items()
+                }
+                for task, by in described.pop("tasks").items()
+            }
+            jpeg = [RatePoint(*point) for point in described.pop("jpeg")]
+            pca = PrincipalComponents(**load(content))
+            return cls(pca=pca, tasks=tasks, jpeg=jpeg, **described)
+        except (RhobetaError, SafetensorError, *MALFORMED) as error:
+            raise RhobetaError(
+                f"{name} is damaged ({error}).\nRun `dvc repro --force preprocess` to write it"
+                " again."
+            ) from None
+
+
+def read_baselines(paths: Paths, settings: EvaluateParams, data_sha256: str) -> DataBaselines:
+    """Read the baselines.
+
+    Raises `RhobetaError` where they are missing or damaged, or are of other data or parameters.
+    """
+    content = require_file(paths.baselines, made_by="rhobeta preprocess").read_bytes()
+    found = DataBaselines.from_bytes(content, name=str(paths.baselines))
+    wanted = _parameters(settings)
+    other = [f"evaluate.{name}" for name in wanted if found.parameters.get(name) != wanted[name]]
+    if found.data_sha256 != data_sha256:
+        other = ["images"]
+    if other:
+        raise RhobetaError(
+            f"{paths.baselines} was computed with other {', '.join(other)}.\n"
+            "Run `dvc repro`, or `rhobeta preprocess` and this command again."
+        )
+    return found
+
+
+def _parameters(settings: EvaluateParams) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in BASELINE_PARAMETERS}
+
+
+def _sparse_probe(
+    pixels: Representation, labels: Labels, pca: PrincipalComponents, settings: EvaluateParams
+) -> Numbers:
+    found = sparse_probe_accuracies(
+        pixels[0],
+        labels[0],
+        pixels[1],
+        labels[1],
+        units=settings.sparse_probe_units,
+        inverse_penalty=settings.probe_penalty,
+        seed=settings.seed,
+    )
+    return {f"pixels_at_{at}": value for at, value in found.items()}
+
+
+def _few_labels(
+    pixels: Representation, labels: Labels, pca: PrincipalComponents, settings: EvaluateParams
+) -> Numbers:
+    found = few_label_accuracies(
+        {"pixels": pixels},
+        *labels,
+        labels_per_class=settings.few_labels,
+        inverse_penalty=settings.probe_penalty,
+        iterations=settings.probe_iterations,
+        seed=settings.seed,
+    )
+    return {f"pixels_at_{at}": value for at, value in found["pixels"].items()}
+
+
+def _denoising(
+    pixels: Representation, labels: Labels, pca: PrincipalComponents, settings: EvaluateParams
+) -> Numbers:
+    return denoising_quality(
+        {"wiener": pca.denoised, "noisy": lambda noisy, sigma: noisy},
+        pixels[1],
+        noise=settings.noise,
+        seed=settings.seed,
+    )
+
+
+def _anomaly(
+    pixels: Representation, labels: Labels, pca: PrincipalComponents, settings: EvaluateParams
+) -> Numbers:
+    return aurocs("pca", pixel_scores, pixels, labels, settings.normal_classes)
+
+
+_Rivals = Callable[[Representation, Labels, PrincipalComponents, EvaluateParams], Numbers]
+_RIVALS: Mapping[str, _Rivals] = {
+    "sparse_probe": _sparse_probe,
+    "few_labels": _few_labels,
+    "denoising": _denoising,
+    "anomaly": _anomaly,
+}
