@@ -1,5 +1,6 @@
 """Figures of the code: how active units are, and where images lie in its space."""
 
+import math
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -10,6 +11,11 @@ from rhobeta.reporting.style import BLUE, CLASS_COLOURS, GREY, ORANGE, RED, SEQU
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+# In inches: the highest picture of mean codes, and a line of its names.
+_HIGHEST, _LINE = 7.5, 0.16
+# Above this number, the names of classes are small in the embedding.
+_FEW_CLASSES = 20
 
 
 def draw_unit_activity(activity: NDArray[np.float32], rho: float | None) -> "Figure":
@@ -66,9 +72,12 @@ def draw_class_code(activity: NDArray[np.float32], labels: NDArray[np.uint8]) ->
     means = np.stack([activity[labels == label].mean(0, dtype=np.float64) for label in classes])
     favourite = means.argmax(0)
     order = np.lexsort((-means.max(0), favourite))
-    figure, axis = plt.subplots(figsize=(9, 0.3 * len(classes) + 1.3))
+    height = min(0.3 * len(classes), _HIGHEST)
+    figure, axis = plt.subplots(figsize=(9, height + 1.3))
     image = axis.imshow(means[:, order], aspect="auto", cmap=SEQUENTIAL, interpolation="nearest")
-    axis.set_yticks(np.arange(len(classes)), [str(label) for label in classes])
+    # Where rows are too low for their names, every second or third is named.
+    named = np.arange(0, len(classes), math.ceil(_LINE * len(classes) / height))
+    axis.set_yticks(named, [str(label) for label in classes[named]])
     axis.grid(visible=False)
     axis.set(
         title="Mean code of each class",
@@ -84,7 +93,9 @@ def draw_class_code(activity: NDArray[np.float32], labels: NDArray[np.uint8]) ->
 def draw_embedding(points: NDArray[np.float64], labels: NDArray[np.uint8], how: str) -> "Figure":
     """Points ([images, 2]) coloured by class, with the class's name at its median."""
     figure, axis = plt.subplots(figsize=(6.4, 5.6))
-    for index, label in enumerate(np.unique(labels)):
+    classes = np.unique(labels)
+    few = len(classes) <= _FEW_CLASSES
+    for index, label in enumerate(classes):
         chosen = points[labels == label]
         colour = CLASS_COLOURS[index % len(CLASS_COLOURS)]
         axis.scatter(chosen[:, 0], chosen[:, 1], s=7, color=colour, alpha=0.75, linewidths=0)
@@ -93,15 +104,22 @@ def draw_embedding(points: NDArray[np.float64], labels: NDArray[np.uint8], how: 
             np.median(chosen, axis=0),
             ha="center",
             va="center",
-            fontsize=13,
+            fontsize=13 if few else 7,
             fontweight="bold",
-            bbox={"boxstyle": "circle,pad=0.2", "fc": "white", "ec": colour, "alpha": 0.9},
+            bbox={
+                "boxstyle": f"circle,pad={0.2 if few else 0.1}",
+                "fc": "white",
+                "ec": colour,
+                "alpha": 0.9,
+            },
         )
     axis.set_xticks([])
     axis.set_yticks([])
     axis.spines[:].set_visible(False)
     axis.set_title(f"Codes of {len(points):,} test images, {how}")
-    axis.set_xlabel("each point is an image, each colour and number a class", color=GREY)
+    colour_is_class = len(classes) <= len(CLASS_COLOURS)
+    what = "each colour and number a class" if colour_is_class else "each number a class"
+    axis.set_xlabel(f"each point is an image, {what}", color=GREY)
     return figure
 
 

@@ -14,6 +14,8 @@ from rhobeta.reporting.style import DIVERGING, SEQUENTIAL
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_MOST_EXAMPLES = 12
+
 
 def draw_reconstructions(
     examples: NDArray[np.float32],
@@ -23,22 +25,27 @@ def draw_reconstructions(
     """Originals over their codes over their reconstructions.
 
     Images are [images, height, width] in [0, 1]; `codes` are activities [images, units], each
-    drawn as a square of units.
+    drawn as a square of units. Of more than twelve images, twelve are drawn, evenly spaced.
     """
+    title = "Original"
+    if len(examples) > _MOST_EXAMPLES:
+        title += f", {_MOST_EXAMPLES} of {len(examples)} classes"
+        shown = np.linspace(0, len(examples) - 1, _MOST_EXAMPLES).round().astype(int)
+        examples, codes, reconstructions = examples[shown], codes[shown], reconstructions[shown]
     count, squares = len(examples), _squares(codes)
     figure, axes = plt.subplots(3, 1, figsize=(max(4.0, 0.92 * count), 3.6))
     rows = (
-        ("Original", examples, "gray_r", 1.0),
+        (title, examples, "gray_r", 1.0),
         (f"Code: {codes.shape[1]} units, active ones bright", squares, SEQUENTIAL, codes.max()),
         ("Reconstructed", reconstructions, "gray_r", 1.0),
     )
-    for axis, (title, images, colours, top) in zip(axes, rows, strict=True):
+    for axis, (name, images, colours, top) in zip(axes, rows, strict=True):
         gap = np.nan if images is squares else 0.25
         picture = tiled(images, columns=count, gap=gap)
         # All rows have the same width, whatever the size of their tiles.
         height = count * picture.shape[0] / picture.shape[1]
         axis.imshow(picture, cmap=colours, vmin=0, vmax=top, extent=(0, count, 0, height))
-        axis.set_title(title)
+        axis.set_title(name)
         axis.set_axis_off()
     return figure
 

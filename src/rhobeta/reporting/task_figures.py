@@ -44,6 +44,7 @@ _CLASSIFIERS = ("code", "pca", "pixels")
 _DENOISERS = ("code", "wiener", "noisy")
 _CODERS = ("code", "pca", "jpeg")
 _FEWEST_BITS = 3.0
+_MOST_NAMES = 25
 
 
 def draw_tasks(metrics: Metrics, curves: Curves, *, units: int, pixels: int) -> "dict[str, Figure]":
@@ -141,15 +142,18 @@ def draw_anomaly(section: Mapping[str, float]) -> "Figure":
     figure, axis = plt.subplots(figsize=(7.5, 3.8))
     axis.vlines(places, list(code.values()), list(pca.values()), color="#C9C9C9", linewidth=3)
     ends = []
+    size = 8 if len(code) <= _MOST_NAMES else 4
     for name, values in (("pca", pca), ("code", code)):
         label, colour, marker = _LOOKS[name]
         mean = section[f"{name}_auroc"]
         axis.plot(
-            places, list(values.values()), color=colour, marker=marker, ls="", ms=8, label=label
+            places, list(values.values()), color=colour, marker=marker, ls="", ms=size, label=label
         )
         axis.axhline(mean, color=colour, linestyle="--", linewidth=1.2)
         ends.append((f"{label}, {'mean ' if len(code) > 1 else ''}{mean:.3f}", mean, colour))
-    axis.set_xticks(places, [name.replace("_", " and ") for name in code])
+    # Of many classes, every second or later one is named.
+    step = -(-len(code) // _MOST_NAMES)
+    axis.set_xticks(places[::step], [name.replace("_", " and ") for name in code][::step])
     axis.set_xlim(-0.6, len(code) - 0.4)
     axis.grid(visible=False, axis="x")
     together = any("_" in name for name in code)

@@ -5,6 +5,7 @@ import io
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -34,6 +35,7 @@ from rhobeta.reporting.codes import (
 from rhobeta.reporting.curves import History, draw_learning_curves, read_history
 from rhobeta.reporting.pictures import decoder_filters, draw_filters, draw_reconstructions, tiled
 from rhobeta.reporting.style import BLUE, CLASS_COLOURS, GREY, ORANGE, RED, save, style
+from rhobeta.reporting.task_figures import draw_anomaly
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -217,6 +219,35 @@ def test_class_code_figure_groups_units_by_class() -> None:
     expected = [[0.9, 0.5, 0.0, 0.1], [0.2, 0.1, 0.9, 0.4]]
     np.testing.assert_allclose(shown, expected, atol=1e-7)
     assert [label.get_text() for label in axis.get_yticklabels()] == ["3", "7"]
+
+
+@pytest.mark.parametrize("classes", [2, 62, 100])
+def test_class_names_do_not_overlap(classes: int) -> None:
+    labels = np.arange(classes, dtype=np.uint8)
+    activity = np.random.default_rng(0).random((classes, 8), dtype=np.float32)
+    scores = {f"{name}_auroc": 0.5 for name in ("code", "pca")}
+    scores |= {f"{name}_auroc_at_{c}": c / 256 for name in ("code", "pca") for c in labels}
+    for figure, direction in (
+        (draw_class_code(activity, labels), "y"),
+        (draw_anomaly(scores), "x"),
+    ):
+        figure.canvas.draw()
+        axis = getattr(figure.axes[0], f"{direction}axis")
+        boxes = [text.get_window_extent() for text in axis.get_ticklabels()]
+        edges = sorted((getattr(b, f"{direction}0"), getattr(b, f"{direction}1")) for b in boxes)
+        assert min(classes, 20) <= len(edges) <= classes
+        assert all(end < start for (_, end), (start, _) in pairwise(edges))
+        assert max(figure.get_size_inches()) < 10
+
+
+def test_reconstructions_figure_of_many_classes_shows_twelve() -> None:
+    images = np.repeat(np.linspace(0, 1, 62, dtype=np.float32), 4).reshape(62, 2, 2)
+    figure = draw_reconstructions(images, images.reshape(62, 4), images)
+    assert figure.axes[0].get_title(loc="left") == "Original, 12 of 62 classes"
+    shown = np.asarray(figure.axes[0].images[0].get_array())[1, 1::3]
+    assert len(shown) == 12
+    np.testing.assert_array_equal(shown[[0, -1]], [0, 1])
+    assert figure.get_size_inches()[0] < 12
 
 
 def test_embedding_figure_names_each_class_at_its_median() -> None:
