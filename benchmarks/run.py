@@ -10,7 +10,7 @@ import sys
 
 from rhobeta.paths import find_paths
 
-QUICK = ("commands", "epoch", "probe", "states")
+QUICK = ("baselines", "commands", "epoch", "probe", "states")
 LONG = ("lineage", "tracking", "tuning")
 
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from experiments import outcome, results
+from experiments import digests, outcome, results
 from ruamel.yaml import YAML
 
 from helpers import REPOSITORY, shipped_values
@@ -23,7 +23,8 @@ def test_overlay_is_complete_and_valid(name: str) -> None:
 
 def test_matrix_runs_every_preset_and_overlay() -> None:
     run = STAGES["preset"]["matrix"]["name"] + STAGES["recipe"]["matrix"]["name"]
-    assert sorted(run) == preset_names(REPOSITORY / "presets")
+    # `quick` shows the stages and reproduces nothing.
+    assert sorted([*run, "quick"]) == preset_names(REPOSITORY / "presets")
     assert sorted(STAGES["matched"]["matrix"]["name"]) == preset_names(FOLDER / "overlays")
     for stage in ("preset", "matched", "self_taught"):
         assert STAGES[stage]["matrix"]["seed"] == list(outcome.SEEDS)
@@ -34,6 +35,23 @@ def test_dependencies_of_the_stages_exist() -> None:
         for dep in stage["deps"]:
             if not dep.startswith("data/"):
                 assert (REPOSITORY / dep).exists(), f"{name} depends on {dep}"
+
+
+def test_only_one_stage_depends_on_the_code() -> None:
+    trained = set(STAGES) - {"code", "results"}
+    assert all(STAGES[name]["deps"] == ["experiments/digests.json"] for name in trained)
+    found = json.loads((FOLDER / "digests.json").read_text())
+    assert {*found, "experiments/digests.py"} == set(STAGES["code"]["deps"])
+
+
+def test_digest_of_the_code_leaves_out_what_python_writes(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("x = 1\n")
+    first = digests.digest(tmp_path)
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__" / "a.pyc").write_bytes(b"x")
+    assert digests.digest(tmp_path) == first
+    (tmp_path / "a.py").rename(tmp_path / "b.py")
+    assert digests.digest(tmp_path) != first
 
 
 def test_spread_and_percent() -> None:

@@ -1,4 +1,4 @@
-"""The locks of the environment: all that is asked for, each package once, with its hashes."""
+"""The locks of the environment: all that is asked for, with hashes."""
 
 import re
 import tomllib
@@ -29,7 +29,8 @@ def locked(name: str) -> dict[str, Requirement]:
 def test_each_package_of_a_lock_has_a_hash_and_no_address(name: str) -> None:
     text = (REPOSITORY / name).read_text()
     packages = re.split(r"^(?=\S+==)", text, flags=re.MULTILINE)[1:]
-    assert len(packages) == len(locked(name)) > 20
+    # Some packages have a version for each Python or system.
+    assert len(packages) >= len(locked(name)) > 20
     assert all("--hash=sha256:" in package for package in packages)
     assert "://" not in text
 

@@ -6,6 +6,7 @@ shares an environment, runs its own.
 
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,12 +24,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from rhobeta.cli import main as workspace_main
 
             return workspace_main()
+    from rhobeta.tracking.redaction import without_password
     from rhobeta.utils.terminal import printable_output
 
-    with printable_output():
+    with printable_output(without_password):
         from rhobeta.cli.command import run_command
 
-        return run_command(arguments)
+        try:
+            return run_command(arguments)
+        except Exception:
+            if arguments is not None:
+                raise
+            # Here, where what it quotes is shown without secrets.
+            traceback.print_exc()
+            return 1
 
 
 def _asks_for_help(arguments: Sequence[str]) -> bool:

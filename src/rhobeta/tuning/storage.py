@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
 from rhobeta.tracking.database import require_sound
-from rhobeta.tracking.redaction import without_password
+from rhobeta.tracking.redaction import remember_address, without_password
 from rhobeta.utils.files import private_file
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def open_storage(url: str, *, heartbeat: int) -> "RDBStorage":
     from sqlalchemy.exc import SQLAlchemyError
 
     quieten()
+    remember_address(url)
     file = sqlite_file(url)
     faults = (SQLAlchemyError, StorageInternalError, ImportError, RuntimeError, OSError, ValueError)
     try:

@@ -90,7 +90,7 @@ def run_workers(job: TuningJob, study: Study, number: int, best: Callable[[], st
 def work(job: TuningJob) -> None:
     """The body of a worker process. SIGTERM interrupts it, and its trial is queued again."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with printable_output():
+    with printable_output(without_password):
         try:
             run_trials(job)
         except KeyboardInterrupt:

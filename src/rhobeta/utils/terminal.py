@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO, cast
 
@@ -29,15 +29,18 @@ def one_line(text: str) -> str:
 
 
 @contextmanager
-def printable_output() -> Iterator[None]:
+def printable_output(without_secrets: Callable[[str], str]) -> Iterator[None]:
     """Let standard output and standard error show every text, in the body, and never fail on one.
 
     Names come from files, stores and databases that strangers fill: their control characters would
-    act on the terminal, and what its encoding lacks would raise an error.
+    act on the terminal, and what its encoding lacks would raise an error. `without_secrets` removes
+    passwords from each text, which a library's error may quote.
     """
     before = sys.stdout, sys.stderr
     # A stream that was closed before the start is None.
-    shown = [stream and cast(TextIO, _PrintableStream(stream)) for stream in before]
+    shown = [
+        stream and cast(TextIO, _PrintableStream(stream, without_secrets)) for stream in before
+    ]
     sys.stdout, sys.stderr = shown
     try:
         yield
@@ -48,12 +51,16 @@ def printable_output() -> Iterator[None]:
 class _PrintableStream:
     """A text stream that is written to in characters that it can show; otherwise as it is."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO, without_secrets: Callable[[str], str]) -> None:
+        self._stream, self._without_secrets = stream, without_secrets
 
     def write(self, text: str) -> int:
         encoding = getattr(self._stream, "encoding", None) or "utf-8"
-        shown = printable(text).encode(encoding, "backslashreplace").decode(encoding)
+        shown = (
+            printable(self._without_secrets(text))
+            .encode(encoding, "backslashreplace")
+            .decode(encoding)
+        )
         return self._stream.write(shown)
 
     def writelines(self, lines: Iterable[str]) -> None:

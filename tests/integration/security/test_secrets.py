@@ -17,9 +17,10 @@ from urllib.parse import quote, urlsplit
 import pytest
 
 from helpers import QUICK, StartAfter, git, write_params
+from rhobeta.cli import main
 from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
-from rhobeta.tracking.redaction import without_password
+from rhobeta.tracking.redaction import remember_address, without_password
 from rhobeta.tracking.run import new_run
 from rhobeta.tracking.store import open_store
 
@@ -232,21 +233,39 @@ def test_error_is_noted_in_its_run_without_secrets(
     assert leaks(tmp_path / "mlruns") == []
 
 
+P = "hunter2-8f31"
+
+
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
         ("http://me:s@cret/x@host:1/y", "http://host:1/y"),
         ("https://token@host/y is gone", "https://host/y is gone"),
+        (f"postgresql://me:{P}@[::1]:5432/db", "postgresql://[::1]:5432/db"),
+        (f"MYSQL://:{P}@h/db", "MYSQL://h/db"),
+        (f"storage: postgresql://me:a {P} b/c@h/db\n  ^", "storage: postgresql://h/db\n  ^"),
+        (f"found 'postgresql://me:a {P}@h' (text)", "found 'postgresql://h' (text)"),
+        (f"two a://u:{P}@h b://u:{P}@h", "two a://h b://h"),
+        (f"'me:{P}@h/db'", "'***@h/db'"),
+        (f"postgresql:/me:{P}@h/db", "postgresql:/***@h/db"),
         (
-            "postgresql://h/db?user=me&password=hunter2&x=1",
+            f"postgresql://h/db?user=me&password={P}&x=1",
             "postgresql://h/db?user=me&password=***&x=1",
         ),
-        ("mssql://h/db?PWD=hunter2;x=1", "mssql://h/db?PWD=***;x=1"),
-        ("s3://b/k?X-Amz-Security-Token=abc", "s3://b/k?X-Amz-Security-Token=***"),
-        ("host:1/a b@c //x", "host:1/a b@c //x"),
+        (f"mssql://h/db?PWD={P};x=1", "mssql://h/db?PWD=***;x=1"),
+        (
+            f"?odbc_connect=UID%3Dme%3BPWD%3D{P}%3BX%3D1",
+            "?odbc_connect=UID%3Dme%3BPWD%3D***%3BX%3D1",
+        ),
+        (f"s3://b/k?X-Amz-Security-Token={P}", "s3://b/k?X-Amz-Security-Token=***"),
+        (f"host=h password={P} user=me", "host=h password=*** user=me"),
+        (f"{{'password': '{P}', 'x': 1}}", "{'password': ***, 'x': 1}"),
+        (f'"sslpassword": "{P}"', '"sslpassword": ***'),
+        (f"'Authorization': 'Basic {P}'", "'Authorization': 'Basic ***'"),
         ("the key api-key-36ff, and a short one: abc", "the key ***, and a short one: abc"),
         ("could not translate w0rd-half to", "could not translate *** to"),
-        (f"in {Path.cwd()}", f"in {Path.cwd()}"),
+        ("no host d@ta-p4ss, nor d%40ta-p4ss", "no host ***, nor ***"),
+        ("no host st0re-p4ss", "no host ***"),
     ],
 )
 def test_shown_text_is_without_secrets(
@@ -256,7 +275,71 @@ def test_shown_text_is_without_secrets(
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("SHORT_TOKEN", "abc")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:p@ss/w0rd-half@host")
+    monkeypatch.setenv("DATABASE_URL", "postgresql://me:d%40ta-p4ss@host/db")
+    remember_address("postgresql://me:st0re-p4ss@host/db")
     assert without_password(text) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "postgresql://USER:PASSWORD@HOST:5432/DATABASE",
+        "http://127.0.0.1:5000 does not answer; write to me@example.org/x",
+        "sqlite:////home/me@here/mlflow.db",
+        "models:/rhobeta@champion",
+        "git@github.com:a/b.git",
+        '{"a":"b@c", "test/l0@0.1": 3}',
+        'password authentication failed for user "me"',
+        "postgresql, of the password postgres",
+        f"in {Path.cwd()}",
+    ],
+)
+def test_text_without_secrets_stays_as_it_is(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("PASSWORD_STORE_DIR", str(Path.cwd()))
+    monkeypatch.setenv("DATABASE_URL", "sqlite:///x.db")
+    assert without_password(text) == text
+
+
+@pytest.mark.parametrize(
+    ("settings", "arguments"),
+    [
+        ({"tune.storage": f"postgresql://me:{P}/@x@127.0.0.1:1/db"}, ["params"]),
+        ({"tune.storage": f"nonsense://me:{P}@127.0.0.1:1/db"}, ["tune", "show"]),
+        ({"tune.storage": f"mysql://me:{P}@127.0.0.1:1/db"}, ["tune", "show"]),
+        ({"tune.storage": [f"postgresql://me:{P}@h/db"]}, ["params"]),
+        ({"tune.study": f"\tpostgresql://me:{P}@h/db"}, ["params"]),
+    ],
+)
+def test_address_of_studies_is_shown_without_its_password(
+    workspace: Path,
+    capsys: pytest.CaptureFixture[str],
+    settings: dict[str, object],
+    arguments: list[str],
+) -> None:
+    write_params(workspace, QUICK | settings)
+    main(arguments)
+    shown = capsys.readouterr()
+    assert "127.0.0.1:1/db" in shown.out + shown.err or "refused" in shown.err
+    assert P not in shown.out + shown.err
+
+
+def test_yaml_error_and_traceback_show_no_password(workspace: Path) -> None:
+    address = f"postgresql://me:{P}@h/db"
+    (workspace / "extensions" / "mine.py").write_text(f"raise LookupError('{address}')\n")
+    environment = os.environ | {"RHOBETA_TUNE_STORAGE": address}
+    for told in ("LookupError", "not valid YAML"):
+        done = subprocess.run(
+            [sys.executable, "-m", "rhobeta", "params"],
+            cwd=workspace,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, told in done.stderr) == (1, True), done.stderr
+        assert P not in done.stdout + done.stderr
+        (workspace / "extensions" / "mine.py").unlink(missing_ok=True)
+        (workspace / "params.yaml").write_text(f"tune: {{storage: {address}, : [")
 
 
 def test_address_without_credentials_keeps_the_others(

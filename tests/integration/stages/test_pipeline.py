@@ -9,20 +9,16 @@ import pytest
 from ruamel.yaml import YAML
 
 from helpers import REPOSITORY, STAGES, git
-from helpers.clones import Clone, make_clone
+from helpers.clones import Clone, copy_of
 from rhobeta.config.params import Params
 
 PACKAGE = REPOSITORY / "src" / "rhobeta"
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+def clone(reproduced: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """The working tree's files in a repository of their own, after `dvc repro`."""
-    clone = make_clone(tmp_path_factory.mktemp("pipeline") / "project")
-    assert clone.stages_run_by("dvc", "repro") == list(STAGES)
-    git(clone.folder, "add", ".")
-    git(clone.folder, "commit", "--quiet", "--message=reproduced")
-    return clone
+    return copy_of(reproduced, tmp_path_factory.mktemp("pipeline") / "project")
 
 
 @pytest.mark.slow
@@ -149,6 +145,14 @@ def test_experiment_leaves_a_second_run_to_compare(clone: Clone) -> None:
     assert list(parameters["params.yaml"]) == ["penalty.rho"]
     assert parameters["params.yaml"]["penalty.rho"]["new"] == 0.3
     assert "softer" in clone.run("dvc", "exp", "show", "--md").stdout
+    assert len(clone.run("dvc", "metrics", "diff").stdout.splitlines()) <= 12
+    # The changed columns fit on 120 characters, with a longer name and beta beside rho.
+    shown = clone.run("dvc", "exp", "show", "--only-changed").stdout
+    header = next(line for line in shown.splitlines() if "Experiment" in line)
+    found = [header.index(f"test/{name} ") for name in ("mse", "fvu", "l0_at_0.1", "probe")]
+    end = header.index("penalty.rho") + len("penalty.rho   penalty.beta") + len("loath-doek"[6:])
+    assert found == sorted(found)
+    assert end <= 120
     clone.run("dvc", "plots", "show", "--out", "plots_page")
     page = (clone.folder / "plots_page" / "index.html").read_text()
     assert "Loss by epoch" in page

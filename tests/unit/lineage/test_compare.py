@@ -98,7 +98,7 @@ def log_run(
         run,
         params=[Param(path, value) for path, value in params.items()],
         metrics=[Metric(key, value, 0, 0) for key, value in metrics.items()]
-        + [Metric("train/mse", 1 / epoch, 0, epoch) for epoch in (1, 2, 3)],
+        + [Metric("Curves/train_mse", 1 / epoch, 0, epoch) for epoch in (1, 2, 3)],
         tags=[RunTag("note", "by hand")],
     )
     split = Dataset("own-test", test, "local", "test", profile="{}")
@@ -365,7 +365,7 @@ def test_runs_of_version_0_1_have_the_names_of_today(project: Project) -> None:
     info = Runs(store).get(run)
     assert info is not None
     assert info.parameters == {"topk.auxk_coef": "0.03"}
-    assert info.metrics == {"baselines/pca_mse": 0.1, "test/mse": 0.2, "train/mse": 1 / 3}
+    assert info.metrics == {"baselines/pca_mse": 0.1, "test/mse": 0.2, "Curves/train_mse": 1 / 3}
     store.client.delete_run(run)
     assert Runs(store).get(run) is None
 

@@ -22,7 +22,6 @@ from helpers import NewStore
 from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
 from rhobeta.tracking import store as store_module
-from rhobeta.tracking.redaction import without_password
 from rhobeta.tracking.run import Run, new_run
 from rhobeta.tracking.store import (
     StoreUnavailableError,
@@ -293,19 +292,6 @@ def test_store_in_a_folder_is_migrated_by_the_command_named(
     store = open_store(paths, "tests")
     assert store.client.get_run(run).info.status == "FINISHED"
     assert [file.path for file in store.client.list_artifacts(run)] == ["note.txt"]
-
-
-@pytest.mark.parametrize(
-    ("uri", "shown"),
-    [
-        ("postgresql://me:secret@host:5432/runs", "postgresql://host:5432/runs"),
-        ("http://me:secret@host/path", "http://host/path"),
-        ("sqlite:////tmp/mlruns/mlflow.db", "sqlite:////tmp/mlruns/mlflow.db"),
-        ("failed for http://me:s3@h:1/x and more", "failed for http://h:1/x and more"),
-    ],
-)
-def test_without_password(uri: str, shown: str) -> None:
-    assert without_password(uri) == shown
 
 
 @pytest.mark.parametrize(

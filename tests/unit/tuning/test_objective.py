@@ -78,7 +78,7 @@ def test_a_trial_is_a_run_below_the_study_with_its_measures(
         assert float(run.data.params["penalty.rho"]) == pytest.approx(
             trial.params["penalty.rho"], rel=1e-3
         )
-        curve = client.get_metric_history(run.info.run_id, "validation/gini")
+        curve = client.get_metric_history(run.info.run_id, "Curves/validation_gini")
         assert [point.step for point in curve] == [1, 2]
         measures = trial.user_attrs[MEASURES]
         assert trial.values == [measures["fvu"], measures["probe"]]
@@ -121,7 +121,7 @@ def test_the_run_of_a_pruned_trial_is_killed_with_its_epoch(
     assert pruned.info.status == "KILLED"
     assert pruned.data.tags["rhobeta.pruned_epoch"] == "1"
     assert "rhobeta.error" not in pruned.data.tags
-    assert pruned.data.metrics["validation/fvu"] == second.intermediate_values[1]
+    assert pruned.data.metrics["Curves/validation_fvu"] == second.intermediate_values[1]
 
 
 def test_a_failed_training_is_recorded_and_replaced(

@@ -30,7 +30,7 @@ def test_no_encoding_fails_on_a_name(
 ) -> None:
     output = io.TextIOWrapper(io.BytesIO(), encoding, errors="strict")
     monkeypatch.setattr(sys, stream, output)
-    with printable_output():
+    with printable_output(str):
         print(NAME, file=getattr(sys, stream))
         getattr(sys, stream).writelines([NAME, "\n"])
         assert not getattr(sys, stream).isatty()
@@ -42,5 +42,13 @@ def test_no_encoding_fails_on_a_name(
 
 def test_closed_output_stays_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
-    with printable_output():
+    with printable_output(str):
         print("nowhere")
+
+
+def test_no_secret_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with printable_output(lambda text: text.replace("hunter2", "***")):
+        print("hunter2", file=sys.stderr)
+        sys.stdout.writelines(["a hunter2"])
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ("a ***", "***\n")
