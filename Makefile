@@ -16,12 +16,12 @@ export PYTHONUNBUFFERED := 1
 # DVC asks for the name of the user; a user id without one gets its number.
 export LOGNAME ?= $(shell id -un 2>/dev/null)
 
-# One thread a worker; three workers, since some tests wait for processes. A file's tests stay on
-# one worker, the longest file first.
-# -rs prints why a test was skipped.
-PYTEST := OMP_NUM_THREADS=1 pytest -q -rs -n 3 --dist loadfile --no-loadscope-reorder
+# One thread a worker. A file's tests stay on one worker; conftest.py orders the files. -rs prints
+# why a test was skipped. Slow tests wait for processes, so that three workers keep two cores busy.
+PYTEST := OMP_NUM_THREADS=1 pytest -q -rs --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup setup-dev repro test test-all lint ui bench lock clean-env moved
+.PHONY: setup setup-dev repro test test-all lint style types fast-tests all-tests ui bench lock
+.PHONY: clean-env moved
 
 setup: $(VENV)/.ready
 
@@ -44,16 +44,27 @@ repro: setup
 	@rhobeta sync
 	@rhobeta summary
 
-test: setup-dev lint
-	@$(PYTEST) -m "not slow" tests
+# Types are checked while the tests run.
+test: style
+	@$(MAKE) --no-print-directory --jobs=2 types fast-tests
 
-test-all: setup-dev lint
-	@$(PYTEST) tests
+test-all: style
+	@$(MAKE) --no-print-directory --jobs=2 types all-tests
 
-lint: setup-dev
+fast-tests: setup-dev
+	@$(PYTEST) -n 2 -m "not slow" tests
+
+all-tests: setup-dev
+	@$(PYTEST) -n 3 tests
+
+lint: style types
+
+style: setup-dev
 	@ruff check src tests benchmarks experiments
 	@ruff format --check --quiet src tests benchmarks experiments || \
 		{ echo "some files are not formatted: run .venv/bin/ruff format src tests benchmarks experiments"; exit 1; }
+
+types: setup-dev
 	@mypy
 
 ui: setup

@@ -17,14 +17,18 @@ from helpers import (
     STAGES,
     NewStore,
     StartAfter,
+    git,
     make_project,
 )
+from helpers.clones import Clone, copy_of, make_clone
 from rhobeta.cli import main
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.extensions import TABLES
 from rhobeta.paths import Paths
 from rhobeta.tracking.database import prepare_database
 from rhobeta.tracking.store import Store, open_store
+
+Shared = Callable[[str, Callable[[Path], None]], Path]
 
 
 def pytest_configure() -> None:
@@ -84,18 +88,48 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def snapshots(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """A folder with one project for each stage, as it is after the stage has run.
-
-    The workers of pytest-xdist share it: the first to need it makes it.
-    """
+def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Shared:
+    """Make a folder once for all workers of pytest-xdist: the first to need it makes it."""
     base = tmp_path_factory.getbasetemp()
-    root = (base if worker_id == "master" else base.parent) / "snapshots"
-    with FileLock(f"{root}.lock"):
-        if not (root / "complete").is_file():
-            _run_stages(root)
-            (root / "complete").touch()
-    return root
+
+    def get(name: str, make: Callable[[Path], None]) -> Path:
+        root = (base if worker_id == "master" else base.parent) / name
+        with FileLock(f"{root}.lock"):
+            if not (root / "complete").is_file():
+                make(root)
+                (root / "complete").touch()
+        return root
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def snapshots(shared: Shared) -> Path:
+    """A folder with one project for each stage, as it is after the stage has run."""
+    return shared("snapshots", _run_stages)
+
+
+@pytest.fixture(scope="session")
+def untouched(shared: Shared) -> Clone:
+    """A clone in which no stage has run, to be copied and not changed."""
+    return Clone(shared("clones", _reproduce) / "untouched")
+
+
+@pytest.fixture(scope="session")
+def reproduced(shared: Shared) -> Clone:
+    """The same clone after `dvc repro`, committed; to be copied and not changed."""
+    return Clone(shared("clones", _reproduce) / "reproduced")
+
+
+def _reproduce(root: Path) -> None:
+    clone = make_clone(root / "untouched")
+    # Experiments run in folders into which DVC brings only what it knows.
+    clone.run("dvc", "add", "--quiet", "data/own/digits.npz")
+    git(clone.folder, "add", ".")
+    git(clone.folder, "commit", "--quiet", "--message=data")
+    clone = copy_of(clone, root / "reproduced")
+    assert clone.stages_run_by("dvc", "repro") == list(STAGES)
+    git(clone.folder, "commit", "--quiet", "--all", "--message=reproduced")
 
 
 def _run_stages(root: Path) -> None:

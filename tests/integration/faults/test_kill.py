@@ -1,23 +1,20 @@
-"""A stage or a whole `dvc repro` is ended, or its files change: the next run makes it good."""
+"""A `dvc repro` is ended, or its files change: the next run makes it good."""
 
 import os
 import random
 import re
-import shutil
 import signal
 import time
 from pathlib import Path
 
 import pytest
 
-from helpers import QUICK, STAGES, StartAfter, git, write_params
-from helpers.clones import Clone, make_clone
-from helpers.injected import outputs, runs_of, started, wait_until
+from helpers import STAGES, git
+from helpers.clones import Clone, copy_of
+from helpers.injected import outputs, started, wait_until
 from rhobeta.paths import Paths
 
 pytestmark = pytest.mark.slow
-
-EXITS = {signal.SIGTERM: 143, signal.SIGINT: 130}
 
 # Ways to end `dvc repro` in a stage. Of a `dvc` that is killed alone, the stage ends with it.
 WAYS = {
@@ -29,45 +26,6 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("by", EXITS)
-def test_training_ends_at_a_signal_and_leaves_no_model(
-    paths: Paths, start_after: StartAfter, by: signal.Signals
-) -> None:
-    start_after("preprocess")
-    write_params(paths.workspace, QUICK | {"training.epochs": 100_000})
-    before = outputs(paths)
-    with started("rhobeta", "train", folder=paths.workspace) as process:
-        assert process.stdout is not None
-        assert "epoch 1/100000" in process.stdout.readline()
-        process.send_signal(by)
-        messages = process.communicate(timeout=60)[1]
-    assert process.returncode == EXITS[by], messages
-    word = "interrupted" if by == signal.SIGINT else f"ended by {by.name}"
-    assert messages.strip() == f"rhobeta train: {word}."
-    assert outputs(paths) == before
-    (run,) = runs_of(paths)
-    assert run.info.status == "KILLED"
-
-
-@pytest.fixture(scope="module")
-def empty(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A clone in which nothing has been run."""
-    return make_clone(tmp_path_factory.mktemp("empty") / "project")
-
-
-@pytest.fixture(scope="module")
-def undisturbed(empty: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A clone after an undisturbed `dvc repro`."""
-    clone = _copy(empty, tmp_path_factory.mktemp("undisturbed") / "project")
-    assert clone.stages_run_by("dvc", "repro") == list(STAGES)
-    return clone
-
-
-def _copy(clone: Clone, folder: Path) -> Clone:
-    shutil.copytree(clone.folder, folder)
-    return Clone(folder)
-
-
 def _outputs(clone: Clone) -> dict[str, bytes]:
     """All outputs, without partial files that a killed stage left."""
     found = outputs(Paths(clone.folder, clone.folder))
@@ -75,10 +33,10 @@ def _outputs(clone: Clone) -> dict[str, bytes]:
 
 
 def test_dvc_repro_ended_in_a_stage_is_made_good_by_the_next(
-    empty: Clone, undisturbed: Clone, tmp_path: Path
+    untouched: Clone, reproduced: Clone, tmp_path: Path
 ) -> None:
-    clone = _copy(empty, tmp_path / "project")
-    before, expected = _outputs(empty), _outputs(undisturbed)
+    clone = copy_of(untouched, tmp_path / "project")
+    before, expected = _outputs(untouched), _outputs(reproduced)
     chance = random.Random(0)
     for stage, end in WAYS.items():
         with started("dvc", "repro", folder=clone.folder, **clone.environment) as dvc:
@@ -117,12 +75,12 @@ def _lock_is_whole(clone: Clone) -> bool:
     return True
 
 
-def test_dvc_repro_restores_files_that_changed(undisturbed: Clone, tmp_path: Path) -> None:
-    clone = _copy(undisturbed, tmp_path / "project")
+def test_dvc_repro_restores_files_that_changed(reproduced: Clone, tmp_path: Path) -> None:
+    clone = copy_of(reproduced, tmp_path / "project")
     for name in ("data/raw/train-images-idx3-ubyte", "reports/metrics.json"):
         content = bytearray((clone.folder / name).read_bytes())
         content[len(content) // 2] ^= 1
         (clone.folder / name).unlink()
         (clone.folder / name).write_bytes(content)
     clone.run("dvc", "repro")
-    assert _outputs(clone) == _outputs(undisturbed)
+    assert _outputs(clone) == _outputs(reproduced)

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from helpers import QUICK, StartAfter, write_params
+from helpers import OUTSIDE, QUICK, StartAfter, write_params
+from helpers.injected import outputs
 from rhobeta.cli import main
 from rhobeta.extensions import EXTENSIONS
 from rhobeta.paths import Paths
@@ -120,18 +121,18 @@ def require_one_continuous_run(paths: Paths, epochs: int) -> None:
     assert "Curves/validation_gini" in steps
 
 
-def uninterrupted_training(root: Path, before: Path, parameters: dict[str, Any]) -> Paths:
-    """A workspace of its own, trained without interruption."""
-    shutil.copytree(before, root, dirs_exist_ok=True)
-    write_params(root, parameters)
-    train_to_the_end(root)
-    return Paths(workspace=root, store_root=root)
-
-
 @pytest.fixture(scope="module")
 def uninterrupted(snapshots: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """The result of a training that nothing interrupts."""
-    found = uninterrupted_training(tmp_path_factory.mktemp("whole"), snapshots / "preprocess", LONG)
+    root = tmp_path_factory.mktemp("whole")
+    shutil.copytree(snapshots / "preprocess", root, dirs_exist_ok=True)
+    write_params(root, LONG)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        for name in OUTSIDE:
+            patch.delenv(name, raising=False)
+        assert main(["train"]) == 0
+    found = Paths(workspace=root, store_root=root)
     assert list(found.checkpoints.iterdir()) == []
     return results(found)
 
@@ -148,7 +149,7 @@ def prepared(paths: Paths, start_after: StartAfter) -> Paths:
 def test_a_killed_training_resumes_to_the_same_bytes(
     prepared: Paths, uninterrupted: tuple[str, str]
 ) -> None:
-    for moment in (0.0, 0.3, 0.1):
+    for moment in (0.3, 0.0):
         kill_in_training(prepared.workspace, moment)
         assert not prepared.model.exists()
     assert "resuming after" in train_to_the_end(prepared.workspace)
@@ -158,18 +159,22 @@ def test_a_killed_training_resumes_to_the_same_bytes(
 
 
 @pytest.mark.slow
-def test_sigterm_keeps_a_checkpoint_that_resumes(
+def test_a_signal_keeps_a_checkpoint_that_resumes(
     prepared: Paths, uninterrupted: tuple[str, str]
 ) -> None:
     write_params(prepared.workspace, LONG | {"runtime.checkpoint_seconds": 3600})
-    process = start_training(prepared.workspace)
-    first_step(process)
-    process.terminate()
-    output, errors = process.communicate(timeout=60)
-    assert process.returncode == 128 + signal.SIGTERM, errors
-    assert "run it again to resume" in output
-    run, _ = only_run(prepared)
-    assert run.info.status == "KILLED"
+    before = outputs(prepared)
+    for number, said in ((signal.SIGINT, "interrupted"), (signal.SIGTERM, "ended by SIGTERM")):
+        process = start_training(prepared.workspace)
+        first_step(process)
+        process.send_signal(number)
+        output, errors = process.communicate(timeout=60)
+        assert process.returncode == 128 + number, errors
+        assert errors.strip() == f"rhobeta train: {said}."
+        assert "run it again to resume" in output
+        assert outputs(prepared) == before
+        run, _ = only_run(prepared)
+        assert run.info.status == "KILLED"
     assert "resuming after" in train_to_the_end(prepared.workspace)
     assert results(prepared) == uninterrupted
     require_one_continuous_run(prepared, LONG["training.epochs"])

@@ -9,20 +9,16 @@ import pytest
 from ruamel.yaml import YAML
 
 from helpers import REPOSITORY, STAGES, git
-from helpers.clones import Clone, make_clone
+from helpers.clones import Clone, copy_of
 from rhobeta.config.params import Params
 
 PACKAGE = REPOSITORY / "src" / "rhobeta"
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+def clone(reproduced: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """The working tree's files in a repository of their own, after `dvc repro`."""
-    clone = make_clone(tmp_path_factory.mktemp("pipeline") / "project")
-    assert clone.stages_run_by("dvc", "repro") == list(STAGES)
-    git(clone.folder, "add", ".")
-    git(clone.folder, "commit", "--quiet", "--message=reproduced")
-    return clone
+    return copy_of(reproduced, tmp_path_factory.mktemp("pipeline") / "project")
 
 
 @pytest.mark.slow

@@ -125,7 +125,7 @@ def test_runs_are_complete_after_server_kills(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     start_after("preprocess")
-    write_params(paths.workspace, QUICK | {"training.epochs": EPOCHS})
+    write_params(paths.workspace, QUICK | {"training.epochs": EPOCHS, "evaluate.tasks": []})
     kept = tmp_path / "server" / "artifacts"
     assert main(["train"]) == 0
     assert main(["evaluate"]) == 0

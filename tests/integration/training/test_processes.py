@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,34 +13,18 @@ from helpers.together import CASES, ENDLESS, outcome, slurm_place, start_ranks, 
 from rhobeta.model.means import LogMeans, Mean
 from rhobeta.training.process_group import ProcessGroup
 
-# The others train with three processes.
-QUICK = ["kl, float64"]
-THOROUGH = ["kl, float32", *(name for name in CASES if "float64" in name)]
+CHECKED = ["kl, float32", *(name for name in CASES if "float64" in name)]
 TOLERANCES = {"float32": 1e-5, "float64": 1e-12}
-
-Outcomes = Callable[[int, str], Mapping[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> Outcomes:
-    """The outcome of a case with some number of processes; one start trains all cases of it."""
-    found: dict[tuple[int, str], Mapping[str, Any]] = {}
-
-    def get(world_size: int, name: str) -> Mapping[str, Any]:
-        if (world_size, name) not in found:
-            if world_size == 1:
-                found[1, name] = outcome(name)
-            else:
-                names = QUICK if world_size == 2 else THOROUGH
-                together = trained_together(names, world_size, tmp_path_factory.mktemp("ranks"))
-                found.update({(world_size, case): value for case, value in together.items()})
-        return found[world_size, name]
-
-    return get
+def of_three(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
+    """The outcome of each case with three processes; one start trains all."""
+    return trained_together(CHECKED, 3, tmp_path_factory.mktemp("ranks"))
 
 
-def require_equal(outcomes: Outcomes, world_size: int, name: str) -> None:
-    alone, together = outcomes(1, name), outcomes(world_size, name)
+def require_equal(together: Mapping[str, Any], world_size: int, name: str) -> None:
+    alone = outcome(name)
     tolerance = TOLERANCES[name.rpartition(", ")[2]]
     assert together["world_size"] == world_size
     assert together["best_epoch"] == alone["best_epoch"]
@@ -53,23 +37,15 @@ def require_equal(outcomes: Outcomes, world_size: int, name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", QUICK)
-def test_two_processes_train_as_one(outcomes: Outcomes, name: str) -> None:
-    require_equal(outcomes, 2, name)
+@pytest.mark.parametrize("name", CHECKED)
+def test_three_processes_train_as_one(of_three: Mapping[str, Any], name: str) -> None:
+    require_equal(of_three[name], 3, name)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", THOROUGH)
-def test_three_processes_train_as_one(outcomes: Outcomes, name: str) -> None:
-    require_equal(outcomes, 3, name)
-
-
-@pytest.mark.slow
-def test_tasks_of_slurm_train_together(outcomes: Outcomes, tmp_path: Path) -> None:
+def test_two_tasks_of_slurm_train_as_one(tmp_path: Path) -> None:
     name = "kl, float64"
-    found = trained_together([name], 2, tmp_path, slurm_place)[name]
-    assert found["world_size"] == 2
-    assert found["history"] == outcomes(2, name)["history"]
+    require_equal(trained_together([name], 2, tmp_path, slurm_place)[name], 2, name)
 
 
 @pytest.mark.slow
@@ -96,9 +72,9 @@ def test_a_hung_process_ends_the_others_within_a_minute(tmp_path: Path) -> None:
     assert "did not answer for 30 seconds" in output
 
 
-def test_the_topk_case_has_inactive_units(outcomes: Outcomes) -> None:
+def test_the_topk_case_has_inactive_units() -> None:
     """So that it shows that inactive units are those of all processes."""
-    dead = outcomes(1, "topk, float64")["history"]["validation_dead_units"]
+    dead = outcome("topk, float64")["history"]["validation_dead_units"]
     assert dead[0] > 0
 
 

@@ -141,18 +141,6 @@ def test_the_trial_of_a_killed_worker_runs_again(start: Start, project: Paths) -
     assert parent.data.metrics["trials/complete"] == complete
 
 
-def test_four_workers_share_a_local_study(start: Start, project: Paths) -> None:
-    status, output = start("--workers", "4", "--trials", "8").ended()
-    assert status == 0, output
-    study = _study(project)
-    trials = study.get_trials()
-    assert {trial.state for trial in trials} == {TrialState.COMPLETE}
-    assert 8 <= len(trials) <= 11
-    assert len({trial.params["penalty.rho"] for trial in trials}) == len(trials)
-    children = [r for r in _runs(project).values() if r.data.tags["rhobeta.stage"] == "trial"]
-    assert len(children) == len(trials)
-
-
 def test_ctrl_c_ends_workers_and_the_command_continues(start: Start, project: Paths) -> None:
     command = start("--workers", "2", "--trials", "5", changes=LONG)
     _wait_for(lambda: len(_numbers(_study(project), TrialState.COMPLETE)) >= 1)
@@ -170,11 +158,13 @@ def test_ctrl_c_ends_workers_and_the_command_continues(start: Start, project: Pa
     assert {run.info.status for run in _runs(project).values()} <= {"FINISHED", "KILLED"}
     waiting = _numbers(study, TrialState.WAITING)
 
-    status, output = start("--workers", "2", "--trials", "5", changes=LONG).ended()
+    status, output = start("--workers", "3", "--trials", "6", changes=LONG).ended()
     assert status == 0, output
     assert f"{len(done)} finished before" in output
     study = _study(project)
-    assert len(_numbers(study, TrialState.COMPLETE)) in (5, 6)
+    complete = study.get_trials(states=(TrialState.COMPLETE,))
+    assert 6 <= len(complete) <= 8
+    assert len({trial.params["penalty.rho"] for trial in complete}) == len(complete)
     assert set(done) | set(waiting) <= set(_numbers(study, TrialState.COMPLETE))
     (parent,) = [r for r in _runs(project).values() if r.data.tags["rhobeta.stage"] == "tune"]
     assert parent.info.status == "FINISHED"
