@@ -300,7 +300,7 @@ def _privacy(paths: Paths) -> Finding:
     found = [name for name in names if (paths.store / name).exists()]
     open_to = [name for name in found if (paths.store / name).stat().st_mode & 0o007]
     if closed or not open_to:
-        return Finding("ok", "privacy", f"{paths.store} is closed to other users")
+        return Finding("ok", "privacy", f"other users cannot read the runs in {paths.store}")
     text = f"other users can read {', '.join(open_to)} in {paths.store}"
     return Finding("note", "privacy", text, f"chmod -R o-rwx {paths.store}")
 
