@@ -44,7 +44,7 @@ def read_picture(file: Path, shape: tuple[int, int]) -> Picture:
     Colours become grey (ITU-R 601). Raises `RhobetaError` for a picture of another size, with
     transparent pixels or with several frames, and for a file that is none.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         # A stream: by its name, Pillow 13 maps a turned TIFF into memory at its turned size.
@@ -57,6 +57,12 @@ def read_picture(file: Path, shape: tuple[int, int]) -> Picture:
             return _grey(_turned(picture, file, shape), file)
     except (RhobetaError, PermissionError):
         raise
+    except UnidentifiedImageError:
+        formats = ", ".join(dict.fromkeys(FORMATS.values()))
+        raise RhobetaError(
+            f"{file} cannot be read as a picture: its content is none of {formats}.\nReplace it, or"
+            " move it away."
+        ) from None
     except Exception as error:
         # Pillow raises a dozen kinds of exception for damaged files.
         reason = str(error) or type(error).__name__
