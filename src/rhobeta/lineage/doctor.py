@@ -115,7 +115,8 @@ def _dependencies(file: Path) -> list[str]:
     if not file.is_file():
         return []
     project = tomllib.loads(file.read_text(encoding="utf-8")).get("project", {})
-    return list(project.get("dependencies", []))
+    pipeline = project.get("optional-dependencies", {}).get("pipeline", [])
+    return [*project.get("dependencies", []), *pipeline]
 
 
 def _name(name: str) -> str:

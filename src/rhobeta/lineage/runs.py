@@ -204,7 +204,7 @@ class Runs:
             return None
         try:
             run = self.store.client.get_run(run_id)
-        except MlflowException:
+        except (MlflowException, UnicodeError):
             return None
         return self._info(run) if deleted or run.info.lifecycle_stage == "active" else None
 
@@ -275,7 +275,8 @@ def is_hexadecimal(text: str, *, most: int) -> bool:
 
 def _condition(key: str, value: str, comparison: str = "=") -> str | None:
     """One condition of MLflow's filters; None where they cannot express it."""
-    if {'"', "'"} <= set(value):
+    # A surrogate stands for a byte that is not text, which no store holds.
+    if {'"', "'"} <= set(value) or any("\ud800" <= letter <= "\udfff" for letter in value):
         return None
     quote = '"' if "'" in value else "'"
     return f"{key} {comparison} {quote}{value}{quote}"
