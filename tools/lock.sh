@@ -19,9 +19,9 @@ write() {
 }
 
 cat requirements.lock requirements-dev.lock > "$all"
-compile pyproject.toml --extra dev "$@" --output-file "$all"
+compile pyproject.toml --extra pipeline --extra dev "$@" --output-file "$all"
 # setuptools builds the project, and the one package that has no wheel (tools/setup.sh).
-echo "setuptools>=77" | compile pyproject.toml - --constraint "$all" --output-file "$run"
+echo "setuptools>=77" | compile pyproject.toml - --extra pipeline --constraint "$all" --output-file "$run"
 write "$run" requirements.lock
 # A block begins with the package; those that both have are the program's.
 awk 'NR == FNR { known[$0]; next } /^[^ ]/ { skip = $0 in known } !skip' "$run" "$all" > "$dev"

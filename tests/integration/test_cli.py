@@ -260,6 +260,13 @@ def test_error_of_the_store_hides_statement_and_password() -> None:
     assert "SELECT" not in message
 
 
+def test_a_missing_package_of_the_pipeline_is_named() -> None:
+    message = explain(ModuleNotFoundError("No module named 'mlflow'", name="mlflow"), "train")
+    assert message is not None
+    assert message.startswith("the package mlflow is not installed here")
+    assert explain(ModuleNotFoundError("", name="rhobeta.gone"), "train") is None
+
+
 def test_error_of_the_program_is_not_explained() -> None:
     assert explain(ValueError("a bug"), "train") is None
     assert explain(FileNotFoundError(2, "No such file", "x"), "train") is None

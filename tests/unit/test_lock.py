@@ -37,9 +37,10 @@ def test_each_package_of_a_lock_has_a_hash_and_no_address(name: str) -> None:
 
 def test_the_locks_hold_what_the_project_asks_for() -> None:
     run, dev = map(locked, LOCKS)
+    extras = PROJECT["project"]["optional-dependencies"]
     asked = [*PROJECT["project"]["dependencies"], *PROJECT["build-system"]["requires"]]
-    extra = PROJECT["project"]["optional-dependencies"]["dev"]
-    for text, known in [*((t, run) for t in asked), *((t, run | dev) for t in extra)]:
+    asked += extras["pipeline"]
+    for text, known in [*((t, run) for t in asked), *((t, run | dev) for t in extras["dev"])]:
         wanted = Requirement(text)
         (version,) = known[canonicalize_name(wanted.name)].specifier
         assert wanted.specifier.contains(version.version), text

@@ -16,6 +16,11 @@ def explain(error: Exception, command: str) -> str | None:
         return _store_error(error, command)
     if isinstance(error, OSError):
         return _file_error(error)
+    if isinstance(error, ModuleNotFoundError) and not str(error.name).startswith("rhobeta"):
+        return (
+            f"the package {error.name} is not installed here. The commands need more than the"
+            ' estimator: `make setup` in a clone, or pip install "rhobeta[pipeline]".'
+        )
     return None
 
 

@@ -5,6 +5,7 @@ Only unsigned bytes (type 0x08) are supported; all MNIST-like data sets consist 
 
 import math
 import struct
+from mmap import mmap
 from typing import IO
 
 import numpy as np
@@ -17,7 +18,7 @@ _UNSIGNED_BYTE = 8
 LONGEST_HEADER = 4 + 4 * 255
 
 
-def read_idx(content: bytes | bytearray, *, name: str) -> NDArray[np.uint8]:
+def read_idx(content: bytes | bytearray | mmap, *, name: str) -> NDArray[np.uint8]:
     """Decode `content` into an array of its declared shape, as a view of the same bytes.
 
     Raises `RhobetaError`, which names `name`, where the header is wrong or the content is shorter
@@ -46,7 +47,7 @@ def declared_length(content: bytes | bytearray, *, name: str) -> int:
     return start + math.prod(shape)
 
 
-def _header(content: bytes | bytearray, name: str) -> tuple[tuple[int, ...], int]:
+def _header(content: bytes | bytearray | mmap, name: str) -> tuple[tuple[int, ...], int]:
     """The declared shape, and where the values begin."""
     if len(content) < 4 or content[:2] != b"\0\0":
         raise RhobetaError(f"{name} is not an IDX file: it does not start with two zero bytes.")

@@ -133,7 +133,7 @@ def _readable(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         # numpy and zipfile raise a dozen kinds of exception for files that are not what they say.
-        reason = str(error).strip("'\"") or type(error).__name__
+        reason = str(error) or type(error).__name__
         raise RhobetaError(
             f"{path} is not a readable {path.suffix.lower() or 'NumPy'} file: {reason}.\n"
             "Write it with numpy.save or numpy.savez."

@@ -27,7 +27,7 @@ FORMATS = {
 _ORIENTATION = 0x0112  # in EXIF: from 5 on, width and height are exchanged
 
 
-class Picture(NamedTuple):
+class GreyPicture(NamedTuple):
     """A picture as a row of grey levels."""
 
     pixels: NDArray[np.float32]
@@ -38,13 +38,13 @@ class Picture(NamedTuple):
     """Whether colours were converted to grey."""
 
 
-def read_picture(file: Path, shape: tuple[int, int]) -> Picture:
+def read_picture(file: Path, shape: tuple[int, int]) -> GreyPicture:
     """Read a picture of `shape` (height, width), turned as its EXIF data says.
 
     Colours become grey (ITU-R 601). Raises `RhobetaError` for a picture of another size, with
     transparent pixels or with several frames, and for a file that is none.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         # A stream: by its name, Pillow 13 maps a turned TIFF into memory at its turned size.
@@ -57,6 +57,12 @@ def read_picture(file: Path, shape: tuple[int, int]) -> Picture:
             return _grey(_turned(picture, file, shape), file)
     except (RhobetaError, PermissionError):
         raise
+    except UnidentifiedImageError:
+        formats = ", ".join(dict.fromkeys(FORMATS.values()))
+        raise RhobetaError(
+            f"{file} cannot be read as a picture: its content is none of {formats}.\nReplace it, or"
+            " move it away."
+        ) from None
     except Exception as error:
         # Pillow raises a dozen kinds of exception for damaged files.
         reason = str(error) or type(error).__name__
@@ -95,14 +101,14 @@ def _turned(picture: Any, file: Path, shape: tuple[int, int]) -> Any:
     return turned
 
 
-def _grey(picture: Any, file: Path) -> Picture:
+def _grey(picture: Any, file: Path) -> GreyPicture:
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
         values = np.asarray(picture)
         if picture.mode == "F" or values.min() < 0 or values.max() > 65535:
             raise RhobetaError(
                 f"{file} holds numbers of more than 16 bits; expected grey levels of 8 or 16."
             )
-        return Picture((values / 65535).astype(np.float32).reshape(-1), 65535, coloured=False)
+        return GreyPicture((values / 65535).astype(np.float32).reshape(-1), 65535, coloured=False)
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         if picture.getchannel("A").getextrema()[0] < 255:
@@ -114,4 +120,4 @@ def _grey(picture: Any, file: Path) -> Picture:
     colours = np.asarray(picture.convert("RGB"))
     coloured = bool((colours != colours[..., :1]).any())
     grey = pixels_of(np.asarray(picture.convert("L"))[None])
-    return Picture(grey.reshape(-1), 255, coloured)
+    return GreyPicture(grey.reshape(-1), 255, coloured)

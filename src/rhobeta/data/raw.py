@@ -1,6 +1,7 @@
 """The folder of verified IDX files that `download` writes and `preprocess` reads."""
 
 from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from rhobeta.data.idx import read_idx
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.errors import RhobetaError
 from rhobeta.utils.checksum import read_json_with_checksum, write_json_with_checksum
-from rhobeta.utils.files import sha256_of_bytes, sha256_of_file
+from rhobeta.utils.files import sha256_of_file
 
 _DESCRIPTION = "dataset.json"
 _MADE_BY = "rhobeta download"
@@ -77,13 +78,16 @@ def _array(folder: Path, name: str, digests: dict[str, str]) -> NDArray[np.uint8
             f"{path} is missing: images and labels come in pairs.\n"
             "Add it, then run `dvc repro` again."
         )
-    content = path.read_bytes()
-    if sha256_of_bytes(content) != digests[name]:
+    found = sha256_of_file(path)
+    if found != digests[name]:
         raise RhobetaError(
             f"{path} has changed since `{_MADE_BY}` verified it (SHA-256"
-            f" {sha256_of_bytes(content)[:16]}..., expected {digests[name][:16]}...).\n"
+            f" {found[:16]}..., expected {digests[name][:16]}...).\n"
             "Run `dvc repro --force download` to fetch it again."
         )
+    with path.open("rb") as file:
+        # Mapped: the images are copied once, into the splits.
+        content = mmap(file.fileno(), 0, access=ACCESS_READ) if path.stat().st_size else b""
     return read_idx(content, name=str(path))
 
 

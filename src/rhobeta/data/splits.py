@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from rhobeta.data.labelled import LabelledImages
 from rhobeta.errors import RhobetaError
 from rhobeta.utils.checksum import read_with_checksum, write_json_with_checksum
-from rhobeta.utils.files import require_file, sha256_of_bytes, write_bytes
+from rhobeta.utils.files import atomic_write, require_file, sha256_of_bytes, sha256_of_file
 
 SplitName = Literal["train", "validation", "test"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "validation", "test")
@@ -98,36 +98,34 @@ def keep_classes(data: LabelledImages, classes: list[int] | None) -> LabelledIma
 
 
 def hold_out(
-    data: LabelledImages, fraction: float, *, seed: int, name: str
-) -> tuple[LabelledImages, LabelledImages]:
-    """Split `data` into the rest and a held-out share of every class, drawn by `seed`.
+    labels: NDArray[np.uint8], fraction: float, *, seed: int, name: str
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Indices of the rest and of a held-out share of every class, drawn by `seed`, ascending.
 
-    Both parts keep the order of the data set; a fraction of 0 holds out nothing. `name` is the
-    parameter that errors name. Raises `RhobetaError` where a class has too few images to be in both
-    parts.
+    A fraction of 0 holds out nothing. `name` is the parameter that errors name. Raises
+    `RhobetaError` where a class has too few images to be in both parts.
     """
     from sklearn.model_selection import train_test_split
 
+    rows = np.arange(len(labels))
     if fraction == 0:
-        return data, data.take(np.arange(0))
-    held_out = round(len(data.labels) * fraction)
-    labels, counts = np.unique(data.labels, return_counts=True)
+        return rows, rows[:0]
+    held_out = round(len(labels) * fraction)
+    classes, counts = np.unique(labels, return_counts=True)
     try:
-        rest, held = train_test_split(
-            np.arange(len(data.labels)), test_size=held_out, stratify=data.labels, random_state=seed
-        )
-        absent = np.setdiff1d(labels, np.intersect1d(data.labels[rest], data.labels[held]))
+        rest, held = train_test_split(rows, test_size=held_out, stratify=labels, random_state=seed)
+        absent = np.setdiff1d(classes, np.intersect1d(labels[rest], labels[held]))
     except ValueError:
         # Refused by scikit-learn: a class of one image, or fewer places than classes.
-        absent = labels[counts == counts.min()]
+        absent = classes[counts == counts.min()]
     if len(absent):
         raise RhobetaError(
-            f"The data set of {len(data.labels)} images cannot be split by {name} {fraction}: the"
+            f"The data set of {len(labels)} images cannot be split by {name} {fraction}: the"
             f" {held_out} images held out cannot hold every class; the smallest classes are"
-            f" {_counted(labels, counts)}.\nAdd images, raise {name}, or leave"
+            f" {_counted(classes, counts)}.\nAdd images, raise {name}, or leave"
             " classes out with data.classes."
         )
-    return data.take(np.sort(rest)), data.take(np.sort(held))
+    return np.sort(rest), np.sort(held)
 
 
 def _counted(labels: NDArray[np.uint8], counts: NDArray[np.intp]) -> str:
@@ -148,7 +146,7 @@ def write_splits(
     splits by dotted path. Raises `RhobetaError` where the training images have fewer than two
     classes, or are all the same.
     """
-    from safetensors.numpy import save
+    from safetensors.numpy import save_file
 
     classes = np.unique(splits["train"].labels)
     if len(classes) < 2:
@@ -165,13 +163,15 @@ def write_splits(
         )
     facts: dict[str, dict[str, Any]] = {}
     for name, split in splits.items():
-        content = save({"images": np.ascontiguousarray(split.images), "labels": split.labels})
-        write_bytes(folder / f"{name}.safetensors", content)
+        path = folder / f"{name}.safetensors"
+        with atomic_write(path) as partial:
+            images = np.ascontiguousarray(split.images)
+            save_file({"images": images, "labels": split.labels}, partial)
         labels, counts = np.unique(split.labels, return_counts=True)
         facts[name] = {
             "images": len(split.labels),
             "per_class": {str(k): int(n) for k, n in zip(labels, counts, strict=True)},
-            "sha256": sha256_of_bytes(content),
+            "sha256": sha256_of_file(path),
         }
     height, width = splits["train"].images.shape[1:]
     manifest = {

@@ -109,7 +109,8 @@ def unit_interval(values: NDArray[Any], name: str, first: int) -> NDArray[np.flo
     image, pixel = np.argwhere(wrong)[0]
     value = values[image, pixel]
     allowed = "integers must be from 0 to 255" if whole else "floats must be from 0 to 1"
-    hint = "" if whole or not 1 < high <= 255 else "\nIf white is 255, divide by 255."
+    white = 255 if high <= 255 else 65535
+    hint = f"\nIf white is {white}, divide by {white}." if low >= 0 and high <= white else ""
     raise RhobetaError(
         f"{name}: image {first + image} (the first is 0) has the value {value} at pixel {pixel};"
         f" {allowed}.{hint}"

@@ -115,7 +115,8 @@ def _dependencies(file: Path) -> list[str]:
     if not file.is_file():
         return []
     project = tomllib.loads(file.read_text(encoding="utf-8")).get("project", {})
-    return list(project.get("dependencies", []))
+    pipeline = project.get("optional-dependencies", {}).get("pipeline", [])
+    return [*project.get("dependencies", []), *pipeline]
 
 
 def _name(name: str) -> str:
@@ -299,7 +300,7 @@ def _privacy(paths: Paths) -> Finding:
     found = [name for name in names if (paths.store / name).exists()]
     open_to = [name for name in found if (paths.store / name).stat().st_mode & 0o007]
     if closed or not open_to:
-        return Finding("ok", "privacy", f"{paths.store} is closed to other users")
+        return Finding("ok", "privacy", f"other users cannot read the runs in {paths.store}")
     text = f"other users can read {', '.join(open_to)} in {paths.store}"
     return Finding("note", "privacy", text, f"chmod -R o-rwx {paths.store}")
 

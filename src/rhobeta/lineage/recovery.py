@@ -46,7 +46,7 @@ def put_back_params(paths: Paths) -> bool:
 
     Before it starts, DVC stashes the uncommitted changes for a moment and adds its values to them.
     The stash stays among git's unreachable objects. Returns False, with nothing changed, where no
-    experiment runs here, or the earlier content is not certain.
+    experiment runs here or it changed nothing, or the earlier content is not certain.
     """
     if "DVC_EXP_NAME" not in os.environ or not _is_own(paths) or paths.params.is_symlink():
         return False
@@ -59,8 +59,10 @@ def put_back_params(paths: Paths) -> bool:
     content = repository.file(before, paths.params.name)
     changed = _git(paths.workspace, "diff", "--name-only", "--relative", before, merged).split()
     known = {paths.params.name, ".dvc/tmp/repro.dat"}
-    unchanged = paths.params.read_bytes() == repository.file(merged, paths.params.name)
-    if content is None or not unchanged or not set(changed) <= known:
+    now = paths.params.read_bytes()
+    if now != repository.file(merged, paths.params.name) or not set(changed) <= known:
+        return False
+    if content is None or content == now:
         return False
     write_bytes(paths.params, content)
     return True

@@ -4,6 +4,7 @@ Every search uses the store's index, and returns the newest runs first. All but 
 return at most 1,000.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
 
 _MOST = 1000
+_LATEST = 253_402_300_799_000
+"""The last millisecond that a date can hold (ms)."""
 _HPARAMS = ("data.", "model.", "penalty.", "topk.", "training.")
 # What distinguishes most runs, since a search by thirty parameters is slow. None was ever renamed.
 _INDEXED = (
@@ -201,7 +204,7 @@ class Runs:
             return None
         try:
             run = self.store.client.get_run(run_id)
-        except MlflowException:
+        except (MlflowException, UnicodeError):
             return None
         return self._info(run) if deleted or run.info.lifecycle_stage == "active" else None
 
@@ -230,7 +233,9 @@ class Runs:
 
     def _info(self, run: "MlflowRun") -> RunInfo:
         info, tags, measured = run.info, run.data.tags, run.data.metrics
-        started = datetime.fromtimestamp((info.start_time or 0) / 1000, UTC)
+        # Whoever can write to the store sets times and tags.
+        milliseconds = min(max(info.start_time or 0, 0), _LATEST)
+        started = datetime.fromtimestamp(milliseconds / 1000, UTC)
         metrics = {current_metric(name): value for name, value in measured.items()}
         trial = tags.get(TRIAL_TAG, "")
         return RunInfo(
@@ -239,7 +244,7 @@ class Runs:
             status=info.status,
             stage=tags.get(STAGE_TAG, ""),
             started=started.isoformat(timespec="seconds"),
-            experiment=self._experiments[info.experiment_id],
+            experiment=self._experiments.get(info.experiment_id, ""),
             experiment_id=info.experiment_id,
             model_sha256=tags.get(MODEL_TAG),
             model_md5=tags.get(MODEL_MD5_TAG),
@@ -252,7 +257,7 @@ class Runs:
             dvc_experiment=tags.get(EXPERIMENT_TAG),
             baseline=tags.get(BASELINE_TAG),
             study=tags.get(STUDY_TAG),
-            trial=int(trial) if trial.isdigit() else None,
+            trial=int(trial) if re.fullmatch("[0-9]{1,9}", trial) else None,
             parent=tags.get(PARENT_TAG),
             chosen_trial=tags.get("rhobeta.chosen_trial"),
             description=tags.get(NOTE_TAG, ""),
@@ -270,7 +275,8 @@ def is_hexadecimal(text: str, *, most: int) -> bool:
 
 def _condition(key: str, value: str, comparison: str = "=") -> str | None:
     """One condition of MLflow's filters; None where they cannot express it."""
-    if {'"', "'"} <= set(value):
+    # A surrogate stands for a byte that is not text, which no store holds.
+    if {'"', "'"} <= set(value) or any("\ud800" <= letter <= "\udfff" for letter in value):
         return None
     quote = '"' if "'" in value else "'"
     return f"{key} {comparison} {quote}{value}{quote}"

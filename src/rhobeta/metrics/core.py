@@ -90,15 +90,19 @@ def with_null(metrics: Metrics) -> Metrics:
     }
 
 
-def headline(metrics: Metrics, l0_threshold: float) -> dict[str, float]:
+def headline(metrics: Metrics) -> dict[str, float]:
     """The few numbers that tell experiments apart, by their names in MLflow.
 
+    L0 is that above 0.1, in which most experiments can be compared, or above the first threshold.
+
     >>> test = {"mse": 0.1, "fvu": 0.2, "l0_at_0.5": 3.0, "gini": 0.8, "probe": 0.9}
-    >>> headline({"test": test}, 0.5)
+    >>> headline({"test": test})
     {'test/mse': 0.1, 'test/fvu': 0.2, 'test/l0_at_0.5': 3.0, 'test/probe': 0.9}
     """
-    names = ("mse", "fvu", f"l0_at_{l0_threshold:g}", "probe")
-    return {f"test/{name}": metrics["test"][name] for name in names}
+    test = metrics["test"]
+    l0 = [name for name in test if name.startswith("l0_at_")]
+    names = ("mse", "fvu", "l0_at_0.1" if "l0_at_0.1" in l0 else l0[0], "probe")
+    return {f"test/{name}": test[name] for name in names}
 
 
 def sparsity_statistics(encoded: Encoded, settings: EvaluateParams) -> SparsityStatistics:

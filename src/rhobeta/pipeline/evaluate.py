@@ -68,7 +68,7 @@ def run(params: Params, paths: Paths) -> None:
 
     write_text(paths.rate_distortion, _rate_table(curves))
     write_json(paths.details, metrics)
-    write_json(paths.metrics, headline(metrics, threshold))
+    write_json(paths.metrics, headline(metrics))
     write_text(paths.unit_activity, _unit_table(statistics, saved.rho))
     l0_counts = statistics.l0_counts[threshold].numpy()
     write_text(paths.l0_distribution, _csv(("active_units", "images"), enumerate(l0_counts)))

@@ -1,9 +1,12 @@
 """Stage 2: draw the train, validation and test splits, and compute the data's baselines."""
 
+import numpy as np
+
 from rhobeta.config.params import Params, flatten
 from rhobeta.data.batches import pixels_of
+from rhobeta.data.labelled import LabelledImages
 from rhobeta.data.raw import read_raw
-from rhobeta.data.splits import hold_out, keep_classes, write_splits
+from rhobeta.data.splits import SplitName, hold_out, keep_classes, write_splits
 from rhobeta.metrics.data_baselines import DataBaselines
 from rhobeta.metrics.downstream.tasks import scorable
 from rhobeta.paths import Paths
@@ -18,19 +21,29 @@ def run(params: Params, paths: Paths) -> None:
     settings = params.data
     raw = read_raw(paths.raw_data)
     train = keep_classes(raw.train, settings.classes)
+    kept = np.arange(len(train.labels))
     if raw.test is not None:
         test = keep_classes(raw.test, settings.classes)
     else:
-        train, test = hold_out(
-            train, settings.test_fraction, seed=settings.seed, name="data.test_fraction"
+        rest, held = hold_out(
+            train.labels, settings.test_fraction, seed=settings.seed, name="data.test_fraction"
         )
-    train, validation = hold_out(
-        train, settings.validation_fraction, seed=settings.seed, name="data.validation_fraction"
+        kept, test = rest, train.take(held)
+    rows, held = hold_out(
+        train.labels[kept],
+        settings.validation_fraction,
+        seed=settings.seed,
+        name="data.validation_fraction",
     )
+    splits: dict[SplitName, LabelledImages] = {
+        "train": train.take(kept[rows]),
+        "validation": train.take(kept[held]),
+        "test": test,
+    }
     with atomic_folder(paths.splits) as folder:
         manifest = write_splits(
             folder,
-            {"train": train, "validation": validation, "test": test},
+            splits,
             raw_files=raw.files,
             parameters=flatten(settings, "data."),
         )

@@ -69,9 +69,9 @@ def _facts(run: "RunEntity") -> Iterator[tuple[str, str]]:
 
 def _durations(metrics: Mapping[str, float]) -> str:
     return ", ".join(
-        f"{name.removeprefix(SECONDS)} {value:.1f} s"
-        for name, value in metrics.items()
-        if name.startswith(SECONDS)
+        f"{name} {metrics[key]:.1f} s"
+        for name in ("train", "evaluate", "visualize", "total")
+        if (key := f"{SECONDS}{name}") in metrics
     )
 
 

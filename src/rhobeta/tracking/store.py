@@ -193,11 +193,6 @@ def open_store(paths: Paths, experiment: str) -> Store:
         ) from error
     with FileLock(folder / ".lock"):
         prepare_database(database, artifacts)
-        if mlruns is not None:
-            try:
-                relocate(database, mlruns)
-            except sqlite3.Error as error:
-                raise _unusable(uri, error) from None
         return _open(uri, experiment, artifacts, None, mlruns)
 
 
@@ -252,10 +247,6 @@ def find_store(paths: Paths) -> Store | None:
             return None
         require_current_tables(database)
         mlruns = _own_folder(database, paths)
-        if mlruns is not None:
-            # A reader may lack the right; addresses are resolved when they are used, too.
-            with suppress(sqlite3.Error):
-                relocate(database, mlruns)
     elif not (is_server(uri) or _has_tables(uri)):
         return None
     from mlflow import MlflowClient
@@ -264,7 +255,11 @@ def find_store(paths: Paths) -> Store | None:
 
     try:
         client = MlflowClient(uri)
+        # MLflow refuses a database of another version.
         client.search_experiments(max_results=1)
+        # A reader may lack the right; addresses are resolved when they are used, too.
+        with suppress(sqlite3.Error):
+            _follow(uri, mlruns)
     except (MlflowException, SQLAlchemyError, OSError, ImportError, ValueError) as error:
         raise _unusable(uri, error) from None
     pending = None if uri.startswith(_SQLITE) else pending_folder(paths)
@@ -295,6 +290,10 @@ def _open(
 
     try:
         client = MlflowClient(uri)
+        if mlruns is not None:
+            # MLflow refuses a database of another version, before it is changed.
+            client.search_experiments(max_results=1)
+            _follow(uri, mlruns)
         known = client.get_experiment_by_name(experiment)
         if known is None:
             place = None
@@ -312,9 +311,17 @@ def _open(
         if known.lifecycle_stage == "deleted":
             client.restore_experiment(number)
         describe_experiment(client, number, known.tags)
-    except (MlflowException, SQLAlchemyError, OSError, ImportError, ValueError) as error:
+    except (
+        MlflowException, SQLAlchemyError, OSError, ImportError, ValueError, sqlite3.Error
+    ) as error:  # fmt: skip
         raise _unusable(uri, error) from None
     return Store(uri, client, number, pending, mlruns)
+
+
+def _follow(uri: str, mlruns: Path | None) -> None:
+    """Bring the addresses in the project's own database to where the project is now."""
+    if mlruns is not None:
+        relocate(Path(uri.removeprefix(_SQLITE)), mlruns)
 
 
 def _require_place(uri: str, address: str, experiment: str) -> None:

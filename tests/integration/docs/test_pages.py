@@ -15,6 +15,7 @@ from rhobeta.config.presets import preset_names
 PAGES = [
     REPOSITORY / "README.md",
     REPOSITORY / "CONTRIBUTING.md",
+    REPOSITORY / "SECURITY.md",
     *sorted(REPOSITORY.glob("docs/*.md")),
     REPOSITORY / "data" / "own" / "README.md",
 ]

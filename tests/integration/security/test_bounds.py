@@ -117,6 +117,17 @@ def test_npz_that_declares_more_than_it_has_is_refused(tmp_path: Path, count: in
     assert "mine.npz is not a readable .npz file" in refused(lambda: read_own(tmp_path))
 
 
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_own_data_is_read_in_little_more_memory_than_it_has(
+    tmp_path: Path, save: Callable[..., None]
+) -> None:
+    images = np.full((64 * MIB // 784, 28, 28), 200, np.uint8)
+    save(tmp_path / "mine.npz", images=images, labels=np.zeros(len(images), np.uint8))
+    del images
+    with limited_memory(120 * MIB):
+        assert read_own(tmp_path).arrays["train-images-idx3-ubyte"].nbytes > 63 * MIB
+
+
 def test_encode_refuses_gigabytes_of_zeros_as_own_data_does(tmp_path: Path) -> None:
     (tmp_path / "mine.npz").write_bytes(npz_of((2 * GIB // 784, 28, 28), 32 * MIB, 2 * GIB))
     found = refused(lambda: open_images(tmp_path / "mine.npz", (28, 28)))

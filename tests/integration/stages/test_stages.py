@@ -179,6 +179,8 @@ def test_one_run_holds_parameters_curves_data_and_files(finished: Paths) -> None
     assert run.data.tags["rhobeta.data_sha256"] == manifest.sha256
     assert run.data.tags["mlflow.source.git.commit"] == git(finished.workspace, "rev-parse", "HEAD")
     assert run.data.tags["mlflow.source.git.dirty"] == "false"
+    # MLflow's comparison begins with the first metric.
+    assert next(iter(run.data.metrics)) == "Curves/validation_mse"
     results, links = run.data.tags["mlflow.note.content"].split("\n\n")
     assert "Test MSE" in results
     assert f"/runs/{run.info.run_id}/artifacts/report.html)" in links

@@ -205,7 +205,8 @@ def test_class_that_the_data_set_lacks_is_refused_by_name():
 
 
 def held_out(data, fraction, seed=0):
-    return hold_out(data, fraction, seed=seed, name="data.some_fraction")
+    rows = hold_out(data.labels, fraction, seed=seed, name="data.some_fraction")
+    return [data.take(chosen) for chosen in rows]
 
 
 DATA = [mixed(_0=50, _1=50), mixed(_0=100, _3=37, _7=11), mixed(_0=2, _1=2, _2=2)]

@@ -71,7 +71,10 @@ def test_a_package_of_another_version_is_a_fault(
 
 
 def test_what_pyproject_asks_for_newly_is_missed(tmp_path: Path) -> None:
-    text = '[project]\ndependencies = ["no-such-package>=1", "absent; python_version < \'3\'"]\n'
+    text = (
+        "[project]\ndependencies = [\"absent; python_version < '3'\"]\n"
+        '[project.optional-dependencies]\npipeline = ["no-such-package>=1"]\n'
+    )
     (tmp_path / "pyproject.toml").write_text(text)
     assert doctor._packages(tmp_path).found == (
         "the project needs no-such-package>=1, found nothing"

@@ -132,6 +132,9 @@ def test_the_name_of_a_run_stays_on_its_line(
     printed = capsys.readouterr().out
     assert r"mine\nmissing     nothing" in printed
     assert "\x1b" not in printed
+    # A name that is not text, which no store holds.
+    assert main(["trace", "mine\udcff"]) == 1
+    assert "Nothing is known by the name" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
