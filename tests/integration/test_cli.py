@@ -281,6 +281,7 @@ def test_error_of_the_program_is_not_explained() -> None:
         (ImportError("libtorch_cpu.so: failed to map segment"), "there is not enough memory"),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "there is not enough memory"),
         (OSError(errno.EMFILE, "Too many open files", "x"), "x cannot be opened (Too many"),
+        (FileExistsError(errno.EEXIST, "File exists", "x"), "x cannot be used (File exists)"),
         (NotADirectoryError(errno.ENOTDIR, "Not a directory", "x"), "x cannot be used (Not a"),
     ],
 )

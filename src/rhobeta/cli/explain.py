@@ -59,6 +59,11 @@ def _file_error(error: OSError) -> str | None:
         return f"{place} is not accessible ({error.strerror}).\nGrant access and run it again."
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return f"{place} cannot be opened ({error.strerror}).\nRaise the limit: ulimit -n 1024."
-    if error.filename and error.errno in (errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP):
+    if error.filename and error.errno in (
+        errno.ENOTDIR,
+        errno.EEXIST,
+        errno.ENAMETOOLONG,
+        errno.ELOOP,
+    ):
         return f"{place} cannot be used ({error.strerror}).\nName another place."
     return None
