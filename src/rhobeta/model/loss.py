@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
+from rhobeta.errors import RhobetaError
 from rhobeta.extensions import ACTIVATION_SPECS, PENALTY_SPECS, PenaltySpec
 from rhobeta.model.activations import ACTIVITY_LOGITS
 from rhobeta.model.autoencoder import Output
@@ -123,6 +124,13 @@ class SparseLoss:
             return means.value
         values = means.value if isinstance(means, Mean) else means
         per_unit: Tensor = self._function(values, self.rho)
+        expected = (values[0] if isinstance(values, tuple) else values).shape
+        if not isinstance(per_unit, Tensor) or per_unit.shape != expected:
+            found = getattr(per_unit, "shape", type(per_unit).__name__)
+            raise RhobetaError(
+                f"The penalty {self.kind} returned {found}; expected a value of each unit, a"
+                f" tensor of shape {expected}."
+            )
         return per_unit.sum()
 
 
