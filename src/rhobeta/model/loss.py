@@ -122,14 +122,16 @@ class SparseLoss:
             return torch.stack([self._function(weight) for weight in weights]).sum()
         if self.spec.on == "code" and isinstance(means, Mean):
             return means.value
+        assert means is not None
         values = means.value if isinstance(means, Mean) else means
         per_unit: Tensor = self._function(values, self.rho)
         expected = (values[0] if isinstance(values, tuple) else values).shape
         if not isinstance(per_unit, Tensor) or per_unit.shape != expected:
-            found = getattr(per_unit, "shape", type(per_unit).__name__)
+            is_tensor = isinstance(per_unit, Tensor)
+            found = list(per_unit.shape) if is_tensor else type(per_unit).__name__
             raise RhobetaError(
-                f"The penalty {self.kind} returned {found}; expected a value of each unit, a"
-                f" tensor of shape {expected}."
+                f"The penalty {self.kind} returned {found}; expected a value"
+                f" of each unit, a tensor of shape {list(expected)}."
             )
         return per_unit.sum()
 
