@@ -163,10 +163,11 @@ def test_missing_folder_has_no_extensions(tmp_path: Path) -> None:
         ("def broken(:\n", "SyntaxError"),
         ("import no_such_module_at_all\n", "ModuleNotFoundError: No module named 'no_such_mod"),
         ("1 / 0\n", "ZeroDivisionError: division by zero"),
+        ("raise SystemExit(0)\n", "SystemExit: 0"),
         (SQUARES.format(name="kl"), "'kl' is registered already; choose another name"),
         ("from rhobeta.extensions import penalty\npenalty('x')(print)\n", "TypeError"),
     ],
-    ids=["syntax", "import", "error", "taken", "wrong use"],
+    ids=["syntax", "import", "error", "exit", "taken", "wrong use"],
 )
 def test_failing_file_is_named_with_the_reason(tmp_path: Path, text: str, reason: str) -> None:
     (tmp_path / "faulty.py").write_text(text)
