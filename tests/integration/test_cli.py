@@ -297,6 +297,18 @@ def test_closed_output_is_status_141(workspace: Path) -> None:
     assert (done.returncode, done.stderr) == (141, "")
 
 
+def test_command_in_a_notebook_draws_into_files(workspace: Path) -> None:
+    """Jupyter names a backend of its own for all processes that a cell starts."""
+    look = "from rhobeta.cli import main; status = main(); from matplotlib import pyplot"
+    subprocess.run(
+        [sys.executable, "-c", f"{look}; raise SystemExit(status)", "params"],
+        cwd=workspace,
+        env=os.environ | {"MPLBACKEND": "no such backend"},
+        capture_output=True,
+        check=True,
+    )
+
+
 def test_streams_that_are_closed_are_no_fault(workspace: Path) -> None:
     """The next file that is opened takes the number of a closed stream, and what is printed."""
     done = subprocess.run(["bash", "-c", "rhobeta params <&- >&- 2>&-"], cwd=workspace, check=False)

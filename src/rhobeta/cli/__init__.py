@@ -20,6 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:
         # As `python -P`: no process that this one starts imports from the current folder.
         os.environ["PYTHONSAFEPATH"] = "1"
+        # A notebook's own backend may be missing here; figures go into files.
+        os.environ["MPLBACKEND"] = "agg"
         _open_standard_streams()
         if not _asks_for_help(sys.argv[1:]) and _switch_to_workspace_code():
             from rhobeta.cli import main as workspace_main
