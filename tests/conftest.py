@@ -129,7 +129,8 @@ def _reproduce(root: Path) -> None:
     git(clone.folder, "commit", "--quiet", "--message=data")
     clone = copy_of(clone, root / "reproduced")
     assert clone.stages_run_by("dvc", "repro") == list(STAGES)
-    git(clone.folder, "commit", "--quiet", "--all", "--message=reproduced")
+    git(clone.folder, "add", ".")
+    git(clone.folder, "commit", "--quiet", "--message=reproduced")
 
 
 def _run_stages(root: Path) -> None:

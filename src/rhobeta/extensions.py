@@ -223,7 +223,7 @@ def _import(path: Path) -> None:
     before = [dict(table) for table in TABLES]
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         # A corrected file must be able to register these names again.
         for table, entries in zip(TABLES, before, strict=True):

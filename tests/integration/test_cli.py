@@ -1,5 +1,6 @@
 """The `rhobeta` command: which code it runs, its exit status, and what it says of an error."""
 
+import errno
 import json
 import os
 import re
@@ -272,12 +273,46 @@ def test_error_of_the_program_is_not_explained() -> None:
     assert explain(FileNotFoundError(2, "No such file", "x"), "train") is None
 
 
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (MemoryError(), "there is not enough memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "there is not enough memory"),
+        (ImportError("libtorch_cpu.so: failed to map segment"), "there is not enough memory"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "there is not enough memory"),
+        (OSError(errno.EMFILE, "Too many open files", "x"), "x cannot be opened (Too many"),
+        (FileExistsError(errno.EEXIST, "File exists", "x"), "x cannot be used (File exists)"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "x"), "x cannot be used (Not a"),
+    ],
+)
+def test_limit_of_the_machine_is_explained(error: Exception, message: str) -> None:
+    assert (explain(error, "train") or "").startswith(message)
+
+
 def test_closed_output_is_status_141(workspace: Path) -> None:
     command = "set -o pipefail; rhobeta params --schema | true"
     done = subprocess.run(
         ["bash", "-c", command], cwd=workspace, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_command_in_a_notebook_draws_into_files(workspace: Path) -> None:
+    """Jupyter names a backend of its own for all processes that a cell starts."""
+    look = "from rhobeta.cli import main; status = main(); from matplotlib import pyplot"
+    subprocess.run(
+        [sys.executable, "-c", f"{look}; raise SystemExit(status)", "params"],
+        cwd=workspace,
+        env=os.environ | {"MPLBACKEND": "no such backend"},
+        capture_output=True,
+        check=True,
+    )
+
+
+def test_streams_that_are_closed_are_no_fault(workspace: Path) -> None:
+    """The next file that is opened takes the number of a closed stream, and what is printed."""
+    done = subprocess.run(["bash", "-c", "rhobeta params <&- >&- 2>&-"], cwd=workspace, check=False)
+    assert done.returncode == 0
 
 
 def test_no_control_character_and_no_byte_of_a_name_reaches_the_terminal(workspace: Path) -> None:

@@ -21,6 +21,8 @@ from rhobeta.utils.files import sha256_of_file
 DOCUMENT = (REPOSITORY / "docs" / "team.md").read_text()
 # Shorter keys are refused by some servers.
 KEY, SECRET = f"key-{secrets.token_hex(12)}", f"secret-{secrets.token_hex(20)}"
+# Of the tracking server's proxy, of git's remote, and of something else in the environment.
+WORD, IN_REMOTE, OTHER = (f"word-{secrets.token_hex(12)}" for _ in range(3))
 
 
 def block(name: str) -> str:
@@ -116,8 +118,9 @@ def test_team_shares_runs_data_and_models(
         },
     )
     of_member = as_documented(
-        "environment of a member", {**access, "MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}"}
-    )
+        "environment of a member",
+        {**access, "MLFLOW_TRACKING_URI": f"http://me:{WORD}@127.0.0.1:{port}"},
+    ) | {"SOME_API_KEY": OTHER}
     with ExitStack() as until:
         until.callback(store.kill)
         store.start()
@@ -139,6 +142,8 @@ def test_team_shares_runs_data_and_models(
         tracking.start()
         clone = make_clone(tmp_path / "project")
         project = clone.folder
+        address = f"https://me:{IN_REMOTE}@127.0.0.1/x.git"
+        subprocess.run(["git", "remote", "add", "origin", address], cwd=project, check=True)
         follow("remote", project, of_member)
         tracking.wait()
         repro = follow("train and share", project, of_member)
@@ -174,9 +179,11 @@ def test_team_shares_runs_data_and_models(
         # The clone has the tests too, and in them the word that the database is given.
         if path.is_file() and path.name != "postgresql.py"
     }
+    # Where git keeps the address that it was given.
+    del written[project / ".git" / "config"]
     assert tmp_path / "tracking.log" in written
     assert project / ".dvc" / "config" in written
-    for hidden in (KEY, SECRET, PASSWORD):
+    for hidden in (KEY, SECRET, PASSWORD, WORD, IN_REMOTE, OTHER):
         assert [path for path, content in written.items() if hidden.encode() in content] == []
         assert hidden not in shown
         assert not [text for text in said if hidden in text]

@@ -23,6 +23,8 @@ from rhobeta.extensions import (
 )
 from rhobeta.model import penalties
 from rhobeta.model.activations import ACTIVITY_LOGITS, CODE_ACTIVATIONS
+from rhobeta.model.loss import SparseLoss
+from rhobeta.model.means import Mean
 from rhobeta.model.penalties import PENALTIES
 
 pytestmark = pytest.mark.usefixtures("clean_registry")
@@ -163,10 +165,11 @@ def test_missing_folder_has_no_extensions(tmp_path: Path) -> None:
         ("def broken(:\n", "SyntaxError"),
         ("import no_such_module_at_all\n", "ModuleNotFoundError: No module named 'no_such_mod"),
         ("1 / 0\n", "ZeroDivisionError: division by zero"),
+        ("raise SystemExit(0)\n", "SystemExit: 0"),
         (SQUARES.format(name="kl"), "'kl' is registered already; choose another name"),
         ("from rhobeta.extensions import penalty\npenalty('x')(print)\n", "TypeError"),
     ],
-    ids=["syntax", "import", "error", "taken", "wrong use"],
+    ids=["syntax", "import", "error", "exit", "taken", "wrong use"],
 )
 def test_failing_file_is_named_with_the_reason(tmp_path: Path, text: str, reason: str) -> None:
     (tmp_path / "faulty.py").write_text(text)
@@ -216,3 +219,13 @@ def test_failing_file_leaves_nothing_registered(tmp_path: Path) -> None:
     file.write_text(register)
     load_extensions(tmp_path)
     assert "half" in PENALTIES
+
+
+@pytest.mark.parametrize(
+    ("returned", "found"), [(1.0, "float"), (torch.zeros(3), r"\[3\]"), (torch.zeros(1, 4), "1, 4")]
+)
+def test_penalty_of_another_shape_is_refused(returned: Any, found: str) -> None:
+    penalty("odd", on="mean", formula="x")(lambda means, rho: returned)
+    loss = SparseLoss("odd", "relu", rho=0.2, beta=1.0)
+    with pytest.raises(RhobetaError, match=rf"penalty odd returned .*{found}.*of shape .*\[4\]"):
+        loss.penalty(Mean(torch.ones(4)), [])

@@ -20,6 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:
         # As `python -P`: no process that this one starts imports from the current folder.
         os.environ["PYTHONSAFEPATH"] = "1"
+        # A notebook's own backend may be missing here; figures go into files.
+        os.environ["MPLBACKEND"] = "agg"
+        _open_standard_streams()
         if not _asks_for_help(sys.argv[1:]) and _switch_to_workspace_code():
             from rhobeta.cli import main as workspace_main
 
@@ -38,6 +41,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # Here, where what it quotes is shown without secrets.
             traceback.print_exc()
             return 1
+
+
+def _open_standard_streams() -> None:
+    """Lead streams that were closed before the start to nowhere.
+
+    Else the next file that is opened, such as a database, takes the number of the closed stream.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            os.dup2(null, number)
+            if null != number:
+                os.close(null)
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
 
 
 def _asks_for_help(arguments: Sequence[str]) -> bool:

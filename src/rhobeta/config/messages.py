@@ -4,6 +4,8 @@ One line a fault: the key's full path, what was found, what is allowed in pydant
 parameter's docstring; for an unknown key, the nearest known one.
 """
 
+import datetime
+import re
 import reprlib
 from collections.abc import Iterator
 from typing import Any
@@ -37,6 +39,18 @@ def describe_faults(error: ValidationError, model: type[BaseModel], values: Any)
     return described
 
 
+def yaml_fault(error: Exception, text: str) -> str:
+    """What the YAML parser's `error` says of `text`: the fault and its line, without its advice."""
+    if re.search(r"^(<{7} |={7}$|>{7} )", text, re.MULTILINE):
+        return "It holds the marks of a merge conflict, such as <<<<<<<: resolve it in git."
+    # The last mark is where the fault was found; the first where the parser began.
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or str(error).partition("; use sys.")[0]
+    if isinstance(error, (LookupError, TypeError)):
+        problem = "a value does not fit its tag, such as !!int, or a key is no text"
+    return problem if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
+
+
 def _line(fault: Any, path: str, known: dict[str, str]) -> str:
     kind = fault["type"]
     if kind == "value_error":
@@ -45,6 +59,8 @@ def _line(fault: Any, path: str, known: dict[str, str]) -> str:
         return path + ("." if path and not reason.startswith(":") else "") + reason
     if kind == "extra_forbidden":
         return f"{path}: unknown key{_nearest(path, known)}"
+    if kind == "invalid_key":
+        return f"{path or 'the file'}: a key is not text, expected the name of a parameter"
     if kind == "missing":
         return f"{path}: missing, allowed: {known.get(path, '')}"
     parameter = known.get(".".join(path.split(".")[:2]), "")
@@ -98,6 +114,8 @@ def _found(value: Any) -> str:
     names = {None: "null", True: "true", False: "false"}
     if value is None or isinstance(value, bool):
         return names[value]
+    if isinstance(value, datetime.date):
+        return f"{value} (a date; in quotes it is text)"
     if isinstance(value, dict):
         return "a section" if value else "an empty section"
     try:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 
-from rhobeta.config.messages import describe_faults
+from rhobeta.config.messages import describe_faults, yaml_fault
 from rhobeta.config.registration import RegistryParams
 from rhobeta.config.search import NEED_RHO, TuneParams
 from rhobeta.config.sections import (
@@ -216,13 +216,16 @@ def read_yaml(path: Path) -> Any:
 def _parse(content: bytes | str, name: str) -> Any:
     try:
         text = content if isinstance(content, str) else content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RhobetaError(f"{name} is not valid YAML:\n{error}\nSave it as UTF-8.") from None
+    try:
         _require_plain(text, name)
         return YAML(typ="safe").load(text)
     except RhobetaError:
         raise
     except Exception as error:
         # Tags raise errors of many types: `!!int ""`, `!!bool x`, "\\UFFFFFFFF".
-        raise RhobetaError(f"{name} is not valid YAML:\n{error}") from None
+        raise RhobetaError(f"{name} is not valid YAML:\n{yaml_fault(error, text)}") from None
 
 
 def _require_plain(text: str, name: str) -> None:

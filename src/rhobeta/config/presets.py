@@ -39,7 +39,7 @@ def preset_title(folder: Path, name: str) -> str:
 
 def preset_comment(folder: Path, name: str) -> str:
     """The comment at the head of a preset, without its signs."""
-    lines = (folder / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    lines = (folder / f"{name}.yaml").read_text("utf-8", "replace").splitlines()
     head = takewhile(lambda line: line.startswith("#"), lines)
     return "\n".join(line.removeprefix("#").strip() for line in head)
 
@@ -63,7 +63,12 @@ def read_preset(folder: Path, name: str) -> dict[str, Any]:
     if not isinstance(base, str):
         raise RhobetaError(f"{path}: extends: found {base!r}, expected the name of a file.")
     below = (folder / base).resolve()
-    return _leaves(read_yaml(below), below) | own
+    if not below.is_file():
+        raise RhobetaError(f"{path} extends {base}, which is missing; expected {BASE}.")
+    extended = read_yaml(below)
+    if isinstance(extended, dict) and "extends" in extended:
+        raise RhobetaError(f"{path} extends {base}, which extends a file itself; name {BASE}.")
+    return _leaves(extended, below) | own
 
 
 def _leaves(values: Any, path: Path) -> dict[str, Any]:

@@ -225,7 +225,8 @@ def _lock(workspace: Path) -> Finding:
         return Finding("note", "dvc.lock", found, "dvc pull, then dvc repro")
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or ["no answer"])[0]
-        advice = "`git checkout dvc.lock` restores a damaged one; then `dvc repro`"
+        file = "dvc.yaml" if "dvc.yaml" in reason else "dvc.lock"
+        advice = f"`git checkout {file}` restores a damaged one; then `dvc repro`"
         return Finding("FAULT", "dvc.lock", f"DVC fails: {reason}", advice)
     stages = re.findall(r"^Running stage '(\w+)'", done.stdout, re.MULTILINE)
     if not stages:

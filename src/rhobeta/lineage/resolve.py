@@ -1,6 +1,7 @@
 """What a word on the command line names: a model, a run, a commit, an experiment, a trial, ..."""
 
 import re
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -268,6 +269,8 @@ def _unknown(word: str, project: Project) -> str:
     notes = []
     if project.runs.store is None:
         notes.append(f"There is no MLflow store at {project.place}, and so no run.")
+    if shutil.which("git") is None:
+        notes.append("git is not installed, so commits and experiments are not known.")
     if project.runs.get(word, deleted=True) is not None:
         notes.append(f"This run was deleted: `mlflow runs restore --run-id {word}` restores it.")
     if Path(word).suffix == Path(MODEL).suffix:

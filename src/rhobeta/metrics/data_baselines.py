@@ -72,8 +72,12 @@ class DataBaselines:
         settings: EvaluateParams,
         *,
         data_sha256: str,
+        overwrite: bool = False,
     ) -> "DataBaselines":
-        """Compute them from training and test images ([images, pixels] in [0, 1])."""
+        """Compute them from training and test images ([images, pixels] in [0, 1]).
+
+        With `overwrite` the images are lost, which saves a copy of them.
+        """
         from threadpoolctl import threadpool_limits
 
         train, test = pixels
@@ -83,14 +87,6 @@ class DataBaselines:
             return cls(
                 pca=pca,
                 mean_image_mse=mean_square(test - pca.mean),
-                pixel_probe=probe_accuracy(
-                    train,
-                    labels[0],
-                    test,
-                    labels[1],
-                    inverse_penalty=settings.probe_penalty,
-                    iterations=settings.probe_iterations,
-                ),
                 tasks={
                     task: _RIVALS[task](pixels, labels, pca, settings)
                     for task in settings.tasks
@@ -99,6 +95,16 @@ class DataBaselines:
                 jpeg=jpeg_curve(test, image_shape, seed=settings.seed)
                 if "compression" in settings.tasks
                 else [],
+                # Last, since it may overwrite the images.
+                pixel_probe=probe_accuracy(
+                    train,
+                    labels[0],
+                    test,
+                    labels[1],
+                    inverse_penalty=settings.probe_penalty,
+                    iterations=settings.probe_iterations,
+                    overwrite=overwrite,
+                ),
                 data_sha256=data_sha256,
                 parameters=_parameters(settings),
             )

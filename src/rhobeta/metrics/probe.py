@@ -16,13 +16,15 @@ def probe_accuracy(
     *,
     inverse_penalty: float,
     iterations: int,
+    overwrite: bool = False,
 ) -> float:
     """Test accuracy, in [0, 1], of multinomial logistic regression fitted on `train`.
 
     Minimises sum over images of log-loss + 1 / (2 C) |W|^2, C = `inverse_penalty`, in at most
     `iterations` L-BFGS steps. Both representations ([images, features]) are centred by the training
     means and divided by one number, the root mean square of the centred training features. So C
-    means the same for codes of any scale, and raw pixels keep their proportions.
+    means the same for codes of any scale, and raw pixels keep their proportions. With `overwrite`
+    this happens in place, which saves a copy of both.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
@@ -35,14 +37,15 @@ def probe_accuracy(
         # The number of steps is a parameter, so stopping there is no fault.
         warnings.simplefilter("ignore", ConvergenceWarning)
         probe = LogisticRegression(C=inverse_penalty, max_iter=iterations).fit(
-            _scaled(train, mean, scale), train_labels
+            _scaled(train, mean, scale, overwrite=overwrite), train_labels
         )
-    return float(probe.score(_scaled(test, mean, scale), test_labels))
+    return float(probe.score(_scaled(test, mean, scale, overwrite=overwrite), test_labels))
 
 
 def _scaled(
-    values: NDArray[np.float32], mean: NDArray[np.float64], scale: np.float32
+    values: NDArray[np.float32], mean: NDArray[np.float64], scale: np.float32, *, overwrite: bool
 ) -> NDArray[np.float32]:
-    scaled: NDArray[np.float32] = values - mean.astype(np.float32)
+    out = values if overwrite else None
+    scaled: NDArray[np.float32] = np.subtract(values, mean.astype(np.float32), out=out)
     scaled /= scale
     return scaled

@@ -3,9 +3,10 @@
 import numpy as np
 
 from rhobeta.config.params import Params, flatten
+from rhobeta.config.sections import DataParams
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.labelled import LabelledImages
-from rhobeta.data.raw import read_raw
+from rhobeta.data.raw import RawData, read_raw
 from rhobeta.data.splits import SplitName, hold_out, keep_classes, write_splits
 from rhobeta.metrics.data_baselines import DataBaselines
 from rhobeta.metrics.downstream.tasks import scorable
@@ -20,26 +21,7 @@ def run(params: Params, paths: Paths) -> None:
     """
     settings = params.data
     raw = read_raw(paths.raw_data)
-    train = keep_classes(raw.train, settings.classes)
-    kept = np.arange(len(train.labels))
-    if raw.test is not None:
-        test = keep_classes(raw.test, settings.classes)
-    else:
-        rest, held = hold_out(
-            train.labels, settings.test_fraction, seed=settings.seed, name="data.test_fraction"
-        )
-        kept, test = rest, train.take(held)
-    rows, held = hold_out(
-        train.labels[kept],
-        settings.validation_fraction,
-        seed=settings.seed,
-        name="data.validation_fraction",
-    )
-    splits: dict[SplitName, LabelledImages] = {
-        "train": train.take(kept[rows]),
-        "validation": train.take(kept[held]),
-        "test": test,
-    }
+    splits = _drawn(raw, settings)
     with atomic_folder(paths.splits) as folder:
         manifest = write_splits(
             folder,
@@ -57,11 +39,40 @@ def run(params: Params, paths: Paths) -> None:
     scored = scorable(params.evaluate, manifest)
     tasks = ", ".join(scored.tasks).replace("_", " ")
     print(f"computing the baselines: mean image, PCA, probe on pixels{tasks and f'; {tasks}'}")
+    train, test = splits["train"], splits["test"]
+    labels = (train.labels, test.labels)
+    pixels = (pixels_of(train.images), pixels_of(test.images))
+    # The pixels take four times the memory of the bytes, which are on disk by now.
+    del splits, train, test
     baselines = DataBaselines.of_splits(
-        (pixels_of(train.images), pixels_of(test.images)),
-        (train.labels, test.labels),
+        pixels,
+        labels,
         manifest.image_shape,
         scored,
         data_sha256=manifest.sha256,
+        overwrite=True,
     )
     write_bytes(paths.baselines, baselines.to_bytes())
+
+
+def _drawn(raw: RawData, settings: DataParams) -> dict[SplitName, LabelledImages]:
+    found = keep_classes(raw.train, settings.classes)
+    kept = np.arange(len(found.labels))
+    if raw.test is not None:
+        test = keep_classes(raw.test, settings.classes)
+    else:
+        kept, held = hold_out(
+            found.labels, settings.test_fraction, seed=settings.seed, name="data.test_fraction"
+        )
+        test = found.take(held)
+    rows, held = hold_out(
+        found.labels[kept],
+        settings.validation_fraction,
+        seed=settings.seed,
+        name="data.validation_fraction",
+    )
+    return {
+        "train": found.take(kept[rows]),
+        "validation": found.take(kept[held]),
+        "test": test,
+    }

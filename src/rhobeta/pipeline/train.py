@@ -4,7 +4,6 @@ from rhobeta.config.params import Params, flatten
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.extensions import PENALTY_SPECS
-from rhobeta.metrics.downstream.tasks import check_anomaly
 from rhobeta.model.serialization import ModelDescription, model_to_bytes
 from rhobeta.paths import Paths
 from rhobeta.tracking.callback import TrackEpochs
@@ -42,7 +41,6 @@ def run(params: Params, paths: Paths) -> None:
         fit(params, train, validation, checkpoints=paths.checkpoints)
         return
 
-    check_anomaly(params.evaluate, manifest)
     _note_small_batches(params, len(train.labels))
     code = read_code(paths.workspace)
     store = open_store(paths, params.runtime.experiment)

@@ -50,8 +50,9 @@ def open_images(path: Path, shape: tuple[int, int]) -> Images:
     if path.is_dir():
         return _pictures(visible_files(path), path, shape)
     if not path.is_file():
+        fault = "is neither a file nor a folder" if path.exists() else "does not exist"
         raise RhobetaError(
-            f"{path} does not exist.\nName a .npy or .npz file, a picture, or a folder of pictures."
+            f"{path} {fault}.\nName a .npy or .npz file, a picture, or a folder of pictures."
         )
     if path.suffix.lower() in FORMATS:
         return _pictures([path], path.parent, shape)

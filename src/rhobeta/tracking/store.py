@@ -243,6 +243,8 @@ def find_store(paths: Paths) -> Store | None:
     if uri.startswith(_SQLITE):
         # MLflow would create a database.
         database = Path(uri.removeprefix(_SQLITE))
+        if database.is_dir():
+            raise _unusable(uri, OSError("it is a folder; expected a file"))
         if not (database.is_file() and database.stat().st_size):
             return None
         require_current_tables(database)
@@ -379,7 +381,9 @@ def _hand_over_credentials(uri: str) -> str:
 
 
 def _unusable(uri: str, error: Exception) -> RhobetaError:
-    reason = message_of(error)
+    # MLflow calls a newer database out of date, and would upgrade it.
+    reason = message_of(error).partition(". Take a backup")[0]
+    reason = reason.replace("Detected out-of-date database schema", "its MLflow is another version")
     reason = reason if len(reason) < 300 else f"{reason[:300]}..."
     found = f"The MLflow store {without_password(uri)} cannot be used: {reason}\n"
     if uri.startswith("sqlite"):

@@ -4,12 +4,9 @@ import base64
 import http.server
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -169,51 +166,6 @@ def test_credentials_go_to_the_server_alone(
     expected = base64.b64encode(f"me:{PASSWORD}".encode()).decode()
     assert handler.credentials == {f"Basic {expected}"}
     assert len(handler.bodies) > (0 if handler.broken else 3)
-
-
-@pytest.mark.slow
-def test_server_that_works_keeps_no_secret(project: Path, tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    kept = tmp_path / "server"
-    kept.mkdir()
-    log = (kept / "log").open("wb")
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--workers", "1"]
-    command += ["--port", str(port), "--backend-store-uri", f"sqlite:///{kept}/runs.db"]
-    server = subprocess.Popen(
-        [*command, "--artifacts-destination", str(kept / "artifacts")],
-        stdout=log,
-        stderr=log,
-        start_new_session=True,
-    )
-    try:
-        for _ in range(600):
-            with socket.socket() as knock:
-                if knock.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.3)
-        outputs = []
-        for stage in ("train", "evaluate", "visualize", "summary"):
-            done = run_stage(stage, project, tmp_path / "home", address(port))
-            assert done.returncode == 0, done.stderr
-            outputs += [done.stdout, done.stderr]
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(30)
-        log.close()
-    # With the server gone, whatever is said of it says no more.
-    done = run_stage("evaluate", project, tmp_path / "home", address(port))
-    assert done.returncode == 1
-    outputs += [done.stdout, done.stderr]
-    assert leaks(*outputs, tmp_path / "home", kept) == []
-    assert without_git(project) == []
-    database = (kept / "runs.db").read_bytes()
-    assert b"test/mse" in database
-    assert b"mlflow.source.git.commit" in database
-    assert any((kept / "artifacts").rglob("uncommitted.diff"))
-    # The folder held the state of the training while it ran.
-    assert not any(path.is_file() for path in (project / "mlruns").rglob("*"))
 
 
 def test_error_is_noted_in_its_run_without_secrets(

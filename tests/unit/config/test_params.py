@@ -1,5 +1,6 @@
 """What params.yaml may hold, and the messages for what it may not."""
 
+import datetime
 import doctest
 import re
 import subprocess
@@ -160,6 +161,7 @@ def test_misspelt_section_is_missing_and_unknown() -> None:
         ("penalty.rho", 0, "found 0, allowed: greater than 0. Target mean activation of every"),
         ("data.seed", 2**32, "found 4294967296, allowed: less than or equal to 4294967295. Seed"),
         ("training.epochs", 2.0, "found 2.0, allowed: a valid integer. Passes over the training"),
+        ("training.epochs", datetime.date(2026, 1, 2), "found 2026-01-02 (a date; in quotes"),
         ("training.epochs", "2", "found '2' (text), allowed: a valid integer. Passes over the"),
         ("training.epochs", True, "found true, allowed: a valid integer. Passes"),
         ("penalty.rho", None, "found null, allowed: a valid number. Target"),
@@ -410,7 +412,11 @@ def test_missing_file_is_named_with_the_command_that_restores_it(tmp_path: Path)
         (b"penalty: !!python/name:os.system\n", "python/name:os.system"),
         (b"a: 1\n---\nb: 2\n", "another document"),
         (b"name: \xff\n", "can't decode byte 0xff"),
+        (b"name: \xff\n", "Save it as UTF-8"),
         (b"name: 2026-13-45\n", "month must be in 1..12"),
+        (b"penalty:\n\trho: 0.1\n", "\nline 2, column 1: found character '\\t'"),
+        (b"<<<<<<< HEAD\na: 1\n=======\n", "merge conflict"),
+        (b"a: !!bool x\n", "does not fit its tag"),
     ],
 )
 def test_invalid_yaml_is_refused_with_the_reason(
@@ -422,6 +428,8 @@ def test_invalid_yaml_is_refused_with_the_reason(
         load_params(file)
     assert str(caught.value).startswith(f"{file} is not valid YAML")
     assert reason in str(caught.value)
+    # Advice for a programmer is none for a user.
+    assert not re.search(r"https?:|sys\.|unicode string", str(caught.value))
 
 
 @pytest.mark.parametrize(("content", "found"), [("", "null"), ("- 1\n", "[1]"), ("3\n", "3")])

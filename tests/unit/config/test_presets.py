@@ -93,15 +93,21 @@ def test_preset_extends_a_file_relative_to_its_own(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("content", ["", "5\n", "model: 3\n", "[1, 2]\n", "extends: other.yaml\n"])
+@pytest.mark.parametrize("content", ["", "5\n", "model: 3\n", "[1, 2]\n"])
 def test_file_without_sections_is_refused(content: str, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(content)
-    (tmp_path / "other.yaml").write_text("extends: mine.yaml\n")
-    with pytest.raises(RhobetaError, match=r"(mine|other)\.yaml is no preset"):
+    with pytest.raises(RhobetaError, match=r"mine\.yaml is no preset"):
         read_preset(tmp_path, "mine")
 
 
-@pytest.mark.parametrize(("base", "fault"), [("5", "found 5"), ("gone.yaml", "is missing")])
+@pytest.mark.parametrize(
+    ("base", "fault"),
+    [
+        ("5", "found 5"),
+        ("gone.yaml", r"mine\.yaml extends gone\.yaml, which is missing"),
+        ("mine.yaml", "which extends a file itself"),
+    ],
+)
 def test_preset_of_a_wrong_base_is_refused(base: str, fault: str, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(f"extends: {base}\n")
     with pytest.raises(RhobetaError, match=fault):

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -20,6 +21,18 @@ SETTINGS = EvaluateParams(
 )
 
 
+READ: set[str] = set()
+"""The settings that `found` was computed from."""
+
+
+class Noting:
+    """Settings that note which of them are read."""
+
+    def __getattr__(self, name: str) -> Any:
+        READ.add(name)
+        return getattr(SETTINGS, name)
+
+
 @pytest.fixture(scope="module")
 def found() -> DataBaselines:
     """Of two small splits of four pixels, one of which is black."""
@@ -28,7 +41,7 @@ def found() -> DataBaselines:
     images = random.integers(0, 256, (40, 4)).astype(np.float32) / 255
     images[:, 3] = 0
     return DataBaselines.of_splits(
-        (images, images), (labels, labels), (2, 2), SETTINGS, data_sha256=DATA
+        (images, images), (labels, labels), (2, 2), cast(EvaluateParams, Noting()), data_sha256=DATA
     )
 
 
@@ -67,7 +80,9 @@ def test_baselines_of_other_data_or_parameters_are_refused(written: Paths) -> No
         read_baselines(written, louder, DATA)
 
 
+@pytest.mark.usefixtures("found")
 def test_baseline_parameters_are_those_of_the_stage() -> None:
+    assert set(BASELINE_PARAMETERS) == READ
     stages = YAML(typ="safe").load((REPOSITORY / "dvc.yaml").read_text())["stages"]
     declared = [name for name in stages["preprocess"]["params"] if name.startswith("evaluate.")]
     assert declared == [f"evaluate.{name}" for name in BASELINE_PARAMETERS]

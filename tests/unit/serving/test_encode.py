@@ -1,6 +1,7 @@
 """`rhobeta encode`: the library's codes of arrays and pictures, and what bad input is answered."""
 
 import dataclasses
+import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -324,6 +325,7 @@ def _picture(name: str, picture: Image.Image, **options: Any) -> Callable[[Path]
         (_text("images.npy.gz"), "unpack images.npy.gz first"),
         (_text("images"), "images is of no known kind"),
         (lambda folder: folder / "nothing", "does not exist"),
+        (lambda folder: Path(os.devnull), "null is neither a file nor a folder"),
         (_folder(), r"holds no picture .*\n.*not searched"),
         (_folder("a.txt", "b.csv"), r"holds no picture .*; it holds a.txt, b.csv"),
         (_folder("a.png"), "a.png cannot be read as a picture: its content is none of BMP, GIF"),

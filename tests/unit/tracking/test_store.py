@@ -315,6 +315,26 @@ def test_open_store_of_an_unknown_kind(
             ask(paths)
 
 
+def test_find_store_that_is_a_folder(tmp_path: Path) -> None:
+    paths = Paths(tmp_path, tmp_path)
+    (paths.store / "mlflow.db").mkdir(parents=True)
+    with pytest.raises(RhobetaError, match="it is a folder; expected a file"):
+        find_store(paths)
+
+
+def test_find_store_of_a_newer_mlflow(tmp_path: Path, new_store: NewStore) -> None:
+    new_store(Paths(tmp_path, tmp_path), "tests")
+    # MLflow checks each database once in a process.
+    other = tmp_path / "other"
+    shutil.copytree(tmp_path / "mlruns", other / "mlruns")
+    paths = Paths(other, other)
+    with sqlite3.connect(paths.store / "mlflow.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'fffffff'")
+    with pytest.raises(RhobetaError, match=r"another version .*fffffff.*\).*\nClose") as caught:
+        find_store(paths)
+    assert "upgrade" not in str(caught.value)
+
+
 def test_find_store_creates_nothing(tmp_path: Path) -> None:
     assert find_store(Paths(tmp_path, tmp_path)) is None
     assert list(tmp_path.iterdir()) == []

@@ -174,9 +174,9 @@ def scorable(settings: EvaluateParams, manifest: Manifest) -> EvaluateParams:
     """The settings without what the data has too few images for, which is printed.
 
     Leaves out label counts that the smallest class does not have, and the task `few_labels` where
-    none remains. Raises `RhobetaError` as `check_anomaly` does.
+    none remains. Raises `RhobetaError` where anomalies are to be scored but cannot be.
     """
-    check_anomaly(settings, manifest)
+    _check_anomaly(settings, manifest)
     smallest = min(manifest.splits["train"]["per_class"].values())
     few_labels = [count for count in settings.few_labels if count <= smallest]
     if "few_labels" not in settings.tasks or few_labels == settings.few_labels:
@@ -187,7 +187,7 @@ def scorable(settings: EvaluateParams, manifest: Manifest) -> EvaluateParams:
     return settings.model_copy(update={"few_labels": few_labels, "tasks": tasks})
 
 
-def check_anomaly(settings: EvaluateParams, manifest: Manifest) -> None:
+def _check_anomaly(settings: EvaluateParams, manifest: Manifest) -> None:
     """Raise `RhobetaError` where anomalies are to be scored but cannot be.
 
     So it is for normal classes that the data does not have or that are all it has, and for a test
