@@ -194,10 +194,13 @@ def _searched(start: Path) -> Iterator[Path]:
 def _require_owner(workspace: Path) -> None:
     """Raise `RhobetaError` unless the project is this user's or root's, or git calls it safe."""
     trusted = {0, os.geteuid()}
-    for path in (workspace / name for name in _EXECUTED):
-        if path.exists() and path.lstat().st_uid not in trusted and not _safe_for_git(workspace):
+    executed = [workspace / name for name in _EXECUTED]
+    for path in (*executed, *(workspace / "extensions").glob("*.py")):
+        # Of a link: its own, and that of what it leads to.
+        owners = {path.lstat().st_uid, path.stat().st_uid} if path.exists() else set()
+        if (others := owners - trusted) and not _safe_for_git(workspace):
             raise RhobetaError(
-                f"{path} belongs to another user (id {path.lstat().st_uid}), whose code would"
+                f"{path} belongs to another user (id {min(others)}), whose code would"
                 " run.\nIf you trust it: git config --global --add safe.directory"
                 f" {shlex.quote(str(workspace))}"
             )

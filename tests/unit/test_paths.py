@@ -105,10 +105,13 @@ def test_nothing_beyond_the_file_system_is_a_project(project, monkeypatch):
         find_workspace(project / "mounted")
 
 
-@pytest.mark.parametrize("name", [".", "dvc.yaml", "src", "src/rhobeta", "extensions"])
+@pytest.mark.parametrize(
+    "name", [".", "dvc.yaml", "src", "src/rhobeta", "extensions", "extensions/mine.py"]
+)
 def test_project_of_another_user_is_refused(project, monkeypatch, tmp_path, name):
     for folder in ("src/rhobeta", "extensions"):
         (project / folder).mkdir(parents=True)
+    (project / "extensions" / "mine.py").touch()
     real = Path.lstat
 
     def lstat(path):
@@ -128,6 +131,21 @@ def test_project_of_another_user_is_refused(project, monkeypatch, tmp_path, name
     assert find_workspace(project) == project
     configuration.write_text(f"[safe]\ndirectory = {project}\ndirectory =\n")
     with pytest.raises(RhobetaError):
+        find_workspace(project)
+
+
+def test_link_to_what_another_user_owns_is_refused(project, monkeypatch, tmp_path):
+    (project / "extensions").symlink_to(tmp_path)
+    real = Path.stat
+
+    def stat(path, *, follow_symlinks=True):
+        found = list(real(path, follow_symlinks=follow_symlinks))
+        theirs = follow_symlinks and path == project / "extensions"
+        found[4] = 12345 if theirs else os.geteuid()
+        return os.stat_result(found)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    with pytest.raises(RhobetaError, match=r"extensions belongs to another user \(id 12345\)"):
         find_workspace(project)
 
 

@@ -98,5 +98,7 @@ def _secrets_of(address: str) -> frozenset[str]:
     if given is not None:
         # Parsers cut a password that is not percent-encoded at these signs.
         found += [given[1], *re.split("[@/:?#]", given[1])]
+    # Where the host is missing, a driver takes it for the port.
+    found += re.findall(r"\A[\w+.-]+://[^/\s:@]+:(?!\d{1,5}(?:/|$))([^/\s@]+)", address)
     found += [unquote(secret) for secret in found]
     return frozenset(secret for secret in found if len(secret) >= _MIN_SECRET_LENGTH)

@@ -224,6 +224,7 @@ P = "hunter2-8f31"
         ("could not translate w0rd-half to", "could not translate *** to"),
         ("no host d@ta-p4ss, nor d%40ta-p4ss", "no host ***, nor ***"),
         ("no host st0re-p4ss", "no host ***"),
+        ("no port 'm1ssing-host'", "no port '***'"),
     ],
 )
 def test_shown_text_is_without_secrets(
@@ -235,6 +236,7 @@ def test_shown_text_is_without_secrets(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:p@ss/w0rd-half@host")
     monkeypatch.setenv("DATABASE_URL", "postgresql://me:d%40ta-p4ss@host/db")
     remember_address("postgresql://me:st0re-p4ss@host/db")
+    remember_address("postgresql://me:m1ssing-host")
     assert without_password(text) == shown
 
 
