@@ -329,3 +329,15 @@ def test_no_control_character_and_no_byte_of_a_name_reaches_the_terminal(workspa
         assert rb"\x1b[2J\udcff \xe9" in done.stderr
         assert b"\x1b" not in done.stderr
         assert b"Traceback" not in done.stderr
+
+
+def test_a_stage_closes_the_site_cache_that_dvc_made_for_all(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private = tmp_path / "cache" / "rhobeta"
+    private.mkdir(parents=True)
+    private.chmod(0o777)
+    private.parent.chmod(0o777)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(private.parent))
+    assert main(["visualize"]) == 1
+    assert [folder.stat().st_mode & 0o777 for folder in (private, private.parent)] == [0o700, 0o775]

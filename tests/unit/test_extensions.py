@@ -23,6 +23,8 @@ from rhobeta.extensions import (
 )
 from rhobeta.model import penalties
 from rhobeta.model.activations import ACTIVITY_LOGITS, CODE_ACTIVATIONS
+from rhobeta.model.loss import SparseLoss
+from rhobeta.model.means import Mean
 from rhobeta.model.penalties import PENALTIES
 
 pytestmark = pytest.mark.usefixtures("clean_registry")
@@ -217,3 +219,13 @@ def test_failing_file_leaves_nothing_registered(tmp_path: Path) -> None:
     file.write_text(register)
     load_extensions(tmp_path)
     assert "half" in PENALTIES
+
+
+@pytest.mark.parametrize(
+    ("returned", "found"), [(1.0, "float"), (torch.zeros(3), r"\[3\]"), (torch.zeros(1, 4), "1, 4")]
+)
+def test_penalty_of_another_shape_is_refused(returned: Any, found: str) -> None:
+    penalty("odd", on="mean", formula="x")(lambda means, rho: returned)
+    loss = SparseLoss("odd", "relu", rho=0.2, beta=1.0)
+    with pytest.raises(RhobetaError, match=rf"penalty odd returned .*{found}.*of shape .*\[4\]"):
+        loss.penalty(Mean(torch.ones(4)), [])

@@ -1,7 +1,11 @@
 """`rhobeta download`, `preprocess`, `train`, `evaluate`, `visualize`: the stages of dvc.yaml."""
 
 import argparse
+import os
+import sys
+from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 
 from rhobeta.cli.grouped_help import Commands
 from rhobeta.errors import RhobetaError
@@ -35,6 +39,7 @@ def run(options: argparse.Namespace) -> None:
     from rhobeta.utils.signals import end_with_starter
 
     paths = find_paths()
+    _close_site_cache()
     put_back_outputs(paths, options.command)
     try:
         params = load_params(paths.params)
@@ -45,3 +50,21 @@ def run(options: argparse.Namespace) -> None:
     end_with_starter()
     with workspace_lock(paths.workspace, options.command):
         import_module(f"rhobeta.pipeline.{options.command}").run(params, paths)
+
+
+def _close_site_cache() -> None:
+    """Close the folder around DVC's site cache to other users.
+
+    Where `make setup` made one and it was deleted, DVC makes it and all above it for everyone.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))  # noqa: PTH111
+    private = cache / "rhobeta"
+    with suppress(OSError):
+        # Others could put another folder in its place if they could write to the one above.
+        for folder, refused in ((private, 0o077), (cache, 0o002)):
+            found = folder.stat()
+            # One with the sticky bit, such as /tmp, is meant for everyone.
+            mode = found.st_mode & 0o7777
+            if mode & refused and found.st_uid == os.geteuid() and not mode & 0o1000:
+                folder.chmod(mode & ~refused)
+                print(f"note: closed {folder} to other users", file=sys.stderr)

@@ -24,6 +24,7 @@ LARGEST_UNPACKED = 1 << 30
 # numpy's own limit of a header is 10,000 bytes.
 _LONGEST_START = 1 << 14
 _NAMES_SHOWN = 20
+_LONGEST_REASON = 200  # numpy quotes a header whole
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def _readable(path: Path) -> Iterator[None]:
         raise
     except Exception as error:
         # numpy and zipfile raise a dozen kinds of exception for files that are not what they say.
-        reason = str(error) or type(error).__name__
+        reason = (str(error) or type(error).__name__)[:_LONGEST_REASON]
         raise RhobetaError(
             f"{path} is not a readable {path.suffix.lower() or 'NumPy'} file: {reason}.\n"
             "Write it with numpy.save or numpy.savez."

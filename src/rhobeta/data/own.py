@@ -3,7 +3,7 @@
 import gzip
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -97,7 +97,7 @@ def read_own(folder: Path) -> OwnData:
     left = [path for path in files if path not in set(taken)]
     notes = [f"not read: {_some(left)}"] if left else []
     if unused:
-        notes.append(f"arrays that are not used: {', '.join(unused)}")
+        notes.append(f"arrays that are not used: {_some(unused)}")
     return _checked(folder, found, notes)
 
 
@@ -192,9 +192,10 @@ def _held(files: list[Path]) -> str:
     )
 
 
-def _some(paths: list[Path]) -> str:
-    more = f" and {len(paths) - _NAMES_SHOWN} more" if len(paths) > _NAMES_SHOWN else ""
-    return ", ".join(path.name for path in paths[:_NAMES_SHOWN]) + more
+def _some(names: Iterable[Path | str]) -> str:
+    words = [name if isinstance(name, str) else name.name for name in names]
+    more = f" and {len(words) - _NAMES_SHOWN} more" if len(words) > _NAMES_SHOWN else ""
+    return ", ".join(words[:_NAMES_SHOWN]) + more
 
 
 @contextmanager

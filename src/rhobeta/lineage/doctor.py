@@ -244,10 +244,7 @@ def _site_cache(workspace: Path) -> Finding:
     except Exception as error:
         return Finding("FAULT", "DVC's site cache", f"DVC refuses its configuration ({error})")
     folder = Path(site_cache_dir(asked), "repo").absolute()
-    modes = {p: p.stat().st_mode for p in (folder, *folder.parents) if p.exists()}
-    closed = any(not mode & stat.S_IXOTH for mode in modes.values())
-    # One that is missing will be made writable for everyone.
-    if closed or not modes.get(folder, stat.S_IWOTH) & stat.S_IWOTH:
+    if not _open_to_others(folder):
         return Finding("ok", "DVC's site cache", f"{folder} is closed to other users")
     return Finding(
         "FAULT",
@@ -256,6 +253,18 @@ def _site_cache(workspace: Path) -> Finding:
         "`make setup` names a private folder in .dvc/config.local. Or set DVC_SITE_CACHE_DIR to a"
         " folder in one of mode 0700.",
     )
+
+
+def _open_to_others(folder: Path) -> bool:
+    """Whether other users can write to the folder, or put another one in its place."""
+    for path in (*reversed(folder.parents), folder):
+        # DVC makes one that is missing writable for everyone.
+        mode = path.stat().st_mode if path.exists() else stat.S_IWOTH | stat.S_IXOTH
+        if not mode & stat.S_IXOTH:
+            return False
+        if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
+            return True
+    return False
 
 
 def _place(paths: Paths) -> Finding:

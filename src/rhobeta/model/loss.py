@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
+from rhobeta.errors import RhobetaError
 from rhobeta.extensions import ACTIVATION_SPECS, PENALTY_SPECS, PenaltySpec
 from rhobeta.model.activations import ACTIVITY_LOGITS
 from rhobeta.model.autoencoder import Output
@@ -119,10 +120,20 @@ class SparseLoss:
             return None
         if self.spec.on == "weights":
             return torch.stack([self._function(weight) for weight in weights]).sum()
+        if means is None:
+            return None
         if self.spec.on == "code" and isinstance(means, Mean):
             return means.value
         values = means.value if isinstance(means, Mean) else means
         per_unit: Tensor = self._function(values, self.rho)
+        expected = (values[0] if isinstance(values, tuple) else values).shape
+        if not isinstance(per_unit, Tensor) or per_unit.shape != expected:
+            is_tensor = isinstance(per_unit, Tensor)
+            found = list(per_unit.shape) if is_tensor else type(per_unit).__name__
+            raise RhobetaError(
+                f"The penalty {self.kind} returned {found}; expected a value"
+                f" of each unit, a tensor of shape {list(expected)}."
+            )
         return per_unit.sum()
 
 

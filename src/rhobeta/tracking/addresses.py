@@ -51,7 +51,9 @@ def local_path(address: str) -> Path | None:
 
 def require_remote(address: str, server: str) -> None:
     """Raise `RhobetaError` if a server's address of files names a place on this machine."""
-    if urlsplit(address.strip()).scheme.lower() in _LOCAL:
+    scheme = urlsplit(address.strip()).scheme.lower()
+    # A letter is a drive of Windows, which MLflow takes for a folder everywhere.
+    if scheme in _LOCAL or len(scheme) == 1:
         raise RhobetaError(
             f"The MLflow server {without_password(server)} keeps the files of runs at {address}, a"
             " path on this machine; nothing is written or read there.\nExpected: a server that"

@@ -37,10 +37,14 @@ def prepare_database(database: Path, artifacts: Path) -> None:
     # MLflow creates its tables in dozens of steps and refuses a file that was killed between two.
     partial = database.with_name(f".{database.name}.part")
     partial.unlink(missing_ok=True)
-    private_file(partial)
-    with _private_temporary_folder():
-        SqlAlchemyStore(f"sqlite:///{partial}", artifacts.as_uri()).engine.dispose()
-    partial.replace(database)
+    try:
+        private_file(partial)
+        with _private_temporary_folder():
+            SqlAlchemyStore(f"sqlite:///{partial}", artifacts.as_uri()).engine.dispose()
+        partial.replace(database)
+    finally:
+        # What a full disk left of it.
+        partial.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -6,7 +6,10 @@ from functools import cache
 from urllib.parse import unquote
 
 # What holds a secret, by the names of environment variables, parameters and settings.
-_SENSITIVE = r"PASSW|PASSPHRASE|[_?&;]PWD|SECRET|TOKEN|CREDENTIAL|(?:ACCESS|API)_?KEY"
+_SENSITIVE = (
+    r"PASSW|PASSPHRASE|(?<![A-Z])PASS(?![A-Z])|[_?&;]PWD?(?![A-Z])|SECRET|TOKEN|CREDENTIAL|SIGNATURE"
+    r"|[?&;]SIG(?![A-Z])|(?:ACCESS|ACCOUNT|API|PRIVATE)[_-]?KEY"
+)
 _MIN_SECRET_LENGTH = 6
 # Longer than any address and any name, so that no text takes long.
 _MOST, _NAME = "{0,1000}", "{0,80}"
@@ -21,6 +24,11 @@ _SUBSTITUTIONS = tuple(
             rf"://(?!USER:PASSWORD@)[^/\s:@]{_MOST}:(?!\s|\d{{1,5}}(?:\W|$))(?:(?!://).){_MOST}"
             r"@(?=[\w.\[\]:-]+(?:[/'\"\s]|$))",
             "://",
+        ),
+        # One whose host is missing: what stands in the place of the port is no number.
+        (
+            rf"://([^/\s:@\[\]]{_MOST}):(?!\d{{1,5}}(?:\W|$)|PASSWORD@|PORT\b)\w[^/\s'\"]{_NAME}",
+            r"://\1:***",
         ),
         # An address without its scheme.
         (rf"(?<![\w.+@-])(?!USER:PASSWORD@)[\w.+-]{_NAME}:[^\s@/:'\"]{_MOST}@(?=[\w\[])", "***@"),

@@ -32,6 +32,12 @@ FINISHED_STATES = (TrialState.COMPLETE, TrialState.PRUNED)
 """States that count towards the number of trials asked for."""
 
 _IDENTITY = "rhobeta"
+_LONGEST_REASON = 200
+# What Optuna raises for entries that it did not write.
+_UNREADABLE = (
+    ArithmeticError, AssertionError, AttributeError, LookupError, RecursionError, TypeError,
+    ValueError,
+)  # fmt: skip
 _BEING_MADE_SECONDS = 30
 _OBJECTIVES = "tune.objectives"
 _DIRECTIONS = "directions of the objectives"
@@ -110,13 +116,30 @@ def _identify(study: Study, fingerprint: Mapping[str, Any], code: str) -> StudyI
 
 
 def load_study(storage: RDBStorage, name: str, params: Params) -> Study:
-    """The study with the sampler and pruner of the parameters. Raises `KeyError` if absent."""
-    return optuna.load_study(
-        study_name=name,
-        storage=storage,
-        sampler=NumberedTPE(params.tune.seed, params.tune.startup_trials),
-        pruner=pruner_of(params),
-    )
+    """The study with the sampler and pruner of the parameters, once it was read whole.
+
+    Raises `KeyError` if it is absent, `RhobetaError` if something in it cannot be read.
+    """
+    try:
+        if name in optuna.get_all_study_names(storage):
+            study = optuna.load_study(
+                study_name=name,
+                storage=storage,
+                sampler=NumberedTPE(params.tune.seed, params.tune.startup_trials),
+                pruner=pruner_of(params),
+            )
+            # Optuna keeps the finished trials that it has read.
+            if any(trial.number is None for trial in study.get_trials(deepcopy=False)):
+                raise ValueError("a trial has no number")
+            _ = study.user_attrs, study.metric_names
+            return study
+    except _UNREADABLE as error:
+        reason = f"{type(error).__name__} {' '.join(str(error).split())}"[:_LONGEST_REASON]
+        raise RhobetaError(
+            f"The study {name!r} has an entry in its database that Optuna cannot read: {reason}\n"
+            "Bring back a copy of the database, or name another study in tune.study."
+        ) from error
+    raise KeyError(name)
 
 
 def require_identity(study: Study) -> StudyIdentity:

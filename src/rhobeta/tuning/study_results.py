@@ -5,6 +5,7 @@ import io
 import json
 import math
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,6 +22,7 @@ from rhobeta.tuning.choice import TrialRow, choose, front_of
 from rhobeta.tuning.space import values_of
 from rhobeta.tuning.study import ERROR, MEASURES, RUN, state_of
 
+_LARGEST = sys.float_info.max
 _RUN_ID = re.compile("[0-9a-f]{32}")
 
 
@@ -185,7 +187,12 @@ def _measures(trial: FrozenTrial, tune: TuneParams) -> dict[str, float]:
     """A complete trial's metrics. Raises `RhobetaError` where objectives or bounds lack theirs."""
     found = trial.user_attrs.get(MEASURES)
     found = found if isinstance(found, dict) else {}
-    measures = {current_metric(n): v for n, v in found.items() if isinstance(v, int | float)}
+    # A whole number may be too large for a float.
+    measures = {
+        current_metric(name): value
+        for name, value in found.items()
+        if isinstance(value, float) or (isinstance(value, int) and abs(value) <= _LARGEST)
+    }
     for name in (*tune.objectives, *(bound.metric for bound in tune.bounds)):
         if not math.isfinite(measures.get(name, math.nan)):
             raise RhobetaError(f"trial {trial.number} has no number for {name}")

@@ -193,10 +193,12 @@ def _repeat_front(session: TuningSession, number: int) -> Study | None:
     name = seeds_study(params.tune.study)
     seeds, _ = open_study(session.storage, name, unpruned, identity.fingerprint, identity.code)
     optuna.storages.fail_stale_trials(seeds)
+    stored = {trial.number: trial.params for trial in study.get_trials(deepcopy=False)}
     for trial in read_results(study, None, params).front:
-        stored = study.get_trials(deepcopy=False)[trial.number].params
         for seed in further_seeds(params):
-            seeds.enqueue_trial({**stored, SEED: seed}, {QUEUED: True}, skip_if_exists=True)
+            seeds.enqueue_trial(
+                {**stored[trial.number], SEED: seed}, {QUEUED: True}, skip_if_exists=True
+            )
     counts = count_states(seeds)
     if waiting := counts["waiting"]:
         asked = finished_trials(counts) + waiting

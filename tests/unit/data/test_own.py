@@ -123,6 +123,13 @@ def test_what_is_not_read_is_said(tmp_path):
     ]
 
 
+def test_names_that_are_not_used_are_said_in_few_words(tmp_path):
+    more = {f"more{number}": LABELS for number in range(9)}
+    np.savez(tmp_path / "mine.npz", images=IMAGES, labels=LABELS, **more)
+    note = read_own(tmp_path).notes[0]
+    assert note == "arrays that are not used: more0, more1, more2, more3, more4 and 4 more"
+
+
 def test_dark_images_are_noted(tmp_path):
     np.savez(tmp_path / "mine.npz", images=IMAGES // 16, labels=LABELS)
     assert read_own(tmp_path).notes[-1].startswith("no value of mine.npz:images is above 15, but")

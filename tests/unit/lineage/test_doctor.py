@@ -171,6 +171,11 @@ def test_a_site_cache_that_others_can_write_to_is_a_fault(
         assert (fault.level, f"{private}/dvc/repo" in fault.found) == ("FAULT", True)
         private.chmod(0o700)
         assert doctor._site_cache(tmp_path).level == "ok"
+        # A private folder in one of everyone: they can put another in its place.
+        private.chmod(0o777)
+        (private / "dvc").chmod(0o700)
+        assert doctor._site_cache(tmp_path).level == "FAULT"
+        private.chmod(0o700)
         config.unlink()
         assert "/var/tmp/dvc/repo" in doctor._site_cache(tmp_path).found
         monkeypatch.setenv("DVC_SITE_CACHE_DIR", folder)

@@ -43,7 +43,7 @@ def test_relocated_address_of_another_place_that_is_there(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     "address",
     ["file:///home/me", "FILE:///home/me", " file:/home/me", "file://host/share", "/home/me", "me",
-     "../me", "", "models:/name/1", "runs:/1/model"],
+     "../me", "", "C:/../me", "c:\\me", "models:/name/1", "runs:/1/model"],
 )  # fmt: skip
 def test_address_of_a_file_from_a_server_is_refused(address: str) -> None:
     with pytest.raises(RhobetaError, match="a path on this machine"):

@@ -1,5 +1,6 @@
 """The store: where it is, and that many may open it at once."""
 
+import errno
 import http.server
 import json
 import os
@@ -22,6 +23,7 @@ from helpers import NewStore
 from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
 from rhobeta.tracking import store as store_module
+from rhobeta.tracking.database import prepare_database
 from rhobeta.tracking.run import Run, new_run
 from rhobeta.tracking.store import (
     StoreUnavailableError,
@@ -336,3 +338,17 @@ def test_find_store_of_a_newer_mlflow(tmp_path: Path, new_store: NewStore) -> No
 def test_find_store_creates_nothing(tmp_path: Path) -> None:
     assert find_store(Paths(tmp_path, tmp_path)) is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_database_that_could_not_be_made_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(SqlAlchemyStore, "__init__", full)
+    with pytest.raises(OSError, match="No space left"):
+        prepare_database(tmp_path / "mlflow.db", tmp_path / "artifacts")
+    assert not list(tmp_path.iterdir())

@@ -18,6 +18,7 @@ from rhobeta.tuning.study import (
     StudyIdentity,
     fingerprint_of,
     identity_of,
+    load_study,
     open_study,
     require_identity,
     require_same_search,
@@ -226,6 +227,30 @@ def test_a_damaged_database_is_explained_before_it_is_used(storage: Any, paths: 
         opened.write(b"\xff" * 64)
     with pytest.raises(RhobetaError, match=f"studies' database {file} cannot be used.*\nClose"):
         open_storage(url, heartbeat=1)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE trial_params SET param_value = 7",
+        "UPDATE trial_params SET distribution_json = '{}'",
+        "UPDATE trial_user_attributes SET value_json = '{'",
+        "UPDATE trials SET state = 'NONE'",
+        "UPDATE trials SET datetime_start = 'now'",
+        "UPDATE trials SET number = NULL",
+        "UPDATE study_directions SET direction = 'NONE'",
+        f"UPDATE study_user_attributes SET value_json = '{'[' * 10_000}'",
+    ],
+)
+def test_entries_that_optuna_cannot_read_are_explained(storage: Any, statement: str) -> None:
+    study, _ = join(storage)
+    study.set_user_attr("note", 1)
+    trial = study.ask({"a": optuna.distributions.CategoricalDistribution([1, 2])})
+    trial.set_user_attr("note", 1)
+    with storage.engine.begin() as connection:
+        connection.exec_driver_sql(statement)
+    with pytest.raises(RhobetaError, match=r"that Optuna cannot read: [A-Z]"):
+        load_study(storage, study.study_name, params_with())
 
 
 def test_two_processes_never_claim_one_trial(storage: Any, paths: Paths) -> None:

@@ -89,6 +89,7 @@ def test_a_trial_that_breaks_a_bound_is_not_on_the_front() -> None:
         (["fvu"], "fvu"),
         ({"fvu": "0.1", "gini": 0.9, "dead_share": 0.0}, "fvu"),
         ({"fvu": 0.0, "gini": float("nan"), "dead_share": 0.0}, "gini"),
+        ({"fvu": 10**400, "gini": 1.0, "dead_share": 0.0}, "fvu"),
         ({"fvu": 0.0, "gini": 1.0}, "dead_share"),
     ],
 )
