@@ -9,19 +9,15 @@ from pathlib import Path
 import pytest
 
 from helpers import git
-from helpers.clones import Clone, make_clone
+from helpers.clones import Clone, copy_of
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+def clone(reproduced: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone after `dvc repro`, committed."""
-    clone = make_clone(tmp_path_factory.mktemp("recovery") / "project")
-    clone.run("dvc", "repro")
-    git(clone.folder, "add", ".")
-    git(clone.folder, "commit", "--quiet", "--message=reproduced")
-    return clone
+    return copy_of(reproduced, tmp_path_factory.mktemp("recovery") / "project")
 
 
 def state(clone: Clone) -> tuple[str, dict[str, bytes]]:
