@@ -28,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             return workspace_main()
     from rhobeta.tracking.redaction import without_password
+    from rhobeta.utils.signals import end_at_once_on_signals
     from rhobeta.utils.terminal import printable_output
 
     with printable_output(without_password):
@@ -41,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # Here, where what it quotes is shown without secrets.
             traceback.print_exc()
             return 1
+        finally:
+            if arguments is None:
+                end_at_once_on_signals()
 
 
 def _open_standard_streams() -> None:

@@ -5,6 +5,8 @@
 them. It holds a checksum, so that damage is detected.
 """
 
+import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -146,8 +148,6 @@ def write_splits(
     splits by dotted path. Raises `RhobetaError` where the training images have fewer than two
     classes, or are all the same.
     """
-    from safetensors.numpy import save_file
-
     classes = np.unique(splits["train"].labels)
     if len(classes) < 2:
         raise RhobetaError(
@@ -165,8 +165,7 @@ def write_splits(
     for name, split in splits.items():
         path = folder / f"{name}.safetensors"
         with atomic_write(path) as partial:
-            images = np.ascontiguousarray(split.images)
-            save_file({"images": images, "labels": split.labels}, partial)
+            _save(split, partial)
         labels, counts = np.unique(split.labels, return_counts=True)
         facts[name] = {
             "images": len(split.labels),
@@ -185,6 +184,20 @@ def write_splits(
     }
     write_json_with_checksum(folder / _MANIFEST, manifest)
     return read_manifest(folder)
+
+
+def _save(split: LabelledImages, path: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    try:
+        save_file({"images": np.ascontiguousarray(split.images), "labels": split.labels}, path)
+    except SafetensorError as error:
+        # It hides the error of the file in its text.
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from None
 
 
 def _digest_of_all(digests: dict[SplitName, str]) -> str:

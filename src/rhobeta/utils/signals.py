@@ -45,6 +45,16 @@ def end_on_signals() -> None:
             signal.signal(number, end)
 
 
+def end_at_once_on_signals() -> None:
+    """Let SIGTERM and SIGHUP end the process as they do by default, once its work is done.
+
+    Python calls the exit functions of libraries then, in which an exception would be printed.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def end_with_starter() -> None:
     """Ask Linux to send SIGTERM to this process when its starter ends.
 

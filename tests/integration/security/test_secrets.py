@@ -77,8 +77,14 @@ class Tracking(http.server.BaseHTTPRequestHandler):
         # MLflow's health check needs no credentials and gets none.
         if self.path != "/health":
             type(self).credentials.add(self.headers.get("Authorization", ""))
-        experiment = {"experiment_id": "1", "name": "rhobeta", "lifecycle_stage": "active"}
-        run = {"info": {"run_id": "0" * 32, "experiment_id": "1", "status": "RUNNING"}, "data": {}}
+        experiment = {
+            "experiment_id": "1",
+            "name": "rhobeta",
+            "lifecycle_stage": "active",
+            "artifact_location": "mlflow-artifacts:/1",
+        }
+        info = {"run_id": "0" * 32, "experiment_id": "1", "status": "RUNNING"}
+        run = {"info": info | {"artifact_uri": "mlflow-artifacts:/1/0"}, "data": {}}
         answers = {
             "experiments/get-by-name": {"experiment": experiment},
             "experiments/get": {"experiment": experiment},
