@@ -18,7 +18,13 @@ class Clone:
         self.folder = folder
 
     def run(self, *command: str) -> "subprocess.CompletedProcess[str]":
-        done = subprocess.run(
+        done = self.attempt(*command)
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def attempt(self, *command: str) -> "subprocess.CompletedProcess[str]":
+        """As `run`, but the command may fail."""
+        return subprocess.run(
             command,
             cwd=self.folder,
             env=self.environment,
@@ -27,8 +33,6 @@ class Clone:
             check=False,
             timeout=900,
         )
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-        return done
 
     @property
     def environment(self) -> dict[str, str]:

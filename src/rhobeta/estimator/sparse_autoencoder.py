@@ -23,7 +23,6 @@ from rhobeta.extensions import ACTIVATION_SPECS, PENALTY_SPECS, incompatibility
 from rhobeta.metrics.reconstruction import ReconstructionAccumulator
 from rhobeta.model.autoencoder import ACTIVATIONS, Autoencoder
 from rhobeta.model.serialization import ModelDescription, model_to_bytes
-from rhobeta.training.measurement import SplitMeasurement
 from rhobeta.training.process_group import ProcessGroup
 from rhobeta.training.progress import ProgressDisplay
 from rhobeta.training.steps import BATCHES_PER_CHUNK, VALIDATION_ROWS, TrainingSteps, new_steps
@@ -206,8 +205,8 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
                     f"X_val has {held.shape[1]} features, but X has {rows.shape[1]}: they must"
                     " have the same."
                 )
-            validation = _Validation(steps, _tensor(scale.apply(held)).to(device), mean_row)
-        self._run(steps, _tensor(scale.apply(rows)).to(device), int(seed), validation)
+            validation = _tensor(scale.apply(held)).to(device)
+        self._run(steps, _tensor(scale.apply(rows)).to(device), int(seed), validation, mean_row)
         self._keep(steps, scale, mean, params)
         return self
 
@@ -216,7 +215,8 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         steps: TrainingSteps,
         rows: Tensor,
         seed: int,
-        validation: "_Validation | None",
+        validation: Tensor | None,
+        mean_row: Tensor,
     ) -> None:
         optimizer = steps.new_optimizer()
         display = ProgressDisplay(steps, self.max_iter) if self.verbose else None
@@ -234,7 +234,13 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
                     steps.take(chunk, number, optimizer)
                     if display is not None:
                         display.advance(len(chunk.sizes))
-                steps.complete_epoch({} if validation is None else validation.metrics())
+                if validation is None:
+                    steps.complete_epoch({})
+                else:
+                    steps.start_validation(mean_row)
+                    for part in torch.split(validation, VALIDATION_ROWS):
+                        steps.validate(part)
+                    steps.end_validation()
                 if display is not None:
                     display.end_epoch()
         except KeyboardInterrupt:
@@ -485,29 +491,6 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
 
     def _k_start(self) -> int:
         return min(4 * self.k, self.n_components) if self.k_start is None else self.k_start
-
-
-class _Validation:
-    """Measures validation rows after every epoch, as the pipeline does."""
-
-    def __init__(self, steps: TrainingSteps, rows: Tensor, mean_row: Tensor) -> None:
-        self._steps = steps
-        self._rows = rows
-        self._mean_row = mean_row
-
-    @torch.no_grad()
-    def metrics(self) -> dict[str, float]:
-        """The metrics of all rows with the present weights, by name."""
-        network = self._steps.autoencoder
-        split = SplitMeasurement(self._steps.sparse_loss, self._mean_row)
-        for part in torch.split(self._rows, VALIDATION_ROWS):
-            x = to_unit_interval(part, self._steps.exact)
-            output = network(x)
-            split.update(x, output, network.activity(output.code))
-        split.on_cpu()
-        if (largest := split.largest_mean) is not None:
-            self._steps.note_largest_mean(torch.as_tensor(largest))
-        return split.metrics(network)
 
 
 def _reconstruct(model: Autoencoder, x: Tensor) -> Tensor:

@@ -139,7 +139,7 @@ def seeds_in_words(group: SeedGroup) -> str:
 
 
 def direction_of(name: str) -> int:
-    """1 for a metric of which more is better, -1 where less is, 0 where no direction is known."""
+    """1 if larger values of the metric are better, -1 if smaller ones are, 0 if not known."""
     return bool(_MORE.fullmatch(name)) - bool(_LESS.fullmatch(name))
 
 

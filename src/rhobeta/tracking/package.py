@@ -114,8 +114,6 @@ def log_model(run: Run, content: bytes, *, example: NDArray[np.float32]) -> None
     """
     import mlflow.pyfunc
 
-    import rhobeta
-
     with tempfile.TemporaryDirectory() as temporary:
         data, folder = Path(temporary, "data"), Path(temporary, _FOLDER)
         (data / _FOLDER / PACKAGED_EXTENSIONS).mkdir(parents=True)
@@ -127,7 +125,7 @@ def log_model(run: Run, content: bytes, *, example: NDArray[np.float32]) -> None
             folder,
             loader_module=__name__,
             data_path=str(data / _FOLDER),
-            code_paths=[str(Path(rhobeta.__file__).parent)],
+            code_paths=[str(Path(__file__).parents[1])],
             signature=_signature(packaged, example),
             input_example=example,
             metadata={

@@ -3,12 +3,10 @@
 from typing import Any, cast
 
 import pytorch_lightning as pl
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from rhobeta.data.batches import Chunk, to_unit_interval
-from rhobeta.training.measurement import SplitMeasurement
+from rhobeta.data.batches import Chunk
 from rhobeta.training.process_group import ProcessGroup
 from rhobeta.training.steps import TrainingSteps
 
@@ -55,24 +53,15 @@ class SparseAutoencoderModule(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Start the statistics of the validation split."""
-        self._split = SplitMeasurement(self.steps.sparse_loss, self._mean_image)
+        self.steps.start_validation(self._mean_image)
 
     def validation_step(self, images: Tensor, batch_idx: int) -> None:
         """Accumulate the statistics of a piece of the validation split."""
-        if len(images) == 0:
-            return
-        x = to_unit_interval(images, self.steps.exact)
-        # Whatever precision training uses, the model is measured as it is kept.
-        with torch.autocast(self.device.type, enabled=False):
-            output = self.autoencoder(x)
-            self._split.update(x, output, self.autoencoder.activity(output.code))
+        self.steps.validate(images)
 
     def on_validation_epoch_end(self) -> None:
         """Complete the epoch's record with the statistics of the whole split."""
-        self._split = self.steps.group.joined(self._split.on_cpu(), SplitMeasurement.add)
-        if (largest := self._split.largest_mean) is not None:
-            self.steps.note_largest_mean(torch.as_tensor(largest))
-        self.steps.complete_epoch(self._split.metrics(self.autoencoder))
+        self.steps.end_validation()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what Lightning does not know of: plain values and tensors."""

@@ -21,6 +21,7 @@ from rhobeta.model.autoencoder import Architecture, Autoencoder, Output
 from rhobeta.model.auxk import DeadUnitTracker, auxk_loss
 from rhobeta.model.loss import LossTerms, SparseLoss
 from rhobeta.model.means import Mean, Means, RunningMean, running_share
+from rhobeta.training.measurement import SplitMeasurement
 from rhobeta.training.process_group import ProcessGroup
 from rhobeta.training.schedules import annealed_k, lr_factor
 
@@ -259,6 +260,32 @@ class TrainingSteps:
         model.load_state_dict(self.kept.weights)
         return model.eval()
 
+    def start_validation(self, mean_image: Tensor) -> None:
+        """Start the statistics of the validation split.
+
+        `mean_image` is the mean of the training images in [0, 1] (shape: [pixels]), which the
+        fraction of variance unexplained refers to.
+        """
+        self._split = SplitMeasurement(self.sparse_loss, mean_image)
+
+    @torch.no_grad()
+    def validate(self, images: Tensor) -> None:
+        """Add a piece of the validation split (shape: [images, pixels])."""
+        if len(images) == 0:
+            return
+        x = to_unit_interval(images, self.exact)
+        # Whatever precision training uses, the model is measured as it is kept.
+        with torch.autocast(self._device.type, enabled=False):
+            output = self.autoencoder(x)
+            self._split.update(x, output, self.autoencoder.activity(output.code))
+
+    def end_validation(self) -> None:
+        """Complete the epoch's record with the statistics of the whole split."""
+        split = self.group.joined(self._split.on_cpu(), SplitMeasurement.add)
+        if (largest := split.largest_mean) is not None:
+            self._note_largest(torch.as_tensor(largest))
+        self.complete_epoch(split.metrics(self.autoencoder))
+
     def state_dict(self) -> dict[str, Any]:
         """All that `start` restores: plain values and tensors."""
         return {
@@ -304,11 +331,10 @@ class TrainingSteps:
         if not self.sparse_loss.spec.uses_rho:
             return means
         if isinstance(means, Mean):
-            self.note_largest_mean(means.value.detach().max())
+            self._note_largest(means.value.detach().max())
         return self._running_mean.update(means)
 
-    def note_largest_mean(self, mean: Tensor) -> None:
-        """Note the largest mean activation of a batch or split, for the report of a divergence."""
+    def _note_largest(self, mean: Tensor) -> None:
         # fmax passes over NaN, so it keeps the mean above 1 that led to it.
         self._largest_mean = torch.fmax(self._largest_mean, mean.to(self._largest_mean))
 

@@ -39,15 +39,7 @@ def state(clone: Clone) -> tuple[str, dict[str, bytes]]:
 
 def refused(clone: Clone, *values: str) -> str:
     words = [word for value in values for word in ("-S", value)]
-    done = subprocess.run(
-        ["dvc", "exp", "run", *words],
-        cwd=clone.folder,
-        env=clone.environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    done = clone.attempt("dvc", "exp", "run", *words)
     assert done.returncode != 0
     return done.stderr
 
@@ -94,11 +86,9 @@ def test_refused_repro_keeps_model_and_the_way_back(clone: Clone) -> None:
     before = state(clone)
     try:
         clone.change(penalty__rho=5)
-        assert subprocess.run(["dvc", "repro"], cwd=clone.folder, env=clone.environment,
-                              capture_output=True, check=False).returncode != 0  # fmt: skip
+        assert clone.attempt("dvc", "repro").returncode != 0
         assert "MSE against the mean image" in clone.run("rhobeta", "summary").stdout
-        done = subprocess.run(["rhobeta", "doctor"], cwd=clone.folder, env=clone.environment,
-                              capture_output=True, text=True, check=False)  # fmt: skip
+        done = clone.attempt("rhobeta", "doctor")
         assert "penalty.rho: found 5" in done.stdout
         assert "`git checkout -- params.yaml`" in done.stdout
     finally:

@@ -35,7 +35,7 @@ class Noting:
 
 @pytest.fixture(scope="module")
 def found() -> DataBaselines:
-    """Of two small splits of four pixels, one of which is black."""
+    """Baselines of two small splits. Images have four pixels; the last pixel is always black."""
     random = np.random.default_rng(0)
     labels = np.arange(40, dtype=np.uint8) % 2
     images = random.integers(0, 256, (40, 4)).astype(np.float32) / 255
