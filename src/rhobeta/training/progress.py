@@ -24,7 +24,7 @@ class ProgressDisplay:
         except ImportError:
             pass
         else:
-            if sys.stderr.isatty() or "ipykernel" in sys.modules:
+            if sys.stderr.isatty() or _in_notebook():
                 shown = "{desc} |{bar}| {elapsed}<{remaining} {postfix}"
                 self._bar = tqdm(total=total, initial=steps.done, bar_format=shown)
         if steps.done:
@@ -55,6 +55,11 @@ class ProgressDisplay:
         """Close the bar."""
         if self._bar is not None:
             self._bar.close()
+
+
+def _in_notebook() -> bool:
+    ipython = sys.modules.get("IPython")
+    return hasattr(ipython and ipython.get_ipython(), "kernel")
 
 
 def _in_words(metrics: dict[str, float]) -> str:
