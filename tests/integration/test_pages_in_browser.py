@@ -90,7 +90,7 @@ def test_pages_work_in_mlflows_viewer(
     command += ["--remote-debugging-port=0"]
     with _hosted(host) as (address, said), started(*command, address, folder=tmp_path):
         wait_until(lambda: len(said) == 3, seconds=120)
-    point, links, found = sorted(said, key=lambda text: ("links" in text, "units" in text))
-    assert point.startswith("train, epoch 1: ")
+    links, found, point = sorted(said)
     assert links == "0 links"
     assert found == "1 of 16 units, Unit 3"
+    assert point.startswith("train, epoch 1: ")
