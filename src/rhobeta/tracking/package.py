@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rhobeta.data.samples import describe_shape
 from rhobeta.extensions import EXTENSIONS, load_extensions
 from rhobeta.tracking.run import Run
 
@@ -63,8 +64,8 @@ class PackagedModel:
         - `reconstruct`: `reconstruction` (shape: [images, pixels]) of images.
         - `decode`: `reconstruction` of codes ([images, units]).
 
-        Raises `MlflowException`, in one line, for another output, another shape, and values that are
-        no finite numbers.
+        Raises `MlflowException`, in one line, for another output, another shape, and values that
+        are no finite numbers.
         """
         import torch
 
@@ -75,10 +76,11 @@ class PackagedModel:
         if output not in OUTPUTS:
             known = ", ".join(f"{name} ({words})" for name, words in OUTPUTS.items())
             raise _refused(f"found the parameter output {output!r}; allowed: {known}")
+        width, words = self._taken(output)
         try:
-            rows = input_rows(model_input, self._width(output))
+            rows = input_rows(model_input, width)
         except ValueError as error:
-            raise _refused(f"output {output} takes {self._taken(output)}: {error}") from None
+            raise _refused(f"output {output} takes {words}: {error}") from None
         x = to_unit_interval(row_tensor(rows))
         with torch.inference_mode():
             if output == "encode":
@@ -89,14 +91,12 @@ class PackagedModel:
         answer = {"code": found.code.numpy(), "reconstruction": found.reconstruction.numpy()}
         return answer if output == "all" else {"reconstruction": answer["reconstruction"]}
 
-    def _width(self, output: str) -> int:
-        return self.architecture.units if output == "decode" else self.architecture.pixels
-
-    def _taken(self, output: str) -> str:
+    def _taken(self, output: str) -> tuple[int, str]:
+        """The values of a row, and the rows in words."""
+        architecture = self.architecture
         if output == "decode":
-            return f"codes of {self.architecture.units} units"
-        height, width = self.architecture.image_shape
-        return f"images of {height} x {width} pixels"
+            return architecture.units, f"codes of {architecture.units} units"
+        return architecture.features, describe_shape(architecture.sample_shape)
 
 
 def _refused(reason: str) -> "MlflowException":
@@ -140,8 +140,7 @@ def log_model(run: Run, content: bytes, *, example: NDArray[np.float32]) -> None
             input_example=example,
             metadata={
                 "model_sha256": packaged.sha256,
-                "takes": packaged.takes,
-                "image_shape": list(packaged.architecture.image_shape),
+                "sample_shape": list(packaged.architecture.sample_shape),
                 "units": packaged.architecture.units,
             },
             pip_requirements=[f"{name}=={version(name).split('+')[0]}" for name in _REQUIREMENTS],
