@@ -159,6 +159,7 @@ COLUMNS = [
     *("validation_l0_at_0.1", "validation_l0_at_0.5"),
     *("validation_gini", "validation_hoyer", "validation_treves_rolls"),
     *("validation_dead_units", "validation_constant_units", "validation_saturated_units"),
+    "validation_rare_units",
     "learning_rate",
 ]
 
