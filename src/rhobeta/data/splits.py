@@ -127,7 +127,7 @@ def hold_out(
             f" {_counted(classes, counts)}.\nAdd images, raise {name}, or leave"
             " classes out with data.classes."
         )
-    return np.sort(rest), np.sort(held)
+    return np.sort(rest, kind="stable"), np.sort(held, kind="stable")
 
 
 def _counted(labels: NDArray[np.uint8], counts: NDArray[np.intp]) -> str:
