@@ -105,7 +105,7 @@ def cross_entropy(seen: NDArray[np.int64], symbols: NDArray[np.int64]) -> float:
 
 
 def jpeg_curve(
-    pixels: NDArray[np.float32], shape: tuple[int, int], *, seed: int
+    pixels: NDArray[np.float32], shape: tuple[int, ...], *, seed: int
 ) -> list[RatePoint]:
     """Rate and distortion of grey baseline JPEG, one point a quality, coarsest first.
 
