@@ -154,6 +154,6 @@ def introduction(saved: SavedModel, metrics: Metrics) -> str:
         f" beside the {loss}"
     )
     if kind == "kl" and parameters["training.pixel_loss"] == "mse":
-        weight = ng_beta(float(beta), saved.model.architecture.pixels)
+        weight = ng_beta(float(beta), saved.model.architecture.features)
         sentence += f" (beta\N{PRIME} = {weight:.3g} in the units of Ng's CS294A notes)"
     return f"{sentence}."
