@@ -210,6 +210,10 @@ def test_validation_metrics_are_of_the_whole_split(
     for name, value in expected.items():
         assert history[f"validation_{name}"][found.best_epoch - 1] == pytest.approx(value, rel=1e-5)
         assert found.best_metrics[f"validation/{name}"] == pytest.approx(value, rel=1e-5)
+    names = ("rho_hat_mean", "l0_at_0.1", "l0_at_0.5", "dead_units")
+    assert found.sparsity == {
+        f"validation/{name}": found.best_metrics[f"validation/{name}"] for name in names
+    }
 
 
 def new_training() -> TrainingSteps:
