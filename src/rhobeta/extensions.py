@@ -193,6 +193,27 @@ def incompatibility(penalty_name: str, activation_name: str) -> str | None:
     return None
 
 
+def no_target(penalty_name: str, activation_name: str) -> str | None:
+    """Why beta cannot be adjusted to an activity of the code, or None where it can.
+
+    >>> no_target("kl", "sigmoid") is None, no_target("l1_code", "relu") is None
+    (True, True)
+    """
+    chosen, code = PENALTY_SPECS[penalty_name], ACTIVATION_SPECS[activation_name]
+    if code.takes_k:
+        return f"a {activation_name} code has the number of active units that topk.k says"
+    if chosen.on in ("weights", "nothing"):
+        return (
+            f"penalty.kind {penalty_name} does not act on the code; use kl, kl_poisson or l1_code"
+        )
+    if chosen.on == "code" and code.bounded and code.low < 0:
+        return (
+            f"penalty.kind {penalty_name} pulls a {activation_name} code to 0, which is not its"
+            " lowest activation; use kl"
+        )
+    return None
+
+
 def load_extensions(folder: Path) -> None:
     """Import every Python file in `folder`, in the order of their names; each once in a process.
 

@@ -28,7 +28,13 @@ from rhobeta.config.sections import (
     VisualizeParams,
 )
 from rhobeta.errors import RhobetaError
-from rhobeta.extensions import ACTIVATION_SPECS, PENALTY_SPECS, incompatibility, load_extensions
+from rhobeta.extensions import (
+    ACTIVATION_SPECS,
+    PENALTY_SPECS,
+    incompatibility,
+    load_extensions,
+    no_target,
+)
 from rhobeta.utils.cpu import obey_cpu_parameter
 
 # The labels of the data sets that are known by name.
@@ -59,6 +65,35 @@ class Params(ParamSection):
             raise ValueError(
                 f"penalty.kind: found {self.penalty.kind} with model.code_activation"
                 f" {self.model.code_activation}: {reason}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _target_makes_sense(self) -> Self:
+        penalty, units = self.penalty, self.model.hidden_sizes[-1]
+        if penalty.target is None:
+            lonely = {
+                "beta": penalty.beta == "auto",
+                "target_above": penalty.target_above is not None,
+            }
+            for name in (name for name, given in lonely.items() if given):
+                raise ValueError(
+                    f"penalty.{name}: found {getattr(penalty, name)} without penalty.target, which"
+                    " it belongs to"
+                )
+            return self
+        found = f"penalty.target: found {penalty.target:g}"
+        if (reason := no_target(penalty.kind, self.model.code_activation)) is not None:
+            raise ValueError(f"{found}, but {reason}")
+        if penalty.target >= (1 if penalty.target_above is None else units):
+            raise ValueError(
+                f"{found}, allowed: a mean activation below 1, or with penalty.target_above an L0"
+                f" below the {units} units of the code"
+            )
+        if self.training.epochs == 1:
+            raise ValueError(
+                f"{found} with training.epochs 1, allowed: 2 or more, since beta is adjusted from"
+                " the second epoch on"
             )
         return self
 
@@ -103,10 +138,12 @@ class Params(ParamSection):
     @model_validator(mode="after")
     def _metrics_have_their_rho(self) -> Self:
         kinds = self.tune.space.get("penalty.kind", {}).get("choices", [self.penalty.kind])
-        without = [kind for kind in kinds if not PENALTY_SPECS[kind].uses_rho]
+        without = [f"kind {kind}" for kind in kinds if not PENALTY_SPECS[kind].uses_rho]
+        if self.penalty.target is not None or "penalty.target" in self.tune.space:
+            without.append("target")
         for name in set(self.tune.metrics) & set(NEED_RHO) if without else ():
             raise ValueError(
-                f"tune: found the metric {name} with penalty.kind {without[0]}, which has no rho"
+                f"tune: found the metric {name} with penalty.{without[0]}, which has no rho"
             )
         return self
 

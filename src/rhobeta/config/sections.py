@@ -96,6 +96,9 @@ class ModelParams(ParamSection):
     """sigmoid, identity: of the reconstruction."""
     tied_weights: bool
     """true: each decoder layer has the transposed weights of its encoder layer."""
+    start: Literal["auto", "glorot", "centred"]
+    """Initial weights: glorot, uniform; centred: directions of length 1, all equally likely to be
+    active, the decoder their transpose (one hidden layer); auto: centred for relu and topk."""
     unit_norm_decoder: bool
     """true: each unit's column of the decoder is scaled to length 1 after every step."""
 
@@ -110,8 +113,17 @@ class PenaltyParams(ParamSection):
     extensions/."""
     rho: Fraction
     """Target mean activation of every unit, (0, 1), for the KLs."""
-    beta: Annotated[float, Field(ge=0, le=1000)]
-    """Weight of the penalty, 0 to 1000; Ng's beta' = beta * pixels / 2."""
+    beta: Annotated[float, Field(ge=0, le=1000)] | Literal["auto"]
+    """Weight of the penalty, 0 to 1000; Ng's beta' = beta * pixels / 2. With a target, where it
+    starts; auto: 0.001."""
+    target: Annotated[float, Field(gt=0, le=65536)] | None
+    """Activity that beta is adjusted to reach, instead of rho: a mean activation, (0, 1), or with
+    target_above the number of active units per image; null: beta stays."""
+    target_above: Threshold | None
+    """Activation, [0, 1), above which a unit counts as active for the target; null: the target is a
+    mean activation."""
+    warmup: Annotated[float, Field(ge=0, le=1)]
+    """Share of the training, 0 to 1, over which beta rises linearly from zero."""
 
 
 class TopKParams(ParamSection):

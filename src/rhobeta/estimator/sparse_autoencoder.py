@@ -18,13 +18,15 @@ from torch import Tensor
 
 from rhobeta.data.batches import ShuffledChunks, to_unit_interval
 from rhobeta.estimator.folding import InputScale, folded
-from rhobeta.extensions import ACTIVATION_SPECS, PENALTY_SPECS, incompatibility
+from rhobeta.extensions import ACTIVATION_SPECS, PENALTY_SPECS, incompatibility, no_target
 from rhobeta.metrics.reconstruction import ReconstructionAccumulator
 from rhobeta.model.autoencoder import ACTIVATIONS, Autoencoder
 from rhobeta.model.inputs import INPUT_TYPES, input_rows, row_tensor
 from rhobeta.model.serialization import ModelDescription, model_to_bytes
+from rhobeta.training.measurement import final_sparsity
 from rhobeta.training.process_group import ProcessGroup
 from rhobeta.training.progress import ProgressDisplay
+from rhobeta.training.sparsity_control import missed_target
 from rhobeta.training.steps import BATCHES_PER_CHUNK, VALIDATION_ROWS, TrainingSteps, new_steps
 from rhobeta.utils.files import write_bytes
 
@@ -48,7 +50,13 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     Args:
         n_components: Units of the code.
         rho: Target mean activation of every unit, in (0, 1), for the KL penalties.
-        beta: Weight of the penalty, 0 or more.
+        beta: Weight of the penalty, 0 or more. With a target, where it starts; "auto": 0.001.
+        target: Activity that beta is adjusted to reach, instead of rho: a mean activation in
+            (0, 1), or with `target_above` the number of active units for a row. None: beta stays.
+            For the KLs and L1, not for topk. Where it is missed by more than 2 %, `fit` warns.
+        target_above: Activation in [0, 1) above which a unit counts as active for the target;
+            None: the target is a mean activation.
+        warmup: Share of the training, 0 to 1, over which beta rises linearly from zero.
         penalty: "kl" for sigmoid and tanh codes, "kl_poisson" for relu and topk codes,
             "l1_code", "l1_weights", "none", or one that `rhobeta.extensions.penalty` registered.
         code_activation: "sigmoid", "tanh", "relu", "topk", "identity", or one that
@@ -58,6 +66,8 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         hidden_activation: "relu", "sigmoid" or "tanh", of those layers.
         output_activation: "sigmoid", "identity", or "auto": sigmoid where X lies in [0, 1].
         tied_weights: Whether each decoder layer has the transposed weights of its encoder layer.
+        start: Initial weights: "glorot", uniform; "centred", directions of length 1 that are all
+            equally likely to be active (one hidden layer); "auto": centred for relu and topk.
         unit_norm_decoder: Whether each unit's column of the decoder has length 1 in training.
         k: Units of a topk code that are active for a row.
         k_start: k of the first step, from which it falls linearly; None: `4 * k`, at most
@@ -112,13 +122,17 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         n_components: int = 64,
         *,
         rho: float = 0.05,
-        beta: float = 0.003,
+        beta: float | str = 0.003,
+        target: float | None = None,
+        target_above: float | None = None,
+        warmup: float = 0.0,
         penalty: str = "kl",
         code_activation: str = "sigmoid",
         hidden_layer_sizes: tuple[int, ...] = (),
         hidden_activation: str = "relu",
         output_activation: str = "auto",
         tied_weights: bool = False,
+        start: str = "auto",
         unit_norm_decoder: bool = False,
         k: int = 8,
         k_start: int | None = None,
@@ -141,12 +155,16 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         self.n_components = n_components
         self.rho = rho
         self.beta = beta
+        self.target = target
+        self.target_above = target_above
+        self.warmup = warmup
         self.penalty = penalty
         self.code_activation = code_activation
         self.hidden_layer_sizes = hidden_layer_sizes
         self.hidden_activation = hidden_activation
         self.output_activation = output_activation
         self.tied_weights = tied_weights
+        self.start = start
         self.unit_norm_decoder = unit_norm_decoder
         self.k = k
         self.k_start = k_start
@@ -205,7 +223,7 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
                 )
             validation = row_tensor(scale.apply(held)).to(device)
         self._run(steps, row_tensor(scale.apply(rows)).to(device), int(seed), validation, mean_row)
-        self._keep(steps, scale, mean, params)
+        self._keep(steps, rows, scale, mean, params)
         return self
 
     def _run(
@@ -253,7 +271,12 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
                 display.close()
 
     def _keep(
-        self, steps: TrainingSteps, scale: InputScale, mean: NDArray[np.float64], params: Any
+        self,
+        steps: TrainingSteps,
+        rows: NDArray[Any],
+        scale: InputScale,
+        mean: NDArray[np.float64],
+        params: Any,
     ) -> None:
         if steps.history:
             model, epoch, loss = steps.kept_model(), steps.kept.epoch, steps.kept.loss
@@ -264,6 +287,14 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         self.mean_: NDArray[np.float64] | None = mean
         self.n_iter_ = max(1, len(steps.history))
         self.best_epoch_ = epoch
+        sparsity = final_sparsity(
+            steps.kept.metrics if steps.history else {},
+            self.model_,
+            (to_unit_interval(row_tensor(part)) for part in _pieces(rows)),
+            also_above=self.target_above,
+        )
+        if steps.history and (text := missed_target(params.penalty, sparsity, steps.history)):
+            warnings.warn(text, ConvergenceWarning, stacklevel=3)
         self.description_ = ModelDescription(
             architecture=self.model_.architecture,
             parameters={
@@ -274,6 +305,7 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             data_sha256="",
             best_epoch=epoch,
             best_loss=loss,
+            sparsity=sparsity,
         )
         names = dict.fromkeys(name for metrics in steps.history for name in metrics)
         self.history_ = {"epoch": list(range(1, len(steps.history) + 1))} | {
@@ -409,9 +441,17 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
                 hidden_activation=self.hidden_activation,
                 output_activation=output,
                 tied_weights=self.tied_weights,
+                start=self.start,
                 unit_norm_decoder=self.unit_norm_decoder,
             ),
-            penalty=SimpleNamespace(kind=self.penalty, rho=self.rho, beta=self.beta),
+            penalty=SimpleNamespace(
+                kind=self.penalty,
+                rho=self.rho,
+                beta=self.beta,
+                target=self.target,
+                target_above=self.target_above,
+                warmup=self.warmup,
+            ),
             topk=SimpleNamespace(
                 k=self.k, start=self._k_start(), anneal=self.anneal, auxk_coef=self.auxk_coef
             ),
@@ -435,7 +475,7 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             check_scalar(getattr(self, name), name, int | np.integer, min_val=low)
         for name, low, high, ends in (
             ("rho", 0, 1, "neither"),
-            ("beta", 0, None, "left"),
+            ("warmup", 0, 1, "both"),
             ("anneal", 0, 1, "both"),
             ("auxk_coef", 0, 1, "both"),
             ("learning_rate", 0, 1, "right"),
@@ -451,6 +491,7 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             ("penalty", PENALTY_SPECS),
             ("code_activation", ACTIVATION_SPECS),
             ("hidden_activation", ACTIVATIONS),
+            ("start", ("auto", "glorot", "centred")),
             ("output_activation", ("auto", "sigmoid", "identity")),
             ("schedule", ("cosine", "constant")),
             ("pixel_loss", ("mse", "bce")),
@@ -463,12 +504,53 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
                 raise ValueError(f"{name}: found {getattr(self, name)!r}, allowed: {known}")
         if reason := incompatibility(self.penalty, self.code_activation):
             raise ValueError(f"penalty: found {self.penalty!r}: {reason}")
+        self._check_target()
         if ACTIVATION_SPECS[self.code_activation].takes_k and not (
             self.k <= self._k_start() <= self.n_components
         ):
             raise ValueError(
                 f"k: found k={self.k} and k_start={self.k_start} with n_components="
                 f"{self.n_components}, allowed: k at most k_start, k_start at most n_components"
+            )
+
+    def _check_target(self) -> None:
+        if self.beta != "auto":
+            check_scalar(self.beta, "beta", float | int, min_val=0)
+        if self.target is None:
+            for name, given in (
+                ("beta", self.beta == "auto"),
+                ("target_above", self.target_above is not None),
+            ):
+                if given:
+                    raise ValueError(
+                        f"{name}: found {getattr(self, name)!r} without a target, which it belongs"
+                        " to"
+                    )
+            return
+        most = 1 if self.target_above is None else self.n_components
+        check_scalar(
+            self.target,
+            "target",
+            float | int,
+            min_val=0,
+            max_val=most,
+            include_boundaries="neither",
+        )
+        if self.target_above is not None:
+            check_scalar(
+                self.target_above,
+                "target_above",
+                float | int,
+                min_val=0,
+                max_val=1,
+                include_boundaries="left",
+            )
+        if reason := no_target(self.penalty, self.code_activation):
+            raise ValueError(f"target: found {self.target}, but {reason}")
+        if self.max_iter == 1:
+            raise ValueError(
+                "target: found a target with max_iter 1, allowed: 2 or more, since beta is adjusted"
+                " from the second epoch on"
             )
 
     def _k_start(self) -> int:

@@ -38,8 +38,8 @@ class ModelDescription:
     sparsity: dict[str, float] = field(default_factory=dict)
     """How active the code is, on the validation split, or on the train split where there is none.
 
-    `validation/rho_hat_mean` or `train/rho_hat_mean`, and so on: mean activation, L0, dead units.
-    Empty in files of earlier versions.
+    `validation/rho_hat_mean` or `train/rho_hat_mean`, and so on: mean activation, L0, dead units;
+    and `beta`, if it changed in training. Empty in files of earlier versions.
     """
 
 
@@ -60,14 +60,15 @@ class SavedModel:
 
     @property
     def rho(self) -> float | None:
-        """The target mean activation, or None where the penalty had none.
+        """The mean activation that the penalty asked for; None for a penalty without, or a target.
 
         Raises `RhobetaError` where the penalty is not registered.
         """
         parameters = self.description.parameters
         require_penalty(parameters["penalty.kind"], "the model")
         uses_rho = PENALTY_SPECS[parameters["penalty.kind"]].uses_rho
-        return float(parameters["penalty.rho"]) if uses_rho else None
+        has_target = parameters.get("penalty.target") is not None
+        return float(parameters["penalty.rho"]) if uses_rho and not has_target else None
 
 
 def model_to_bytes(model: Autoencoder, description: ModelDescription) -> bytes:

@@ -16,6 +16,7 @@ from rhobeta.training.checkpoint_folder import checkpoint_folder
 from rhobeta.training.devices import place_among_processes, processes_per_node
 from rhobeta.training.fit import fit
 from rhobeta.training.processes import run_in_processes
+from rhobeta.training.sparsity_control import rho_of
 from rhobeta.training.steps import ENOUGH_ACTIVE_IMAGES, DivergedError
 from rhobeta.utils.files import write_bytes, write_text
 from rhobeta.utils.threads import use_threads
@@ -84,6 +85,8 @@ def run(params: Params, paths: Paths) -> None:
             # Last, so that a written model belongs to a run that has all of it.
             write_text(paths.history, trained.history_csv)
             write_bytes(paths.model, content)
+        if trained.missed_target is not None:
+            print(f"note: {trained.missed_target}")
         # After the run has ended: until then a retry resumes from the last checkpoint.
         checkpoints.remove()
     print(
@@ -93,7 +96,8 @@ def run(params: Params, paths: Paths) -> None:
 
 
 def _note_small_batches(params: Params, images: int) -> None:
-    batch_size, rho = params.training.batch_size, params.penalty.rho
+    batch_size = params.training.batch_size
+    rho = rho_of(params.penalty, params.model.hidden_sizes[-1])
     if batch_size > images:
         print(
             f"note: training.batch_size {batch_size} is more than the {images} training images;"

@@ -32,6 +32,8 @@ def read_history(text: str, *, name: str) -> History:
         history = {column: [float(row[column]) for row in rows] for column in filled}
         validates = any(column.startswith("validation_") for column in history)
         columns = (*_TRAIN, *_VALIDATION) if validates else _TRAIN
+        # Beta is there where it changed in training.
+        columns = (*columns, "beta") if "beta" in history else columns
         return {column: history[column] for column in columns}
     except (ValueError, TypeError, LookupError, csv.Error) as error:
         raise RhobetaError(
@@ -42,7 +44,7 @@ def read_history(text: str, *, name: str) -> History:
 def draw_learning_curves(history: History, best_epoch: int, rho: float | None) -> "Figure":
     """Loss, squared error, penalty and mean activation by epoch, for train and validation.
 
-    The epoch whose weights were kept, `best_epoch`, is marked.
+    Beta as well, where it changed. The epoch whose weights were kept, `best_epoch`, is marked.
     """
     panels = [
         ("loss", "Loss", True),
@@ -50,19 +52,22 @@ def draw_learning_curves(history: History, best_epoch: int, rho: float | None) -
         ("penalty", "Penalty", True),
         ("mean_activity", "Mean activation", False),
     ]
+    if "beta" in history:
+        panels.append(("beta", "Weight beta of the penalty", True))
     if not any(history["train_penalty"]):
         panels = [panel for panel in panels if panel[0] not in ("loss", "penalty")]
     figure, axes = plt.subplots(1, len(panels), figsize=(3.3 * len(panels), 3.1))
     for axis, (name, title, logarithmic) in zip(axes, panels, strict=True):
         validation = "rho_hat_mean" if name == "mean_activity" else name
-        _draw(axis, history, f"train_{name}", f"validation_{validation}", title)
+        train = name if name == "beta" else f"train_{name}"
+        _draw(axis, history, train, f"validation_{validation}", title)
         axis.axvline(best_epoch, color=GREY, linestyle=":", linewidth=1.2)
         if logarithmic:
             axis.set_yscale("log")
         elif rho is not None:
             axis.axhline(rho, color=RED, linestyle="--", linewidth=1.2, label=f"rho = {rho:g}")
             axis.set_ylim(bottom=0)
-    axes[-1].legend()
+    axes[3 if len(panels) > 3 else -1].legend()
     return figure
 
 

@@ -139,6 +139,7 @@ def introduction(saved: SavedModel, metrics: Metrics) -> str:
     parameters = saved.description.parameters
     activation, kind = parameters["model.code_activation"], parameters["penalty.kind"]
     beta, rho = parameters["penalty.beta"], parameters["penalty.rho"]
+    found = saved.description.sparsity
     code = f"{'An' if activation[0] in 'aeiou' else 'A'} {activation} code"
     if ACTIVATION_SPECS[activation].takes_k:
         code += f" with at most {parameters['topk.k']} active units"
@@ -149,11 +150,26 @@ def introduction(saved: SavedModel, metrics: Metrics) -> str:
     penalty = PENALTY_SPECS[kind]
     name = "a Kullback-Leibler penalty" if kind == "kl" else f"the penalty {kind}"
     asked = f" that asks for rho = {rho}" if penalty.uses_rho else ""
-    sentence = (
-        f"{reached}, trained with {name} ({penalty.formula}){asked} with weight beta = {beta}"
-        f" beside the {loss}"
-    )
+    weight = f"{asked} with weight beta = {beta}"
+    if (target := parameters.get("penalty.target")) is not None:
+        beta, above = f"{found['beta']:.3g}", parameters["penalty.target_above"]
+        what, metric = ("a mean activation", "rho_hat_mean")
+        if above is not None:
+            what, metric = "an L0", f"l0_at_{above:g}"
+            target = f"{target} above {above}"
+        split, value = next(
+            (key.partition("/")[0], value)
+            for key, value in found.items()
+            if key.partition("/")[2] == metric
+        )
+        weight = (
+            f" whose weight beta was adjusted to {what} of {target} (reached on the {split} split:"
+            f" {value:.4g}, with beta = {beta})"
+        )
+    elif "beta" in found:
+        weight += " after a warm-up"
+    sentence = f"{reached}, trained with {name} ({penalty.formula}){weight} beside the {loss}"
     if kind == "kl" and parameters["training.pixel_loss"] == "mse":
-        weight = ng_beta(float(beta), saved.model.architecture.features)
-        sentence += f" (beta\N{PRIME} = {weight:.3g} in the units of Ng's CS294A notes)"
+        ng = ng_beta(float(beta), saved.model.architecture.features)
+        sentence += f" (beta\N{PRIME} = {ng:.3g} in the units of Ng's CS294A notes)"
     return f"{sentence}."

@@ -53,7 +53,7 @@ def describe(
 
     `parameters` are by dotted path, as values or as MLflow's texts; `command` repeats the run.
     """
-    numbers = {path: float(parameters[path]) for path in ("penalty.rho", "penalty.beta")}
+    numbers = {"penalty.rho": float(parameters["penalty.rho"])}
     units = str(parameters["model.hidden_sizes"]).strip("[]").rpartition(",")[2].strip()
     what = (
         f"{units} {parameters['model.code_activation']} units on {parameters['data.name']},"
@@ -71,9 +71,14 @@ def _penalty(parameters: Mapping[str, Any]) -> str:
         return " ".join(words) or "no penalty"
     if kind != "kl":
         words.append(kind)
+    # As values or as MLflow's texts; runs of earlier versions have no target.
+    if (target := parameters.get("penalty.target")) not in (None, "None"):
+        above = parameters["penalty.target_above"]
+        words.append(f"target={float(target):g}")
+        return " ".join(words if above in (None, "None") else [*words, f"above {above}"])
     if PENALTY_SPECS[kind].uses_rho:
         words.append(f"rho={parameters['penalty.rho']:g}")
-    return " ".join([*words, f"beta={parameters['penalty.beta']:g}"])
+    return " ".join([*words, f"beta={float(parameters['penalty.beta']):g}"])
 
 
 def training_tags(code: Code, manifest: Manifest) -> dict[str, str]:

@@ -26,6 +26,7 @@ from rhobeta.training.checkpoints import CheckpointFile, PeriodicCheckpoint
 from rhobeta.training.datamodule import ImagesInMemory
 from rhobeta.training.measurement import final_sparsity
 from rhobeta.training.module import SparseAutoencoderModule
+from rhobeta.training.sparsity_control import missed_target
 from rhobeta.training.steps import VALIDATION_ROWS, new_steps
 from rhobeta.training.trainer import ANSWER_SECONDS, device_name, make_trainer
 from rhobeta.utils.signals import EndedBySignal
@@ -50,6 +51,8 @@ class Trained:
     best_metrics: dict[str, float]
     sparsity: dict[str, float]
     """As in `ModelDescription`."""
+    missed_target: str | None
+    """What to say where `penalty.target` was not reached."""
     history_csv: str
     device: str
     world_size: int
@@ -112,12 +115,19 @@ def fit(
                 periodic.end_if_asked()
             raise
     steps, model = module.steps, module.steps.kept_model()
+    sparsity = final_sparsity(
+        steps.kept.metrics,
+        model,
+        _pieces(train.values),
+        also_above=params.penalty.target_above,
+    )
     return Trained(
         model=model,
         best_epoch=steps.kept.epoch,
         best_loss=steps.kept.loss,
         best_metrics=steps.kept.metrics,
-        sparsity=final_sparsity(steps.kept.metrics, model, _pieces(train.values)),
+        sparsity=sparsity,
+        missed_target=missed_target(params.penalty, sparsity, steps.history),
         history_csv=history_as_csv(steps.history),
         device=device_name(trainer.strategy.root_device),
         world_size=trainer.world_size,

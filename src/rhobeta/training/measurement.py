@@ -1,5 +1,6 @@
 """The statistics of a split after every epoch."""
 
+import re
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -22,12 +23,21 @@ CONSTANT_STD = 0.01
 class SplitMeasurement:
     """Accumulates a split piece by piece; the penalty is that of the whole split's means.
 
-    `mean_image` is the mean of the train split, in [0, 1] (shape: [pixels]).
+    `mean_image` is the mean of the train split, in [0, 1] (shape: [pixels]). `rho` is what the
+    units' means are compared with, None for nothing. L0 is also taken above `also_above`.
     """
 
-    def __init__(self, sparse_loss: SparseLoss, mean_image: Tensor) -> None:
+    def __init__(
+        self,
+        sparse_loss: SparseLoss,
+        mean_image: Tensor,
+        *,
+        rho: float | None = None,
+        also_above: float | None = None,
+    ) -> None:
         self._loss = sparse_loss
-        self._sparsity = _accumulator()
+        self._rho = rho
+        self._sparsity = _accumulator(also_above)
         self._reconstruction = ReconstructionAccumulator(mean_image)
         self._means: Means | None = None
         self._pixel_loss_sum = 0.0
@@ -84,35 +94,41 @@ class SplitMeasurement:
         pixel_loss = quality.mse
         if self._loss.pixel_loss != "mse":
             pixel_loss = self._pixel_loss_sum / self._images
-        rho = float(self._loss.rho) if self._loss.spec.uses_rho else None
         return {
             "loss": pixel_loss + float(self._loss.beta) * penalty_value,
             "mse": quality.mse,
             "penalty": penalty_value,
             "fvu": quality.fvu,
-            **self._sparsity.statistics().as_metrics(rho),
+            **self._sparsity.statistics().as_metrics(self._rho),
         }
 
 
 def final_sparsity(
-    metrics: Mapping[str, float], model: Autoencoder, train: Iterable[Tensor]
+    metrics: Mapping[str, float],
+    model: Autoencoder,
+    train: Iterable[Tensor],
+    *,
+    also_above: float | None = None,
 ) -> dict[str, float]:
-    """Mean activation, L0 and dead units of the kept weights, as `ModelDescription.sparsity`.
+    """How active the code of the kept weights is, as `ModelDescription.sparsity`.
 
-    They are those of the validation split in the kept epoch's `metrics`; without one, they are
-    measured on the train split, rows as `model` takes them, in pieces (shape: [rows, features]).
+    The numbers are those of the validation split in the kept epoch's `metrics`; without one, they
+    are measured on the train split, rows as `model` takes them, in pieces (shape:
+    [rows, features]). L0 is also taken above `also_above`; beta is there if it changed in training.
     """
     if "validation/loss" not in metrics:
-        sparsity = _accumulator()
+        sparsity = _accumulator(also_above)
         with torch.inference_mode():
             for rows in train:
                 sparsity.update(model.activity(model.encode(rows)))
-        metrics = {f"train/{k}": v for k, v in sparsity.statistics().as_metrics(None).items()}
-    wanted = ("rho_hat_mean", "dead_units", *(f"l0_at_{level:g}" for level in L0_THRESHOLDS))
-    return {k: v for k, v in metrics.items() if k.partition("/")[2] in wanted}
+        measured = sparsity.statistics().as_metrics(None).items()
+        metrics = {**metrics, **{f"train/{name}": value for name, value in measured}}
+    wanted = re.compile("beta|(validation|train)/(rho_hat_mean|dead_units|l0_at_.*)")
+    return {name: value for name, value in metrics.items() if wanted.fullmatch(name)}
 
 
-def _accumulator() -> SparsityAccumulator:
+def _accumulator(also_above: float | None) -> SparsityAccumulator:
+    levels = dict.fromkeys((*L0_THRESHOLDS, *([] if also_above is None else [also_above])))
     return SparsityAccumulator(
-        l0_thresholds=L0_THRESHOLDS, dead_threshold=DEAD_THRESHOLD, constant_std=CONSTANT_STD
+        l0_thresholds=tuple(levels), dead_threshold=DEAD_THRESHOLD, constant_std=CONSTANT_STD
     )

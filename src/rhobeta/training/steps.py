@@ -24,6 +24,7 @@ from rhobeta.model.means import Mean, Means, RunningMean, running_share
 from rhobeta.training.measurement import SplitMeasurement
 from rhobeta.training.process_group import ProcessGroup
 from rhobeta.training.schedules import annealed_k, lr_factor
+from rhobeta.training.sparsity_control import START, BetaControl, rho_of
 
 if TYPE_CHECKING:
     # Pydantic's sections; the steps read their attributes only.
@@ -37,6 +38,12 @@ VALIDATION_ROWS = 8192
 
 ENOUGH_ACTIVE_IMAGES = 10
 """The least rho * batch_size for which a batch's mean activation stands for the whole."""
+
+CLEAN_EVERY = 8
+"""With noise on the input, the code of every n-th mini-batch is also taken without it."""
+
+CENTRED = ("relu", "topk")
+"""The codes that `model.start: auto` starts centred: without it, most of many units die."""
 
 _MEASURED = ("loss", "mse", "penalty", "mean_activity")
 
@@ -101,6 +108,13 @@ class TrainingSteps:
         self._sums = torch.zeros(len(_MEASURED), dtype=torch.float64)
         self._images_seen = 0
         self._learning_rate = 0.0
+        self._control = BetaControl(
+            params.penalty,
+            units=autoencoder.architecture.units,
+            steps_per_epoch=self.per_epoch,
+            epochs=params.training.epochs,
+            every=CLEAN_EVERY if params.training.noise > 0 else 1,
+        )
         share = 1.0
         if sparse_loss.spec.uses_rho:
             size = min(self._settings.batch_size, images)
@@ -108,7 +122,7 @@ class TrainingSteps:
         self._running_mean = RunningMean(share)
         self._largest_mean = torch.zeros(())
         self._dead_units: DeadUnitTracker | None = None
-        self._patience = images
+        self._patience = images // CLEAN_EVERY if params.training.noise > 0 else images
 
     def new_optimizer(self) -> Optimizer:
         """Adam with its usual moments; fused, which computes the same in one pass.
@@ -169,17 +183,40 @@ class TrainingSteps:
         ):
             share = rank_slice(size, self.group.rank, self.group.size)
             x = to_unit_interval(images, self.exact)
+            self.sparse_loss.beta = self._control.beta(self.done)
             output = self.autoencoder(self._corrupted(x, noise, share, size), k=self._k())
             terms, loss = self._losses(output, x, inactive, len(share) / size)
             self._step(optimizer, backward, loss)
             code = output.code.detach()
-            if self._dead_units is not None:
-                active = (code[: len(share)] > 0).any(0)
-                self._dead_units.update(self.group.any(active), size)
+            self._note_activity(x[: len(share)], code[: len(share)], size)
             activity = self.autoencoder.activity(code).mean()
             measured += [*(value.detach() for value in terms), activity]
             shares.append(len(share))
         self._add_to_sums(torch.stack(measured).reshape(len(shares), -1), shares, sum(chunk.sizes))
+
+    def _note_activity(self, x: Tensor, code: Tensor, size: int) -> None:
+        """Note how active the code of a mini-batch of `size` samples is on clean samples.
+
+        `x` is this process's share, `code` its code. A unit that noise alone activates is dead, and
+        noise changes the mean activation; so with noise on the input, every eighth mini-batch is
+        encoded once more without it.
+        """
+        step = self.done - 1
+        activity = None
+        if self._dead_units is not None or self._control.controls:
+            clean = self._settings.noise == 0
+            if not clean and step % self.per_epoch % CLEAN_EVERY == 0:
+                with torch.no_grad():
+                    code, clean = self.autoencoder.encode(x, k=self._k()), True
+            if clean and self._dead_units is not None:
+                self._dead_units.update(self.group.any((code > 0).any(0)), size)
+            if clean and self._control.controls:
+                values = self.autoencoder.activity(code)
+                if (above := self._params.penalty.target_above) is not None:
+                    values = values > above
+                total = self.group.total(values.sum(dtype=self._sums.dtype))
+                activity = total.item() / (size * values.shape[1])
+        self._control.update(step, activity)
 
     def _losses(
         self, output: Output, x: Tensor, inactive: Tensor | None, weight: float
@@ -235,12 +272,15 @@ class TrainingSteps:
         metrics = {f"train/{k}": v for k, v in self.running_metrics().items()}
         metrics |= {f"validation/{k}": v for k, v in validation.items()}
         metrics["learning_rate"] = self._learning_rate
+        metrics |= self._control.as_metrics(self.done)
         # FVU is infinite where all validation images are the mean image: not a divergence.
         self._require_finite({k: v for k, v in metrics.items() if k != "validation/fvu"})
         self.history.append(metrics)
         if (
             self._settings.keep == "last"
             or self._kept is None
+            # Losses of two betas do not compare: until beta stays, the newest epoch is kept.
+            or metrics.get("beta") != self._kept.metrics.get("beta")
             or metrics["validation/loss"] < self._kept.metrics["validation/loss"]
         ):
             weights = self.autoencoder.state_dict()
@@ -266,7 +306,14 @@ class TrainingSteps:
         `mean_image` is the mean of the training images in [0, 1] (shape: [pixels]), which the
         fraction of variance unexplained refers to.
         """
-        self._split = SplitMeasurement(self.sparse_loss, mean_image)
+        penalty = self._params.penalty
+        uses_rho = self.sparse_loss.spec.uses_rho and penalty.target is None
+        self._split = SplitMeasurement(
+            self.sparse_loss,
+            mean_image,
+            rho=penalty.rho if uses_rho else None,
+            also_above=penalty.target_above,
+        )
 
     @torch.no_grad()
     def validate(self, images: Tensor) -> None:
@@ -297,6 +344,7 @@ class TrainingSteps:
             "learning_rate": self._learning_rate,
             "running_mean": self._running_mean.state_dict(),
             "largest_mean": self._largest_mean,
+            "beta": self._control.state_dict(),
             "dead_units": None if self._dead_units is None else self._dead_units.state_dict(),
         }
 
@@ -309,6 +357,8 @@ class TrainingSteps:
         self._learning_rate = state["learning_rate"]
         self._running_mean.load_state_dict(state["running_mean"], self._device)
         self._largest_mean = state["largest_mean"].to(self._device)
+        self._control.load_state_dict(state["beta"])
+        self.sparse_loss.beta = self._control.beta(max(0, self.done - 1))
         if self._dead_units is not None:
             self._dead_units.load_state_dict(state["dead_units"])
 
@@ -388,7 +438,8 @@ def new_steps(
     # Nothing that is shipped draws from it, but an extension may.
     torch.manual_seed(params.training.seed)
     autoencoder = Autoencoder(architecture_of(params, sample_shape), seed=params.training.seed)
-    if autoencoder.architecture.k is not None:
+    start = params.model.start
+    if start == "centred" or (start == "auto" and params.model.code_activation in CENTRED):
         autoencoder.center_on(mean_image)
     return TrainingSteps(params, autoencoder, loss_of(params), images=images)
 
@@ -412,7 +463,7 @@ def loss_of(params: "FitParams") -> SparseLoss:
     return SparseLoss(
         kind=params.penalty.kind,
         code_activation=params.model.code_activation,
-        rho=params.penalty.rho,
-        beta=params.penalty.beta,
+        rho=rho_of(params.penalty, params.model.hidden_sizes[-1]),
+        beta=START if params.penalty.beta == "auto" else params.penalty.beta,
         pixel_loss=params.training.pixel_loss,
     )
