@@ -80,6 +80,8 @@ def _probe_metrics(data: EvaluationData, labels: Labels, settings: EvaluateParam
         )
         for name, (train, test) in data.representations.items()
     }
+    if data.baselines.pixel_probe is None:
+        raise ValueError("baselines without a probe for data with labels")
     rivals = {"pixel_probe": data.baselines.pixel_probe, "pca_probe": accuracy["pca"]}
     return {
         "test": {"probe": accuracy["code"]},

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rhobeta.config.sections import EvaluateParams
+from rhobeta.data.samples import Samples
 from rhobeta.errors import RhobetaError
 from rhobeta.metrics.baselines import PrincipalComponents
 from rhobeta.metrics.downstream.anomaly import aurocs, pixel_scores
@@ -181,6 +182,13 @@ def read_baselines(paths: Paths, settings: EvaluateParams, data_sha256: str) -> 
     return found
 
 
+def labels_of(train: Samples, test: Samples) -> Labels | None:
+    """The labels of both splits; None where the data has none."""
+    if train.labels is None or test.labels is None:
+        return None
+    return train.labels, test.labels
+
+
 def require_labels(labels: Labels | None) -> Labels:
     """The labels of data that has them. Raises `ValueError` for other data."""
     if labels is None:
@@ -193,7 +201,10 @@ def _parameters(settings: EvaluateParams) -> dict[str, Any]:
 
 
 def _sparse_probe(
-    pixels: Representation, labels: Labels | None, pca: PrincipalComponents, settings: EvaluateParams
+    pixels: Representation,
+    labels: Labels | None,
+    pca: PrincipalComponents,
+    settings: EvaluateParams,
 ) -> Numbers:
     train_labels, test_labels = require_labels(labels)
     found = sparse_probe_accuracies(
@@ -209,7 +220,10 @@ def _sparse_probe(
 
 
 def _few_labels(
-    pixels: Representation, labels: Labels | None, pca: PrincipalComponents, settings: EvaluateParams
+    pixels: Representation,
+    labels: Labels | None,
+    pca: PrincipalComponents,
+    settings: EvaluateParams,
 ) -> Numbers:
     found = few_label_accuracies(
         {"pixels": pixels},
@@ -223,7 +237,10 @@ def _few_labels(
 
 
 def _denoising(
-    pixels: Representation, labels: Labels | None, pca: PrincipalComponents, settings: EvaluateParams
+    pixels: Representation,
+    labels: Labels | None,
+    pca: PrincipalComponents,
+    settings: EvaluateParams,
 ) -> Numbers:
     return denoising_quality(
         {"wiener": pca.denoised, "noisy": lambda noisy, sigma: noisy},
@@ -234,7 +251,10 @@ def _denoising(
 
 
 def _anomaly(
-    pixels: Representation, labels: Labels | None, pca: PrincipalComponents, settings: EvaluateParams
+    pixels: Representation,
+    labels: Labels | None,
+    pca: PrincipalComponents,
+    settings: EvaluateParams,
 ) -> Numbers:
     return aurocs("pca", pixel_scores, pixels, require_labels(labels), settings.normal_classes)
 

@@ -40,12 +40,11 @@ class ClassPreferences(NamedTuple):
 
 def firing_counts(activity: NDArray[np.float32], *, threshold: float) -> NDArray[np.int64]:
     """Number of samples for which each unit fires ([samples, units] -> [units])."""
-    return (activity > threshold).sum(0, dtype=np.int64)
+    counts: NDArray[np.int64] = (activity > threshold).sum(0, dtype=np.int64)
+    return counts
 
 
-def class_preferences(
-    activity: NDArray[np.float32], labels: NDArray[np.uint8]
-) -> ClassPreferences:
+def class_preferences(activity: NDArray[np.float32], labels: NDArray[np.uint8]) -> ClassPreferences:
     """The classes of units (`activity`: [samples, units], `labels`: [samples])."""
     classes = np.unique(labels)
     means = np.stack([activity[labels == label].mean(0, dtype=np.float64) for label in classes], 1)
@@ -67,8 +66,8 @@ def most_active_units(activity: NDArray[np.float32], *, count: int) -> NDArray[n
 def exciting_rows(activity: NDArray[np.float32], *, threshold: float) -> NDArray[np.int64]:
     """The nine samples that excite each unit most, the strongest first.
 
-    `activity` is [samples, units]; the result holds their indices, [units, 9]. Samples that excite a
-    unit equally keep their order. Where a unit fires for fewer than nine samples, -1 follows.
+    `activity` is [samples, units]; the result holds their indices, [units, 9]. Samples that excite
+    a unit equally keep their order. Where a unit fires for fewer than nine samples, -1 follows.
     """
     chosen = np.full((activity.shape[1], ROWS_OF_A_UNIT), -1)
     for unit, values in enumerate(np.ascontiguousarray(activity.T)):

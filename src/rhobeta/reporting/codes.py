@@ -168,7 +168,7 @@ def draw_embedding(
         name = groups.names[number]
         axis.annotate(
             name,
-            np.median(chosen, axis=0),
+            tuple(np.median(chosen, axis=0)),
             ha="center",
             va="center",
             fontsize=13 if few and len(name) <= _SHORT else 7,

@@ -27,6 +27,7 @@ _SHADES = 101
 _COLUMNS = 3
 # Of vectors: the features listed, and from how many on their weights are also a line.
 _FEATURES = 6
+_IN_THE_REPORT = 20
 _LINE_FROM, _LINE_POINTS = 31, 120
 
 
@@ -117,6 +118,12 @@ def render_dashboard(
     )
 
 
+def unit_features(saved: SavedModel, record: TestRecord, test: TestSamples) -> list[Card]:
+    """The cards of the twenty most active units of vectors, for the report's table."""
+    cards = unit_cards(decoder_filters(saved.model), record, test, count=_IN_THE_REPORT)
+    return [card for card in cards if card.fired]
+
+
 def unit_cards(
     filters: NDArray[np.float32], record: TestRecord, test: TestSamples, *, count: int
 ) -> list[Card]:
@@ -152,9 +159,7 @@ def unit_cards(
     return cards
 
 
-def _card_classes(
-    activity: NDArray[np.float32], test: TestSamples
-) -> Sequence[CardClasses | None]:
+def _card_classes(activity: NDArray[np.float32], test: TestSamples) -> Sequence[CardClasses | None]:
     """What each unit ([samples, units]) has to do with the classes; None without labels."""
     if test.labels is None:
         return [None] * activity.shape[1]

@@ -68,7 +68,7 @@ def draw_filters(
     scaled = (chosen / largest).astype(np.float32)
     colour = chosen.ndim == 4
     if colour:
-        scaled = (scaled + 1) / 2
+        scaled = ((scaled + 1) / 2).astype(np.float32)
     columns = _even_columns(len(chosen))
     rows = -(-len(chosen) // columns)
     figure, axis = plt.subplots(

@@ -69,4 +69,6 @@ def _in_shades(sheet: NDArray[np.uint8]) -> "Image.Image":
 def _in_colours(sheet: NDArray[np.uint8]) -> "Image.Image":
     from PIL import Image
 
-    return Image.fromarray(sheet).quantize(_COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    return Image.fromarray(sheet).quantize(
+        _COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
+    )

@@ -47,7 +47,9 @@ def largest_features(
     chosen = np.argsort(-size, kind="stable")[:count]
     largest = size.max()
     return [
-        Weight(test.feature_name(feature), float(weights[feature]), 100 * weights[feature] / largest)
+        Weight(
+            test.feature_name(feature), float(weights[feature]), 100 * weights[feature] / largest
+        )
         for feature in chosen.tolist()
         if size[feature] > 0
     ]
@@ -79,7 +81,9 @@ def draw_rows(test: TestSamples, record: TestRecord) -> "Figure":
     few = originals.shape[1] <= _FEW_FEATURES
     for axis, row, x, x_hat in zip(axes.flat, rows.tolist(), originals, rebuilt, strict=False):
         axis.plot(x, color=ORANGE, lw=3.5, alpha=0.55, label="original")
-        axis.plot(x_hat, color=BLUE, lw=1.2, marker="o" if few else None, ms=3, label="reconstruction")
+        axis.plot(
+            x_hat, color=BLUE, lw=1.2, marker="o" if few else None, ms=3, label="reconstruction"
+        )
         name = f"row {row}"
         if test.labels is not None:
             name += f", class {test.class_name(int(test.labels[row]))}"
@@ -167,4 +171,8 @@ _ROOM = 40
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}\N{HORIZONTAL ELLIPSIS}"
+    return (
+        name
+        if len(name) <= _LONGEST_NAME
+        else f"{name[: _LONGEST_NAME - 1]}\N{HORIZONTAL ELLIPSIS}"
+    )

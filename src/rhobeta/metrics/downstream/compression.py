@@ -52,8 +52,8 @@ def quantised_curve(
 ) -> list[RatePoint]:
     """Rate and distortion of a representation, one point a step, coarsest first.
 
-    `train` and `test` are [samples, units], `pixels` the test samples ([samples, features]). Steps are 8 to 1/8 times the root mean square of the centred training features, a
-    factor of sqrt 2 apart.
+    `train` and `test` are [samples, units], `pixels` the test samples ([samples, features]). Steps
+    are 8 to 1/8 times the root mean square of the centred training units, a factor of sqrt 2 apart.
     """
     _, spread = mean_and_spread(train)
     # One feature at a time, each contiguous and small enough for the cache.
@@ -108,10 +108,11 @@ def jpeg_curve(
 ) -> list[RatePoint]:
     """Rate and distortion of baseline JPEG, one point a quality, coarsest first.
 
-    `shape` is that of an image, (height, width) or (height, width, 3). Measured on the test images ([images, pixels] in [0, 1], multiples of 1/255), or on 1,000 of
-    them that `seed` draws. The rate counts the bytes between the header of the scan and the
-    end-of-image marker. The bytes before them are the same in every file (the standard's Huffman
-    tables, and quantisation tables that the quality fixes), so a decoder can know them.
+    `shape` is that of an image, (height, width) or (height, width, 3). Measured on the test images
+    ([images, pixels] in [0, 1], multiples of 1/255), or on 1,000 of them that `seed` draws. The
+    rate counts the bytes between the header of the scan and the end-of-image marker. The bytes
+    before them are the same in every file (the standard's Huffman tables, and quantisation tables
+    that the quality fixes), so a decoder can know them.
     """
     if len(pixels) > JPEG_IMAGES:
         rows = np.random.default_rng(seed).choice(len(pixels), JPEG_IMAGES, replace=False)

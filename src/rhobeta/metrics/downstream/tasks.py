@@ -153,7 +153,8 @@ class Task:
     def comparisons(self, metrics: Mapping[str, Any]) -> list[RivalComparison]:
         """Every setting with every rival that the task's section of the metrics has.
 
-        JPEG is a rival for images alone. The code is better where its number is strictly better; None is infinity.
+        JPEG is a rival for images alone. The code is better where its number is strictly better;
+        None is infinity.
         """
         found, decisive = [], self.decisive_setting(metrics)
         for setting in self.settings(metrics):
