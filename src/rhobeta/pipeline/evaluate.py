@@ -109,7 +109,7 @@ def _record(
 
 
 def _unit_table(statistics: SparsityStatistics, rho: float | None) -> str:
-    ordered = statistics.mean_activity.sort(descending=True).values.tolist()
+    ordered = statistics.mean_activity.sort(descending=True, stable=True).values.tolist()
     rows = ((rank, f"{mean:.9g}", rho) for rank, mean in enumerate(ordered, start=1))
     return _csv(("rank", "mean_activity", "rho"), rows)
 

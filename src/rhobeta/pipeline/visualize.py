@@ -110,6 +110,9 @@ def _draw_code(saved: SavedModel, record: TestRecord, test: TestSamples) -> "dic
             record.activity, record.l0_counts, record.l0_threshold.item(), test.words
         ),
     }
+    figures["firing_rates"] = codes.draw_firing_rates(
+        record.activity, record.l0_threshold.item(), test.words
+    )
     if test.labels is not None:
         figures["class_code"] = codes.draw_class_code(
             record.activity, test.labels, test.class_names

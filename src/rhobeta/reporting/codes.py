@@ -29,7 +29,7 @@ def draw_unit_activity(
     activity: NDArray[np.float32], rho: float | None, words: SampleWords = IMAGES
 ) -> "Figure":
     """Mean activity of each unit, sorted, with a line at rho ([samples, units])."""
-    means = np.sort(activity.mean(0, dtype=np.float64))[::-1]
+    means = np.sort(activity.mean(0, dtype=np.float64), kind="stable")[::-1]
     figure, axis = plt.subplots(figsize=(7, 3.4))
     axis.bar(np.arange(1, len(means) + 1), means, width=1.0, color=BLUE, edgecolor="white")
     if rho is not None:
@@ -74,6 +74,31 @@ def draw_activity_distribution(
         xlabel="active units",
         ylabel=f"test {words.many}",
         xlim=(-1, last),
+    )
+    return figure
+
+
+def draw_firing_rates(
+    activity: NDArray[np.float32], threshold: float, words: SampleWords = IMAGES
+) -> "Figure":
+    """Histogram of log10 of the units' firing rates, with a bar of its own for rate 0.
+
+    The firing rate is the share of samples for which a unit's activity ([samples, units]) is above
+    `threshold`.
+    """
+    rates = (activity > threshold).mean(0, dtype=np.float64)
+    least = -math.ceil(math.log10(len(activity)))
+    counts, edges = np.histogram(np.log10(rates[rates > 0]), np.arange(4 * least, 1) / 4)
+    never = int((rates == 0).sum())
+    figure, axis = plt.subplots(figsize=(7, 3.4))
+    axis.stairs(counts, edges, fill=True, color=BLUE)
+    axis.bar(least - 0.5, never, width=0.25, color=RED, label=f"never active: {never}")
+    axis.set_xticks([least - 0.5, *range(least, 1)], ["never", *map(str, range(least, 1))])
+    axis.legend()
+    axis.set(
+        title=f"How often each unit is active above {threshold:g}",
+        xlabel=f"log10 of the share of test {words.many}",
+        ylabel=f"units (of {activity.shape[1]})",
     )
     return figure
 

@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from rhobeta.metrics.downstream.tasks import NEED_IMAGES, NEED_LABELS, TASKS, by_setting
-from rhobeta.reporting.texts import TaskText, task_texts
+from rhobeta.metrics.sparsity import RARE
+from rhobeta.reporting.texts import Metrics, TaskText, task_texts
 from rhobeta.reporting.words import has_labels, words_of
-
-Metrics = Mapping[str, Mapping[str, Any]]
-"""Numbers and verdicts by section, as in `reports/details.json`."""
 
 
 def _reconstruction(metrics: Metrics) -> dict[str, str]:
@@ -87,6 +85,14 @@ def result_rows(metrics: Metrics) -> list[ResultRow]:
             "0, 0, 0",
             "",
             "units that are never active, hardly change, are never inactive",
+        ),
+        ResultRow(
+            "Rare units",
+            f"{test['rare_units']}",
+            "0",
+            "",
+            f"units active for at most 1 in {round(1 / RARE):,} {words.many} above"
+            f" {next(iter(l0))}, dead ones included",
         ),
     ]
 

@@ -1,11 +1,16 @@
 """The words of the report on the model and on each downstream task."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from rhobeta.extensions import ACTIVATION_SPECS, PENALTY_SPECS
 from rhobeta.model.loss import ng_beta
 from rhobeta.model.serialization import SavedModel
-from rhobeta.reporting.words import SampleWords
+from rhobeta.reporting.words import SampleWords, words_of
+
+Metrics = Mapping[str, Mapping[str, Any]]
+"""Numbers and verdicts by section, as in `reports/details.json`."""
 
 _LOSSES = {"mse": "mean squared error", "bce": "mean binary cross-entropy"}
 
@@ -118,8 +123,8 @@ def glossary(words: SampleWords, *, labelled: bool) -> dict[str, str]:
     terms = {
         "code": f"The activations of the hidden units for one {one}, the compressed {one}."
         " Activation is a unit's output.",
-        "rho": "The target of the penalty: the mean activation over a batch that every unit should"
-        " have.",
+        "rho": "What the penalty asks for: the mean activation over a batch that it pulls every"
+        " unit to. The larger beta, the closer the units come to it.",
         "beta": f"The weight of the penalty in the loss: loss = {feature} loss + beta * penalty.",
         "KL": "Kullback-Leibler divergence, the penalty: 0 where a unit's mean activation is rho,"
         " larger the further away it is.",
@@ -141,23 +146,29 @@ def glossary(words: SampleWords, *, labelled: bool) -> dict[str, str]:
     return {term: meaning for term, meaning in terms.items() if term not in left_out}
 
 
-def introduction(saved: SavedModel) -> str:
-    """One sentence on code, penalty and pixel loss, with their numbers."""
+def introduction(saved: SavedModel, metrics: Metrics) -> str:
+    """One sentence on code, penalty and pixel loss: what was asked for, and what was reached.
+
+    The mean activation is that of the test split, from `metrics` (`reports/details.json`).
+    """
     parameters = saved.description.parameters
     activation, kind = parameters["model.code_activation"], parameters["penalty.kind"]
     beta, rho = parameters["penalty.beta"], parameters["penalty.rho"]
     code = f"{'An' if activation[0] in 'aeiou' else 'A'} {activation} code"
     if ACTIVATION_SPECS[activation].takes_k:
-        code += f" with {parameters['topk.k']} active units,"
-    feature = "pixel" if saved.model.architecture.is_image else "feature"
-    loss = f"{feature}-{_LOSSES[parameters['training.pixel_loss']]}"
+        code += f" with at most {parameters['topk.k']} active units"
+    words = words_of(metrics)
+    mean = metrics["test"]["rho_hat_mean"]
+    reached = f"{code} of mean activation {mean:.4f} on test {words.many}"
+    loss = f"{words.feature}-{_LOSSES[parameters['training.pixel_loss']]}"
     if kind == "none":
-        return f"{code} without a sparsity penalty, trained on the {loss}."
+        return f"{reached}, trained without a sparsity penalty on the {loss}."
     penalty = PENALTY_SPECS[kind]
     name = "a Kullback-Leibler penalty" if kind == "kl" else f"the penalty {kind}"
-    target = f" held to a mean activation of rho = {rho} by" if penalty.uses_rho else " with"
+    asked = f" that asks for rho = {rho}" if penalty.uses_rho else ""
     sentence = (
-        f"{code}{target} {name} ({penalty.formula}) of weight beta = {beta} beside the {loss}"
+        f"{reached}, trained with {name} ({penalty.formula}){asked} with weight beta = {beta}"
+        f" beside the {loss}"
     )
     if kind == "kl" and parameters["training.pixel_loss"] == "mse":
         weight = ng_beta(float(beta), saved.model.architecture.features)

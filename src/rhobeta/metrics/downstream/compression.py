@@ -116,7 +116,7 @@ def jpeg_curve(
     """
     if len(pixels) > JPEG_IMAGES:
         rows = np.random.default_rng(seed).choice(len(pixels), JPEG_IMAGES, replace=False)
-        pixels = pixels[np.sort(rows)]
+        pixels = pixels[np.sort(rows, kind="stable")]
     images = np.rint(pixels * 255).astype(np.uint8).reshape(-1, *shape)
     return [_jpeg_point(images, pixels, quality) for quality in QUALITIES]
 
