@@ -10,14 +10,13 @@ from rhobeta.reporting.dashboard import Card
 from rhobeta.reporting.hover import Spot
 from rhobeta.reporting.pages import png_source, render_page
 from rhobeta.reporting.tables import (
-    Metrics,
     ResultRow,
     result_rows,
     task_rows,
     unscored_sentences,
     verdict_sentences,
 )
-from rhobeta.reporting.texts import glossary, introduction
+from rhobeta.reporting.texts import Metrics, glossary, introduction
 from rhobeta.reporting.thumbnails import Thumbnails
 from rhobeta.reporting.words import has_labels, words_of
 

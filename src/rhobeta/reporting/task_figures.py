@@ -18,8 +18,7 @@ from matplotlib.ticker import (
 from rhobeta.errors import RhobetaError
 from rhobeta.metrics.downstream.tasks import by_setting
 from rhobeta.reporting.style import BLUE, GREEN, GREY, IN_WORDS, INK, ORANGE, RED
-from rhobeta.reporting.tables import Metrics
-from rhobeta.reporting.texts import task_texts
+from rhobeta.reporting.texts import Metrics, task_texts
 from rhobeta.reporting.words import IMAGES, SampleWords, words_of
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Any
 from rhobeta.extensions import ACTIVATION_SPECS, PENALTY_SPECS
 from rhobeta.model.loss import ng_beta
 from rhobeta.model.serialization import SavedModel
-from rhobeta.reporting.words import SampleWords, words_of
+from rhobeta.reporting.words import IMAGES, ROWS, SampleWords
 
 Metrics = Mapping[str, Mapping[str, Any]]
 """Numbers and verdicts by section, as in `reports/details.json`."""
@@ -157,7 +157,7 @@ def introduction(saved: SavedModel, metrics: Metrics) -> str:
     code = f"{'An' if activation[0] in 'aeiou' else 'A'} {activation} code"
     if ACTIVATION_SPECS[activation].takes_k:
         code += f" with at most {parameters['topk.k']} active units"
-    words = words_of(metrics)
+    words = IMAGES if saved.model.architecture.is_image else ROWS
     mean = metrics["test"]["rho_hat_mean"]
     reached = f"{code} of mean activation {mean:.4f} on test {words.many}"
     loss = f"{words.feature}-{_LOSSES[parameters['training.pixel_loss']]}"

@@ -38,6 +38,7 @@ def test_result_rows_by_hand() -> None:
         ("Hoyer", "0.703", "", ""),
         ("Treves-Rolls", "0.136", "", ""),
         ("Dead, constant, saturated units", "11, 12, 13", "0, 0, 0", ""),
+        ("Rare units", "14", "0", ""),
     ]
 
 
