@@ -55,7 +55,13 @@ def run(params: Params, paths: Paths) -> None:
         figures["learning_curves"] = curves.draw_learning_curves(
             history, saved.description.best_epoch, saved.rho
         )
-        figures |= draw_tasks(metrics, rates, units=size.units, pixels=size.features)
+        figures |= draw_tasks(
+            metrics,
+            rates,
+            units=size.units,
+            pixels=size.features,
+            class_names=manifest.class_names,
+        )
         files = {name: folder / f"{name}.png" for name in figures}
         for name, figure in figures.items():
             save(figure, files[name], settings.dpi)
