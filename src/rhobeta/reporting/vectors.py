@@ -74,7 +74,7 @@ def draw_rows(test: TestSamples, record: TestRecord) -> "Figure":
     figure, axes = plt.subplots(
         height,
         min(_COLUMNS, len(rows)),
-        figsize=(9, 1.75 * height + 0.5),
+        figsize=(9, 1.75 * height + 0.5 + _room_for_names(test)),
         sharex=True,
         squeeze=False,
     )
@@ -109,7 +109,7 @@ def draw_feature_errors(test: TestSamples, record: TestRecord) -> "Figure":
     share = np.full(len(varies), np.nan)
     np.divide(record.feature_mse, np.square(test.spreads), out=share, where=varies)
     few = len(share) <= _FEW_FEATURES
-    figure, axis = plt.subplots(figsize=(9, 3.4))
+    figure, axis = plt.subplots(figsize=(9, 2.7 + _room_for_names(test)))
     if few:
         axis.bar(np.arange(len(share)), share, color=BLUE, width=0.8)
         axis.grid(visible=False, axis="x")
@@ -138,7 +138,9 @@ def draw_decoder_weights(
     chosen = weights[order]
     largest = np.abs(chosen).max(1, keepdims=True)
     shown = chosen / np.where(largest > 0, largest, 1)
-    figure, axis = plt.subplots(figsize=(9, min(7.5, 1.6 + 0.16 * len(shown))))
+    figure, axis = plt.subplots(
+        figsize=(9, min(7.5, 1.2 + 0.16 * len(shown)) + _room_for_names(test))
+    )
     image = axis.imshow(
         shown, aspect="auto", cmap=DIVERGING, vmin=-1, vmax=1, interpolation="nearest"
     )
@@ -153,6 +155,14 @@ def draw_decoder_weights(
     bar.ax.set_yticklabels(["lowers", "0", "raises"])
     bar.outline.set_visible(False)
     return figure
+
+
+def _room_for_names(test: TestSamples) -> float:
+    """Height of the names below an axis, in inches."""
+    if test.feature_names is None:
+        return 0.3
+    longest = max(map(len, test.feature_names))
+    return 0.3 + 0.07 * min(longest, _LONGEST_NAME)
 
 
 def _name_features(axis: "Axes", test: TestSamples) -> None:
