@@ -13,15 +13,18 @@ from pathlib import Path
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from numpy.typing import NDArray
 from torch import distributed
 
-from rhobeta.config.sections import FitParams
+from rhobeta.config.params import Params
 from rhobeta.data.labelled import LabelledImages
+from rhobeta.data.rows import PIECE_ROWS, RowSource
+from rhobeta.data.scaling import input_scale, statistics_of
 from rhobeta.errors import RhobetaError
 from rhobeta.model.autoencoder import Autoencoder
+from rhobeta.model.folding import folded
+from rhobeta.training.auto import without_auto
 from rhobeta.training.checkpoints import CheckpointFile, PeriodicCheckpoint
-from rhobeta.training.datamodule import ImagesInMemory
+from rhobeta.training.datamodule import SplitRows
 from rhobeta.training.module import SparseAutoencoderModule
 from rhobeta.training.steps import new_steps
 from rhobeta.training.trainer import ANSWER_SECONDS, device_name, make_trainer
@@ -51,7 +54,7 @@ class Trained:
 
 
 def fit(
-    params: FitParams,
+    params: Params,
     train: LabelledImages,
     validation: LabelledImages,
     *,
@@ -61,7 +64,8 @@ def fit(
 ) -> Trained:
     """Train on `train`, measure on `validation` after every epoch, keep the best or last weights.
 
-    `params` are checked parameters, such as `rhobeta.config.params.load_params` returns.
+    `params` are checked parameters, such as `rhobeta.config.params.load_params` returns. Training
+    sees (x - mean) / scale where `params.training` asks for it; the weights returned take x.
     `validation` may be empty; then `params.training.keep` must be "last".
 
     The training runs in this process. Where torchrun or SLURM started several, each calls `fit`
@@ -71,13 +75,24 @@ def fit(
     `params.runtime.checkpoint_seconds` by rank 0; if it exists, the training resumes from it.
     None keeps no checkpoints; then a signal ends the training at once.
 
-    Raises `RhobetaError` when training diverges, when another process of it ends or was given
-    something else, `KeyboardInterrupt` on Ctrl-C, `SystemExit` on SIGTERM.
+    Raises `RhobetaError` where the parameters do not fit the data, when training diverges, when
+    another process of it ends or was given something else, `KeyboardInterrupt` on Ctrl-C,
+    `SystemExit` on SIGTERM.
     """
-    module = _new_module(params, train)
-    images = ImagesInMemory(
-        train.images,
-        validation.images,
+    params = without_auto(params, train.images)
+    rows = RowSource(train.images), RowSource(validation.images)
+    mean = statistics_of(rows[0]).mean
+    scale = input_scale(
+        rows[0], mean, center=bool(params.training.center), scale=bool(params.training.scale)
+    )
+    # The mean row in the numbers of training.
+    mean_row = scale.exact(torch.from_numpy(mean))
+    steps = new_steps(params, train.images.shape[1:], mean_row, images=len(rows[0]))
+    module = SparseAutoencoderModule(steps, mean_row)
+    splits = SplitRows(
+        *rows,
+        scale=scale,
+        memory=params.runtime.data_memory << 20,
         batch_size=params.training.batch_size,
         seed=params.training.seed,
     )
@@ -88,14 +103,14 @@ def fit(
     trainer = make_trainer(params, callbacks, checkpoint_file=file, progress=progress)
     with _process_group(trainer), _lightning_quiet():
         if trainer.world_size > 1:
-            _require_same(trainer, _digest(params, train.images, validation.images))
+            _require_same(trainer, _digest(params, *rows))
         if file is not None:
             # Every process resumes from the checkpoint that rank 0 finds.
             found = file.read() if trainer.is_global_zero else None
             file.content = trainer.strategy.broadcast(found)
         resumes = file is not None and file.content is not None
         try:
-            trainer.fit(module, datamodule=images, ckpt_path=checkpoints if resumes else None)
+            trainer.fit(module, datamodule=splits, ckpt_path=checkpoints if resumes else None)
         except SystemExit as end:
             # Lightning turns Ctrl-C into an exit; give the interrupt back to the caller.
             if trainer.interrupted and end.code == 1:
@@ -106,9 +121,8 @@ def fit(
             if checkpoints is not None:
                 periodic.end_if_asked()
             raise
-    steps = module.steps
     return Trained(
-        model=steps.kept_model(),
+        model=folded(steps.kept_model(), scale),
         best_epoch=steps.kept.epoch,
         best_loss=steps.kept.loss,
         best_metrics=steps.kept.metrics,
@@ -116,13 +130,6 @@ def fit(
         device=device_name(trainer.strategy.root_device),
         world_size=trainer.world_size,
     )
-
-
-def _new_module(params: FitParams, train: LabelledImages) -> SparseAutoencoderModule:
-    height, width = train.images.shape[1:]
-    mean_image = torch.from_numpy(train.images.mean(0, dtype="float64").reshape(-1) / 255)
-    steps = new_steps(params, (height, width), mean_image, images=len(train.images))
-    return SparseAutoencoderModule(steps, mean_image)
 
 
 def history_as_csv(history: Sequence[dict[str, float]]) -> str:
@@ -180,11 +187,12 @@ def _lost(error: Exception, rank: int) -> str:
     )
 
 
-def _digest(params: FitParams, *images: NDArray[np.uint8]) -> str:
+def _digest(params: Params, *splits: RowSource) -> str:
     sections = (params.model, params.penalty, params.topk, params.training)
     found = hashlib.sha256(repr(sections).encode())
-    for array in images:
-        found.update(np.ascontiguousarray(array).data)
+    for rows in splits:
+        for piece in rows.pieces(0, len(rows), PIECE_ROWS):
+            found.update(np.ascontiguousarray(piece).data)
     return found.hexdigest()
 
 
