@@ -21,7 +21,7 @@ from torch.nn.functional import logsigmoid, mse_loss
 
 from rhobeta.config.params import read_yaml
 from rhobeta.config.presets import overlaid
-from rhobeta.data.labelled import LabelledImages
+from rhobeta.data.samples import Samples
 from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.paths import Paths
 from rhobeta.tracking.callback import TrackEpochs
@@ -76,7 +76,7 @@ def measure(paths: Paths) -> Times:
     return times
 
 
-def _ours(paths: Paths, train: LabelledImages, validation: LabelledImages) -> list[float]:
+def _ours(paths: Paths, train: Samples, validation: Samples) -> list[float]:
     clock = _Clock()
     overlay = {
         "model.hidden_sizes": [UNITS],
@@ -96,9 +96,9 @@ def _ours(paths: Paths, train: LabelledImages, validation: LabelledImages) -> li
     return clock.seconds
 
 
-def _bare(train: LabelledImages, validation: LabelledImages) -> list[float]:
-    images = torch.from_numpy(train.images.reshape(len(train.images), -1))
-    held_out = torch.from_numpy(validation.images.reshape(len(validation.images), -1))
+def _bare(train: Samples, validation: Samples) -> list[float]:
+    images = torch.from_numpy(train.values.reshape(len(train.values), -1))
+    held_out = torch.from_numpy(validation.values.reshape(len(validation.values), -1))
     encoder, decoder = nn.Linear(784, UNITS), nn.Linear(UNITS, 784)
     groups = [
         {"params": [encoder.weight, decoder.weight], "weight_decay": DECAY},

@@ -21,10 +21,10 @@ def rows(paths: Paths) -> list[tuple[str, str, str, bool]]:
     train = read_split(paths.splits, "train", manifest)
     # Untrained: the time depends on the sizes alone.
     model = Autoencoder(
-        Architecture(manifest.image_shape, (UNITS,), "sigmoid", "relu", "sigmoid"), seed=0
+        Architecture(manifest.sample_shape, (UNITS,), "sigmoid", "relu", "sigmoid"), seed=0
     )
-    chosen = np.resize(np.arange(len(train.labels)), IMAGES)
-    code, labels = codes_of(model, pixels_of(train.images))[chosen], train.labels[chosen]
+    chosen = np.resize(np.arange(len(train)), IMAGES)
+    code, labels = codes_of(model, pixels_of(train.values))[chosen], train.require_labels()[chosen]
     settings = load_params(paths.params).evaluate
     # Warm up imports and memory.
     probe_accuracy(

@@ -238,6 +238,9 @@ class RuntimeParams(ParamSection):
     data_memory: Annotated[int, Field(ge=0, le=1_048_576)]
     """MiB, 0 to 1048576, that a split may take in training's memory; of a larger one rows are read
     from its file when they are needed."""
+    cpu: Literal["portable", "native"]
+    """portable: results have the same bytes on every x86-64 CPU; native: all its instructions,
+    other bytes."""
     checkpoint_seconds: Annotated[float, Field(ge=0, le=86_400)]
     """Seconds between two states that a killed training resumes from, 0 to 86400."""
     experiment: Annotated[Text, Field(min_length=1, max_length=200)]

@@ -215,7 +215,7 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         scale = input_scale(source, found.mean, center=settings.center, scale=settings.scale)
         # The mean row in the numbers of training.
         mean_row = scale.exact(torch.from_numpy(found.mean))
-        steps = new_steps(params, (1, source.features), mean_row, images=len(source))
+        steps = new_steps(params, (source.features,), mean_row, images=len(source))
         device = _device(self.accelerator)
         steps.autoencoder.to(device)
         steps.start(device, ProcessGroup())

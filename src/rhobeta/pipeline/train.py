@@ -37,13 +37,13 @@ def run(params: Params, paths: Paths) -> None:
     manifest = read_manifest(paths.splits)
     train = read_split(paths.splits, "train", manifest)
     validation = read_split(paths.splits, "validation", manifest)
-    params = without_auto(params, train.images)
+    params = without_auto(params, train.values)
     if place is not None and place.rank > 0:
         # Its checkpoints are those of rank 0, which reads and writes them.
         fit(params, train, validation, checkpoints=paths.checkpoints)
         return
 
-    _note_small_batches(params, len(train.labels))
+    _note_small_batches(params, len(train))
     code = read_code(paths.workspace)
     store = open_store(paths, params.runtime.experiment)
     hparams = hparams_of(params, manifest)
@@ -81,7 +81,7 @@ def run(params: Params, paths: Paths) -> None:
                 }
             )
             tracked.log_text(trained.history_csv, "history.csv")
-            log_model(tracked, content, example=pixels_of(train.images[:2]))
+            log_model(tracked, content, example=pixels_of(train.values[:2]))
             # Last, so that a written model belongs to a run that has all of it.
             write_text(paths.history, trained.history_csv)
             write_bytes(paths.model, content)

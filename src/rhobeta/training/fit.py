@@ -16,8 +16,8 @@ import torch
 from torch import distributed
 
 from rhobeta.config.params import Params
-from rhobeta.data.labelled import LabelledImages
 from rhobeta.data.rows import PIECE_ROWS, RowSource
+from rhobeta.data.samples import Samples
 from rhobeta.data.scaling import input_scale, statistics_of
 from rhobeta.errors import RhobetaError
 from rhobeta.model.autoencoder import Autoencoder
@@ -55,8 +55,8 @@ class Trained:
 
 def fit(
     params: Params,
-    train: LabelledImages,
-    validation: LabelledImages,
+    train: Samples,
+    validation: Samples,
     *,
     callbacks: Sequence[pl.Callback] = (),
     checkpoints: Path | None = None,
@@ -79,15 +79,15 @@ def fit(
     another process of it ends or was given something else, `KeyboardInterrupt` on Ctrl-C,
     `SystemExit` on SIGTERM.
     """
-    params = without_auto(params, train.images)
-    rows = RowSource(train.images), RowSource(validation.images)
+    params = without_auto(params, train.values)
+    rows = RowSource(train.values), RowSource(validation.values)
     mean = statistics_of(rows[0]).mean
     scale = input_scale(
         rows[0], mean, center=bool(params.training.center), scale=bool(params.training.scale)
     )
     # The mean row in the numbers of training.
     mean_row = scale.exact(torch.from_numpy(mean))
-    steps = new_steps(params, train.images.shape[1:], mean_row, images=len(rows[0]))
+    steps = new_steps(params, train.shape, mean_row, images=len(rows[0]))
     module = SparseAutoencoderModule(steps, mean_row)
     splits = SplitRows(
         *rows,

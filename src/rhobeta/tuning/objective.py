@@ -42,7 +42,7 @@ class TrialObjective:
         self._validation = read_split(job.paths.splits, "validation", self._manifest)
         self._probe: Probe | None = None
         if "probe" in params.tune.metrics:
-            few = min(params.tune.probe_images, len(self._train.labels))
+            few = min(params.tune.probe_images, len(self._train))
             self._probe = Probe(
                 self._train.take(np.arange(few)),
                 self._validation,
@@ -78,7 +78,7 @@ class TrialObjective:
         with new_run(self.store, name=trial_name(values, trial.number), tags=tags) as run:
             trial.set_user_attr(RUN, run.run_id)
             params = with_values(job.params, values, where="the parameters of this trial")
-            params = without_auto(params, self._train.images)
+            params = without_auto(params, self._train.values)
             run.log_params(hparams_of(params, self._manifest))
             measures = self._measured(trial, params, run)
         for bound in params.tune.bounds:
