@@ -33,7 +33,7 @@ from rhobeta.data.idx import read_idx
 from rhobeta.data.own import read_own
 from rhobeta.data.raw import describe_raw, read_raw
 from rhobeta.data.samples import Samples
-from rhobeta.data.splits import SPLIT_NAMES, read_manifest, read_split, write_splits
+from rhobeta.data.splits import SPLIT_NAMES, everything, read_manifest, read_split, write_splits
 from rhobeta.errors import RhobetaError
 from rhobeta.metrics.evaluation import TestRecord
 from rhobeta.model.autoencoder import Architecture, Autoencoder
@@ -260,7 +260,10 @@ def preset(folder: Path, content: bytes) -> dict[str, Any]:
 
 def splits(folder: Path) -> dict[str, Any]:
     write_splits(
-        folder, dict.fromkeys(SPLIT_NAMES, DATA), raw_files={}, parameters={"data.seed": 0}
+        folder,
+        dict.fromkeys(SPLIT_NAMES, everything(DATA)),
+        raw_files={},
+        parameters={"data.seed": 0},
     )
     manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
     return manifest

@@ -12,7 +12,7 @@ from safetensors.numpy import load, save
 from helpers import with_right_checksum
 from rhobeta.config.presets import overlaid, read_preset
 from rhobeta.data.samples import Samples
-from rhobeta.data.splits import SPLIT_NAMES, read_manifest, read_split, write_splits
+from rhobeta.data.splits import SPLIT_NAMES, everything, read_manifest, read_split, write_splits
 from rhobeta.errors import RhobetaError
 from rhobeta.extensions import load_extensions
 from rhobeta.metrics.evaluation import TestRecord
@@ -29,7 +29,7 @@ def splits(tmp_path: Path) -> Path:
     data = Samples(IMAGES, LABELS)
     write_splits(
         tmp_path,
-        dict.fromkeys(SPLIT_NAMES, data),
+        dict.fromkeys(SPLIT_NAMES, everything(data)),
         raw_files={},
         parameters={"data.name": "own", "data.classes": [0, 1, 2], "data.validation_fraction": 0.5},
     )
