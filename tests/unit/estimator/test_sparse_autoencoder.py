@@ -189,7 +189,10 @@ def test_progress_is_shown_where_it_is_asked_for(
         ({"code_activation": "relu"}, "its KL needs a mean activation"),
         ({"code_activation": "topk", "penalty": "none", "k": 6}, "k at most k_start"),
         ({"output_activation": "sigmoid", "center": True}, "center: found true"),
-        ({"pixel_loss": "bce"}, "pixel_loss: found bce with an identity output, since the training rows lie"),
+        (
+            {"pixel_loss": "bce"},
+            "pixel_loss: found bce with an identity output, since the training rows lie",
+        ),
         ({"accelerator": "gpu"}, "accelerator: found 'gpu'"),
     ],
 )
