@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch import distributed
+from torch import Tensor, distributed
 
 from rhobeta.config.params import Params
+from rhobeta.data.batches import to_unit_interval
 from rhobeta.data.rows import PIECE_ROWS, RowSource
 from rhobeta.data.samples import Samples
 from rhobeta.data.scaling import input_scale, statistics_of
@@ -25,8 +26,9 @@ from rhobeta.model.folding import folded
 from rhobeta.training.auto import without_auto
 from rhobeta.training.checkpoints import CheckpointFile, PeriodicCheckpoint
 from rhobeta.training.datamodule import SplitRows
+from rhobeta.training.measurement import final_sparsity
 from rhobeta.training.module import SparseAutoencoderModule
-from rhobeta.training.steps import new_steps
+from rhobeta.training.steps import VALIDATION_ROWS, new_steps
 from rhobeta.training.trainer import ANSWER_SECONDS, device_name, make_trainer
 from rhobeta.utils.signals import EndedBySignal
 
@@ -48,6 +50,8 @@ class Trained:
     best_loss: float
     """Its validation loss, or its training loss where there are no validation images."""
     best_metrics: dict[str, float]
+    sparsity: dict[str, float]
+    """As in `ModelDescription`."""
     history_csv: str
     device: str
     world_size: int
@@ -121,15 +125,23 @@ def fit(
             if checkpoints is not None:
                 periodic.end_if_asked()
             raise
+    steps = module.steps
+    model = folded(steps.kept_model(), scale)
     return Trained(
-        model=folded(steps.kept_model(), scale),
+        model=model,
         best_epoch=steps.kept.epoch,
         best_loss=steps.kept.loss,
         best_metrics=steps.kept.metrics,
+        sparsity=final_sparsity(steps.kept.metrics, model, _pieces(rows[0])),
         history_csv=history_as_csv(steps.history),
         device=device_name(trainer.strategy.root_device),
         world_size=trainer.world_size,
     )
+
+
+def _pieces(rows: RowSource) -> Iterator[Tensor]:
+    for piece in rows.pieces(0, len(rows), VALIDATION_ROWS):
+        yield to_unit_interval(torch.from_numpy(piece))
 
 
 def history_as_csv(history: Sequence[dict[str, float]]) -> str:
