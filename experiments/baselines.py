@@ -18,8 +18,8 @@ def main() -> None:
     data = read_raw(paths.raw_data)
     if data.test is None:
         raise SystemExit("the data set has no test images")
-    test = pixels_of(data.test.images)
-    pca = PrincipalComponents.fit(pixels_of(data.train.images))
+    test = pixels_of(data.test.values)
+    pca = PrincipalComponents.fit(pixels_of(data.train.values))
     mse = {
         str(c): reconstruction_baselines(pca, test, components=c, active=c)["pca_clipped"]
         for c in COMPONENTS

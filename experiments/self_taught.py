@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from rhobeta.config.params import read_yaml
 from rhobeta.config.presets import overlaid, read_preset
 from rhobeta.data.batches import pixels_of
-from rhobeta.data.labelled import LabelledImages
 from rhobeta.data.raw import read_raw
+from rhobeta.data.samples import Samples
 from rhobeta.metrics.encoding import codes_of
 from rhobeta.paths import find_paths
 from rhobeta.training.fit import fit
@@ -38,31 +38,33 @@ def measure(seed: int) -> dict[str, Any]:
     data = read_raw(paths.raw_data).train
     overlay = read_preset(paths.presets, "ng-cs294a") | CHANGES | {"training.seed": seed}
     params = overlaid(read_yaml(paths.params), overlay, name="ng-cs294a")
-    unlabelled = data.take(np.flatnonzero(data.labels >= 5))
-    known = data.take(np.flatnonzero(data.labels <= 4))
-    half = round(len(known.labels) / 2)
-    train, test = known.take(np.arange(half)), known.take(np.arange(half, len(known.labels)))
+    unlabelled = data.take(np.flatnonzero(data.require_labels() >= 5))
+    known = data.take(np.flatnonzero(data.require_labels() <= 4))
+    half = round(len(known) / 2)
+    train, test = known.take(np.arange(half)), known.take(np.arange(half, len(known)))
     trained = fit(params, unlabelled, unlabelled.take(np.arange(0)))
-    train_codes = codes_of(trained.model, pixels_of(train.images))
-    test_codes = codes_of(trained.model, pixels_of(test.images))
+    train_codes = codes_of(trained.model, pixels_of(train.values))
+    test_codes = codes_of(trained.model, pixels_of(test.values))
     accuracy, strength = _softmax(train_codes, test_codes, train, test)
-    on_pixels, _ = _softmax(pixels_of(train.images), pixels_of(test.images), train, test)
+    on_pixels, _ = _softmax(pixels_of(train.values), pixels_of(test.values), train, test)
     # The tutorial's lambda / 2 |W|^2 beside the mean log-loss, lambda 1e-4, on codes as they are.
-    tutorial = _fitted(train_codes, train.labels, 1 / (TUTORIAL_DECAY * half))
+    tutorial = _fitted(train_codes, train.require_labels(), 1 / (TUTORIAL_DECAY * half))
     return {
         "seed": seed,
         "accuracy": accuracy,
         "strength": strength,
         "pixel_accuracy": on_pixels,
-        "accuracy_with_the_tutorials_softmax": float(tutorial.score(test_codes, test.labels)),
+        "accuracy_with_the_tutorials_softmax": float(
+            tutorial.score(test_codes, test.require_labels())
+        ),
     }
 
 
 def _softmax(
     train_values: NDArray[np.float32],
     test_values: NDArray[np.float32],
-    train: LabelledImages,
-    test: LabelledImages,
+    train: Samples,
+    test: Samples,
 ) -> tuple[float, float]:
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import cross_val_score
@@ -72,13 +74,13 @@ def _softmax(
     scaled = train_values / scale
     scores = {
         strength: cross_val_score(
-            LogisticRegression(C=strength, max_iter=200), scaled, train.labels, cv=3
+            LogisticRegression(C=strength, max_iter=200), scaled, train.require_labels(), cv=3
         ).mean()
         for strength in STRENGTHS
     }
     strength = max(scores, key=lambda s: scores[s])
-    probe = _fitted(scaled, train.labels, strength)
-    return float(probe.score(test_values / scale, test.labels)), strength
+    probe = _fitted(scaled, train.require_labels(), strength)
+    return float(probe.score(test_values / scale, test.require_labels())), strength
 
 
 def _fitted(values: NDArray[np.float32], labels: NDArray[np.uint8], strength: float) -> Any:

@@ -86,7 +86,7 @@ def _truncated(paths: Paths) -> dict[str, float]:
     if ACTIVATION_SPECS[model.architecture.code_activation].low < 0:
         # In such a code 0 does not mean inactive.
         return {}
-    x = torch.from_numpy(pixels_of(read_split(paths.splits, "test", manifest).images))
+    x = torch.from_numpy(pixels_of(read_split(paths.splits, "test", manifest).values))
     units = model.architecture.units
     return {str(kept): truncated_mse(model, x, kept) for kept in KEPT_UNITS if kept <= units}
 

@@ -32,7 +32,7 @@ from experiments.trap_variants import (
 from rhobeta.config.params import read_yaml
 from rhobeta.config.presets import overlaid
 from rhobeta.data.batches import pixels_of
-from rhobeta.data.labelled import LabelledImages
+from rhobeta.data.samples import Samples
 from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.errors import RhobetaError
 from rhobeta.metrics.encoding import codes_of, encode_images
@@ -66,9 +66,9 @@ class Run:
 class Data:
     """The splits, and the pixels of two of them in [0, 1]."""
 
-    train: LabelledImages
-    validation: LabelledImages
-    test: LabelledImages
+    train: Samples
+    validation: Samples
+    test: Samples
     train_pixels: Numbers
     test_pixels: Numbers
 
@@ -145,9 +145,9 @@ def measure(data: Data, run: Run) -> Result:
     statistics = sparsity.statistics()
     probe = probe_accuracy(
         codes_of(model, data.train_pixels),
-        data.train.labels,
+        data.train.require_labels(),
         encoded.code,
-        data.test.labels,
+        data.test.require_labels(),
         inverse_penalty=1.0,
         iterations=100,
     )
@@ -171,7 +171,7 @@ def read_data(folder: Path) -> Data:
     train = read_split(folder, "train", manifest)
     validation = read_split(folder, "validation", manifest)
     test = read_split(folder, "test", manifest)
-    return Data(train, validation, test, pixels_of(train.images), pixels_of(test.images))
+    return Data(train, validation, test, pixels_of(train.values), pixels_of(test.values))
 
 
 def split_kl(code: Tensor) -> float:

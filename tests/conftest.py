@@ -22,7 +22,7 @@ from helpers import (
 )
 from helpers.clones import Clone, copy_of, make_clone
 from rhobeta.cli import main
-from rhobeta.data.labelled import LabelledImages
+from rhobeta.data.samples import Samples
 from rhobeta.extensions import TABLES
 from rhobeta.paths import Paths
 from rhobeta.tracking.database import prepare_database
@@ -65,17 +65,17 @@ def _private_site_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
 
 
 @pytest.fixture(scope="session")
-def digits() -> LabelledImages:
+def digits() -> Samples:
     """600 real MNIST training images, 60 of each class."""
     with np.load(DIGITS) as archive:
-        return LabelledImages(archive["images"], archive["labels"])
+        return Samples(archive["images"], archive["labels"])
 
 
 @pytest.fixture(scope="session")
-def test_digits() -> LabelledImages:
+def test_digits() -> Samples:
     """200 real MNIST test images, 20 of each class."""
     with np.load(DIGITS) as archive:
-        return LabelledImages(archive["test_images"], archive["test_labels"])
+        return Samples(archive["test_images"], archive["test_labels"])
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import torch
 
 from helpers import with_changes
 from rhobeta.config.params import Params, check_params
-from rhobeta.data.labelled import LabelledImages
+from rhobeta.data.samples import Samples
 from rhobeta.training.fit import Trained, fit
 
 SEED = 5
@@ -43,8 +43,8 @@ def changed(params: Params = PARAMS, /, **changes: Any) -> Params:
 
 
 def fitted(
-    train: LabelledImages,
-    validation: LabelledImages,
+    train: Samples,
+    validation: Samples,
     params: Params = PARAMS,
     callbacks: tuple[pl.Callback, ...] = (),
     **changes: Any,

@@ -19,7 +19,7 @@ import torch
 from helpers import DIGITS
 from helpers.fitting import PARAMS, changed, fitted, history_of
 from rhobeta.config.params import Params
-from rhobeta.data.labelled import LabelledImages
+from rhobeta.data.samples import Samples
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def outcome(name: str) -> dict[str, Any]:
     """Train a case; weights, history and what else came out."""
     case = CASES[name] if name != ENDLESS else Case(changed(training__epochs=100_000))
     with np.load(DIGITS) as archive:
-        digits = LabelledImages(archive["images"], archive["labels"])
+        digits = Samples(archive["images"], archive["labels"])
     trained = fitted(
         digits.take(np.arange(case.train)),
         digits.take(np.arange(500, 500 + case.validation)),

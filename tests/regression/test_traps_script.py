@@ -13,7 +13,7 @@ import torch
 from helpers import REPOSITORY
 from rhobeta import extensions
 from rhobeta.data.batches import pixels_of
-from rhobeta.data.labelled import LabelledImages
+from rhobeta.data.samples import Samples
 from rhobeta.model.penalties import PENALTIES
 
 
@@ -67,8 +67,8 @@ def test_other_definitions_of_fvu_fail_the_mean_image(script: ModuleType) -> Non
 @pytest.mark.slow
 def test_every_run_of_the_script(
     script: ModuleType,
-    digits: LabelledImages,
-    test_digits: LabelledImages,
+    digits: Samples,
+    test_digits: Samples,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     short = {
@@ -76,7 +76,7 @@ def test_every_run_of_the_script(
         for trap, runs in script.TRAPS.items()
     }
     monkeypatch.setattr(script, "TRAPS", short)
-    pixels = pixels_of(digits.images), pixels_of(test_digits.images)
+    pixels = pixels_of(digits.values), pixels_of(test_digits.values)
     text = script.report(script.Data(digits, test_digits, test_digits, *pixels))
     committed = (REPOSITORY / "experiments" / "traps.md").read_text()
     first_cells = [

@@ -10,6 +10,8 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from rhobeta.utils.cpu import fix_instructions
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status, which `rhobeta.cli.command` lists.
@@ -27,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from rhobeta.cli import main as workspace_main
 
             return workspace_main()
+        # Before any of what follows loads a numerical library.
+        fix_instructions()
     from rhobeta.tracking.redaction import without_password
     from rhobeta.utils.signals import end_at_once_on_signals
     from rhobeta.utils.terminal import printable_output

@@ -29,6 +29,7 @@ from rhobeta.config.sections import (
 )
 from rhobeta.errors import RhobetaError
 from rhobeta.extensions import ACTIVATION_SPECS, PENALTY_SPECS, incompatibility, load_extensions
+from rhobeta.utils.cpu import obey_cpu_parameter
 
 # The labels of the data sets that are known by name.
 NAMED_CLASSES = list(range(10))
@@ -129,8 +130,11 @@ def load_params(path: Path) -> Params:
     Raises `RhobetaError` that names every fault: the key's full path, what was found, what is
     allowed, and for an unknown key the nearest known one.
     """
+    values = read_yaml(path)
+    # Before extensions load PyTorch.
+    obey_cpu_parameter(values)
     load_extensions(path.parent / "extensions")
-    return check_params(read_yaml(path), where=path.name)
+    return check_params(values, where=path.name)
 
 
 def check_params(values: Any, *, where: str) -> Params:

@@ -228,6 +228,9 @@ class RuntimeParams(ParamSection):
     """Lightning's strategy, auto: ddp where there are several processes; ddp."""
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"]
     """CPU threads of torch in a process, 1 to 1024; auto: one a core, shared by the processes."""
+    cpu: Literal["portable", "native"]
+    """portable: results have the same bytes on every x86-64 CPU; native: all its instructions,
+    other bytes."""
     checkpoint_seconds: Annotated[float, Field(ge=0, le=86_400)]
     """Seconds between two states that a killed training resumes from, 0 to 86400."""
     experiment: Annotated[Text, Field(min_length=1, max_length=200)]

@@ -38,7 +38,7 @@ class GreyPicture(NamedTuple):
     """Whether colours were converted to grey."""
 
 
-def read_picture(file: Path, shape: tuple[int, int]) -> GreyPicture:
+def read_picture(file: Path, shape: tuple[int, ...]) -> GreyPicture:
     """Read a picture of `shape` (height, width), turned as its EXIF data says.
 
     Colours become grey (ITU-R 601). Raises `RhobetaError` for a picture of another size, with
@@ -71,7 +71,7 @@ def read_picture(file: Path, shape: tuple[int, int]) -> GreyPicture:
         ) from None
 
 
-def _require_size(picture: Any, file: Path, shape: tuple[int, int]) -> None:
+def _require_size(picture: Any, file: Path, shape: tuple[int, ...]) -> None:
     width, height = picture.size
     turned = (height, width) != shape and (width, height) == shape
     if (height, width) != shape and not (turned and picture.getexif().get(_ORIENTATION, 1) >= 5):
@@ -81,7 +81,7 @@ def _require_size(picture: Any, file: Path, shape: tuple[int, int]) -> None:
         )
 
 
-def _turned(picture: Any, file: Path, shape: tuple[int, int]) -> Any:
+def _turned(picture: Any, file: Path, shape: tuple[int, ...]) -> Any:
     from PIL import ImageOps
 
     turned = ImageOps.exif_transpose(picture)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from rhobeta.data.datasets import IMAGES_AND_LABELS
 from rhobeta.data.idx import read_idx
-from rhobeta.data.labelled import LabelledImages
+from rhobeta.data.samples import Samples, describe_shape
 from rhobeta.errors import RhobetaError
 from rhobeta.utils.checksum import read_json_with_checksum, write_json_with_checksum
 from rhobeta.utils.files import sha256_of_file
@@ -24,8 +24,8 @@ class RawData:
 
     name: str
     files: dict[str, str]
-    train: LabelledImages
-    test: LabelledImages | None
+    train: Samples
+    test: Samples | None
 
 
 def describe_raw(folder: Path, *, name: str) -> None:
@@ -57,16 +57,14 @@ def read_raw(folder: Path) -> RawData:
     pairs = []
     for images, labels in IMAGES_AND_LABELS:
         if images in files or labels in files:
-            pairs.append(
-                LabelledImages(_array(folder, images, files), _array(folder, labels, files))
-            )
+            pairs.append(Samples(_array(folder, images, files), _array(folder, labels, files)))
     if not pairs or IMAGES_AND_LABELS[0][0] not in files:
         raise RhobetaError(f"{folder} holds no training images.\nRun `{_MADE_BY}` again.")
     train, test = pairs[0], pairs[1] if len(pairs) > 1 else None
-    if test is not None and test.images.shape[1:] != train.images.shape[1:]:
+    if test is not None and test.shape != train.shape:
         raise RhobetaError(
-            f"Training images are {_size(train)} pixels but test images {_size(test)};"
-            " all images of a data set must have one size."
+            f"The training samples are {describe_shape(train.shape)} but the test samples"
+            f" {describe_shape(test.shape)}; all samples of a data set must have one shape."
         )
     return RawData(data_set, files, train, test)
 
@@ -89,7 +87,3 @@ def _array(folder: Path, name: str, digests: dict[str, str]) -> NDArray[np.uint8
         # Mapped: the images are copied once, into the splits.
         content = mmap(file.fileno(), 0, access=ACCESS_READ) if path.stat().st_size else b""
     return read_idx(content, name=str(path))
-
-
-def _size(data: LabelledImages) -> str:
-    return " x ".join(map(str, data.images.shape[1:]))

@@ -1,6 +1,6 @@
 """Train, validation and test splits: drawing, writing and reading them.
 
-`<split>.safetensors` holds `images` (images, height, width) and `labels` (images,) as bytes.
+`<split>.safetensors` holds `values` and, where there are any, `labels`, as in `Samples`.
 `manifest.json` describes them: counts, mean pixel, SHA-256 digests, and the parameters that made
 them. It holds a checksum, so that damage is detected.
 """
@@ -13,9 +13,9 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from rhobeta.data.labelled import LabelledImages
+from rhobeta.data.samples import Samples, is_sample_shape
 from rhobeta.errors import RhobetaError
 from rhobeta.utils.checksum import read_with_checksum, write_json_with_checksum
 from rhobeta.utils.files import atomic_write, require_file, sha256_of_bytes, sha256_of_file
@@ -32,6 +32,12 @@ _Number = Annotated[float, Field(ge=-(2**53), le=2**53)]
 _Label = Annotated[int, Field(ge=0, le=255)]
 _Size = Annotated[int, Field(ge=1, lt=2**31)]
 _Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+def _sample_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    if not is_sample_shape(shape):
+        raise ValueError(f"{shape} is not the shape of a sample")
+    return shape
 
 
 class _SplitFacts(BaseModel):
@@ -54,8 +60,10 @@ class _ManifestFile(BaseModel):
     model_config: ClassVar[ConfigDict] = ConfigDict(strict=True, allow_inf_nan=False)
 
     parameters: dict[str, str | bool | _Whole | _Number | list[_Whole] | None]
-    image_shape: tuple[_Size, _Size]
+    sample_shape: Annotated[tuple[_Size, ...], AfterValidator(_sample_shape)]
     classes: list[_Label]
+    class_names: list[str] | None = None
+    feature_names: list[str] | None = None
     mean_pixel: Annotated[float, Field(ge=0, le=1)]
     splits: dict[str, _SplitFacts]
     sha256: _Digest
@@ -72,31 +80,37 @@ class Manifest:
     """The description of the splits in `manifest.json`."""
 
     parameters: dict[str, Any]
-    image_shape: tuple[int, int]
+    sample_shape: tuple[int, ...]
     classes: list[int]
+    """The labels that occur, ascending; empty where there are none."""
     mean_pixel: float
     splits: dict[str, dict[str, Any]]
     sha256: str
+    class_names: list[str] | None = None
+    """The user's name of each label from 0; None: the labels have no names but their numbers."""
+    feature_names: list[str] | None = None
+    """The user's names of a vector's features; None: they have none."""
 
     def digest(self, split: SplitName) -> str:
         """SHA-256 of the split's file."""
         return str(self.splits[split]["sha256"])
 
 
-def keep_classes(data: LabelledImages, classes: list[int] | None) -> LabelledImages:
+def keep_classes(data: Samples, classes: list[int] | None) -> Samples:
     """The images whose label is in `classes`, in their order; all where it is None.
 
     Raises `RhobetaError` where a class has no image.
     """
     if classes is None:
         return data
-    present = set(np.unique(data.labels).tolist())
+    labels = data.require_labels()
+    present = set(np.unique(labels).tolist())
     if absent := sorted(set(classes) - present):
         raise RhobetaError(
             f"data.classes: found {classes}, but the data set has no images labelled"
             f" {', '.join(map(str, absent))}; it has {', '.join(map(str, sorted(present)))}."
         )
-    return data.take(np.flatnonzero(np.isin(data.labels, classes)))
+    return data.take(np.flatnonzero(np.isin(labels, classes)))
 
 
 def hold_out(
@@ -127,7 +141,7 @@ def hold_out(
             f" {_counted(classes, counts)}.\nAdd images, raise {name}, or leave"
             " classes out with data.classes."
         )
-    return np.sort(rest), np.sort(held)
+    return np.sort(rest, kind="stable"), np.sort(held, kind="stable")
 
 
 def _counted(labels: NDArray[np.uint8], counts: NDArray[np.intp]) -> str:
@@ -137,7 +151,7 @@ def _counted(labels: NDArray[np.uint8], counts: NDArray[np.intp]) -> str:
 
 def write_splits(
     folder: Path,
-    splits: dict[SplitName, LabelledImages],
+    splits: dict[SplitName, Samples],
     *,
     raw_files: dict[str, str],
     parameters: dict[str, Any],
@@ -148,13 +162,13 @@ def write_splits(
     splits by dotted path. Raises `RhobetaError` where the training images have fewer than two
     classes, or are all the same.
     """
-    classes = np.unique(splits["train"].labels)
+    classes = np.unique(splits["train"].require_labels())
     if len(classes) < 2:
         raise RhobetaError(
             f"The data set has images of {len(classes)} class; expected two or more, since the"
             " probe tells classes apart.\nAdd images of another class, or widen data.classes."
         )
-    images = splits["train"].images
+    images = splits["train"].values
     if np.array_equal(images.min(0), images.max(0)):
         raise RhobetaError(
             f"All {len(images)} training images are the same (pixels {images.min()} to"
@@ -166,18 +180,19 @@ def write_splits(
         path = folder / f"{name}.safetensors"
         with atomic_write(path) as partial:
             _save(split, partial)
-        labels, counts = np.unique(split.labels, return_counts=True)
+        labels, counts = np.unique(split.require_labels(), return_counts=True)
         facts[name] = {
-            "images": len(split.labels),
+            "images": len(split),
             "per_class": {str(k): int(n) for k, n in zip(labels, counts, strict=True)},
             "sha256": sha256_of_file(path),
         }
-    height, width = splits["train"].images.shape[1:]
     manifest = {
         "parameters": parameters,
-        "image_shape": [height, width],
+        "sample_shape": list(splits["train"].shape),
         "classes": classes.tolist(),
-        "mean_pixel": float(splits["train"].images.mean(dtype=np.float64) / 255),
+        "class_names": None,
+        "feature_names": None,
+        "mean_pixel": float(splits["train"].values.mean(dtype=np.float64) / 255),
         "splits": facts,
         "raw_files": raw_files,
         "sha256": _digest_of_all({name: facts[name]["sha256"] for name in SPLIT_NAMES}),
@@ -186,12 +201,13 @@ def write_splits(
     return read_manifest(folder)
 
 
-def _save(split: LabelledImages, path: Path) -> None:
+def _save(split: Samples, path: Path) -> None:
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
+    tensors = {"values": np.ascontiguousarray(split.values), "labels": split.require_labels()}
     try:
-        save_file({"images": np.ascontiguousarray(split.images), "labels": split.labels}, path)
+        save_file(tensors, path)
     except SafetensorError as error:
         # It hides the error of the file in its text.
         number = re.search(r"\(os error (\d+)\)", str(error))
@@ -219,7 +235,7 @@ def read_manifest(folder: Path) -> Manifest:
     return Manifest(**content.model_dump())
 
 
-def read_split(folder: Path, name: SplitName, manifest: Manifest) -> LabelledImages:
+def read_split(folder: Path, name: SplitName, manifest: Manifest) -> Samples:
     """Read one split and verify it by the manifest.
 
     Raises `RhobetaError` where the file is missing, has another SHA-256, or is not a split.
@@ -236,20 +252,17 @@ def read_split(folder: Path, name: SplitName, manifest: Manifest) -> LabelledIma
             f" expected {expected[:16]}...): it is damaged, or from another run.\n{_ADVICE}"
         )
     try:
-        tensors: dict[str, NDArray[np.uint8]] = load(content)
-        split = LabelledImages(tensors["images"], tensors["labels"])
+        tensors: dict[str, NDArray[Any]] = load(content)
+        split = Samples(tensors["values"], tensors["labels"])
     except (SafetensorError, RhobetaError, LookupError, ValueError) as error:
         raise RhobetaError(f"{path} holds no split ({error}).\n{_ADVICE}") from None
     expected_counts = manifest.splits[name]["per_class"]
-    labels, counts = np.unique(split.labels, return_counts=True)
+    labels, counts = np.unique(split.require_labels(), return_counts=True)
     found_counts = {str(k): int(n) for k, n in zip(labels, counts, strict=True)}
-    kinds = {str(split.images.dtype), str(split.labels.dtype)}
-    if (kinds, split.images.shape[1:]) != ({"uint8"}, manifest.image_shape) or (
-        found_counts != expected_counts
-    ):
+    if split.shape != manifest.sample_shape or found_counts != expected_counts:
         raise RhobetaError(
-            f"{path} holds other images than manifest.json says: {' and '.join(sorted(kinds))} of"
-            f" shape {split.images.shape[1:]}, by class {found_counts}, expected uint8 of shape"
-            f" {manifest.image_shape}, by class {expected_counts}.\n{_ADVICE}"
+            f"{path} holds other samples than manifest.json says: shape {split.shape}, by class"
+            f" {found_counts}, expected shape {manifest.sample_shape}, by class"
+            f" {expected_counts}.\n{_ADVICE}"
         )
     return split

@@ -53,7 +53,7 @@ def folded(model: Autoencoder, scale: InputScale) -> Autoencoder:
         if isinstance(new, nn.Linear):
             new.weight.copy_(old.weight)
     first, last = cast(nn.Linear, found.encoder[0]), cast(nn.Linear, found.decoder[-1])
-    shift = torch.zeros(architecture.pixels) if mean is None else torch.from_numpy(mean)
+    shift = torch.zeros(architecture.features) if mean is None else torch.from_numpy(mean)
     if scale.scale is not None:
         first.weight.div_(factor)
         last.weight.mul_(factor)

@@ -84,7 +84,7 @@ def from_saved(saved: SavedModel) -> SparseAutoencoder:
         architecture.units, hidden_layer_sizes=tuple(architecture.hidden_sizes[:-1]), **given
     )
     sae.model_, sae.mean_ = saved.model, None
-    sae.n_features_in_ = architecture.pixels
+    sae.n_features_in_ = architecture.features
     sae.n_iter_ = sae.max_iter
     sae.best_epoch_, sae.description_ = saved.description.best_epoch, saved.description
     return sae

@@ -193,7 +193,7 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         scale = self._input_scale(rows, params.model.output_activation)
         mean = _mean(rows)
         mean_row = torch.from_numpy(mean if scale.mean is None else np.zeros_like(mean))
-        steps = new_steps(params, (1, rows.shape[1]), mean_row, images=len(rows))
+        steps = new_steps(params, (rows.shape[1],), mean_row, images=len(rows))
         device = _device(self.accelerator)
         steps.autoencoder.to(device)
         steps.start(device, ProcessGroup())

@@ -79,10 +79,10 @@ def _example(saved: SavedModel, manifest: Manifest | None, paths: Paths) -> NDAr
     """Two images for the packaged model: of the data if that is here, else blank ones."""
     if manifest is not None:
         try:
-            return pixels_of(read_split(paths.splits, "train", manifest).images[:2])
+            return pixels_of(read_split(paths.splits, "train", manifest).values[:2])
         except RhobetaError:
             pass
     try:
         return read_record(saved.sha256, paths).examples[:2].reshape(2, -1)
     except RhobetaError:
-        return np.zeros((2, saved.model.architecture.pixels), np.float32)
+        return np.zeros((2, saved.model.architecture.features), np.float32)

@@ -68,7 +68,7 @@ class DataBaselines:
         cls,
         pixels: Representation,
         labels: Labels,
-        image_shape: tuple[int, int],
+        sample_shape: tuple[int, ...],
         settings: EvaluateParams,
         *,
         data_sha256: str,
@@ -92,7 +92,7 @@ class DataBaselines:
                     for task in settings.tasks
                     if task in _RIVALS
                 },
-                jpeg=jpeg_curve(test, image_shape, seed=settings.seed)
+                jpeg=jpeg_curve(test, sample_shape, seed=settings.seed)
                 if "compression" in settings.tasks
                 else [],
                 # Last, since it may overwrite the images.

@@ -179,7 +179,7 @@ def gini(activity: Tensor) -> Tensor:
     [0.0, 0.5]
     """
     units = activity.shape[1]
-    ascending = activity.sort(dim=1).values
+    ascending = activity.sort(dim=1, stable=True).values
     ranks = torch.arange(1, units + 1, dtype=activity.dtype, device=activity.device)
     weighted = (ascending * (units - ranks + 0.5) / units).sum(1)
     total = ascending.sum(1)

@@ -92,7 +92,7 @@ def _selectivity(means: NDArray[np.float64]) -> NDArray[np.float64]:
     if means.shape[1] == 1:
         return np.zeros(len(means))
     best = means.max(1)
-    rest = np.sort(means, axis=1)[:, :-1].mean(1)
+    rest = np.sort(means, axis=1, kind="stable")[:, :-1].mean(1)
     total = best + rest
     # Rounding may put the mean of the rest slightly above the best.
     index: NDArray[np.float64] = ((best - rest) / np.where(total > 0, total, 1)).clip(0, 1)

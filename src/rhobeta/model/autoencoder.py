@@ -1,5 +1,6 @@
 """The autoencoder x -> z -> a -> x_hat, with an encoder and a decoder of any depth."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from rhobeta.data.samples import is_sample_shape
 from rhobeta.errors import RhobetaError
 from rhobeta.extensions import ACTIVATION_SPECS
 from rhobeta.model import activations
@@ -28,8 +30,9 @@ _LARGEST_SIZE = 1 << 31
 class Architecture:
     """All that is needed to build the network.
 
-    `image_shape` is (height, width); an input has height * width pixels. `hidden_sizes` are the
-    units of each encoder layer, the last being the code; the decoder mirrors them. With
+    `sample_shape` is (height, width) of grey images, (height, width, 3) of colour images, or
+    (features,) of vectors; an input has their product of features. `hidden_sizes` are the units of
+    each encoder layer, the last being the code; the decoder mirrors them. With
     `tied_weights` each decoder layer has the transposed weights of the encoder layer that it
     mirrors. `k` is the number of active units of a topk code, None for other codes.
 
@@ -40,7 +43,7 @@ class Architecture:
     (784, 64)
     """
 
-    image_shape: tuple[int, int]
+    sample_shape: tuple[int, ...]
     hidden_sizes: tuple[int, ...]
     code_activation: str
     hidden_activation: str
@@ -49,14 +52,14 @@ class Architecture:
     k: int | None = None
 
     def __post_init__(self) -> None:
-        sizes = (*self.image_shape, *self.hidden_sizes)
+        sizes = (*self.sample_shape, *self.hidden_sizes)
         if (
             not self.hidden_sizes
-            or len(self.image_shape) != 2
+            or not is_sample_shape(self.sample_shape)
             or any(type(size) is not int or not 1 <= size <= _LARGEST_SIZE for size in sizes)
         ):
             raise RhobetaError(
-                f"An autoencoder of image shape {self.image_shape} and layers {self.hidden_sizes}"
+                f"An autoencoder of sample shape {self.sample_shape} and layers {self.hidden_sizes}"
                 " cannot be built; expected at least one layer, and whole numbers"
                 f" from 1 to {_LARGEST_SIZE}."
             )
@@ -76,9 +79,14 @@ class Architecture:
             )
 
     @property
-    def pixels(self) -> int:
-        """Inputs and outputs of the network."""
-        return self.image_shape[0] * self.image_shape[1]
+    def features(self) -> int:
+        """Inputs and outputs of the network: the numbers of one sample."""
+        return math.prod(self.sample_shape)
+
+    @property
+    def is_image(self) -> bool:
+        """Whether a sample is an image, grey or in colour; else it is a vector."""
+        return len(self.sample_shape) > 1
 
     @property
     def units(self) -> int:
@@ -88,13 +96,14 @@ class Architecture:
     @property
     def layer_sizes(self) -> tuple[int, ...]:
         """Sizes from the input to the code."""
-        return (self.pixels, *self.hidden_sizes)
+        return (self.features, *self.hidden_sizes)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Architecture":
         """Rebuild from `dataclasses.asdict`, also after JSON has made tuples lists."""
         return cls(
-            image_shape=tuple(values["image_shape"]),
+            # Files that were written before there were vectors name it so.
+            sample_shape=tuple(values.get("image_shape") or values["sample_shape"]),
             hidden_sizes=tuple(values["hidden_sizes"]),
             code_activation=str(values["code_activation"]),
             hidden_activation=str(values["hidden_activation"]),

@@ -13,6 +13,7 @@ from rhobeta.config.sections import (
     TopKParams,
     TrainingParams,
 )
+from rhobeta.data.samples import describe_shape
 from rhobeta.data.splits import Manifest
 from rhobeta.errors import RhobetaError
 from rhobeta.model.serialization import SavedModel, read_network, require_penalty
@@ -51,11 +52,11 @@ def read_model(path: Path) -> SavedModel:
 
 def require_same_data(saved: SavedModel, manifest: Manifest, path: Path) -> None:
     """Refuse to measure a model on other data than it was trained with."""
-    shape = saved.model.architecture.image_shape
-    if shape != manifest.image_shape:
+    shape = saved.model.architecture.sample_shape
+    if shape != manifest.sample_shape:
         raise RhobetaError(
-            f"{path} is a model of images of {shape[0]} x {shape[1]} pixels, but data/processed"
-            f" has {manifest.image_shape[0]} x {manifest.image_shape[1]}.\n"
+            f"{path} is a model of {describe_shape(shape)}, but data/processed has"
+            f" {describe_shape(manifest.sample_shape)}.\n"
             "Run `dvc repro`, which trains a model of the present data."
         )
     if saved.description.data_sha256 != manifest.sha256:

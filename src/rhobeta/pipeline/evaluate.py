@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rhobeta.config.params import Params, flatten
 from rhobeta.data.batches import pixels_of
-from rhobeta.data.labelled import LabelledImages
+from rhobeta.data.samples import Samples
 from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.metrics.core import core_metrics, headline, sparsity_statistics, with_null
 from rhobeta.metrics.data_baselines import read_baselines
@@ -38,7 +38,7 @@ def run(params: Params, paths: Paths) -> None:
     threshold = settings.l0_thresholds[0]
     train = read_split(paths.splits, "train", manifest)
     test = read_split(paths.splits, "test", manifest)
-    pixels = (pixels_of(train.images), pixels_of(test.images))
+    pixels = (pixels_of(train.values), pixels_of(test.values))
     tracked = run_of_model(paths, params.runtime.experiment, saved, example=pixels[0][:2])
     use_threads(params.runtime.threads)
 
@@ -48,7 +48,7 @@ def run(params: Params, paths: Paths) -> None:
     data = EvaluationData.prepare(
         saved.model,
         pixels,
-        (train.labels, test.labels),
+        (train.require_labels(), test.require_labels()),
         encoded.code,
         baselines,
         probe_k=settings.probe_k,
@@ -81,30 +81,30 @@ def run(params: Params, paths: Paths) -> None:
 
 def _record(
     encoded: Encoded,
-    test: LabelledImages,
+    test: Samples,
     l0_counts: NDArray[np.int64],
     threshold: float,
     belongs_to: dict[str, str],
 ) -> TestRecord:
-    shown = first_of_each_class(test.labels)
-    examples = pixels_of(test.images[shown]).reshape(test.images[shown].shape)
+    shown = first_of_each_class(test.require_labels())
+    examples = pixels_of(test.values[shown]).reshape(test.values[shown].shape)
     top_units = most_active_units(encoded.activity, count=MOST_UNITS)
     activity = encoded.activity[:, top_units]
     return TestRecord(
         activity=encoded.activity,
-        labels=test.labels,
+        labels=test.require_labels(),
         examples=examples,
         reconstructions=encoded.reconstruction[shown].reshape(examples.shape),
         l0_counts=l0_counts,
         l0_threshold=np.array([threshold]),
         top_units=top_units,
-        top_images=exciting_images(activity, test.images, threshold=threshold),
+        top_images=exciting_images(activity, test.values, threshold=threshold),
         belongs_to=belongs_to,
     )
 
 
 def _unit_table(statistics: SparsityStatistics, rho: float | None) -> str:
-    ordered = statistics.mean_activity.sort(descending=True).values.tolist()
+    ordered = statistics.mean_activity.sort(descending=True, stable=True).values.tolist()
     rows = ((rank, f"{mean:.9g}", rho) for rank, mean in enumerate(ordered, start=1))
     return _csv(("rank", "mean_activity", "rho"), rows)
 

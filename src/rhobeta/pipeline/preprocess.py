@@ -5,8 +5,8 @@ import numpy as np
 from rhobeta.config.params import Params, flatten
 from rhobeta.config.sections import DataParams
 from rhobeta.data.batches import pixels_of
-from rhobeta.data.labelled import LabelledImages
 from rhobeta.data.raw import RawData, read_raw
+from rhobeta.data.samples import Samples, describe_shape
 from rhobeta.data.splits import SplitName, hold_out, keep_classes, write_splits
 from rhobeta.metrics.data_baselines import DataBaselines
 from rhobeta.metrics.downstream.tasks import scorable
@@ -30,9 +30,8 @@ def run(params: Params, paths: Paths) -> None:
             parameters=flatten(settings, "data."),
         )
     counts = ", ".join(f"{facts['images']:,} {name}" for name, facts in manifest.splits.items())
-    height, width = manifest.image_shape
     print(
-        f"{raw.name}: {counts} images of {height} x {width} pixels in"
+        f"{raw.name}: {counts} {describe_shape(manifest.sample_shape)} in"
         f" {len(manifest.classes)} classes, mean pixel {manifest.mean_pixel:.7f}"
     )
 
@@ -40,14 +39,14 @@ def run(params: Params, paths: Paths) -> None:
     tasks = ", ".join(scored.tasks).replace("_", " ")
     print(f"computing the baselines: mean image, PCA, probe on pixels{tasks and f'; {tasks}'}")
     train, test = splits["train"], splits["test"]
-    labels = (train.labels, test.labels)
-    pixels = (pixels_of(train.images), pixels_of(test.images))
+    labels = (train.require_labels(), test.require_labels())
+    pixels = (pixels_of(train.values), pixels_of(test.values))
     # The pixels take four times the memory of the bytes, which are on disk by now.
     del splits, train, test
     baselines = DataBaselines.of_splits(
         pixels,
         labels,
-        manifest.image_shape,
+        manifest.sample_shape,
         scored,
         data_sha256=manifest.sha256,
         overwrite=True,
@@ -55,18 +54,19 @@ def run(params: Params, paths: Paths) -> None:
     write_bytes(paths.baselines, baselines.to_bytes())
 
 
-def _drawn(raw: RawData, settings: DataParams) -> dict[SplitName, LabelledImages]:
+def _drawn(raw: RawData, settings: DataParams) -> dict[SplitName, Samples]:
     found = keep_classes(raw.train, settings.classes)
-    kept = np.arange(len(found.labels))
+    labels = found.require_labels()
+    kept = np.arange(len(found))
     if raw.test is not None:
         test = keep_classes(raw.test, settings.classes)
     else:
         kept, held = hold_out(
-            found.labels, settings.test_fraction, seed=settings.seed, name="data.test_fraction"
+            labels, settings.test_fraction, seed=settings.seed, name="data.test_fraction"
         )
         test = found.take(held)
     rows, held = hold_out(
-        found.labels[kept],
+        labels[kept],
         settings.validation_fraction,
         seed=settings.seed,
         name="data.validation_fraction",

@@ -41,7 +41,7 @@ def run(params: Params, paths: Paths) -> None:
         fit(params, train, validation, checkpoints=paths.checkpoints)
         return
 
-    _note_small_batches(params, len(train.labels))
+    _note_small_batches(params, len(train))
     code = read_code(paths.workspace)
     store = open_store(paths, params.runtime.experiment)
     hparams = hparams_of(params, manifest)
@@ -79,7 +79,7 @@ def run(params: Params, paths: Paths) -> None:
                 }
             )
             tracked.log_text(trained.history_csv, "history.csv")
-            log_model(tracked, content, example=pixels_of(train.images[:2]))
+            log_model(tracked, content, example=pixels_of(train.values[:2]))
             # Last, so that a written model belongs to a run that has all of it.
             write_text(paths.history, trained.history_csv)
             write_bytes(paths.model, content)

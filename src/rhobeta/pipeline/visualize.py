@@ -49,7 +49,7 @@ def run(params: Params, paths: Paths) -> None:
         figures["learning_curves"] = curves.draw_learning_curves(
             history, saved.description.best_epoch, saved.rho
         )
-        figures |= draw_tasks(metrics, rates, units=size.units, pixels=size.pixels)
+        figures |= draw_tasks(metrics, rates, units=size.units, pixels=size.features)
         files = {name: folder / f"{name}.png" for name in figures}
         for name, figure in figures.items():
             save(figure, files[name], settings.dpi)
@@ -72,7 +72,7 @@ def _thumbnails(saved: SavedModel, record: TestRecord, paths: Paths, count: int)
     """Thumbnails of the embedded images, class by class, as `draw_embedding` draws their points."""
     manifest = read_manifest(paths.splits)
     require_same_data(saved, manifest, paths.model)
-    images = read_split(paths.splits, "test", manifest).images
+    images = read_split(paths.splits, "test", manifest).values
     labels = record.labels[:count]
     order = np.argsort(labels, kind="stable")
     return make_thumbnails(images[:count][order], labels[order])

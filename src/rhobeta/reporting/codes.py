@@ -20,7 +20,7 @@ _FEW_CLASSES = 20
 
 def draw_unit_activity(activity: NDArray[np.float32], rho: float | None) -> "Figure":
     """Mean activity of each unit, sorted, with a line at rho ([images, units])."""
-    means = np.sort(activity.mean(0, dtype=np.float64))[::-1]
+    means = np.sort(activity.mean(0, dtype=np.float64), kind="stable")[::-1]
     figure, axis = plt.subplots(figsize=(7, 3.4))
     axis.bar(np.arange(1, len(means) + 1), means, width=1.0, color=BLUE, edgecolor="white")
     if rho is not None:

@@ -79,7 +79,7 @@ def decoder_filters(model: Autoencoder) -> NDArray[np.float32]:
     With one decoder layer this is the unit's column of weights; with more, the change of the
     reconstruction when the unit alone goes from 0 to 1.
     """
-    units, shape = model.architecture.units, model.architecture.image_shape
+    units, shape = model.architecture.units, model.architecture.sample_shape
     with torch.inference_mode():
         if len(model.decoder) == 1:
             columns = cast(nn.Linear, model.decoder[0]).weight.T

@@ -144,6 +144,6 @@ def introduction(saved: SavedModel) -> str:
         f"{code}{target} {name} ({penalty.formula}) of weight beta = {beta} beside the {loss}"
     )
     if kind == "kl" and parameters["training.pixel_loss"] == "mse":
-        weight = ng_beta(float(beta), saved.model.architecture.pixels)
+        weight = ng_beta(float(beta), saved.model.architecture.features)
         sentence += f" (beta\N{PRIME} = {weight:.3g} in the units of Ng's CS294A notes)"
     return f"{sentence}."

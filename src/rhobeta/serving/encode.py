@@ -32,7 +32,7 @@ def encode(saved: SavedModel, images: Path, *, out: Path, paths: Paths | None = 
     """
     if out.suffix != ".npz" or out.is_dir():
         raise RhobetaError(f"{out} is not the name of an .npz file: it must end in .npz.")
-    found = open_images(images, saved.model.architecture.image_shape)
+    found = open_images(images, saved.model.architecture.sample_shape)
     if images.is_file() and out.exists() and out.samefile(images):
         raise RhobetaError(f"{out} is the file of the images; name another with --out.")
     with atomic_write(out) as partial:
@@ -46,7 +46,7 @@ def encode(saved: SavedModel, images: Path, *, out: Path, paths: Paths | None = 
 def _write(file: Path, images: Images, saved: SavedModel) -> float:
     """Write the archive batch by batch; returns the mean pixel of the images."""
     architecture = saved.model.architecture
-    size = max(1, min(_BATCH, _BATCH_BYTES // (4 * architecture.pixels)))
+    size = max(1, min(_BATCH, _BATCH_BYTES // (4 * architecture.features)))
     total = 0.0
     # No bar where the output is no terminal.
     bar = tqdm(total=images.count, unit=" images", disable=None, dynamic_ncols=True)
@@ -61,7 +61,7 @@ def _write(file: Path, images: Images, saved: SavedModel) -> float:
         if images.names is not None:
             _write_array(archive, "names", np.array(images.names))
     bar.close()
-    return total / (images.count * architecture.pixels)
+    return total / (images.count * architecture.features)
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:

@@ -1,6 +1,7 @@
 """`rhobeta export --onnx`: the same model as ONNX, checked against torch before it is written."""
 
 import json
+import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +86,7 @@ def onnx_bytes(saved: SavedModel) -> bytes:
 
     Raises `RhobetaError` where its code uses functions that ONNX does not have.
     """
-    pixels = saved.model.architecture.pixels
+    pixels = saved.model.architecture.features
     # Two images: from one, the exporter would infer a fixed batch size.
     example = torch.rand(2, pixels, generator=torch.Generator().manual_seed(0))
     try:
@@ -166,7 +167,7 @@ def _plain(proto: "onnx.ModelProto", saved: SavedModel) -> "onnx.ModelProto":
     notes = {
         "rhobeta.best_epoch": str(description.best_epoch),
         "rhobeta.data_sha256": description.data_sha256,
-        "rhobeta.image_shape": json.dumps(list(description.architecture.image_shape)),
+        "rhobeta.sample_shape": json.dumps(list(description.architecture.sample_shape)),
         "rhobeta.model_sha256": saved.sha256,
         "rhobeta.parameters": json.dumps(description.parameters, sort_keys=True),
     }
@@ -187,11 +188,11 @@ def _strip(message: Any) -> None:
 
 
 def _check_images(saved: SavedModel, paths: Paths | None) -> tuple[NDArray[np.float32], str]:
-    shape = saved.model.architecture.image_shape
+    shape = saved.model.architecture.sample_shape
     if paths is not None and (paths.splits / "manifest.json").is_file():
         manifest = read_manifest(paths.splits)
-        if manifest.image_shape == shape:
-            images = read_split(paths.splits, "test", manifest).images[:_CHECKED_IMAGES]
+        if manifest.sample_shape == shape:
+            images = read_split(paths.splits, "test", manifest).values[:_CHECKED_IMAGES]
             return pixels_of(images), "test images"
-    drawn = np.random.default_rng(0).random((_CHECKED_IMAGES, shape[0] * shape[1]), np.float32)
+    drawn = np.random.default_rng(0).random((_CHECKED_IMAGES, math.prod(shape)), np.float32)
     return drawn, "random images (data/processed has none of this size)"

@@ -41,7 +41,7 @@ class Images:
     """What the user should know. Complete after the last batch."""
 
 
-def open_images(path: Path, shape: tuple[int, int]) -> Images:
+def open_images(path: Path, shape: tuple[int, ...]) -> Images:
     """The images at `path`, each of `shape` (height, width).
 
     Raises `RhobetaError`, here or at the batch concerned, where there are no images, they have
@@ -74,7 +74,7 @@ def open_images(path: Path, shape: tuple[int, int]) -> Images:
     )
 
 
-def _array(path: Path, shape: tuple[int, int], member: str | None = None) -> Images:
+def _array(path: Path, shape: tuple[int, ...], member: str | None = None) -> Images:
     with open_array(path, member) as array:
         found, dtype = array.shape, array.dtype
     pixels = shape[0] * shape[1]
@@ -105,7 +105,7 @@ def _array(path: Path, shape: tuple[int, int], member: str | None = None) -> Ima
     return Images(found[0], None, batches, notes)
 
 
-def _hint(found: tuple[int, ...], shape: tuple[int, int]) -> str:
+def _hint(found: tuple[int, ...], shape: tuple[int, ...]) -> str:
     if found == shape:
         return "\nA single image becomes such an array by image[None]."
     if len(found) == 4 and 3 in (found[1], found[3]):
@@ -113,7 +113,7 @@ def _hint(found: tuple[int, ...], shape: tuple[int, int]) -> str:
     return "\nImages are not resized: choose yourself how to do it."
 
 
-def _pictures(files: list[Path], folder: Path, shape: tuple[int, int]) -> Images:
+def _pictures(files: list[Path], folder: Path, shape: tuple[int, ...]) -> Images:
     taken = [file for file in files if file.suffix.lower() in FORMATS and file.is_file()]
     pictures = set(taken)
     left = [file.name for file in files if file not in pictures]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rhobeta.data.samples import describe_shape
 from rhobeta.extensions import EXTENSIONS, load_extensions
 from rhobeta.tracking.run import Run
 
@@ -83,8 +84,8 @@ class PackagedModel:
             raise MlflowException.invalid_parameter_value(
                 f"found the parameter output {output!r}; allowed: {known}"
             )
-        height, width = self.architecture.image_shape
-        what, expected = f"images of {height} x {width} pixels", self.architecture.pixels
+        what = describe_shape(self.architecture.sample_shape)
+        expected = self.architecture.features
         if output == "decode":
             what, expected = "codes", self.architecture.units
         if rows.ndim != 2 or rows.shape[1] != expected:
@@ -130,7 +131,7 @@ def log_model(run: Run, content: bytes, *, example: NDArray[np.float32]) -> None
             input_example=example,
             metadata={
                 "model_sha256": packaged.sha256,
-                "image_shape": list(packaged.architecture.image_shape),
+                "sample_shape": list(packaged.architecture.sample_shape),
                 "units": packaged.architecture.units,
             },
             pip_requirements=[f"{name}=={version(name).split('+')[0]}" for name in _REQUIREMENTS],

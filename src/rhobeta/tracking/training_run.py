@@ -174,7 +174,7 @@ def log_split(run: Run, manifest: Manifest, split: SplitName, context: str) -> s
         profile=json.dumps(
             {
                 "images": facts["images"],
-                "image_shape": list(manifest.image_shape),
+                "sample_shape": list(manifest.sample_shape),
                 "per_class": facts["per_class"],
             }
         ),

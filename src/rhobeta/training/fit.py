@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import distributed
 
 from rhobeta.config.sections import FitParams
-from rhobeta.data.labelled import LabelledImages
+from rhobeta.data.samples import Samples
 from rhobeta.errors import RhobetaError
 from rhobeta.model.autoencoder import Autoencoder
 from rhobeta.training.checkpoints import CheckpointFile, PeriodicCheckpoint
@@ -52,8 +52,8 @@ class Trained:
 
 def fit(
     params: FitParams,
-    train: LabelledImages,
-    validation: LabelledImages,
+    train: Samples,
+    validation: Samples,
     *,
     callbacks: Sequence[pl.Callback] = (),
     checkpoints: Path | None = None,
@@ -76,8 +76,8 @@ def fit(
     """
     module = _new_module(params, train)
     images = ImagesInMemory(
-        train.images,
-        validation.images,
+        train.values,
+        validation.values,
         batch_size=params.training.batch_size,
         seed=params.training.seed,
     )
@@ -88,7 +88,7 @@ def fit(
     trainer = make_trainer(params, callbacks, checkpoint_file=file, progress=progress)
     with _process_group(trainer), _lightning_quiet():
         if trainer.world_size > 1:
-            _require_same(trainer, _digest(params, train.images, validation.images))
+            _require_same(trainer, _digest(params, train.values, validation.values))
         if file is not None:
             # Every process resumes from the checkpoint that rank 0 finds.
             found = file.read() if trainer.is_global_zero else None
@@ -118,10 +118,9 @@ def fit(
     )
 
 
-def _new_module(params: FitParams, train: LabelledImages) -> SparseAutoencoderModule:
-    height, width = train.images.shape[1:]
-    mean_image = torch.from_numpy(train.images.mean(0, dtype="float64").reshape(-1) / 255)
-    steps = new_steps(params, (height, width), mean_image, images=len(train.images))
+def _new_module(params: FitParams, train: Samples) -> SparseAutoencoderModule:
+    mean_image = torch.from_numpy(train.values.mean(0, dtype="float64").reshape(-1) / 255)
+    steps = new_steps(params, train.shape, mean_image, images=len(train))
     return SparseAutoencoderModule(steps, mean_image)
 
 

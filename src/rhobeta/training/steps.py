@@ -378,26 +378,26 @@ class TrainingSteps:
 
 
 def new_steps(
-    params: "FitParams", image_shape: tuple[int, int], mean_image: Tensor, *, images: int
+    params: "FitParams", sample_shape: tuple[int, ...], mean_image: Tensor, *, images: int
 ) -> TrainingSteps:
     """The steps of a new training, with its initial weights.
 
-    `mean_image` is the mean of the `images` training images of `image_shape` (height, width),
-    in [0, 1] (shape: [pixels]).
+    `mean_image` is the mean of the `images` training images of `sample_shape`, in [0, 1] (shape:
+    [pixels]).
     """
     # Nothing that is shipped draws from it, but an extension may.
     torch.manual_seed(params.training.seed)
-    autoencoder = Autoencoder(architecture_of(params, image_shape), seed=params.training.seed)
+    autoencoder = Autoencoder(architecture_of(params, sample_shape), seed=params.training.seed)
     if autoencoder.architecture.k is not None:
         autoencoder.center_on(mean_image)
     return TrainingSteps(params, autoencoder, loss_of(params), images=images)
 
 
-def architecture_of(params: "FitParams", image_shape: tuple[int, int]) -> Architecture:
-    """The network that the parameters ask for, for images of `image_shape` (height, width)."""
+def architecture_of(params: "FitParams", sample_shape: tuple[int, ...]) -> Architecture:
+    """The network that the parameters ask for, for samples of `sample_shape`."""
     model = params.model
     return Architecture(
-        image_shape=image_shape,
+        sample_shape=sample_shape,
         hidden_sizes=tuple(model.hidden_sizes),
         code_activation=model.code_activation,
         hidden_activation=model.hidden_activation,

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rhobeta.data.batches import pixels_of
-from rhobeta.data.labelled import LabelledImages
+from rhobeta.data.samples import Samples
 from rhobeta.metrics.encoding import codes_of
 from rhobeta.metrics.probe import probe_accuracy
 from rhobeta.model.autoencoder import Autoencoder
@@ -18,8 +18,8 @@ _PREFIX = "validation/"
 class Probe:
     """The linear probe: fitted on codes of training images, scored on those of validation."""
 
-    train: LabelledImages
-    validation: LabelledImages
+    train: Samples
+    validation: Samples
     inverse_penalty: float
     iterations: int
 
@@ -27,9 +27,9 @@ class Probe:
         """Share of validation images whose class the probe tells, in [0, 1]."""
         return probe_accuracy(
             _codes(model, self.train),
-            self.train.labels,
+            self.train.require_labels(),
             _codes(model, self.validation),
-            self.validation.labels,
+            self.validation.require_labels(),
             inverse_penalty=self.inverse_penalty,
             iterations=self.iterations,
         )
@@ -50,5 +50,5 @@ def measures_of_epoch(metrics: dict[str, float], units: int) -> dict[str, float]
     return measures
 
 
-def _codes(model: Autoencoder, images: LabelledImages) -> NDArray[np.float32]:
-    return codes_of(model, pixels_of(images.images))
+def _codes(model: Autoencoder, images: Samples) -> NDArray[np.float32]:
+    return codes_of(model, pixels_of(images.values))

@@ -41,7 +41,7 @@ class TrialObjective:
         self._validation = read_split(job.paths.splits, "validation", self._manifest)
         self._probe: Probe | None = None
         if "probe" in params.tune.metrics:
-            few = min(params.tune.probe_images, len(self._train.labels))
+            few = min(params.tune.probe_images, len(self._train))
             self._probe = Probe(
                 self._train.take(np.arange(few)),
                 self._validation,

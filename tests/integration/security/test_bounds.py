@@ -195,7 +195,7 @@ def test_model_that_claims_gigabytes_is_refused(has_tensor: bool) -> None:
     shape = [2**20, 2**20]
     tensor = {"dtype": "F32", "shape": shape, "data_offsets": [0, 4 * 2**40]}
     architecture = {
-        "image_shape": [1024, 1024], "hidden_sizes": [2**20], "code_activation": "sigmoid",
+        "sample_shape": [1024, 1024], "hidden_sizes": [2**20], "code_activation": "sigmoid",
         "hidden_activation": "relu", "output_activation": "sigmoid", "tied_weights": True,
         "k": None,
     }  # fmt: skip

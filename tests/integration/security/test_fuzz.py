@@ -30,9 +30,9 @@ from rhobeta.config.params import flatten, load_params
 from rhobeta.config.presets import read_preset
 from rhobeta.data.datasets import IMAGES_AND_LABELS
 from rhobeta.data.idx import read_idx
-from rhobeta.data.labelled import LabelledImages
 from rhobeta.data.own import read_own
 from rhobeta.data.raw import describe_raw, read_raw
+from rhobeta.data.samples import Samples
 from rhobeta.data.splits import SPLIT_NAMES, read_manifest, read_split, write_splits
 from rhobeta.errors import RhobetaError
 from rhobeta.metrics.evaluation import TestRecord
@@ -151,7 +151,7 @@ def changed_safetensors(content: bytes) -> Inputs:
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.integers(0, 256, (12, 4, 3), dtype=np.uint8)
 LABELS = np.arange(12, dtype=np.uint8) % 3
-DATA = LabelledImages(IMAGES, LABELS)
+DATA = Samples(IMAGES, LABELS)
 ARCHITECTURE = Architecture((4, 3), (5,), "sigmoid", "relu", "sigmoid")
 MODEL = model_to_bytes(
     Autoencoder(ARCHITECTURE, seed=1),

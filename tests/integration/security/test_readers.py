@@ -11,7 +11,7 @@ from safetensors.numpy import load, save
 
 from helpers import with_right_checksum
 from rhobeta.config.presets import overlaid, read_preset
-from rhobeta.data.labelled import LabelledImages
+from rhobeta.data.samples import Samples
 from rhobeta.data.splits import SPLIT_NAMES, read_manifest, read_split, write_splits
 from rhobeta.errors import RhobetaError
 from rhobeta.extensions import load_extensions
@@ -26,7 +26,7 @@ LABELS = np.array([0, 1, 2, 0, 1, 2], np.uint8)
 
 @pytest.fixture
 def splits(tmp_path: Path) -> Path:
-    data = LabelledImages(IMAGES, LABELS)
+    data = Samples(IMAGES, LABELS)
     write_splits(
         tmp_path,
         dict.fromkeys(SPLIT_NAMES, data),
@@ -49,10 +49,10 @@ def change(folder: Path, *path: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        (("image_shape",), [4.0, 3]),
-        (("image_shape",), [float("inf"), 3]),
-        (("image_shape",), [0, 3]),
-        (("image_shape",), [4, 3, 1]),
+        (("sample_shape",), [4.0, 3]),
+        (("sample_shape",), [float("inf"), 3]),
+        (("sample_shape",), [0, 3]),
+        (("sample_shape",), [4, 3, 1]),
         (("classes",), [0, 256]),
         (("classes",), [True]),
         (("mean_pixel",), float("nan")),
@@ -83,13 +83,13 @@ def test_inconsistent_manifest_is_refused(splits: Path, path: tuple, value: Any)
     "content",
     [
         b"text",
-        save({"images": IMAGES}),
-        save({"images": IMAGES.astype(np.float32), "labels": LABELS}),
-        save({"images": IMAGES, "labels": LABELS.astype(np.int64)}),
-        save({"images": IMAGES.reshape(6, 3, 4), "labels": LABELS}),
-        save({"images": IMAGES, "labels": LABELS[::-1].copy() // 2}),
-        save({"images": IMAGES, "labels": LABELS[:5].copy()}),
-        save({"images": IMAGES[0], "labels": LABELS}),
+        save({"values": IMAGES}),
+        save({"values": IMAGES.astype(np.float32), "labels": LABELS}),
+        save({"values": IMAGES, "labels": LABELS.astype(np.int64)}),
+        save({"values": IMAGES.reshape(6, 3, 4), "labels": LABELS}),
+        save({"values": IMAGES, "labels": LABELS[::-1].copy() // 2}),
+        save({"values": IMAGES, "labels": LABELS[:5].copy()}),
+        save({"values": IMAGES[0], "labels": LABELS}),
     ],
     ids=["text", "one", "floats", "wide labels", "turned", "other classes", "fewer", "flat"],
 )
@@ -99,7 +99,7 @@ def test_split_that_the_manifest_misdescribes_is_refused(splits: Path, content: 
     change(splits, "splits", "train", "sha256", value=digests["train"])
     of_all = sha256_of_bytes("".join(digests[name] for name in SPLIT_NAMES).encode())
     change(splits, "sha256", value=of_all)
-    with pytest.raises(RhobetaError, match=r"train\.safetensors holds (no split|other images)"):
+    with pytest.raises(RhobetaError, match=r"train\.safetensors holds (no split|other samples)"):
         read_split(splits, "train", read_manifest(splits))
 
 

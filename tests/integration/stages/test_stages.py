@@ -14,7 +14,7 @@ from mlflow import MlflowClient
 from helpers import QUICK, STAGES, StartAfter, git, write_params
 from rhobeta.cli import main
 from rhobeta.data.batches import pixels_of
-from rhobeta.data.labelled import LabelledImages
+from rhobeta.data.samples import Samples
 from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.metrics.encoding import encode_images
 from rhobeta.metrics.evaluation import TestRecord
@@ -46,14 +46,12 @@ def finished(paths: Paths, start_after: StartAfter) -> Paths:
     return paths
 
 
-def test_stages_write_every_output(
-    finished: Paths, digits: LabelledImages, test_digits: LabelledImages
-) -> None:
+def test_stages_write_every_output(finished: Paths, digits: Samples, test_digits: Samples) -> None:
     manifest = read_manifest(finished.splits)
     train = read_split(finished.splits, "train", manifest)
     validation = read_split(finished.splits, "validation", manifest)
     test = read_split(finished.splits, "test", manifest)
-    assert np.array_equal(test.images, test_digits.images)
+    assert np.array_equal(test.values, test_digits.values)
     assert len(train.labels) + len(validation.labels) == len(digits.labels)
 
     saved = model_from_bytes(finished.model.read_bytes(), name="model")
@@ -67,10 +65,10 @@ def test_stages_write_every_output(
     assert saved.description.best_loss == pytest.approx(min(losses), rel=1e-6)
 
     metrics = json.loads(finished.details.read_text())
-    pixels = pixels_of(test.images)
+    pixels = pixels_of(test.values)
     rebuilt = encode_images(saved.model, pixels).reconstruction
     mse = np.square(pixels.astype(np.float64) - rebuilt).mean()
-    mean = pixels_of(train.images).mean(0, dtype=np.float64)
+    mean = pixels_of(train.values).mean(0, dtype=np.float64)
     assert metrics["test"]["mse"] == pytest.approx(mse, rel=1e-9)
     fvu = mse / np.square(pixels - mean).mean()
     assert metrics["test"]["fvu"] == pytest.approx(fvu, rel=1e-6)
@@ -147,7 +145,7 @@ def test_dashboard_shows_the_images_that_excite_a_unit(finished: Paths) -> None:
     for unit, images in zip(record.top_units, record.top_images, strict=True):
         fired = min(9, int((activity[:, unit] > 0.1).sum()))
         strongest = np.argsort(-activity[:, unit], kind="stable")[:fired]
-        np.testing.assert_array_equal(images[:fired], test.images[strongest])
+        np.testing.assert_array_equal(images[:fired], test.values[strongest])
         assert not images[fired:].any()
     page = finished.dashboard.read_text()
     assert page.count('<div class="card" ') == 16

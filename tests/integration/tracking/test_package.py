@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from helpers.servers import Server, free_port
 from rhobeta.data.batches import pixels_of
-from rhobeta.data.labelled import LabelledImages
+from rhobeta.data.samples import Samples
 from rhobeta.metrics.encoding import encode_images
 from rhobeta.model.autoencoder import Architecture, Autoencoder
 from rhobeta.model.serialization import ModelDescription, model_from_bytes, model_to_bytes
@@ -41,12 +41,12 @@ class Packaged:
 
 
 @pytest.fixture(scope="module")
-def packaged(tmp_path_factory: pytest.TempPathFactory, test_digits: LabelledImages) -> Packaged:
+def packaged(tmp_path_factory: pytest.TempPathFactory, test_digits: Samples) -> Packaged:
     root = tmp_path_factory.mktemp("packaged")
     architecture = Architecture((28, 28), (32, UNITS), "sigmoid", "relu", "sigmoid")
     described = ModelDescription(architecture, {"penalty.kind": "none"}, "ab" * 32, 1, 0.1)
     content = model_to_bytes(Autoencoder(architecture, seed=3), described)
-    pixels = pixels_of(test_digits.images[:7])
+    pixels = pixels_of(test_digits.values[:7])
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         store = open_store(Paths(root, root), "tests")
@@ -95,7 +95,7 @@ def test_package_signature(packaged: Packaged, loaded: Any) -> None:
     assert (parameter.name, parameter.default) == ("output", "all")
     # Codes are inputs as well as images.
     assert signature.inputs.inputs[0].shape == (-1, -1)
-    assert loaded.metadata.metadata["image_shape"] == [28, 28]
+    assert loaded.metadata.metadata["sample_shape"] == [28, 28]
     assert loaded.metadata.metadata["units"] == UNITS
     np.testing.assert_array_equal(
         np.array(loaded.input_example, dtype=np.float32), packaged.pixels[:2]

@@ -184,7 +184,7 @@ def test_pixels_are_rows_in_reading_order():
 
 
 def test_pixels_do_not_depend_on_the_layout_in_memory(digits):
-    fortran = np.asfortranarray(digits.images)
-    np.testing.assert_array_equal(pixels_of(fortran), pixels_of(digits.images))
+    fortran = np.asfortranarray(digits.values)
+    np.testing.assert_array_equal(pixels_of(fortran), pixels_of(digits.values))
     assert fortran.dtype == np.uint8
-    np.testing.assert_array_equal(fortran, digits.images)
+    np.testing.assert_array_equal(fortran, digits.values)

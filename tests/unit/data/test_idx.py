@@ -57,7 +57,7 @@ def test_values_are_a_view_of_the_content():
     assert np.shares_memory(read_idx(content, name="x"), np.frombuffer(content, np.uint8))
 
 
-@pytest.mark.parametrize("part", ["images", "labels"])
+@pytest.mark.parametrize("part", ["values", "labels"])
 def test_torchvision_reads_the_same_digits(digits, tmp_path, part):
     values = getattr(digits, part)
     (tmp_path / "digits-ubyte").write_bytes(idx_bytes(values))

@@ -10,8 +10,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from helpers import idx_bytes
-from rhobeta.data.labelled import LabelledImages
 from rhobeta.data.raw import describe_raw, read_raw
+from rhobeta.data.samples import Samples
 from rhobeta.data.splits import (
     SPLIT_NAMES,
     hold_out,
@@ -32,11 +32,11 @@ def numbered(labels, *, first=0):
     labels = np.asarray(labels, dtype=np.uint8)
     numbers = first + np.arange(len(labels))
     images = np.stack([numbers // 256, numbers % 256], axis=1).astype(np.uint8)
-    return LabelledImages(images[:, None, :], labels)
+    return Samples(images[:, None, :], labels)
 
 
 def numbers(data):
-    return (256 * data.images[:, 0, 0].astype(int) + data.images[:, 0, 1]).tolist()
+    return (256 * data.values[:, 0, 0].astype(int) + data.values[:, 0, 1]).tolist()
 
 
 def mixed(**counts):
@@ -51,9 +51,9 @@ def counts(data):
 
 
 def assert_same(found, expected):
-    np.testing.assert_array_equal(found.images, expected.images)
+    np.testing.assert_array_equal(found.values, expected.values)
     np.testing.assert_array_equal(found.labels, expected.labels)
-    assert found.images.dtype == found.labels.dtype == np.uint8
+    assert found.values.dtype == found.labels.dtype == np.uint8
 
 
 # Images with labels
@@ -65,7 +65,7 @@ def assert_same(found, expected):
 )
 def test_images_and_labels_that_do_not_fit_are_refused(images, labels, named):
     with pytest.raises(RhobetaError) as caught:
-        LabelledImages(np.zeros(images, np.uint8), np.zeros(labels, np.uint8))
+        Samples(np.zeros(images, np.uint8), np.zeros(labels, np.uint8))
     assert named in str(caught.value)
 
 
@@ -74,10 +74,10 @@ def test_images_and_labels_that_do_not_fit_are_refused(images, labels, named):
 
 def write_raw(folder, digits, test_digits):
     folder.mkdir(exist_ok=True)
-    (folder / TRAIN_IMAGES).write_bytes(idx_bytes(digits.images))
+    (folder / TRAIN_IMAGES).write_bytes(idx_bytes(digits.values))
     (folder / TRAIN_LABELS).write_bytes(idx_bytes(digits.labels))
     if test_digits is not None:
-        (folder / TEST_IMAGES).write_bytes(idx_bytes(test_digits.images))
+        (folder / TEST_IMAGES).write_bytes(idx_bytes(test_digits.values))
         (folder / TEST_LABELS).write_bytes(idx_bytes(test_digits.labels))
 
 
@@ -152,9 +152,9 @@ def test_count_of_labels_that_is_not_that_of_images_is_refused(tmp_path, digits)
 
 
 def test_test_images_of_another_size_are_refused(tmp_path, digits, test_digits):
-    smaller = LabelledImages(test_digits.images[:, :, :-1], test_digits.labels)
+    smaller = Samples(test_digits.values[:, :, :-1], test_digits.labels)
     write_raw(tmp_path, digits, smaller)
-    with pytest.raises(RhobetaError, match="28 x 28 pixels but test images 28 x 27"):
+    with pytest.raises(RhobetaError, match="28 x 28 pixels but the test samples images of 28 x 27"):
         describe_raw(tmp_path, name="own")
 
 
@@ -299,19 +299,19 @@ def test_splits_are_read_as_they_were_written(tmp_path, splits):
     for name in SPLIT_NAMES:
         assert_same(read_split(tmp_path, name, manifest), splits[name])
         tensors = load_file(file_of(tmp_path, name))
-        assert_same(LabelledImages(tensors["images"], tensors["labels"]), splits[name])
+        assert_same(Samples(tensors["values"], tensors["labels"]), splits[name])
 
 
 def test_manifest_says_what_the_splits_are(tmp_path):
-    train = LabelledImages(
+    train = Samples(
         np.array([[[0, 10, 20]], [[30, 40, 50]], [[60, 70, 255]]], dtype=np.uint8),
         np.array([4, 2, 4], dtype=np.uint8),
     )
-    validation = LabelledImages(train.images[:2], train.labels[:2])
-    test = LabelledImages(train.images[1:2], train.labels[1:2])
+    validation = Samples(train.values[:2], train.labels[:2])
+    test = Samples(train.values[1:2], train.labels[1:2])
     manifest = write(tmp_path, {"train": train, "validation": validation, "test": test})
     assert manifest.parameters == {"data.seed": 0}
-    assert manifest.image_shape == (1, 3)
+    assert manifest.sample_shape == (1, 3)
     assert manifest.classes == [2, 4]
     total = 0 + 10 + 20 + 30 + 40 + 50 + 60 + 70 + 255
     assert manifest.mean_pixel == pytest.approx(total / 9 / 255, rel=1e-15)
@@ -334,14 +334,14 @@ def test_manifest_says_what_the_splits_are(tmp_path):
 
 def test_mean_pixel_is_that_of_the_training_images_alone(tmp_path, splits):
     manifest = write(tmp_path, splits)
-    pixels = splits["train"].images.astype(int)
+    pixels = splits["train"].values.astype(int)
     assert manifest.mean_pixel == pytest.approx(pixels.sum() / pixels.size / 255, rel=1e-14)
 
 
 def test_layout_in_memory_does_not_change_what_is_written(tmp_path, splits):
     write(tmp_path / "one", splits)
     fortran = {
-        name: LabelledImages(np.asfortranarray(split.images), split.labels)
+        name: Samples(np.asfortranarray(split.values), split.labels)
         for name, split in splits.items()
     }
     write(tmp_path / "other", fortran)
@@ -363,12 +363,12 @@ def test_writing_twice_gives_the_same_bytes(tmp_path, splits):
 
 
 @pytest.mark.parametrize("name", SPLIT_NAMES)
-@pytest.mark.parametrize("part", ["images", "labels"])
+@pytest.mark.parametrize("part", ["values", "labels"])
 def test_digest_of_all_changes_with_any_split(tmp_path, splits, name, part):
     before = write(tmp_path / "one", splits).sha256
-    arrays = {"images": splits[name].images.copy(), "labels": splits[name].labels.copy()}
+    arrays = {"values": splits[name].values.copy(), "labels": splits[name].labels.copy()}
     arrays[part].flat[0] ^= 1
-    after = write(tmp_path / "other", splits | {name: LabelledImages(**arrays)}).sha256
+    after = write(tmp_path / "other", splits | {name: Samples(**arrays)}).sha256
     assert len(before) == len(after) == 64
     assert before != after
 
@@ -388,7 +388,7 @@ def test_data_of_fewer_than_two_classes_is_refused(tmp_path, labels):
 
 @pytest.mark.parametrize("value", [0, 7, 255])
 def test_training_images_that_are_all_the_same_are_refused(tmp_path, value):
-    flat = LabelledImages(np.full((6, 2, 3), value, np.uint8), np.arange(6, dtype=np.uint8) % 2)
+    flat = Samples(np.full((6, 2, 3), value, np.uint8), np.arange(6, dtype=np.uint8) % 2)
     with pytest.raises(
         RhobetaError, match=rf"All 6 training .* same \(pixels {value} to {value}\)"
     ):

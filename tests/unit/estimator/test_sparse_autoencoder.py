@@ -20,7 +20,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from helpers.fitting import PARAMS, fitted
 from rhobeta import SparseAutoencoder
-from rhobeta.data.labelled import LabelledImages
+from rhobeta.data.samples import Samples
 from rhobeta.training.steps import TrainingSteps
 
 SMALL: dict[str, Any] = {"n_components": 5, "max_iter": 4, "batch_size": 32, "random_state": 0}
@@ -63,7 +63,7 @@ def test_estimator_passes_every_check_of_scikit_learn(monkeypatch: pytest.Monkey
     ],
     ids=["kl", "topk", "deep"],
 )
-def test_weights_are_those_of_the_pipeline(digits: LabelledImages, changes: dict[str, Any]) -> None:
+def test_weights_are_those_of_the_pipeline(digits: Samples, changes: dict[str, Any]) -> None:
     train, validation = digits.take(np.arange(0, 600, 3)), digits.take(np.arange(1, 600, 10))
     there = {
         "model__hidden_sizes": [*changes.get("hidden_layer_sizes", ()), 16],
@@ -77,15 +77,15 @@ def test_weights_are_those_of_the_pipeline(digits: LabelledImages, changes: dict
     }
     expected = fitted(train, validation, **there)
     sae = SparseAutoencoder(**AS_PARAMS, **changes)
-    sae.fit(train.images.reshape(len(train.images), -1), X_val=validation.images.reshape(60, -1))
+    sae.fit(train.values.reshape(len(train.values), -1), X_val=validation.values.reshape(60, -1))
     for name, values in expected.model.state_dict().items():
         assert torch.equal(sae.model_.state_dict()[name], values), name
     assert sae.best_epoch_ == expected.best_epoch
     assert sae.history_["validation_loss"][sae.best_epoch_ - 1] == expected.best_loss
 
 
-def test_bytes_and_fractions_train_the_same_weights(digits: LabelledImages) -> None:
-    images = digits.images[:64].reshape(64, -1)
+def test_bytes_and_fractions_train_the_same_weights(digits: Samples) -> None:
+    images = digits.values[:64].reshape(64, -1)
     first = SparseAutoencoder(**SMALL).fit(images)
     second = SparseAutoencoder(**SMALL).fit(images / 255)
     assert torch.equal(first.model_.encoder[0].weight, second.model_.encoder[0].weight)
@@ -212,8 +212,8 @@ def test_data_without_variance_trains(rows: NDArray[np.float64]) -> None:
     assert np.isfinite(sae.reconstruct(np.full((2, 3), 7.0))).all()
 
 
-def test_encode_takes_any_type_and_shape(digits: LabelledImages) -> None:
-    images = digits.images[:40]
+def test_encode_takes_any_type_and_shape(digits: Samples) -> None:
+    images = digits.values[:40]
     rows = images.reshape(40, -1)
     sae = SparseAutoencoder(**SMALL).fit(rows)
     expected = sae.transform(rows)
@@ -241,9 +241,7 @@ def test_encode_takes_any_type_and_shape(digits: LabelledImages) -> None:
         (np.zeros(()), "expected"),
     ],
 )
-def test_encode_refuses_what_is_no_row(
-    digits: LabelledImages, given: NDArray[Any], message: str
-) -> None:
-    sae = SparseAutoencoder(**SMALL).fit(digits.images[:40].reshape(40, -1))
+def test_encode_refuses_what_is_no_row(digits: Samples, given: NDArray[Any], message: str) -> None:
+    sae = SparseAutoencoder(**SMALL).fit(digits.values[:40].reshape(40, -1))
     with pytest.raises(ValueError, match=message):
         sae.encode(given)

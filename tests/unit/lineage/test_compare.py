@@ -50,7 +50,7 @@ stages:
 
 def model_bytes(seed: int) -> bytes:
     architecture = Architecture(
-        image_shape=(4, 4),
+        sample_shape=(4, 4),
         hidden_sizes=(5,),
         code_activation="sigmoid",
         hidden_activation="relu",

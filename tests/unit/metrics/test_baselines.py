@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from rhobeta.data.batches import pixels_of
-from rhobeta.data.labelled import LabelledImages
+from rhobeta.data.samples import Samples
 from rhobeta.metrics.baselines import PrincipalComponents, reconstruction_baselines
 
 Images = NDArray[np.float32]
@@ -78,10 +78,8 @@ def test_wiener_filter_is_its_formula(sigma: float) -> None:
     np.testing.assert_allclose(denoised, expected, atol=1e-5)
 
 
-def test_pca_of_digits_is_the_truncated_svd(
-    digits: LabelledImages, test_digits: LabelledImages
-) -> None:
-    train, test = pixels_of(digits.images), pixels_of(test_digits.images)
+def test_pca_of_digits_is_the_truncated_svd(digits: Samples, test_digits: Samples) -> None:
+    train, test = pixels_of(digits.values), pixels_of(test_digits.values)
     rebuilt = rebuilt_by_svd(train, test, 16)
     found = reconstruction_baselines(PrincipalComponents.fit(train), test, components=16, active=4)
     assert found["pca"] == pytest.approx(np.square(test - rebuilt).mean(), rel=1e-4)

@@ -29,7 +29,7 @@ FUNCTIONS = {
 
 def architecture(**changes: Any) -> Architecture:
     values = {
-        "image_shape": (3, 4),
+        "sample_shape": (3, 4),
         "hidden_sizes": (7, 5),
         "code_activation": "sigmoid",
         "hidden_activation": "relu",
@@ -143,8 +143,8 @@ def test_the_decoder_mirrors_the_encoder(sizes: tuple[int, ...]) -> None:
 
 
 def test_architecture_knows_its_sizes() -> None:
-    found = architecture(image_shape=(3, 4), hidden_sizes=(9, 7, 5))
-    assert (found.pixels, found.units, found.layer_sizes) == (12, 5, (12, 9, 7, 5))
+    found = architecture(sample_shape=(3, 4), hidden_sizes=(9, 7, 5))
+    assert (found.features, found.units, found.layer_sizes) == (12, 5, (12, 9, 7, 5))
 
 
 def weights_of(model: Autoencoder) -> Tensor:
@@ -161,7 +161,7 @@ def test_initial_weights_depend_on_the_seed_alone() -> None:
 
 
 def test_weights_start_glorot_uniform_and_biases_at_zero() -> None:
-    model = Autoencoder(architecture(image_shape=(20, 20), hidden_sizes=(100, 50)))
+    model = Autoencoder(architecture(sample_shape=(20, 20), hidden_sizes=(100, 50)))
     for layer in (*model.encoder, *model.decoder):
         bound = math.sqrt(6 / (layer.in_features + layer.out_features))
         share = layer.weight.detach() / bound
@@ -172,7 +172,7 @@ def test_weights_start_glorot_uniform_and_biases_at_zero() -> None:
 
 
 def test_layers_of_one_shape_start_apart() -> None:
-    model = Autoencoder(architecture(image_shape=(2, 3), hidden_sizes=(6, 6)))
+    model = Autoencoder(architecture(sample_shape=(2, 3), hidden_sizes=(6, 6)))
     first, second = (layer.weight for layer in model.encoder)
     assert not torch.equal(first, second)
 
@@ -357,11 +357,11 @@ def test_other_codes_have_no_k(code_activation: str) -> None:
         {"hidden_sizes": ("5",)},
         {"hidden_sizes": (True,)},
         {"hidden_sizes": (10**4200,)},
-        {"image_shape": (10**4200, 1)},
-        {"image_shape": (0, 4)},
-        {"image_shape": (3, -4)},
-        {"image_shape": (3, 4.0)},
-        {"image_shape": (3, None)},
+        {"sample_shape": (10**4200, 1)},
+        {"sample_shape": (0, 4)},
+        {"sample_shape": (3, -4)},
+        {"sample_shape": (3, 4.0)},
+        {"sample_shape": (3, None)},
         {"code_activation": "softmax"},
         {"hidden_activation": ""},
         {"output_activation": "Sigmoid"},
@@ -374,7 +374,7 @@ def test_architecture_refuses_nonsense(changes: dict[str, Any]) -> None:
 
 
 def test_the_largest_allowed_layer_can_be_described() -> None:
-    largest = architecture(image_shape=(1, 65536), hidden_sizes=(65536,))
+    largest = architecture(sample_shape=(1, 65536), hidden_sizes=(65536,))
     assert largest.layer_sizes == (65536, 65536)
 
 

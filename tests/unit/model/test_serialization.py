@@ -39,7 +39,7 @@ PARAMETERS = {
 
 def architecture(**changes: Any) -> Architecture:
     values = {
-        "image_shape": (3, 2),
+        "sample_shape": (3, 2),
         "hidden_sizes": (4, 3),
         "code_activation": "tanh",
         "hidden_activation": "relu",
@@ -150,6 +150,13 @@ def test_an_unknown_penalty_is_named_where_it_counts(tmp_path: Path) -> None:
             read()
 
 
+def test_a_file_that_says_image_shape_is_read() -> None:
+    old = described()
+    old["architecture"]["image_shape"] = old["architecture"].pop("sample_shape")
+    found = model_from_bytes(with_description(json.dumps(old)), name="it").model.architecture
+    assert found == architecture()
+
+
 def test_identity_is_the_digest_of_the_bytes() -> None:
     saved = model_from_bytes(content(), name="it")
     assert saved.sha256 == hashlib.sha256(content()).hexdigest()
@@ -237,8 +244,8 @@ def test_bytes_after_the_end_are_refused(extra: bytes) -> None:
         (b'\\"best_epoch\\"', b'\\"best_epocx\\"'),
         (b'\\"tanh\\"', b'\\"tanj\\"'),
         (b'\\"hidden_sizes\\": [4, 3]', b'\\"hidden_sizes\\": [3, 4]'),
-        (b'\\"image_shape\\": [3, 2]', b'\\"image_shape\\": [3, 3]'),
-        (b'\\"image_shape\\": [3, 2]', b'\\"image_shape\\": [3, 0]'),
+        (b'\\"sample_shape\\": [3, 2]', b'\\"sample_shape\\": [3, 3]'),
+        (b'\\"sample_shape\\": [3, 2]', b'\\"sample_shape\\": [3, 0]'),
         (b'\\"parameters\\"', b'\\"parameters\xff"'),
     ],
 )
@@ -290,9 +297,9 @@ OTHER_DESCRIPTIONS = {
     "sizes a number": with_architecture(hidden_sizes=3),
     "sizes empty": with_architecture(hidden_sizes=[]),
     "sizes broken": with_architecture(hidden_sizes=[3.0]),
-    "one side": with_architecture(image_shape=[6]),
-    "side of a thousand million": with_architecture(image_shape=[10**9, 1]),
-    "sides of 4200 digits": with_architecture(image_shape=[10**4200, 10**4200]),
+    "no side": with_architecture(sample_shape=[]),
+    "side of a thousand million": with_architecture(sample_shape=[10**9, 1]),
+    "sides of 4200 digits": with_architecture(sample_shape=[10**4200, 10**4200]),
 }
 
 
@@ -308,8 +315,8 @@ def test_a_description_of_another_form_is_refused(case: str) -> None:
         ({"hidden_sizes": (5, 3)}, "6-5-3"),
         ({"hidden_sizes": (4, 2)}, "6-4-2"),
         ({"hidden_sizes": (4, 3, 3)}, "6-4-3-3"),
-        ({"image_shape": (3, 3)}, "9-4-3"),
-        ({"image_shape": (1 << 20, 1 << 20), "hidden_sizes": (1 << 20,)}, f"{1 << 40}-{1 << 20}"),
+        ({"sample_shape": (3, 3)}, "9-4-3"),
+        ({"sample_shape": (1 << 20, 1 << 20), "hidden_sizes": (1 << 20,)}, f"{1 << 40}-{1 << 20}"),
     ],
     ids=str,
 )

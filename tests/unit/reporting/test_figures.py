@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torchvision.utils import make_grid
 
 from rhobeta.data.batches import pixels_of
-from rhobeta.data.labelled import LabelledImages
+from rhobeta.data.samples import Samples
 from rhobeta.errors import RhobetaError
 from rhobeta.metrics.encoding import encode_images
 from rhobeta.metrics.evaluation import TestRecord, first_of_each_class
@@ -57,9 +57,9 @@ def model() -> Autoencoder:
 
 
 @pytest.fixture(scope="module")
-def record(model: Autoencoder, test_digits: LabelledImages) -> TestRecord:
+def record(model: Autoencoder, test_digits: Samples) -> TestRecord:
     """What evaluate keeps, of an untrained model on real digits."""
-    x = pixels_of(test_digits.images)
+    x = pixels_of(test_digits.values)
     encoded = encode_images(model, x)
     shown = first_of_each_class(test_digits.labels)
     active = (encoded.activity > 0.5).sum(1)

@@ -16,7 +16,7 @@ from helpers import make_project
 from rhobeta.cli import main
 from rhobeta.config.params import flatten, load_params
 from rhobeta.data.batches import pixels_of
-from rhobeta.data.labelled import LabelledImages
+from rhobeta.data.samples import Samples
 from rhobeta.data.splits import write_splits
 from rhobeta.errors import RhobetaError
 from rhobeta.metrics.encoding import codes_of
@@ -28,7 +28,7 @@ from rhobeta.serving.image_files import open_images
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory, digits: LabelledImages) -> Paths:
+def project(tmp_path_factory: pytest.TempPathFactory, digits: Samples) -> Paths:
     """A project with splits of bright-on-dark digits and a model of them."""
     root = tmp_path_factory.mktemp("encoding") / "project"
     make_project(root)
@@ -71,10 +71,10 @@ def encode(project: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> E
 
 
 @pytest.fixture
-def expected(project: Paths, test_digits: LabelledImages) -> NDArray[np.float32]:
+def expected(project: Paths, test_digits: Samples) -> NDArray[np.float32]:
     """The library's codes of the first 25 test digits."""
     model = model_from_bytes(project.model.read_bytes(), name="it").model
-    return codes_of(model, pixels_of(test_digits.images[:25]))
+    return codes_of(model, pixels_of(test_digits.values[:25]))
 
 
 def pictures(folder: Path, images: NDArray[np.uint8], ending: str = ".png") -> Path:
@@ -85,11 +85,11 @@ def pictures(folder: Path, images: NDArray[np.uint8], ending: str = ".png") -> P
 
 
 def test_arrays_of_every_kind_give_the_library_s_codes(
-    encode: Encode, expected, test_digits: LabelledImages, tmp_path: Path, monkeypatch
+    encode: Encode, expected, test_digits: Samples, tmp_path: Path, monkeypatch
 ) -> None:
     # Several batches, the last of them smaller.
     monkeypatch.setattr(command, "_BATCH", 25)
-    images = test_digits.images[:25]
+    images = test_digits.values[:25]
     kinds = {
         "bytes": images,
         "rows": images.reshape(25, 784),
@@ -107,10 +107,10 @@ def test_arrays_of_every_kind_give_the_library_s_codes(
 
 
 def test_a_model_file_needs_no_project_and_no_known_penalty(
-    project: Paths, expected, test_digits: LabelledImages, tmp_path: Path, monkeypatch, capsys
+    project: Paths, expected, test_digits: Samples, tmp_path: Path, monkeypatch, capsys
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    np.save("images.npy", test_digits.images[:25])
+    np.save("images.npy", test_digits.values[:25])
     assert main(["encode", "images.npy"]) == 1
     assert "A model file needs no project: --model FILE" in capsys.readouterr().err
     saved = model_from_bytes(project.model.read_bytes(), name="it")
@@ -123,20 +123,20 @@ def test_a_model_file_needs_no_project_and_no_known_penalty(
 
 
 def test_batches_follow_each_other(
-    encode: Encode, expected, test_digits: LabelledImages, tmp_path: Path, monkeypatch
+    encode: Encode, expected, test_digits: Samples, tmp_path: Path, monkeypatch
 ) -> None:
     monkeypatch.setattr(command, "_BATCH", 8)
-    np.save(tmp_path / "images.npy", test_digits.images[:25])
+    np.save(tmp_path / "images.npy", test_digits.values[:25])
     found = encode(tmp_path / "images.npy")["code"]
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_a_folder_is_encoded_in_the_order_of_its_names(
-    encode: Encode, project: Paths, expected, test_digits: LabelledImages, tmp_path: Path, capsys
+    encode: Encode, project: Paths, expected, test_digits: Samples, tmp_path: Path, capsys
 ) -> None:
-    folder = pictures(tmp_path / "folder", test_digits.images[:24])
-    Image.fromarray(test_digits.images[24]).convert("RGB").save(folder / "last.bmp")
+    folder = pictures(tmp_path / "folder", test_digits.values[:24])
+    Image.fromarray(test_digits.values[24]).convert("RGB").save(folder / "last.bmp")
     (folder / "labels.csv").write_text("0\n")
     (folder / ".hidden").write_text("0\n")
     found = encode(folder)
@@ -150,9 +150,9 @@ def test_a_folder_is_encoded_in_the_order_of_its_names(
 
 
 def test_the_same_images_give_the_same_file(
-    encode: Encode, test_digits: LabelledImages, tmp_path: Path
+    encode: Encode, test_digits: Samples, tmp_path: Path
 ) -> None:
-    np.save(tmp_path / "images.npy", test_digits.images[:25])
+    np.save(tmp_path / "images.npy", test_digits.values[:25])
     out = tmp_path / "out" / "codes.npz"
     encode(tmp_path / "images.npy")
     first = out.read_bytes()
@@ -172,12 +172,12 @@ def test_colours_become_grey_and_it_is_said(tmp_path: Path) -> None:
 
 
 def test_inverted_images_are_noted_and_encoded_all_the_same(
-    encode: Encode, test_digits: LabelledImages, tmp_path: Path, capsys
+    encode: Encode, test_digits: Samples, tmp_path: Path, capsys
 ) -> None:
-    np.save(tmp_path / "images.npy", test_digits.images[:25])
+    np.save(tmp_path / "images.npy", test_digits.values[:25])
     encode(tmp_path / "images.npy")
     assert "may be inverted" not in capsys.readouterr().out
-    np.save(tmp_path / "images.npy", 255 - test_digits.images[:25])
+    np.save(tmp_path / "images.npy", 255 - test_digits.values[:25])
     encode(tmp_path / "images.npy")
     assert "the mean pixel is 0.8" in (told := capsys.readouterr().out)
     assert "may be inverted" in told
@@ -340,10 +340,10 @@ def test_a_file_that_is_not_of_images_is_refused(
 
 
 def test_a_fault_in_a_late_batch_leaves_no_file(
-    encode: Encode, test_digits: LabelledImages, tmp_path: Path, monkeypatch, capsys
+    encode: Encode, test_digits: Samples, tmp_path: Path, monkeypatch, capsys
 ) -> None:
     monkeypatch.setattr(command, "_BATCH", 8)
-    images = pixels_of(test_digits.images[:25])
+    images = pixels_of(test_digits.values[:25])
     images[24, 7] = np.nan
     np.save(tmp_path / "images.npy", images)
     encode(tmp_path / "images.npy", status=1)
@@ -352,9 +352,9 @@ def test_a_fault_in_a_late_batch_leaves_no_file(
 
 
 def test_a_model_that_is_not_there_is_explained(
-    encode: Encode, project: Paths, test_digits: LabelledImages, tmp_path: Path, capsys
+    encode: Encode, project: Paths, test_digits: Samples, tmp_path: Path, capsys
 ) -> None:
-    np.save(tmp_path / "images.npy", test_digits.images[:2])
+    np.save(tmp_path / "images.npy", test_digits.values[:2])
     for wanted, reason in (
         ("models/other.safetensors", "There is no such file"),
         (str(project.params), "is not a model of rhobeta"),
@@ -365,11 +365,11 @@ def test_a_model_that_is_not_there_is_explained(
 
 
 def test_the_images_own_file_is_not_written_over(
-    project: Paths, test_digits: LabelledImages, tmp_path: Path, monkeypatch, capsys
+    project: Paths, test_digits: Samples, tmp_path: Path, monkeypatch, capsys
 ) -> None:
     monkeypatch.chdir(project.workspace)
     file = tmp_path / "images.npz"
-    np.savez(file, images=test_digits.images[:2])
+    np.savez(file, images=test_digits.values[:2])
     before = file.read_bytes()
     assert main(["encode", str(file), "--out", str(file)]) == 1
     assert "is the file of the images" in capsys.readouterr().err

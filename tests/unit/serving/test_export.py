@@ -11,7 +11,7 @@ import torch
 
 from helpers import REPOSITORY
 from rhobeta.data.batches import pixels_of
-from rhobeta.data.labelled import LabelledImages
+from rhobeta.data.samples import Samples
 from rhobeta.errors import RhobetaError
 from rhobeta.extensions import code_activation
 from rhobeta.model.autoencoder import Architecture, Autoencoder
@@ -47,7 +47,7 @@ def saved(code: str, *, tied: bool = False) -> SavedModel:
     ("code", "tied"), [("sigmoid", False), ("tanh", True), ("relu", False), ("topk", False)]
 )
 def test_onnx_gives_what_torch_gives_for_batches_of_any_size(
-    code: str, tied: bool, test_digits: LabelledImages
+    code: str, tied: bool, test_digits: Samples
 ) -> None:
     model = saved(code, tied=tied)
     content = onnx_bytes(model)
@@ -55,7 +55,7 @@ def test_onnx_gives_what_torch_gives_for_batches_of_any_size(
     (given,) = session.get_inputs()
     assert (given.name, given.type, given.shape[1]) == ("images", "tensor(float)", 784)
     assert [output.name for output in session.get_outputs()] == ["code", "reconstruction"]
-    pixels = pixels_of(test_digits.images)
+    pixels = pixels_of(test_digits.values)
     for size in (1, 7, 200):
         found = session.run(None, {"images": pixels[:size]})
         with torch.inference_mode():
@@ -88,7 +88,7 @@ def test_the_file_names_its_model_and_no_machine(
     assert json.loads(notes["rhobeta.parameters"]) == PARAMETERS
     assert notes["rhobeta.model_sha256"] == model.sha256
     assert notes["rhobeta.data_sha256"] == "ab" * 32
-    assert json.loads(notes["rhobeta.image_shape"]) == [28, 28]
+    assert json.loads(notes["rhobeta.sample_shape"]) == [28, 28]
     assert proto.producer_name == "rhobeta"
     for part in (str(REPOSITORY), "site-packages", ".py", "torch"):
         assert part.encode() not in content

@@ -14,7 +14,7 @@ from helpers import StartAfter, shipped_values, with_changes, write_params
 from rhobeta.cli import main
 from rhobeta.config.params import check_params
 from rhobeta.data.batches import pixels_of
-from rhobeta.data.labelled import LabelledImages
+from rhobeta.data.samples import Samples
 from rhobeta.errors import RhobetaError
 from rhobeta.lineage.models import Package, find_model, read_package
 from rhobeta.lineage.project import Project
@@ -58,7 +58,7 @@ class Shelf:
 
 
 @pytest.fixture(scope="module")
-def shelf(tmp_path_factory: pytest.TempPathFactory, test_digits: LabelledImages) -> Shelf:
+def shelf(tmp_path_factory: pytest.TempPathFactory, test_digits: Samples) -> Shelf:
     """Only base has a package of its own; the other runs share it, for it takes a second each."""
     root = tmp_path_factory.mktemp("shelf")
     paths = Paths(root, root)
@@ -75,7 +75,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory, test_digits: LabelledImages)
             with new_run(store, name=name, tags=tags) as run:
                 run.log_metrics({"test/fvu": fvu, "test/probe": accuracy, "test/dead_units": dead})
                 if name == "base":
-                    log_model(run, content, example=pixels_of(test_digits.images[:2]))
+                    log_model(run, content, example=pixels_of(test_digits.values[:2]))
                     outputs = store.client.get_run(run.run_id).outputs.model_outputs
                 else:
                     store.client.log_outputs(run.run_id, outputs)
@@ -312,9 +312,7 @@ def test_words_that_lead_to_no_package_are_explained(
         find_model(deleted.run_id, project)
 
 
-def test_a_package_is_read_and_held_against_the_run(
-    shelf: Shelf, test_digits: LabelledImages
-) -> None:
+def test_a_package_is_read_and_held_against_the_run(shelf: Shelf, test_digits: Samples) -> None:
     runs = Runs(shelf.store)
 
     def info(run_id: str) -> RunInfo:
@@ -326,7 +324,7 @@ def test_a_package_is_read_and_held_against_the_run(
     package = read_package(runs, base)
     assert sha256_of_bytes(package.content) == base.model_sha256
     with new_run(shelf.store, name="damaged", tags={MODEL_TAG: "f" * 64}) as run:
-        log_model(run, package.content, example=pixels_of(test_digits.images[:2]))
+        log_model(run, package.content, example=pixels_of(test_digits.values[:2]))
     with pytest.raises(RhobetaError, match="is not the one that the run made"):
         read_package(runs, info(run.run_id))
     # It leads to the model of another run, and made none itself.
@@ -365,7 +363,7 @@ def test_differently_measured_runs_of_a_model_are_refused(
 def test_mlflow_loads_the_champion_of_the_command(
     paths: Paths,
     start_after: StartAfter,
-    test_digits: LabelledImages,
+    test_digits: Samples,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -384,7 +382,7 @@ def test_mlflow_loads_the_champion_of_the_command(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     mlflow.set_tracking_uri(uri)
     champion = mlflow.pyfunc.load_model("models:/rhobeta@champion")
-    pixels = pixels_of(test_digits.images[:5])
+    pixels = pixels_of(test_digits.values[:5])
     library = model_from_bytes(paths.model.read_bytes(), name="it").model
     import torch
 
@@ -399,7 +397,7 @@ def test_mlflow_loads_the_champion_of_the_command(
     assert "Nothing is known by the name 'nothing'" in capsys.readouterr().err
     # What the run has packaged does as well.
     run_id = champion.metadata.run_id
-    np.save("images.npy", test_digits.images[:5])
+    np.save("images.npy", test_digits.values[:5])
     assert main(["encode", "images.npy", "--model", run_id]) == 0
     with np.load("codes.npz", allow_pickle=False) as archive:
         np.testing.assert_array_equal(archive["code"], expected)

@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from rhobeta.data.labelled import LabelledImages
+from rhobeta.data.samples import Samples
 
 
 @pytest.fixture(scope="session")
-def train(digits: LabelledImages) -> LabelledImages:
+def train(digits: Samples) -> Samples:
     """210 real digits."""
     return digits.take(np.arange(210))
 
 
 @pytest.fixture(scope="session")
-def validation(digits: LabelledImages) -> LabelledImages:
+def validation(digits: Samples) -> Samples:
     """70 others."""
     return digits.take(np.arange(500, 570))
 

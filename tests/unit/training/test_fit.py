@@ -15,7 +15,7 @@ from torch import Tensor
 from helpers.fitting import PARAMS, SEED, Disturb, changed, fitted, history_of
 from rhobeta.config.sections import TrainingParams
 from rhobeta.data.batches import permutation, pixels_of
-from rhobeta.data.labelled import LabelledImages
+from rhobeta.data.samples import Samples
 from rhobeta.errors import RhobetaError
 from rhobeta.model.autoencoder import Architecture, Autoencoder
 from rhobeta.model.serialization import ModelDescription, model_to_bytes
@@ -29,7 +29,7 @@ ARCHITECTURE = architecture_of(PARAMS, (28, 28))
 
 
 @pytest.fixture(scope="module")
-def trained(train: LabelledImages, validation: LabelledImages) -> Trained:
+def trained(train: Samples, validation: Samples) -> Trained:
     return fitted(train, validation)
 
 
@@ -47,14 +47,14 @@ def naive_kl(q: Tensor, rho: float) -> Tensor:
 
 
 def plain_epochs(
-    train: LabelledImages, optimization: TrainingParams, rho: float
+    train: Samples, optimization: TrainingParams, rho: float
 ) -> Iterator[tuple[Autoencoder, dict[str, float]]]:
     """The same training with no Lightning: yields the model after each epoch, and its means."""
     # As many batches as have ten images in which a unit on target is active.
     batches = max(1.0, 10 / (rho * optimization.batch_size))
     running, number = torch.zeros(ARCHITECTURE.units), 0
     model = Autoencoder(ARCHITECTURE, seed=SEED)
-    x = torch.from_numpy(pixels_of(train.images))
+    x = torch.from_numpy(pixels_of(train.values))
     steps = math.ceil(len(x) / optimization.batch_size)
     optimizer = torch.optim.Adam(model.parameters(), foreach=False, fused=False)
     for epoch in range(optimization.epochs):
@@ -89,12 +89,12 @@ def plain_epochs(
     ("schedule", "rho"), [("cosine", 0.4), ("constant", 0.4), ("cosine", 0.1), ("cosine", 0.02)]
 )
 def test_fit_is_a_plain_loop(
-    schedule: str, rho: float, train: LabelledImages, validation: LabelledImages
+    schedule: str, rho: float, train: Samples, validation: Samples
 ) -> None:
     # The last, whose weights the loop ends with.
     params = changed(training__schedule=schedule, training__keep="last", penalty__rho=rho)
     optimization = params.training
-    assert len(train.images) % optimization.batch_size != 0
+    assert len(train.values) % optimization.batch_size != 0
     found = fitted(train, validation, params)
     history = history_of(found)
     assert found.best_epoch == optimization.epochs
@@ -110,7 +110,7 @@ def test_fit_is_a_plain_loop(
 
 
 def test_loss_falls_until_the_code_beats_the_mean_image(
-    train: LabelledImages, validation: LabelledImages
+    train: Samples, validation: Samples
 ) -> None:
     params = changed(
         training__epochs=40,
@@ -129,7 +129,7 @@ def test_loss_falls_until_the_code_beats_the_mean_image(
 
 
 def test_runs_of_one_seed_are_the_same_bytes(
-    trained: Trained, train: LabelledImages, validation: LabelledImages
+    trained: Trained, train: Samples, validation: Samples
 ) -> None:
     torch.manual_seed(123)
     again = fitted(train, validation)
@@ -140,8 +140,8 @@ def test_runs_of_one_seed_are_the_same_bytes(
 
 def test_chunk_size_does_not_change_the_result(
     trained: Trained,
-    train: LabelledImages,
-    validation: LabelledImages,
+    train: Samples,
+    validation: Samples,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("rhobeta.training.datamodule.BATCHES_PER_CHUNK", 2)
@@ -184,14 +184,14 @@ def test_trained_names_its_device_and_has_a_cpu_model(trained: Trained) -> None:
 @pytest.mark.parametrize("piece", [8192, 33])
 def test_validation_metrics_are_of_the_whole_split(
     piece: int,
-    train: LabelledImages,
-    validation: LabelledImages,
+    train: Samples,
+    validation: Samples,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("rhobeta.training.datamodule.VALIDATION_ROWS", piece)
     found = fitted(train, validation)
-    x = torch.from_numpy(pixels_of(validation.images)).double()
-    mean = torch.from_numpy(pixels_of(train.images)).double().mean(0)
+    x = torch.from_numpy(pixels_of(validation.values)).double()
+    mean = torch.from_numpy(pixels_of(train.values)).double().mean(0)
     with torch.no_grad():
         output = found.model.double()(x)
     mse = (x - output.reconstruction).square().mean().item()
@@ -236,7 +236,7 @@ def test_kept_epoch_is_the_first_of_lowest_loss() -> None:
 
 
 def test_a_divergence_in_a_later_epoch_names_that_epoch(
-    train: LabelledImages, validation: LabelledImages
+    train: Samples, validation: Samples
 ) -> None:
     with pytest.raises(RhobetaError, match=r"epoch 2 .*not finite") as caught:
         fitted(train, validation, callbacks=(Disturb(2, math.nan),))
@@ -251,8 +251,8 @@ def test_other_networks_train(
     sizes: tuple[int, ...],
     code_activation: str,
     kind: str,
-    train: LabelledImages,
-    validation: LabelledImages,
+    train: Samples,
+    validation: Samples,
 ) -> None:
     found = fitted(
         train,
@@ -273,9 +273,7 @@ def test_other_networks_train(
     assert ("validation_rho_hat_distance" in history) == penalised
 
 
-def test_without_a_penalty_beta_is_no_matter(
-    train: LabelledImages, validation: LabelledImages
-) -> None:
+def test_without_a_penalty_beta_is_no_matter(train: Samples, validation: Samples) -> None:
     runs = [
         fitted(train, validation, penalty__kind="none", penalty__beta=beta) for beta in (0.0, 7.0)
     ]
@@ -295,7 +293,7 @@ class Interrupt(pl.Callback):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, OSError])
 def test_what_stops_training_reaches_the_caller(
-    error: type[BaseException], train: LabelledImages, validation: LabelledImages
+    error: type[BaseException], train: Samples, validation: Samples
 ) -> None:
     with pytest.raises(error):
         fitted(train, validation, callbacks=(Interrupt(error),))
@@ -307,7 +305,7 @@ def test_metrics_of_another_module_are_refused() -> None:
 
 
 def test_progress_without_a_terminal_is_plain_lines(
-    train: LabelledImages, validation: LabelledImages, capsys: pytest.CaptureFixture[str]
+    train: Samples, validation: Samples, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = fitted(train, validation)
     captured = capsys.readouterr()
@@ -323,8 +321,8 @@ def test_progress_without_a_terminal_is_plain_lines(
 
 
 def test_progress_is_a_bar_on_a_terminal(
-    train: LabelledImages,
-    validation: LabelledImages,
+    train: Samples,
+    validation: Samples,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -369,7 +367,7 @@ def test_plain_lines_are_about_ten(
     ],
 )
 def test_a_missing_device_is_refused(
-    train: LabelledImages, validation: LabelledImages, changes: dict[str, Any], message: str
+    train: Samples, validation: Samples, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(RhobetaError, match=message):
         fitted(train, validation, **changes)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from helpers.fitting import SEED, Disturb, Inputs, fitted, history_of
 from rhobeta.data.batches import permutation, pixels_of
-from rhobeta.data.labelled import LabelledImages
+from rhobeta.data.samples import Samples
 from rhobeta.errors import RhobetaError
 from rhobeta.training.fit import Trained
 
@@ -26,8 +26,8 @@ TOPK: dict[str, Any] = {
 }
 
 
-def doubles(images: LabelledImages) -> Tensor:
-    return torch.from_numpy(pixels_of(images.images)).double()
+def doubles(images: Samples) -> Tensor:
+    return torch.from_numpy(pixels_of(images.values)).double()
 
 
 def same_weights(first: Trained, second: Trained) -> bool:
@@ -35,9 +35,7 @@ def same_weights(first: Trained, second: Trained) -> bool:
     return all(torch.equal(value, other[name]) for name, value in first.model.state_dict().items())
 
 
-def test_cross_entropy_is_minimised_and_recorded(
-    train: LabelledImages, validation: LabelledImages
-) -> None:
+def test_cross_entropy_is_minimised_and_recorded(train: Samples, validation: Samples) -> None:
     found = fitted(
         train,
         validation,
@@ -61,7 +59,7 @@ def test_cross_entropy_is_minimised_and_recorded(
 
 
 def test_validation_cross_entropy_by_pieces(
-    train: LabelledImages, validation: LabelledImages, monkeypatch: pytest.MonkeyPatch
+    train: Samples, validation: Samples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     changes: dict[str, Any] = {"training__pixel_loss": "bce", "training__epochs": 1}
     whole = history_of(fitted(train, validation, **changes))
@@ -73,14 +71,12 @@ def test_validation_cross_entropy_by_pieces(
 NOISY: dict[str, Any] = {"training__noise": 0.5, "training__epochs": 2}
 
 
-def test_noise_is_added_to_the_input_in_training_alone(
-    train: LabelledImages, validation: LabelledImages
-) -> None:
+def test_noise_is_added_to_the_input_in_training_alone(train: Samples, validation: Samples) -> None:
     inputs = Inputs()
     changes = NOISY | {"training__batch_size": 210, "training__epochs": 1}
     found = fitted(train, validation, callbacks=(inputs,), **changes)
     (given,) = inputs.images
-    x = torch.from_numpy(pixels_of(train.images))[permutation(210, seed=SEED, epoch=0)]
+    x = torch.from_numpy(pixels_of(train.values))[permutation(210, seed=SEED, epoch=0)]
     noise = (given - x).double()
     assert noise.std().item() == pytest.approx(0.5, rel=0.01)
     assert noise.mean().item() == pytest.approx(0, abs=0.005)
@@ -96,7 +92,7 @@ def test_noise_is_added_to_the_input_in_training_alone(
 
 
 def test_noise_is_of_the_seed_and_new_for_every_batch(
-    train: LabelledImages, validation: LabelledImages, monkeypatch: pytest.MonkeyPatch
+    train: Samples, validation: Samples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Two batches a chunk, four chunks an epoch.
     monkeypatch.setattr("rhobeta.training.datamodule.BATCHES_PER_CHUNK", 2)
@@ -105,7 +101,7 @@ def test_noise_is_of_the_seed_and_new_for_every_batch(
         inputs = Inputs()
         torch.manual_seed(seed + 17)
         runs.append(fitted(train, validation, callbacks=(inputs,), training__seed=seed, **NOISY))
-        x = torch.from_numpy(pixels_of(train.images))
+        x = torch.from_numpy(pixels_of(train.values))
         clean = [x[permutation(210, seed=seed, epoch=epoch)].split(32) for epoch in range(2)]
         return [a - b for a, b in zip(inputs.images, clean[0] + clean[1], strict=True)]
 
@@ -120,7 +116,7 @@ def test_noise_is_of_the_seed_and_new_for_every_batch(
 
 @pytest.mark.parametrize("is_tied", [False, True])
 def test_unit_norm_decoders_have_unit_norm_at_the_end(
-    is_tied: bool, train: LabelledImages, validation: LabelledImages
+    is_tied: bool, train: Samples, validation: Samples
 ) -> None:
     found = fitted(
         train,
@@ -136,9 +132,7 @@ def test_unit_norm_decoders_have_unit_norm_at_the_end(
     assert history["train_mse"][-1] < history["train_mse"][0]
 
 
-def test_tied_weights_learn_and_stay_tied(
-    train: LabelledImages, validation: LabelledImages
-) -> None:
+def test_tied_weights_learn_and_stay_tied(train: Samples, validation: Samples) -> None:
     found = fitted(train, validation, model__tied_weights=True)
     assert torch.equal(found.model.decoder[0].weight, found.model.encoder[0].weight.T)
     history = history_of(found)
@@ -147,7 +141,7 @@ def test_tied_weights_learn_and_stay_tied(
 
 @pytest.mark.parametrize(("keep", "epoch"), [("best", 2), ("last", 4)])
 def test_keep_best_or_last_epoch(
-    keep: str, epoch: int, train: LabelledImages, validation: LabelledImages
+    keep: str, epoch: int, train: Samples, validation: Samples
 ) -> None:
     found = fitted(
         train,
@@ -168,7 +162,7 @@ def test_keep_best_or_last_epoch(
 
 
 def test_history_without_validation_images(
-    train: LabelledImages, validation: LabelledImages, capsys: pytest.CaptureFixture[str]
+    train: Samples, validation: Samples, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = fitted(train, validation.take(np.arange(0)), training__keep="last")
     history = history_of(found)
@@ -189,7 +183,7 @@ def test_history_without_validation_images(
 
 
 def test_a_divergence_without_validation_names_its_epoch(
-    train: LabelledImages, validation: LabelledImages
+    train: Samples, validation: Samples
 ) -> None:
     with pytest.raises(RhobetaError, match=r"epoch 2 .*train/loss.* not finite"):
         fitted(
@@ -200,27 +194,25 @@ def test_a_divergence_without_validation_names_its_epoch(
         )
 
 
-def test_k_is_annealed_in_training_and_fixed_elsewhere(
-    train: LabelledImages, validation: LabelledImages
-) -> None:
+def test_k_is_annealed_in_training_and_fixed_elsewhere(train: Samples, validation: Samples) -> None:
     inputs = Inputs()
     changes = TOPK | {"topk__start": 10, "topk__anneal": 0.5}
     found = fitted(train, validation, callbacks=(inputs,), **changes)
     # 10 - 6 s / 10.5, over half of 21 steps.
     assert inputs.k == [10, 9, 9, 8, 8, 7, 7, 6, 5, 5, *[4] * 11]
-    code = found.model.encode(torch.from_numpy(pixels_of(validation.images)))
+    code = found.model.encode(torch.from_numpy(pixels_of(validation.values)))
     assert (code > 0).sum(1).max() == 4
     # Every unit that is kept counts as active above any small threshold.
     assert max(history_of(found)["validation_l0_at_0.1"]) <= 4
 
 
-def test_other_codes_are_given_no_k(train: LabelledImages, validation: LabelledImages) -> None:
+def test_other_codes_are_given_no_k(train: Samples, validation: Samples) -> None:
     inputs = Inputs()
     fitted(train, validation, callbacks=(inputs,))
     assert set(inputs.k) == {None}
 
 
-def test_auxk_leaves_fewer_dead_units(train: LabelledImages, validation: LabelledImages) -> None:
+def test_auxk_leaves_fewer_dead_units(train: Samples, validation: Samples) -> None:
     def dead(auxk_coef: float) -> int:
         changes = TOPK | {
             "model__hidden_sizes": [96],
@@ -232,7 +224,7 @@ def test_auxk_leaves_fewer_dead_units(train: LabelledImages, validation: Labelle
             "topk__auxk_coef": auxk_coef,
         }
         found = fitted(train, validation, **changes)
-        code = found.model.encode(torch.from_numpy(pixels_of(train.images)))
+        code = found.model.encode(torch.from_numpy(pixels_of(train.values)))
         return int((code <= 0).all(0).sum())
 
     without, with_auxk = dead(0.0), dead(1.0)
@@ -265,8 +257,8 @@ def test_other_penalties_are_minimised_and_recorded(
     code_activation: str,
     kind: str,
     penalty: Any,
-    train: LabelledImages,
-    validation: LabelledImages,
+    train: Samples,
+    validation: Samples,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("rhobeta.training.datamodule.VALIDATION_ROWS", 33)
@@ -302,9 +294,7 @@ TUTORIAL: dict[str, Any] = {
 }
 
 
-def test_divergence_of_kl_tutorial_is_explained(
-    train: LabelledImages, validation: LabelledImages
-) -> None:
+def test_divergence_of_kl_tutorial_is_explained(train: Samples, validation: Samples) -> None:
     with pytest.raises(RhobetaError) as caught:
         fitted(train, validation, **TUTORIAL)
     message = str(caught.value)
@@ -315,9 +305,7 @@ def test_divergence_of_kl_tutorial_is_explained(
         assert word in message
 
 
-def test_divergence_of_kl_tutorial_states_the_mean(
-    train: LabelledImages, validation: LabelledImages
-) -> None:
+def test_divergence_of_kl_tutorial_states_the_mean(train: Samples, validation: Samples) -> None:
     with pytest.raises(RhobetaError) as caught:
         fitted(
             train,
@@ -331,7 +319,7 @@ def test_divergence_of_kl_tutorial_states_the_mean(
 
 
 def test_divergence_for_other_reasons_blames_no_penalty(
-    train: LabelledImages, validation: LabelledImages
+    train: Samples, validation: Samples
 ) -> None:
     changes = TUTORIAL | {"model__code_activation": "sigmoid"}
     with pytest.raises(RhobetaError, match=r"Lower training\.learning_rate") as caught:

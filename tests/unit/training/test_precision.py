@@ -9,7 +9,7 @@ from torch import Tensor
 
 from helpers.fitting import fitted, history_of
 from helpers.together import CASES, RELU
-from rhobeta.data.labelled import LabelledImages
+from rhobeta.data.samples import Samples
 from rhobeta.model.autoencoder import Output
 from rhobeta.model.loss import LossTerms, SparseLoss
 
@@ -22,7 +22,7 @@ LOSSES: dict[str, dict[str, Any]] = {
 TOLERANCES = {"float32": 1e-3, "bf16": 5e-3, "fp16": 5e-3}
 
 
-def largest_gap(digits: LabelledImages, name: str, precision: str, accelerator: str) -> float:
+def largest_gap(digits: Samples, name: str, precision: str, accelerator: str) -> float:
     train, validation = digits.take(np.arange(500)), digits.take(np.arange(500, 600))
     changes = LOSSES[name] | {"training__epochs": 10}
     first = fitted(train, validation, **changes)
@@ -33,14 +33,14 @@ def largest_gap(digits: LabelledImages, name: str, precision: str, accelerator: 
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_bf16_is_near_to_float32(digits: LabelledImages, name: str) -> None:
+def test_bf16_is_near_to_float32(digits: Samples, name: str) -> None:
     assert 0 < largest_gap(digits, name, "bf16", "cpu") < TOLERANCES["bf16"]
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_loss_and_weights_are_in_single_precision(
-    train: LabelledImages,
-    validation: LabelledImages,
+    train: Samples,
+    validation: Samples,
     precision: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -59,11 +59,9 @@ def test_loss_and_weights_are_in_single_precision(
     assert {value.dtype for value in trained.model.state_dict().values()} == {torch.float32}
 
 
-def test_validation_is_in_single_precision(
-    train: LabelledImages, validation: LabelledImages
-) -> None:
+def test_validation_is_in_single_precision(train: Samples, validation: Samples) -> None:
     trained = fitted(train, validation, training__precision="bf16", training__keep="last")
-    x = torch.from_numpy(validation.images.reshape(len(validation.images), -1) / 255)
+    x = torch.from_numpy(validation.values.reshape(len(validation.values), -1) / 255)
     with torch.no_grad():
         rebuilt = trained.model(x.float()).reconstruction
     mse = (rebuilt.double() - x).square().mean().item()
@@ -77,14 +75,14 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA d
 @needs_cuda
 @pytest.mark.parametrize("precision", TOLERANCES)
 @pytest.mark.parametrize("name", LOSSES)
-def test_a_gpu_is_near_to_the_cpu(digits: LabelledImages, name: str, precision: str) -> None:
+def test_a_gpu_is_near_to_the_cpu(digits: Samples, name: str, precision: str) -> None:
     assert largest_gap(digits, name, precision, "cuda") < TOLERANCES[precision]
 
 
 @pytest.mark.gpu
 @needs_cuda
 @pytest.mark.parametrize("name", [name for name in CASES if "float64" in name])
-def test_in_double_precision_a_gpu_trains_as_the_cpu(digits: LabelledImages, name: str) -> None:
+def test_in_double_precision_a_gpu_trains_as_the_cpu(digits: Samples, name: str) -> None:
     case = CASES[name]
     train, validation = digits.take(np.arange(case.train)), digits.take(np.arange(500, 570))
     curves = [

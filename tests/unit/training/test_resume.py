@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 
 from helpers.fitting import changed
-from rhobeta.data.labelled import LabelledImages
+from rhobeta.data.samples import Samples
 from rhobeta.training.checkpoints import CheckpointFile
 from rhobeta.training.fit import Trained, fit
 
@@ -82,7 +82,7 @@ def cut_off_after_every_chunk(path: Path, *inputs: Any, **more: Any) -> tuple[Tr
 
 @pytest.mark.parametrize("name", CASES)
 def test_training_cut_off_after_every_chunk_ends_the_same(
-    train: LabelledImages, validation: LabelledImages, name: str, tmp_path: Path
+    train: Samples, validation: Samples, name: str, tmp_path: Path
 ) -> None:
     whole = fit(CASES[name], train, validation)
     found, cuts = cut_off_after_every_chunk(tmp_path / "last", CASES[name], train, validation)
@@ -90,9 +90,7 @@ def test_training_cut_off_after_every_chunk_ends_the_same(
     assert fingerprint(found) == fingerprint(whole)
 
 
-def test_resume_without_validation_images_ends_the_same(
-    train: LabelledImages, tmp_path: Path
-) -> None:
+def test_resume_without_validation_images_ends_the_same(train: Samples, tmp_path: Path) -> None:
     nothing = train.take(np.arange(0))
     params = changed(SHORT_BATCHES, training__keep="last")
     whole = fit(params, train, nothing)
@@ -112,7 +110,7 @@ class Draws(pl.Callback):
 
 
 def test_resume_restores_the_random_state_of_extensions(
-    train: LabelledImages, validation: LabelledImages, tmp_path: Path
+    train: Samples, validation: Samples, tmp_path: Path
 ) -> None:
     whole, parts = Draws(), Draws()
     fit(SHORT_BATCHES, train, validation, callbacks=(whole,))
@@ -123,7 +121,7 @@ def test_resume_restores_the_random_state_of_extensions(
 
 
 def test_checkpoints_are_as_rare_as_asked_and_change_nothing(
-    train: LabelledImages, validation: LabelledImages, tmp_path: Path
+    train: Samples, validation: Samples, tmp_path: Path
 ) -> None:
     rarely = changed(SHORT_BATCHES, runtime__checkpoint_seconds=3600)
     found = fit(rarely, train, validation, checkpoints=tmp_path / "last")
@@ -148,8 +146,8 @@ class Signalled(pl.Callback):
     ("number", "ending"), [(signal.SIGTERM, SystemExit), (signal.SIGINT, KeyboardInterrupt)]
 )
 def test_a_signal_ends_training_with_a_checkpoint(
-    train: LabelledImages,
-    validation: LabelledImages,
+    train: Samples,
+    validation: Samples,
     tmp_path: Path,
     number: int,
     ending: type[BaseException],

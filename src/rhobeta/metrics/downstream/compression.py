@@ -105,7 +105,7 @@ def cross_entropy(seen: NDArray[np.int64], symbols: NDArray[np.int64]) -> float:
 
 
 def jpeg_curve(
-    pixels: NDArray[np.float32], shape: tuple[int, int], *, seed: int
+    pixels: NDArray[np.float32], shape: tuple[int, ...], *, seed: int
 ) -> list[RatePoint]:
     """Rate and distortion of grey baseline JPEG, one point a quality, coarsest first.
 
@@ -116,7 +116,7 @@ def jpeg_curve(
     """
     if len(pixels) > JPEG_IMAGES:
         rows = np.random.default_rng(seed).choice(len(pixels), JPEG_IMAGES, replace=False)
-        pixels = pixels[np.sort(rows)]
+        pixels = pixels[np.sort(rows, kind="stable")]
     images = np.rint(pixels * 255).astype(np.uint8).reshape(-1, *shape)
     return [_jpeg_point(images, pixels, quality) for quality in QUALITIES]
 

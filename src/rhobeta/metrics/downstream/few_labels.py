@@ -68,4 +68,4 @@ def draw(labels: NDArray[np.uint8], per_class: int, *, seed: int, number: int) -
     chosen = [
         random.permutation(np.flatnonzero(labels == c))[:per_class] for c in np.unique(labels)
     ]
-    return np.sort(np.concatenate(chosen))
+    return np.sort(np.concatenate(chosen), kind="stable")

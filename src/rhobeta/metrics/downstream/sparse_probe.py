@@ -41,7 +41,7 @@ def sparse_probe_accuracies(
     scale = np.where(varies, deviation, np.inf).astype(np.float32)
     train, test = (train - mean) / scale, (test - mean) / scale
     classes = np.unique(train_labels)
-    ranked = {c: np.argsort(-differences(train, train_labels == c)) for c in classes}
+    ranked = {c: np.argsort(-differences(train, train_labels == c), kind="stable") for c in classes}
     accuracies = {}
     for k in units:
         scores = [
@@ -91,5 +91,5 @@ def _drawn(
         random.choice(np.flatnonzero(labels == c), size, replace=False)
         for c, size in zip(classes, sizes, strict=True)
     ]
-    rows = np.sort(np.concatenate(chosen))
+    rows = np.sort(np.concatenate(chosen), kind="stable")
     return values[rows], labels[rows]

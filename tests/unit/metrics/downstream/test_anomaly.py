@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from sklearn.covariance import LedoitWolf
 
 from rhobeta.data.batches import pixels_of
-from rhobeta.data.labelled import LabelledImages
+from rhobeta.data.samples import Samples
 from rhobeta.metrics.downstream.anomaly import auroc, code_scores, pixel_scores
 
 Codes = NDArray[np.float32]
@@ -60,8 +60,8 @@ def test_code_scores_of_dead_units_are_finite() -> None:
     assert np.isfinite(code_scores(dead, test)).all()
 
 
-def test_pixel_scores_are_the_residual_of_the_svd(digits: LabelledImages) -> None:
-    pixels = pixels_of(digits.images)
+def test_pixel_scores_are_the_residual_of_the_svd(digits: Samples) -> None:
+    pixels = pixels_of(digits.values)
     normal, test = pixels[digits.labels == 3], pixels[:100]
     mean = normal.mean(0, dtype=np.float64)
     axes = np.linalg.svd(normal - mean, full_matrices=False)[2][:32]
@@ -76,7 +76,7 @@ def test_pixel_scores_of_few_images() -> None:
 
 @pytest.mark.parametrize("score", [code_scores, pixel_scores])
 def test_scores_separate_ones_from_other_digits(
-    digits: LabelledImages, test_digits: LabelledImages, score
+    digits: Samples, test_digits: Samples, score
 ) -> None:
-    train, test = pixels_of(digits.images), pixels_of(test_digits.images)
+    train, test = pixels_of(digits.values), pixels_of(test_digits.values)
     assert auroc(score(train[digits.labels == 1], test), test_digits.labels, [1]) > 0.95

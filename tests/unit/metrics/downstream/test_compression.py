@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from rhobeta.data.batches import pixels_of
-from rhobeta.data.labelled import LabelledImages
+from rhobeta.data.samples import Samples
 from rhobeta.metrics.baselines import PrincipalComponents
 from rhobeta.metrics.downstream.compression import (
     QUALITIES,
@@ -84,10 +84,8 @@ def test_quantised_curve_of_uniform_features() -> None:
     assert bits[-1] == pytest.approx(2 * math.log2(1 / step), abs=0.1)
 
 
-def test_quantised_curve_equals_the_naive_form(
-    digits: LabelledImages, test_digits: LabelledImages
-) -> None:
-    train, test = pixels_of(digits.images), pixels_of(test_digits.images)
+def test_quantised_curve_equals_the_naive_form(digits: Samples, test_digits: Samples) -> None:
+    train, test = pixels_of(digits.values), pixels_of(test_digits.values)
     pca = PrincipalComponents.fit(train)
     of_train, of_test = pca.coefficients(train, 5), pca.coefficients(test, 5)
     curve = quantised_curve(of_train, of_test, pca.rebuilt, test)
@@ -123,8 +121,8 @@ def test_quantised_curve_of_a_dead_code_costs_nothing() -> None:
 
 
 @pytest.mark.parametrize("quality", [1, 50, 95])
-def test_scan_bytes_are_those_behind_the_scan_header(digits: LabelledImages, quality: int) -> None:
-    for image in digits.images[:20]:
+def test_scan_bytes_are_those_behind_the_scan_header(digits: Samples, quality: int) -> None:
+    for image in digits.values[:20]:
         file = io.BytesIO()
         Image.fromarray(image).save(file, format="JPEG", quality=quality)
         content = file.getvalue()
@@ -138,8 +136,8 @@ def test_scan_bytes_are_those_behind_the_scan_header(digits: LabelledImages, qua
         assert other.getvalue().startswith(before)
 
 
-def test_jpeg_curve_of_digits(test_digits: LabelledImages) -> None:
-    pixels = pixels_of(test_digits.images)
+def test_jpeg_curve_of_digits(test_digits: Samples) -> None:
+    pixels = pixels_of(test_digits.values)
     curve = jpeg_curve(pixels, (28, 28), seed=0)
     assert len(curve) == len(QUALITIES)
     bits, errors = zip(*curve, strict=True)
@@ -147,7 +145,7 @@ def test_jpeg_curve_of_digits(test_digits: LabelledImages) -> None:
     assert list(errors) == sorted(errors, reverse=True)
     assert 100 < bits[0] < bits[-1] < 8 * 784
     size, error = 0, 0.0
-    for image in test_digits.images:
+    for image in test_digits.values:
         file = io.BytesIO()
         Image.fromarray(image).save(file, format="JPEG", quality=QUALITIES[-1])
         size += scan_bytes(file.getvalue())

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from rhobeta.data.batches import pixels_of
-from rhobeta.data.labelled import LabelledImages
+from rhobeta.data.samples import Samples
 from rhobeta.metrics.baselines import PrincipalComponents
 from rhobeta.metrics.downstream.denoising import denoising_quality
 
@@ -63,10 +63,8 @@ def test_denoising_levels_scale_the_same_noise() -> None:
     assert not np.array_equal(noise(1)[0], weak)
 
 
-def test_denoising_of_digits_by_the_wiener_filter(
-    digits: LabelledImages, test_digits: LabelledImages
-) -> None:
-    train, test = pixels_of(digits.images), pixels_of(test_digits.images)
+def test_denoising_of_digits_by_the_wiener_filter(digits: Samples, test_digits: Samples) -> None:
+    train, test = pixels_of(digits.values), pixels_of(test_digits.values)
     pca = PrincipalComponents.fit(train)
     denoisers = {"wiener": pca.denoised, "noisy": noisy}
     found = denoising_quality(denoisers, test, noise=[0.1, 0.3, 0.5], seed=0)

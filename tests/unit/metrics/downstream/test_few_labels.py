@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from rhobeta.data.batches import pixels_of
-from rhobeta.data.labelled import LabelledImages
+from rhobeta.data.samples import Samples
 from rhobeta.metrics.downstream.few_labels import draw, few_label_accuracies
 from rhobeta.metrics.probe import probe_accuracy
 
@@ -43,9 +43,9 @@ def scores(
 
 
 def test_few_labels_is_the_mean_of_the_probe_over_draws(
-    digits: LabelledImages, test_digits: LabelledImages
+    digits: Samples, test_digits: Samples
 ) -> None:
-    train, test = pixels_of(digits.images), pixels_of(test_digits.images)
+    train, test = pixels_of(digits.values), pixels_of(test_digits.values)
     found = scores({"pixels": (train, test)}, digits.labels, test_digits.labels, seed=3)
     for n, draws in ((2, 5), (30, 3)):
         single = []

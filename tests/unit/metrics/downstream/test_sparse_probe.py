@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from rhobeta.data.batches import pixels_of
-from rhobeta.data.labelled import LabelledImages
+from rhobeta.data.samples import Samples
 from rhobeta.metrics.downstream.sparse_probe import differences, sparse_probe_accuracies
 
 Features = NDArray[np.float32]
@@ -74,9 +74,9 @@ def naive(train: Features, labels: Labels, test: Features, k: int, penalty: floa
 
 @pytest.mark.parametrize(("k", "penalty"), [(1, 1.0), (4, 0.01), (20, 1.0)])
 def test_sparse_probe_on_digits_equals_the_naive_form(
-    digits: LabelledImages, test_digits: LabelledImages, k: int, penalty: float
+    digits: Samples, test_digits: Samples, k: int, penalty: float
 ) -> None:
-    train, test = pixels_of(digits.images), pixels_of(test_digits.images)
+    train, test = pixels_of(digits.values), pixels_of(test_digits.values)
     predicted = naive(train, digits.labels, test, k, penalty)
     expected = float((predicted == test_digits.labels).mean())
     found = accuracies(

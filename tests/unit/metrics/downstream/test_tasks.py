@@ -10,7 +10,7 @@ from helpers import shipped_values
 from helpers.task_samples import TASK_BEATS, TASK_METRICS
 from rhobeta.config.sections import EvaluateParams
 from rhobeta.data.batches import pixels_of
-from rhobeta.data.labelled import LabelledImages
+from rhobeta.data.samples import Samples
 from rhobeta.data.splits import Manifest
 from rhobeta.errors import RhobetaError
 from rhobeta.metrics.data_baselines import DataBaselines
@@ -31,10 +31,10 @@ SETTINGS = EvaluateParams(
 
 
 @pytest.fixture(scope="module")
-def data(digits: LabelledImages, test_digits: LabelledImages) -> EvaluationData:
+def data(digits: Samples, test_digits: Samples) -> EvaluationData:
     """Of a model that was never trained."""
     model = Autoencoder(Architecture((28, 28), (12,), "sigmoid", "relu", "sigmoid"))
-    pixels = (pixels_of(digits.images), pixels_of(test_digits.images))
+    pixels = (pixels_of(digits.values), pixels_of(test_digits.values))
     labels = (digits.labels, test_digits.labels)
     return EvaluationData.prepare(
         model, pixels, labels, codes_of(model, pixels[1]), baselines(pixels, labels), probe_k=None

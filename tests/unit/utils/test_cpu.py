@@ -1,0 +1,91 @@
+"""The environment of numerical libraries: fixed, given back for `native`, and loaded in time."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rhobeta.utils import cpu
+from rhobeta.utils.cpu import PORTABLE, fix_instructions, obey_cpu_parameter, reason_for_other_bytes
+
+NATIVE = {"runtime": {"cpu": "native"}}
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """An environment of its own, on a CPU with AVX2."""
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    monkeypatch.setattr(cpu, "_before", {})
+    monkeypatch.setattr(cpu, "reason_for_other_bytes", lambda: None)
+    for name in PORTABLE:
+        os.environ.pop(name, None)
+    return monkeypatch
+
+
+def found() -> dict[str, str | None]:
+    return {name: os.environ.get(name) for name in PORTABLE}
+
+
+def test_native_gives_back_what_the_user_has_set(environment: pytest.MonkeyPatch) -> None:
+    os.environ |= {"OPENBLAS_CORETYPE": "Zen", "NPY_ENABLE_CPU_FEATURES": "X86_V4"}
+    before = dict(os.environ)
+    fix_instructions()
+    assert found() == PORTABLE
+    assert "NPY_ENABLE_CPU_FEATURES" not in os.environ
+    obey_cpu_parameter({"runtime": {"cpu": "portable"}})
+    assert found() == PORTABLE
+    obey_cpu_parameter(NATIVE)
+    assert os.environ == before
+
+
+def test_native_also_removes_what_a_parent_command_has_set(environment: pytest.MonkeyPatch) -> None:
+    os.environ |= PORTABLE
+    fix_instructions()
+    obey_cpu_parameter(NATIVE)
+    assert found() == dict.fromkeys(PORTABLE)
+
+
+def test_nothing_is_set_where_the_cpu_lacks_avx2(environment: pytest.MonkeyPatch) -> None:
+    environment.setattr(cpu, "reason_for_other_bytes", lambda: "the CPU has no AVX2")
+    fix_instructions()
+    assert found() == dict.fromkeys(PORTABLE)
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags", "expected"),
+    [
+        ("x86_64", "sse4_2 avx avx2 fma", None),
+        ("x86_64", "sse4_2 avx fma", "no AVX2"),
+        ("aarch64", "asimd", "is aarch64"),
+    ],
+)
+def test_reason_names_what_the_cpu_lacks(
+    monkeypatch: pytest.MonkeyPatch, machine: str, flags: str, expected: str | None
+) -> None:
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: f"flags : {flags}\n")
+    reason = reason_for_other_bytes()
+    assert reason == expected if expected is None else expected in str(reason)
+
+
+@pytest.mark.skipif(reason_for_other_bytes() is not None, reason="this CPU has no AVX2")
+def test_command_fixes_them_before_a_numerical_library_is_loaded(tmp_path: Path) -> None:
+    code = (
+        "import sys; from rhobeta.cli import main; from rhobeta.utils import cpu\n"
+        "def fixed():\n"
+        "    assert not {'numpy', 'torch', 'scipy'} & set(sys.modules), 'too late'; old()\n"
+        "old, cpu.fix_instructions = cpu.fix_instructions, fixed\n"
+        "import rhobeta.cli; rhobeta.cli.fix_instructions = fixed\n"
+        "sys.argv = ['rhobeta', 'presets']; main()\n"
+        "import torch; print(torch.backends.cpu.get_cpu_capability())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split()[-1] == "AVX2"
