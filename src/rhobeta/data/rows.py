@@ -25,7 +25,7 @@ class RowSource:
     def __init__(self, values: NDArray[Any]) -> None:
         # Reshaping by -1 is not defined without rows.
         features = int(np.prod(values.shape[1:]))
-        self._map = _map_of(values)
+        self._map = file_map(values)
         rows = np.asarray(values) if self.is_mapped else np.ascontiguousarray(values)
         self._rows = rows.reshape(len(values), features)
 
@@ -80,7 +80,7 @@ class RowSource:
             self._map.madvise(mmap.MADV_DONTNEED)
 
 
-def _map_of(values: Any) -> mmap.mmap | None:
+def file_map(values: Any) -> mmap.mmap | None:
     """The map of a `numpy.memmap` or of a view of one; None for arrays in memory."""
     mapped = False
     while values is not None:

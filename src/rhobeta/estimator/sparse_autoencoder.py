@@ -18,7 +18,7 @@ from torch import Tensor
 
 from rhobeta.data.batches import ShuffledChunks, to_unit_interval
 from rhobeta.data.gathering import Rows, rows_for_training
-from rhobeta.data.rows import RowSource
+from rhobeta.data.rows import RowSource, file_map
 from rhobeta.data.scaling import InputScale, input_scale, statistics_of
 from rhobeta.extensions import ACTIVATION_SPECS, PENALTY_SPECS, incompatibility
 from rhobeta.metrics.reconstruction import ReconstructionAccumulator
@@ -190,13 +190,12 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         """
         self._check_parameters()
         # Rows in a mapped file are checked piece by piece, and never loaded whole.
-        mapped = isinstance(X, np.ndarray) and RowSource(X).is_mapped
         rows = validate_data(
             self,
             X,
             dtype=(*INPUT_TYPES, np.float16),
             ensure_min_samples=2,
-            ensure_all_finite=not mapped,
+            ensure_all_finite=file_map(X) is None,
         )
         seed = self.random_state
         if not isinstance(seed, int | np.integer):
