@@ -41,6 +41,8 @@ _SAME = {
         "schedule",
         "weight_decay",
         "pixel_loss",
+        "center",
+        "scale",
         "noise",
     ),
 }
