@@ -14,7 +14,7 @@ positive and the step is relative:
 
 At rest q is the target, whatever the step's factor. It converges since q falls as beta rises, and
 the weights follow beta faster than beta moves: an activity twice too high changes beta by 0.7 % a
-step (by more in trainings of less than 800 steps). The control begins after the first epoch and the
+step (by more in trainings of less than 3,000 steps). The control begins after the first epoch and the
 warm-up, when q means something, and ends with the last tenth of the steps: there beta stays, and
 the objective is a fixed one.
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 GAIN = 0.01
 """Change of log beta a step for each unit of log(q / target)."""
 
-STEPS = 8.0
+STEPS = 30.0
 """Least product of that change and all steps: a short training moves beta faster."""
 
 INNER_RHO = 0.4

@@ -20,7 +20,10 @@ SHORT_BATCHES = changed(training__batch_size=2, runtime__checkpoint_seconds=0)
 STATES = 11
 
 CASES = {
-    "running mean, with noise": changed(SHORT_BATCHES, training__noise=0.3),
+    # Its three epochs: beta rises, is adjusted, stays.
+    "running mean and target, with noise": changed(
+        SHORT_BATCHES, training__noise=0.3, penalty__target=0.2, penalty__warmup=0.4
+    ),
     # So high a rate that a late epoch is not the best.
     "no penalty, best of all epochs": changed(
         SHORT_BATCHES,
