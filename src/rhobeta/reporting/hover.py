@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 # Of a longer line or a wider bar chart, evenly spaced points are taken: the page stays small.
 _MOST_POINTS = 250
 
+POINT_TEXTS = "rhobeta_point_texts"
+"""Attribute of a line or a scatter plot: a text for each of its points."""
+
 
 class Spot(NamedTuple):
     """A point of a figure."""
@@ -22,7 +25,7 @@ class Spot(NamedTuple):
     y: float
     """From the upper edge, in thousandths of its height."""
     text: str
-    """Its line and its values; empty for the points of a scatter plot."""
+    """Its line and its values, or what `POINT_TEXTS` says."""
 
 
 def spots_of(figure: "Figure") -> list[Spot]:
@@ -50,7 +53,8 @@ def spots_of(figure: "Figure") -> list[Spot]:
 def _points(axis: "Axes") -> Iterator[tuple[float, float, str]]:
     names = {
         float(tick): label.get_text()
-        for tick, label in zip(axis.get_xticks(), axis.get_xticklabels(), strict=True)
+        # Panels that share an axis have no labels but the lowest.
+        for tick, label in zip(axis.get_xticks(), axis.get_xticklabels(), strict=False)
     }
     for line in axis.lines:
         if line.get_transform() != axis.transData:
@@ -58,8 +62,12 @@ def _points(axis: "Axes") -> Iterator[tuple[float, float, str]]:
         label = str(line.get_label())
         start = "" if label.startswith("_") else f"{label}, "
         points = np.asarray(line.get_xydata(), dtype=float)
+        texts = getattr(line, POINT_TEXTS, None)
         for index in _thinned(len(points)):
             x, y = map(float, points[index])
+            if texts is not None:
+                yield x, y, f"{start}{texts[index]}: {y:.4g}"
+                continue
             name = names.get(x, "")
             # Not a formula, such as a power of ten.
             name = name if name and "$" not in name else f"{x:g}"
@@ -79,8 +87,10 @@ def _scattered(axis: "Axes") -> Iterator[tuple[float, float, str]]:
 
     for collection in axis.collections:
         if isinstance(collection, PathCollection):
-            for x, y in np.asarray(collection.get_offsets(), dtype=float):
-                yield float(x), float(y), ""
+            places = np.asarray(collection.get_offsets(), dtype=float)
+            texts = getattr(collection, POINT_TEXTS, [""] * len(places))
+            for (x, y), text in zip(places, texts, strict=True):
+                yield float(x), float(y), text
 
 
 def _thinned(count: int) -> list[int]:

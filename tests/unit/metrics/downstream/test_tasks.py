@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from helpers import shipped_values
 from helpers.task_samples import TASK_BEATS, TASK_METRICS
@@ -13,7 +14,7 @@ from rhobeta.data.batches import pixels_of
 from rhobeta.data.samples import Samples
 from rhobeta.data.splits import Manifest
 from rhobeta.errors import RhobetaError
-from rhobeta.metrics.data_baselines import DataBaselines
+from rhobeta.metrics.data_baselines import DataBaselines, require_labels
 from rhobeta.metrics.downstream.tasks import (
     TASKS,
     EvaluationData,
@@ -48,8 +49,7 @@ def baselines(pixels: Any, labels: Any, **changes: Any) -> DataBaselines:
 
 def score(name: str, data: EvaluationData, **changes: Any) -> TaskScores:
     if changes:
-        labels = (data.train_labels, data.test_labels)
-        changed = baselines(data.pixels, labels, tasks=[name], **changes)
+        changed = baselines(data.pixels, data.labels, tasks=[name], **changes)
         data = dataclasses.replace(data, baselines=changed)
     return score_task(name, data, SETTINGS.model_copy(update=changes))
 
@@ -96,10 +96,11 @@ def test_anomaly_with_normal_classes_together(data: EvaluationData) -> None:
 
 
 def test_anomaly_leaves_out_a_class_without_test_images(data: EvaluationData) -> None:
-    kept = data.test_labels != 4
+    train_labels, test_labels = require_labels(data.labels)
+    kept = test_labels != 4
     fewer = dataclasses.replace(
         data,
-        test_labels=data.test_labels[kept],
+        labels=(train_labels, test_labels[kept]),
         code=(data.code[0], data.code[1][kept]),
         pixels=(data.pixels[0], data.pixels[1][kept]),
     )
@@ -223,3 +224,34 @@ def test_scorable_refuses_anomalies_that_cannot_be_scored(
         scorable(settings, data)
     assert scorable(settings.model_copy(update={"tasks": ["denoising"]}), data)
     assert scorable(SETTINGS.model_copy(update={"normal_classes": [1]}), TWO_CLASSES)
+
+
+def test_scorable_of_vectors_without_labels(capsys: pytest.CaptureFixture[str]) -> None:
+    data = Manifest({}, (7,), [], None, {"train": {"per_class": {}}}, "ab" * 32)
+    assert scorable(SETTINGS, data).tasks == ["compression"]
+    assert capsys.readouterr().out.splitlines() == [
+        "note: the rows are not images; not scored: denoising",
+        "note: the data has no labels; not scored: linear probe, sparse probe, few labels, anomaly",
+    ]
+
+
+def test_compression_of_vectors_neither_clips_nor_compares_with_jpeg() -> None:
+    train, test = (np.random.default_rng(seed).normal(50, 9, (40, 5)) for seed in (0, 1))
+    rows = (train.astype(np.float32), test.astype(np.float32))
+    settings = SETTINGS.model_copy(update={"tasks": ["compression"]})
+    found = DataBaselines.of_splits(rows, None, (5,), settings, data_sha256="ab" * 32)
+    assert (found.jpeg, found.pixel_probe) == ([], None)
+    assert DataBaselines.from_bytes(found.to_bytes(), name="it").pixel_probe is None
+    model = Autoencoder(Architecture((5,), (5,), "identity", "relu", "identity"))
+    with torch.no_grad():
+        for layer in (model.encoder[0], model.decoder[0]):
+            layer.weight.copy_(torch.eye(5))
+    prepared = EvaluationData.prepare(
+        model, rows, None, codes_of(model, rows[1]), found, probe_k=None
+    )
+    scores = score_task("compression", prepared, settings)
+    assert list(scores.metrics) == ["code_bits", "mse", "pca_bits"]
+    # The code is the row: at the finest step the error is that of rounding, clipped to no range.
+    assert scores.curves["code"][-1].mse < 2
+    assert scores.curves["pca"][-1].mse < 2
+    assert TASKS["compression"].beats_baseline(scores.metrics).keys() == {"compression_pca"}
