@@ -1,14 +1,12 @@
 """Stage 2: draw the train, validation and test splits, and compute the data's baselines."""
 
-import numpy as np
-
 from rhobeta.config.params import Params, flatten
 from rhobeta.config.sections import DataParams
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.raw import RawData, read_raw
-from rhobeta.data.samples import Samples, describe_shape
-from rhobeta.data.splits import SplitName, hold_out, keep_classes, write_splits
-from rhobeta.metrics.data_baselines import DataBaselines
+from rhobeta.data.samples import describe_shape
+from rhobeta.data.splits import Selection, SplitName, hold_out, keep_classes, write_splits
+from rhobeta.metrics.data_baselines import DataBaselines, labels_of
 from rhobeta.metrics.downstream.tasks import scorable
 from rhobeta.paths import Paths
 from rhobeta.utils.files import atomic_folder, write_bytes
@@ -17,7 +15,7 @@ from rhobeta.utils.files import atomic_folder, write_bytes
 def run(params: Params, paths: Paths) -> None:
     """Keep the chosen classes, hold out validation (and test, where there is none).
 
-    Then compute what is reached on the test images without a model.
+    Then compute what is reached on the test samples without a model.
     """
     settings = params.data
     raw = read_raw(paths.raw_data)
@@ -28,18 +26,23 @@ def run(params: Params, paths: Paths) -> None:
             splits,
             raw_files=raw.files,
             parameters=flatten(settings, "data."),
+            class_names=raw.class_names,
+            feature_names=raw.feature_names,
         )
     counts = ", ".join(f"{facts['images']:,} {name}" for name, facts in manifest.splits.items())
-    print(
-        f"{raw.name}: {counts} {describe_shape(manifest.sample_shape)} in"
-        f" {len(manifest.classes)} classes, mean pixel {manifest.mean_pixel:.7f}"
-    )
+    classes = f"in {len(manifest.classes)} classes" if manifest.classes else "without labels"
+    mean = "" if manifest.mean_pixel is None else f", mean pixel {manifest.mean_pixel:.7f}"
+    print(f"{raw.name}: {counts} {describe_shape(manifest.sample_shape)} {classes}{mean}")
 
     scored = scorable(params.evaluate, manifest)
+    train, test = splits["train"].in_memory(), splits["test"].in_memory()
+    labels = labels_of(train, test)
+    images = len(manifest.sample_shape) > 1
+    computed = [f"mean {'image' if images else 'row'}", "PCA"]
+    if labels is not None:
+        computed.append(f"probe on {'pixels' if images else 'features'}")
     tasks = ", ".join(scored.tasks).replace("_", " ")
-    print(f"computing the baselines: mean image, PCA, probe on pixels{tasks and f'; {tasks}'}")
-    train, test = splits["train"], splits["test"]
-    labels = (train.require_labels(), test.require_labels())
+    print(f"computing the baselines: {', '.join(computed)}{tasks and f'; {tasks}'}")
     pixels = (pixels_of(train.values), pixels_of(test.values))
     # The pixels take four times the memory of the bytes, which are on disk by now.
     del splits, train, test
@@ -54,25 +57,18 @@ def run(params: Params, paths: Paths) -> None:
     write_bytes(paths.baselines, baselines.to_bytes())
 
 
-def _drawn(raw: RawData, settings: DataParams) -> dict[SplitName, Samples]:
-    found = keep_classes(raw.train, settings.classes)
-    labels = found.require_labels()
-    kept = np.arange(len(found))
+def _drawn(raw: RawData, settings: DataParams) -> dict[SplitName, Selection]:
+    kept = keep_classes(raw.train, settings.classes)
     if raw.test is not None:
         test = keep_classes(raw.test, settings.classes)
     else:
-        kept, held = hold_out(
-            labels, settings.test_fraction, seed=settings.seed, name="data.test_fraction"
+        kept, test = hold_out(
+            kept, settings.test_fraction, seed=settings.seed, name="data.test_fraction"
         )
-        test = found.take(held)
-    rows, held = hold_out(
-        labels[kept],
+    train, validation = hold_out(
+        kept,
         settings.validation_fraction,
         seed=settings.seed,
         name="data.validation_fraction",
     )
-    return {
-        "train": found.take(kept[rows]),
-        "validation": found.take(kept[held]),
-        "test": test,
-    }
+    return {"train": train, "validation": validation, "test": test}

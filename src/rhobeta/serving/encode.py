@@ -83,7 +83,7 @@ def _notes_on_mean(mean: float, saved: SavedModel, paths: Paths) -> list[str]:
     if not (paths.splits / "manifest.json").is_file():
         return []
     manifest = read_manifest(paths.splits)
-    if manifest.sha256 != saved.description.data_sha256:
+    if manifest.sha256 != saved.description.data_sha256 or manifest.mean_pixel is None:
         return []
     usual = manifest.mean_pixel
     away = abs(mean - usual)

@@ -33,7 +33,7 @@ from rhobeta.data.idx import read_idx
 from rhobeta.data.own import read_own
 from rhobeta.data.raw import describe_raw, read_raw
 from rhobeta.data.samples import Samples
-from rhobeta.data.splits import SPLIT_NAMES, read_manifest, read_split, write_splits
+from rhobeta.data.splits import SPLIT_NAMES, everything, read_manifest, read_split, write_splits
 from rhobeta.errors import RhobetaError
 from rhobeta.metrics.evaluation import TestRecord
 from rhobeta.model.autoencoder import Architecture, Autoencoder
@@ -159,13 +159,13 @@ MODEL = model_to_bytes(
 )
 RECORD = TestRecord(
     activity=RANDOM.random((6, 3), dtype=np.float32),
-    labels=np.array([1, 0, 1, 2, 2, 0], np.uint8),
-    examples=RANDOM.random((3, 2, 4), dtype=np.float32),
-    reconstructions=RANDOM.random((3, 2, 4), dtype=np.float32),
+    examples=np.array([1, 0, 3]),
+    reconstructions=RANDOM.random((3, 8), dtype=np.float32),
+    feature_mse=RANDOM.random(8),
     l0_counts=np.array([1, 2, 3, 0]),
     l0_threshold=np.array([0.1]),
     top_units=np.array([2, 0, 1]),
-    top_images=RANDOM.integers(0, 256, (3, 9, 2, 4), dtype=np.uint8),
+    top_rows=RANDOM.integers(-1, 6, (3, 9)),
 ).to_bytes()
 
 
@@ -260,7 +260,10 @@ def preset(folder: Path, content: bytes) -> dict[str, Any]:
 
 def splits(folder: Path) -> dict[str, Any]:
     write_splits(
-        folder, dict.fromkeys(SPLIT_NAMES, DATA), raw_files={}, parameters={"data.seed": 0}
+        folder,
+        dict.fromkeys(SPLIT_NAMES, everything(DATA)),
+        raw_files={},
+        parameters={"data.seed": 0},
     )
     manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
     return manifest

@@ -14,6 +14,7 @@ from rhobeta.data.raw import describe_raw, read_raw
 from rhobeta.data.samples import Samples
 from rhobeta.data.splits import (
     SPLIT_NAMES,
+    everything,
     hold_out,
     keep_classes,
     read_manifest,
@@ -185,13 +186,13 @@ def test_missing_description_is_refused(tmp_path):
 
 
 def test_only_the_chosen_classes_are_kept_in_their_order():
-    kept = keep_classes(numbered([3, 1, 2, 3, 1, 2, 9]), [9, 1, 3])
+    kept = keep_classes(numbered([3, 1, 2, 3, 1, 2, 9]), [9, 1, 3]).in_memory()
     assert numbers(kept) == [0, 1, 3, 4, 6]
     assert kept.labels.tolist() == [3, 1, 3, 1, 9]
 
 
 def test_without_a_choice_all_classes_are_kept(digits):
-    assert_same(keep_classes(digits, None), digits)
+    assert_same(keep_classes(digits, None).in_memory(), digits)
 
 
 def test_class_that_the_data_set_lacks_is_refused_by_name():
@@ -205,8 +206,8 @@ def test_class_that_the_data_set_lacks_is_refused_by_name():
 
 
 def held_out(data, fraction, seed=0):
-    rows = hold_out(data.labels, fraction, seed=seed, name="data.some_fraction")
-    return [data.take(chosen) for chosen in rows]
+    parts = hold_out(everything(data), fraction, seed=seed, name="data.some_fraction")
+    return [part.in_memory() for part in parts]
 
 
 DATA = [mixed(_0=50, _1=50), mixed(_0=100, _3=37, _7=11), mixed(_0=2, _1=2, _2=2)]
@@ -284,8 +285,9 @@ def splits(digits, test_digits):
 
 
 def write(folder, splits):
+    selected = {name: everything(split) for name, split in splits.items()}
     return write_splits(
-        folder, splits, raw_files={"a file": "its digest"}, parameters={"data.seed": 0}
+        folder, selected, raw_files={"a file": "its digest"}, parameters={"data.seed": 0}
     )
 
 
@@ -300,6 +302,46 @@ def test_splits_are_read_as_they_were_written(tmp_path, splits):
         assert_same(read_split(tmp_path, name, manifest), splits[name])
         tensors = load_file(file_of(tmp_path, name))
         assert_same(Samples(tensors["values"], tensors["labels"]), splits[name])
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_vectors_without_labels_are_written_in_pieces_and_mapped(tmp_path, monkeypatch, dtype):
+    values = np.random.default_rng(0).normal(size=(40, 5)).astype(dtype)
+    kept, test = hold_out(everything(Samples(values, None)), 0.25, seed=0, name="it")
+    train, validation = hold_out(kept, 0.2, seed=0, name="it")
+    monkeypatch.setattr("rhobeta.data.splits._PIECE_BYTES", 3 * 5 * values.itemsize)
+    parts = {"train": train, "validation": validation, "test": test}
+    manifest = write_splits(
+        tmp_path, parts, raw_files={}, parameters={}, feature_names=list("abcde")
+    )
+    assert (manifest.sample_shape, manifest.classes, manifest.mean_pixel) == ((5,), [], None)
+    assert manifest.feature_names == list("abcde")
+    assert [facts["images"] for facts in manifest.splits.values()] == [24, 6, 10]
+    assert sorted(np.concatenate([part.rows for part in parts.values()])) == list(range(40))
+    for name, part in parts.items():
+        for mapped in (False, True):
+            found = read_split(tmp_path, name, manifest, mapped=mapped)
+            assert (found.labels, found.values.dtype) == (None, dtype)
+            assert isinstance(found.values, np.memmap) is mapped
+            np.testing.assert_array_equal(found.values, values[part.rows])
+
+
+def test_mapped_images_are_those_in_memory(tmp_path, splits):
+    manifest = write(tmp_path, splits)
+    for name in SPLIT_NAMES:
+        assert_same(read_split(tmp_path, name, manifest, mapped=True), splits[name])
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.9])
+def test_too_few_rows_without_labels_are_refused(fraction):
+    data = everything(Samples(np.zeros((1, 3), np.float32), None))
+    with pytest.raises(RhobetaError, match=f"1 rows cannot be split by it {fraction}"):
+        hold_out(data, fraction, seed=0, name="it")
+
+
+def test_classes_of_data_without_labels_are_refused():
+    with pytest.raises(RhobetaError, match="has no labels"):
+        keep_classes(Samples(np.zeros((4, 3), np.float32), None), [0, 1])
 
 
 def test_manifest_says_what_the_splits_are(tmp_path):

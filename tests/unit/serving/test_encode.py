@@ -17,7 +17,7 @@ from rhobeta.cli import main
 from rhobeta.config.params import flatten, load_params
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.samples import Samples
-from rhobeta.data.splits import write_splits
+from rhobeta.data.splits import everything, write_splits
 from rhobeta.errors import RhobetaError
 from rhobeta.metrics.encoding import codes_of
 from rhobeta.model.autoencoder import Architecture, Autoencoder
@@ -33,7 +33,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, digits: Samples) -> Paths:
     root = tmp_path_factory.mktemp("encoding") / "project"
     make_project(root)
     paths = Paths(root, root)
-    half = digits.take(np.arange(100))
+    half = everything(digits.take(np.arange(100)))
     manifest = write_splits(
         paths.splits,
         {"train": half, "validation": half, "test": half},
