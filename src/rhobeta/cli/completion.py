@@ -4,6 +4,24 @@ import argparse
 
 from rhobeta.cli.grouped_help import Commands
 
+# The names of the files in presets/ of the current folder, when the key is pressed.
+_PRESETS = {
+    "bash": "_rhobeta_presets",
+    "zsh": "_rhobeta_presets",
+    "fish": r"(for file in presets/*.yaml; basename \$file .yaml; end)",
+    "preamble": {
+        "bash": """\
+_rhobeta_presets() {
+  local file
+  for file in presets/*.yaml; do
+    file=${file##*/}
+    compgen -W "${file%.yaml}" -- "$1"
+  done
+}""",
+        "zsh": "_rhobeta_presets() { compadd -- presets/*.yaml(N:t:r) }",
+    },
+}
+
 
 def add_parser(commands: Commands) -> None:
     """Add the subcommand."""
@@ -26,4 +44,6 @@ def run(options: argparse.Namespace) -> None:
 
     for action in options.parser.commands.files:
         action.complete = shtab.FILE
+    for action in options.parser.commands.presets:
+        action.complete = _PRESETS
     print(shtab.complete(options.parser, options.shell))
