@@ -227,7 +227,7 @@ class RuntimeParams(ParamSection):
     strategy: Literal["auto", "ddp"]
     """Lightning's strategy, auto: ddp where there are several processes; ddp."""
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"]
-    """CPU threads of torch in a process, 1 to 1024; auto: one a core, shared by the processes."""
+    """CPU threads of torch in a process, 1 to 1024; auto: one a core, fewer while they are busy."""
     cpu: Literal["portable", "native"]
     """portable: results have the same bytes on every x86-64 CPU; native: all its instructions,
     other bytes."""

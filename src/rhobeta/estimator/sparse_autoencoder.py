@@ -3,6 +3,7 @@
 import copy
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Self, cast
@@ -27,6 +28,7 @@ from rhobeta.training.process_group import ProcessGroup
 from rhobeta.training.progress import ProgressDisplay
 from rhobeta.training.steps import BATCHES_PER_CHUNK, VALIDATION_ROWS, TrainingSteps, new_steps
 from rhobeta.utils.files import write_bytes
+from rhobeta.utils.threads import adaptive_threads
 
 
 class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -204,7 +206,9 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
                     " have the same."
                 )
             validation = row_tensor(scale.apply(held)).to(device)
-        self._run(steps, row_tensor(scale.apply(rows)).to(device), int(seed), validation, mean_row)
+        images = row_tensor(scale.apply(rows)).to(device)
+        with adaptive_threads() if device.type == "cpu" else nullcontext() as steps.threads:
+            self._run(steps, images, int(seed), validation, mean_row)
         self._keep(steps, scale, mean, params)
         return self
 

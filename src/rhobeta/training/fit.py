@@ -6,7 +6,7 @@ import io
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from rhobeta.training.module import SparseAutoencoderModule
 from rhobeta.training.steps import VALIDATION_ROWS, new_steps
 from rhobeta.training.trainer import ANSWER_SECONDS, device_name, make_trainer
 from rhobeta.utils.signals import EndedBySignal
+from rhobeta.utils.threads import AdaptiveThreads, adaptive_threads
 
 _PLOTTED = ("validation/loss", "validation/mse", "validation/penalty")
 
@@ -91,7 +92,8 @@ def fit(
         periodic = PeriodicCheckpoint(checkpoints, params.runtime.checkpoint_seconds)
         callbacks = [*callbacks, periodic]
     trainer = make_trainer(params, callbacks, checkpoint_file=file, progress=progress)
-    with _process_group(trainer), _lightning_quiet():
+    with _process_group(trainer), _lightning_quiet(), _threads(params, trainer) as threads:
+        module.steps.threads = threads
         if trainer.world_size > 1:
             _require_same(trainer, _digest(params, train.values, validation.values))
         if file is not None:
@@ -208,6 +210,15 @@ def _require_same(trainer: pl.Trainer, digest: str) -> None:
             f" {', '.join(map(str, other))} differs from rank 0.\nBring the same commit and the"
             " same data (dvc pull, or dvc repro preprocess) to every node."
         )
+
+
+def _threads(
+    params: FitParams, trainer: pl.Trainer
+) -> AbstractContextManager[AdaptiveThreads | None]:
+    # Several processes wait for each other: the time of a step is not that of one's own threads.
+    alone = trainer.world_size == 1 and trainer.strategy.root_device.type == "cpu"
+    adapts = alone and params.runtime.threads == "auto"
+    return adaptive_threads() if adapts else nullcontext()
 
 
 @contextmanager

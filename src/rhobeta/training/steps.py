@@ -24,6 +24,7 @@ from rhobeta.model.means import Mean, Means, RunningMean, running_share
 from rhobeta.training.measurement import SplitMeasurement
 from rhobeta.training.process_group import ProcessGroup
 from rhobeta.training.schedules import annealed_k, lr_factor
+from rhobeta.utils.threads import AdaptiveThreads
 
 if TYPE_CHECKING:
     # Pydantic's sections; the steps read their attributes only.
@@ -94,6 +95,8 @@ class TrainingSteps:
         self.group = ProcessGroup()
         self.exact = torch.float32
         """The type of the weights, in which the loss is computed."""
+        self.threads: AdaptiveThreads | None = None
+        """What is told of every mini-batch, and may change the number of CPU threads."""
         self._params = params
         self._settings = params.training
         self._takes_k = autoencoder.architecture.k is not None
@@ -161,6 +164,8 @@ class TrainingSteps:
 
         `backward` computes the gradients of a loss; Lightning's does so for its precision.
         """
+        if self.threads is not None:
+            self.threads.resume()
         noise = self._noise_generator(number)
         inactive = self._inactive_units()
         measured, shares = [], []
@@ -179,6 +184,8 @@ class TrainingSteps:
             activity = self.autoencoder.activity(code).mean()
             measured += [*(value.detach() for value in terms), activity]
             shares.append(len(share))
+            if self.threads is not None:
+                self.threads.step(len(share))
         self._add_to_sums(torch.stack(measured).reshape(len(shares), -1), shares, sum(chunk.sizes))
 
     def _losses(
