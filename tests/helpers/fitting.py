@@ -20,6 +20,7 @@ PARAMS = check_params(
     with_changes(
         {
             "model.hidden_sizes": [16],
+            "model.output_activation": "sigmoid",
             "penalty.rho": 0.4,
             "penalty.beta": 0.01,
             "training.epochs": 3,

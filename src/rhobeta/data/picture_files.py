@@ -1,4 +1,4 @@
-"""Pictures in files: one grey image each, decoded by Pillow itself, never by a program."""
+"""Pictures in files: one image each, decoded by Pillow itself, never by a program."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,21 +27,22 @@ FORMATS = {
 _ORIENTATION = 0x0112  # in EXIF: from 5 on, width and height are exchanged
 
 
-class GreyPicture(NamedTuple):
-    """A picture as a row of grey levels."""
+class PicturePixels(NamedTuple):
+    """A picture as a row of numbers: grey levels, or red, green and blue of each pixel."""
 
     pixels: NDArray[np.float32]
-    """In [0, 1] (shape: [pixels])."""
+    """In [0, 1] (shape: [pixels] or [3 * pixels])."""
     white: int
     """255, or 65535 in a picture of 16 bits."""
     coloured: bool
-    """Whether colours were converted to grey."""
+    """Whether it has colours, which may have been converted to grey."""
 
 
-def read_picture(file: Path, shape: tuple[int, ...]) -> GreyPicture:
-    """Read a picture of `shape` (height, width), turned as its EXIF data says.
+def read_picture(file: Path, shape: tuple[int, ...]) -> PicturePixels:
+    """Read a picture of `shape`, turned as its EXIF data says.
 
-    Colours become grey (ITU-R 601). Raises `RhobetaError` for a picture of another size, with
+    Of shape (height, width) colours become grey (ITU-R 601); of (height, width, 3) they stay, and
+    grey levels stand for all three. Raises `RhobetaError` for a picture of another size, with
     transparent pixels or with several frames, and for a file that is none.
     """
     from PIL import Image, UnidentifiedImageError
@@ -53,8 +54,8 @@ def read_picture(file: Path, shape: tuple[int, ...]) -> GreyPicture:
             Image.open(stream, formats=sorted(set(FORMATS.values()))) as picture,
         ):
             # Before anything is decompressed, since a small file may hold gigabytes.
-            _require_size(picture, file, shape)
-            return _grey(_turned(picture, file, shape), file)
+            _require_size(picture, file, shape[:2])
+            return _pixels(_turned(picture, file, shape[:2]), file, colour=len(shape) == 3)
     except (RhobetaError, PermissionError):
         raise
     except UnidentifiedImageError:
@@ -101,14 +102,15 @@ def _turned(picture: Any, file: Path, shape: tuple[int, ...]) -> Any:
     return turned
 
 
-def _grey(picture: Any, file: Path) -> GreyPicture:
+def _pixels(picture: Any, file: Path, *, colour: bool) -> PicturePixels:
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
         values = np.asarray(picture)
         if picture.mode == "F" or values.min() < 0 or values.max() > 65535:
             raise RhobetaError(
                 f"{file} holds numbers of more than 16 bits; expected grey levels of 8 or 16."
             )
-        return GreyPicture((values / 65535).astype(np.float32).reshape(-1), 65535, coloured=False)
+        levels = (values / 65535).astype(np.float32).reshape(-1)
+        return PicturePixels(np.repeat(levels, 3) if colour else levels, 65535, coloured=False)
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         if picture.getchannel("A").getextrema()[0] < 255:
@@ -119,5 +121,5 @@ def _grey(picture: Any, file: Path) -> GreyPicture:
         picture = picture.convert("RGB")
     colours = np.asarray(picture.convert("RGB"))
     coloured = bool((colours != colours[..., :1]).any())
-    grey = pixels_of(np.asarray(picture.convert("L"))[None])
-    return GreyPicture(grey.reshape(-1), 255, coloured)
+    kept = colours if colour else np.asarray(picture.convert("L"))
+    return PicturePixels(pixels_of(kept[None]).reshape(-1), 255, coloured)

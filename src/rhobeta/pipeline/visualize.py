@@ -55,7 +55,13 @@ def run(params: Params, paths: Paths) -> None:
         figures["learning_curves"] = curves.draw_learning_curves(
             history, saved.description.best_epoch, saved.rho
         )
-        figures |= draw_tasks(metrics, rates, units=size.units, pixels=size.features)
+        figures |= draw_tasks(
+            metrics,
+            rates,
+            units=size.units,
+            pixels=size.features,
+            class_names=manifest.class_names,
+        )
         files = {name: folder / f"{name}.png" for name in figures}
         for name, figure in figures.items():
             save(figure, files[name], settings.dpi)
@@ -86,10 +92,12 @@ def _draw_samples(
     filters, shown = decoder_filters(saved.model), record.top_units[: settings.filters]
     if not test.words.images:
         weights = vectors.scaled_weights(filters, test)
+        # Dead units have the weights they started with; without others they are drawn all the same.
+        alive = shown[record.top_rows[: len(shown), 0] >= 0]
         return {
             "reconstructions": vectors.draw_rows(test, record),
             "feature_errors": vectors.draw_feature_errors(test, record),
-            "filters": vectors.draw_decoder_weights(weights, shown, test),
+            "filters": vectors.draw_decoder_weights(weights, alive if len(alive) else shown, test),
         }
     originals = test.rows(record.examples)
     return {

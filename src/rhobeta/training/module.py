@@ -15,7 +15,7 @@ class SparseAutoencoderModule(pl.LightningModule):
     """Runs `steps` under Lightning, and measures the validation split after every epoch.
 
     Optimisation is manual: `training_step` takes a chunk of mini-batches (bytes of shape
-    [images, pixels]) and steps the optimiser once for each, which keeps Lightning's bookkeeping
+    [rows, features]) and steps the optimiser once for each, which keeps Lightning's bookkeeping
     out of the single step.
 
     `mean_image` is the mean of the training images in [0, 1] (shape: [pixels]), which the fraction

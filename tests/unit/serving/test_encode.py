@@ -372,7 +372,7 @@ def test_the_images_own_file_is_not_written_over(
     np.savez(file, images=test_digits.values[:2])
     before = file.read_bytes()
     assert main(["encode", str(file), "--out", str(file)]) == 1
-    assert "is the file of the images" in capsys.readouterr().err
+    assert "is the file of the samples" in capsys.readouterr().err
     assert main(["encode", str(file), "--out", str(tmp_path / "codes.npy")]) == 1
     assert "must end in .npz" in capsys.readouterr().err
     assert file.read_bytes() == before
