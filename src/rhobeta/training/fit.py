@@ -222,9 +222,7 @@ def _require_same(trainer: pl.Trainer, digest: str) -> None:
         )
 
 
-def _threads(
-    params: FitParams, trainer: pl.Trainer
-) -> AbstractContextManager[AdaptiveThreads | None]:
+def _threads(params: Params, trainer: pl.Trainer) -> AbstractContextManager[AdaptiveThreads | None]:
     # Several processes wait for each other: the time of a step is not that of one's own threads.
     alone = trainer.world_size == 1 and trainer.strategy.root_device.type == "cpu"
     adapts = alone and params.runtime.threads == "auto"
