@@ -31,8 +31,8 @@ from rhobeta.training.auto import InputSettings, input_settings
 from rhobeta.training.process_group import ProcessGroup
 from rhobeta.training.progress import ProgressDisplay
 from rhobeta.training.steps import BATCHES_PER_CHUNK, VALIDATION_ROWS, TrainingSteps, new_steps
+from rhobeta.utils.adaptive import adaptive_threads
 from rhobeta.utils.files import write_bytes
-from rhobeta.utils.threads import adaptive_threads
 
 
 class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):

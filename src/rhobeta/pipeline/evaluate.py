@@ -26,9 +26,10 @@ from rhobeta.paths import Paths
 from rhobeta.tracking.backfill import run_of_model
 from rhobeta.tracking.evaluation_log import log_evaluation, log_seconds
 from rhobeta.utils.files import write_bytes, write_json, write_text
-from rhobeta.utils.threads import use_threads
+from rhobeta.utils.threads import one_thread
 
 
+@one_thread()
 def run(params: Params, paths: Paths) -> None:
     """Write the metrics, the tables that DVC draws and what visualize needs; log the metrics."""
     saved = read_model(paths.model)
@@ -41,7 +42,6 @@ def run(params: Params, paths: Paths) -> None:
     test = read_split(paths.splits, "test", manifest)
     pixels = (pixels_of(train.values), pixels_of(test.values))
     tracked = run_of_model(paths, params.runtime.experiment, saved, example=pixels[0][:2])
-    use_threads(params.runtime.threads)
 
     encoded = encode_images(saved.model, pixels[1])
     statistics = sparsity_statistics(encoded, settings)

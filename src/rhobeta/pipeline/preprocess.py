@@ -10,8 +10,10 @@ from rhobeta.metrics.data_baselines import DataBaselines, labels_of
 from rhobeta.metrics.downstream.tasks import scorable
 from rhobeta.paths import Paths
 from rhobeta.utils.files import atomic_folder, write_bytes
+from rhobeta.utils.threads import one_thread
 
 
+@one_thread()
 def run(params: Params, paths: Paths) -> None:
     """Keep the chosen classes, hold out validation (and test, where there is none).
 

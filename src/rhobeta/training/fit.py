@@ -30,8 +30,8 @@ from rhobeta.training.measurement import final_sparsity
 from rhobeta.training.module import SparseAutoencoderModule
 from rhobeta.training.steps import VALIDATION_ROWS, new_steps
 from rhobeta.training.trainer import ANSWER_SECONDS, device_name, make_trainer
+from rhobeta.utils.adaptive import AdaptiveThreads, adaptive_threads
 from rhobeta.utils.signals import EndedBySignal
-from rhobeta.utils.threads import AdaptiveThreads, adaptive_threads
 
 _PLOTTED = ("validation/loss", "validation/mse", "validation/penalty")
 

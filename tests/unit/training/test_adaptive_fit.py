@@ -9,10 +9,10 @@ import torch
 from helpers.fitting import fitted
 from rhobeta import SparseAutoencoder
 from rhobeta.data.samples import Samples
-from rhobeta.utils import threads
+from rhobeta.utils import adaptive
 
 
-class Switching(threads.AdaptiveThreads):
+class Switching(adaptive.AdaptiveThreads):
     """Another number of threads after every mini-batch."""
 
     def __init__(self, most: int) -> None:
@@ -34,7 +34,7 @@ def switching(monkeypatch: pytest.MonkeyPatch) -> list[Switching]:
         made.append(Switching(most))
         return made[-1]
 
-    monkeypatch.setattr(threads, "AdaptiveThreads", make)
+    monkeypatch.setattr(adaptive, "AdaptiveThreads", make)
     return made
 
 

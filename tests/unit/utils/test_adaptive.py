@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from rhobeta.utils.threads import AdaptiveThreads
+from rhobeta.utils.adaptive import AdaptiveThreads
 
 
 @dataclass
