@@ -23,11 +23,13 @@ from rhobeta.reporting.words import TestSamples
 from rhobeta.tracking.backfill import run_of_model
 from rhobeta.tracking.evaluation_log import log_seconds, log_visualization
 from rhobeta.utils.files import atomic_folder, read_json, require_file, write_text
+from rhobeta.utils.threads import one_thread
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@one_thread()
 def run(params: Params, paths: Paths) -> None:
     """Draw what evaluate measured; log the figures and the pages into the model's run."""
     settings = params.visualize
