@@ -119,7 +119,7 @@ class PenaltyParams(ParamSection):
     starts; auto: 0.001."""
     target: Annotated[float, Field(gt=0, le=65536)] | None
     """Activity that beta is adjusted to reach, instead of rho: a mean activation, (0, 1), or with
-    target_above the number of active units per image; null: beta stays."""
+    target_above the number of active units per image, (0, 65536]; null: beta stays."""
     target_above: Threshold | None
     """Activation, [0, 1), above which a unit counts as active for the target; null: the target is a
     mean activation."""

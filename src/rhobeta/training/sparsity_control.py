@@ -14,9 +14,9 @@ positive and the step is relative:
 
 At rest q is the target, whatever the step's factor. It converges since q falls as beta rises, and
 the weights follow beta faster than beta moves: an activity twice too high changes beta by 0.7 % a
-step (by more in trainings of less than 3,000 steps). The control begins after the first epoch and the
-warm-up, when q means something, and ends with the last tenth of the steps: there beta stays, and
-the objective is a fixed one.
+step (by more in trainings of less than 3,000 steps). The control begins after the first epoch and
+the warm-up, when q means something, and ends with the last tenth of the steps: there beta stays,
+and the objective is a fixed one.
 
 With a target the KL does not pull towards the target itself. There its gradient is zero, so that it
 balances the pixel loss only above the target, and to come near it beta has to be so large that all

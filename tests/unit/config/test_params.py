@@ -130,7 +130,10 @@ def test_every_docstring_states_the_range(path: str, leaf: dict[str, Any]) -> No
         ("penalty.rhoo", "penalty.rhoo: unknown key. Did you mean rho?"),
         ("training.batchsize", "training.batchsize: unknown key. Did you mean batch_size?"),
         ("training.rho", "training.rho: unknown key. Did you mean penalty.rho?"),
-        ("penalty.zzzz", "penalty.zzzz: unknown key, allowed: kind, rho, beta"),
+        (
+            "penalty.zzzz",
+            "penalty.zzzz: unknown key, allowed: kind, rho, beta, target, target_above, warmup",
+        ),
         ("penalti", "penalti: unknown key. Did you mean penalty?"),
         (
             "zzz",
@@ -149,7 +152,7 @@ def test_misspelt_section_is_missing_and_unknown() -> None:
     values = shipped_values()
     values["penalti"] = values.pop("penalty")
     assert refusal(values) == [
-        "penalty: missing, allowed: a section with kind, rho, beta",
+        "penalty: missing, allowed: a section with kind, rho, beta, target, target_above, warmup",
         "penalti: unknown key. Did you mean penalty?",
     ]
 
@@ -220,7 +223,9 @@ def test_every_fault_is_reported_in_the_order_of_the_file() -> None:
 
 @pytest.mark.parametrize("value", [".nan", ".inf", "-.inf"])
 def test_nan_and_infinity_are_refused(tmp_path: Path, value: str) -> None:
-    with pytest.raises(RhobetaError, match=r"\n  penalty.beta: found -?(nan|inf), allowed: a fin"):
+    with pytest.raises(
+        RhobetaError, match=r"\n  penalty.beta: found -?(nan|inf), allowed: 'auto' or a fin"
+    ):
         load_params(edited(tmp_path, "penalty.beta", value))
 
 
@@ -295,6 +300,56 @@ def test_penalty_that_does_not_fit_the_code_is_refused() -> None:
     fault = the_fault({"penalty.kind": "kl", "model.code_activation": "relu"})
     assert fault.startswith("penalty.kind: found kl with model.code_activation relu:")
     assert "sigmoid or tanh, or penalty.kind kl_poisson" in fault
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        (
+            {"penalty.target": 1.0},
+            "penalty.target: found 1, allowed: a mean activation below 1, or",
+        ),
+        (
+            {"penalty.target": 64, "penalty.target_above": 0.1},
+            "penalty.target: found 64, allowed: a mean activation below 1, or with"
+            " penalty.target_above an L0 below the 64 units of the code",
+        ),
+        (
+            {"penalty.target": 0.1, "training.epochs": 1},
+            "penalty.target: found 0.1 with training.e",
+        ),
+        (
+            {"penalty.target": 0.1, "penalty.kind": "none"},
+            "penalty.target: found 0.1, but penalty.kind none does not act on the code; use kl,",
+        ),
+        (
+            {"penalty.target": 4, "penalty.kind": "kl_poisson", "model.code_activation": "topk"},
+            "penalty.target: found 4, but a topk code has the number of active units that topk.k",
+        ),
+        (
+            {"penalty.target": 0.1, "penalty.kind": "l1_code", "model.code_activation": "tanh"},
+            "penalty.target: found 0.1, but penalty.kind l1_code pulls a tanh code to 0, which is",
+        ),
+        ({"penalty.beta": "auto"}, "penalty.beta: found auto without penalty.target, which it bel"),
+        ({"penalty.target_above": 0.1}, "penalty.target_above: found 0.1 without penalty.target"),
+        (
+            {
+                "penalty.target": 0.1,
+                "tune.objectives": {"mse": "minimize", "rho_target": "minimize"},
+            },
+            "tune: found the metric rho_target with penalty.target, which has no rho",
+        ),
+    ],
+)
+def test_target_that_makes_no_sense_is_refused(changes: dict[str, Any], fault: str) -> None:
+    assert the_fault(changes).startswith(fault)
+
+
+def test_target_is_accepted_for_mean_and_l0() -> None:
+    accepted({"penalty.target": 0.1, "penalty.beta": "auto"})
+    accepted({"penalty.target": 12, "penalty.target_above": 0, "penalty.warmup": 0.2})
+    l1 = {"penalty.kind": "l1_code", "model.code_activation": "relu"}
+    accepted(l1 | {"penalty.target": 0.1, "model.start": "glorot"})
 
 
 TOPK = {"model.code_activation": "topk", "penalty.kind": "none", "model.hidden_sizes": [99, 12]}

@@ -185,6 +185,11 @@ def test_progress_is_shown_where_it_is_asked_for(
     [
         ({"rho": 1.0}, "rho"),
         ({"n_components": 0}, "n_components"),
+        ({"beta": "auto"}, "beta: found 'auto' without a target"),
+        ({"target_above": 0.1}, "target_above: found 0.1 without a target"),
+        ({"target": 0.2, "penalty": "none"}, "target: found 0.2, but penalty.kind none does not"),
+        ({"target": 1.5}, "target"),
+        ({"target": 0.2, "max_iter": 1}, "found a target with max_iter 1"),
         ({"penalty": "k1"}, "penalty: found 'k1', allowed: kl"),
         ({"code_activation": "relu"}, "its KL needs a mean activation"),
         ({"code_activation": "topk", "penalty": "none", "k": 6}, "k at most k_start"),
@@ -201,6 +206,15 @@ def test_unusable_parameters_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         SparseAutoencoder(**(SMALL | changes)).fit(rows)
+
+
+def test_a_missed_target_is_a_warning(rows: NDArray[np.float64]) -> None:
+    with pytest.warns(ConvergenceWarning, match=r"The target 0\.9 was not reached"):
+        found = SparseAutoencoder(**(SMALL | {"target": 0.9, "beta": "auto"})).fit(rows)
+    assert found.description_.sparsity["train/rho_hat_mean"] == pytest.approx(
+        found.transform(rows).mean(), rel=1e-5
+    )
+    assert len(found.history_["beta"]) == found.n_iter_
 
 
 def test_validation_rows_of_another_width_are_refused(rows: NDArray[np.float64]) -> None:

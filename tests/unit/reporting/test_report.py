@@ -38,7 +38,7 @@ CORE_FIGURES = (
 )
 
 
-def saved_model(**changes: Any) -> SavedModel:
+def saved_model(sparsity: dict[str, float] = {}, **changes: Any) -> SavedModel:  # noqa: B006
     architecture = Architecture((3, 4), (6, 5), "tanh", "relu", "sigmoid")
     parameters = {
         "data.name": "fashion-mnist",
@@ -52,7 +52,12 @@ def saved_model(**changes: Any) -> SavedModel:
         "topk.k": 8,
     }
     described = ModelDescription(
-        architecture, parameters | changes, "cd" * 32, best_epoch=23, best_loss=0.1
+        architecture,
+        parameters | changes,
+        "cd" * 32,
+        best_epoch=23,
+        best_loss=0.1,
+        sparsity=sparsity,
     )
     return model_from_bytes(model_to_bytes(Autoencoder(architecture), described), name="it")
 
@@ -204,6 +209,28 @@ def test_report_introduces_the_model_and_its_parameters(figures: dict[str, Pictu
 )
 def test_introduction_of_code_and_penalty(changes: dict[str, Any], sentence: str) -> None:
     assert introduction(saved_model(**changes), CORE_METRICS) == sentence
+
+
+@pytest.mark.parametrize(
+    ("above", "metric", "asked"),
+    [
+        (None, "rho_hat_mean", "a mean activation of 0.05"),
+        (0.1, "l0_at_0.1", "an L0 of 6 above 0.1"),
+    ],
+)
+def test_introduction_with_a_target_says_what_was_found(
+    above: float | None, metric: str, asked: str
+) -> None:
+    sparsity = {f"validation/{metric}": 0.0496, "beta": 0.0062134}
+    target = 0.05 if above is None else 6
+    changes = {"penalty.target": target, "penalty.target_above": above, "penalty.beta": "auto"}
+    sentence = introduction(saved_model(sparsity, **changes), CORE_METRICS)
+    assert sentence == (
+        "A tanh code of mean activation 0.0512 on test images, trained with a Kullback-Leibler"
+        " penalty (sum over units of KL(rho || q)) whose weight beta was adjusted to"
+        f" {asked} (reached on the validation split: 0.0496, with beta = 0.00621) beside the"
+        " pixel-mean squared error (beta\N{PRIME} = 0.0373 in the units of Ng's CS294A notes)."
+    )
 
 
 @pytest.mark.parametrize("name", preset_names(REPOSITORY / "presets"))

@@ -17,34 +17,34 @@ EPOCHS = 50
 
 
 def control(**changes: Any) -> BetaControl:
-    """Ten epochs of 100 steps: control from step 100 on, frozen from step 900 on."""
+    """Thirty epochs of 100 steps: control from step 100 on, frozen from step 2,700 on."""
     asked = {"beta": 0.5, "target": 0.1, "target_above": None, "warmup": 0.0} | changes
-    return BetaControl(SimpleNamespace(**asked), units=20, steps_per_epoch=100, epochs=10)
+    return BetaControl(SimpleNamespace(**asked), units=20, steps_per_epoch=100, epochs=30)
 
 
 def test_control_moves_beta_by_a_hundredth_of_the_log_ratio() -> None:
     found = control()
-    for step in range(1000):
+    for step in range(3000):
         before = found.beta(step)
-        found.update(step, 0.2)
-        moved = 2**0.01 if 100 <= step < 900 else 1
+        found.update(step, 0.11)
+        moved = 1.1**0.01 if 100 <= step < 2700 else 1
         assert found.beta(step + 1) == pytest.approx(before * moved, rel=1e-12)
 
 
 def test_l0_target_is_a_share_of_the_units() -> None:
     found = control(target=4, target_above=0.1)
-    found.update(100, 4 / 20)
+    found.update(100, 4 / 20)  # The share of active units.
     assert found.beta(101) == pytest.approx(0.5)
     assert found.as_metrics(101) == {"beta": pytest.approx(0.5), "activity": pytest.approx(4)}
 
 
 def test_control_begins_after_the_warm_up() -> None:
-    found = control(warmup=0.4)
-    for step in range(400):
+    found = control(warmup=0.2)
+    for step in range(600):
         found.update(step, 0.9)
-    assert [found.beta(step) for step in (0, 199, 399)] == pytest.approx([0.5 / 400, 0.25, 0.5])
-    found.update(400, 0.9)
-    assert found.beta(401) > 0.5
+    assert [found.beta(step) for step in (0, 299, 599)] == pytest.approx([0.5 / 600, 0.25, 0.5])
+    found.update(600, 0.9)
+    assert found.beta(601) > 0.5
 
 
 @pytest.mark.parametrize(("activity", "bound"), [(0.0, 1e-9), (0.999, 1e3)])
