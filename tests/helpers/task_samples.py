@@ -93,6 +93,7 @@ CORE_METRICS: dict[str, dict[str, Any]] = {
         "dead_units": 11,
         "constant_units": 12,
         "saturated_units": 13,
+        "rare_units": 14,
         "probe": 0.9316,
     },
     "baselines": {

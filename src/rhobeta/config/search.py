@@ -40,6 +40,7 @@ METRICS = {
     "dead_units": "dead units",
     "constant_units": "constant units",
     "saturated_units": "saturated units",
+    "rare_units": "units rarely active above 0.1",
     "dead_share": "dead units, share of all",
     "probe": "accuracy of a linear probe",
 }

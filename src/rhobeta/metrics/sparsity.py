@@ -15,7 +15,9 @@ Tovee, 1995, equation 1 (Treves-Rolls).
 
 Per unit, over all samples: the mean activity rho_hat, its standard deviation, its range; dead if
 the largest is at most `dead_threshold`, saturated if the smallest is at least 1 - that, constant
-if the standard deviation is below `constant_std`. The three overlap and are counted apart.
+if the standard deviation is below `constant_std`. The three overlap and are counted apart. The
+firing rate is the share of samples with a > t; a unit is rare if it is at most `RARE` above the
+first threshold, as a dead one mostly is.
 """
 
 from collections.abc import Sequence
@@ -23,6 +25,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+RARE = 1e-3
+"""The firing rate up to which a unit is rare."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,8 @@ class SparsityStatistics:
     """Mean L0 by threshold."""
     l0_counts: dict[float, Tensor]
     """By threshold: number of samples with 0, 1, ... N active units (shape: [units + 1])."""
+    firing_rates: dict[float, Tensor]
+    """By threshold: share of samples for which each unit is active (shape: [units])."""
     gini: float
     hoyer: float
     treves_rolls: float
@@ -62,7 +69,13 @@ class SparsityStatistics:
             "dead_units": self.dead,
             "constant_units": self.constant,
             "saturated_units": self.saturated,
+            "rare_units": self.rare,
         }
+
+    @property
+    def rare(self) -> int:
+        """Number of units with a firing rate of at most `RARE` above the first threshold."""
+        return int((next(iter(self.firing_rates.values())) <= RARE).sum())
 
 
 class SparsityAccumulator:
@@ -80,6 +93,7 @@ class SparsityAccumulator:
         self._smallest = self._largest = torch.empty(0)
         self._measure_sums = torch.empty(0)
         self._l0_counts: dict[float, Tensor] = {}
+        self._fired: dict[float, Tensor] = {}
 
     def update(self, activity: Tensor) -> None:
         """Add samples (shape: [samples, units], values >= 0, at least one sample)."""
@@ -98,8 +112,9 @@ class SparsityAccumulator:
         )
         units = values.shape[1]
         for threshold, counts in self._l0_counts.items():
-            active = (activity > threshold).sum(1)
-            counts += torch.bincount(active, minlength=units + 1)
+            active = activity > threshold
+            counts += torch.bincount(active.sum(1), minlength=units + 1)
+            self._fired[threshold] += active.sum(0)
 
     def on_cpu(self) -> "SparsityAccumulator":
         """Move all sums to the CPU, and return this accumulator."""
@@ -107,6 +122,7 @@ class SparsityAccumulator:
             if isinstance(value, Tensor):
                 setattr(self, name, value.cpu())
         self._l0_counts = {level: counts.cpu() for level, counts in self._l0_counts.items()}
+        self._fired = {level: counts.cpu() for level, counts in self._fired.items()}
         return self
 
     def add(self, other: "SparsityAccumulator") -> "SparsityAccumulator":
@@ -134,6 +150,7 @@ class SparsityAccumulator:
         self._measure_sums = self._measure_sums + other._measure_sums
         for threshold, counts in self._l0_counts.items():
             counts += other._l0_counts[threshold]
+            self._fired[threshold] += other._fired[threshold]
         return self
 
     def statistics(self) -> SparsityStatistics:
@@ -150,6 +167,7 @@ class SparsityAccumulator:
             std_activity=std.cpu(),
             l0={t: (c * numbers).sum().item() / self._samples for t, c in counts.items()},
             l0_counts=counts,
+            firing_rates={t: f.double().cpu() / self._samples for t, f in self._fired.items()},
             gini=measures[0],
             hoyer=measures[1],
             treves_rolls=measures[2],
@@ -168,6 +186,10 @@ class SparsityAccumulator:
         self._measure_sums = values.new_zeros(3)
         self._l0_counts = {
             threshold: torch.zeros(units + 1, dtype=torch.int64, device=values.device)
+            for threshold in self._thresholds
+        }
+        self._fired = {
+            threshold: torch.zeros(units, dtype=torch.int64, device=values.device)
             for threshold in self._thresholds
         }
 

@@ -6,7 +6,7 @@ bit is an error and never another model.
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,12 @@ class ModelDescription:
     """The epoch, from 1, whose weights these are."""
     best_loss: float
     """The loss of that epoch: of validation, or of training where there is no validation split."""
+    sparsity: dict[str, float] = field(default_factory=dict)
+    """How active the code is, on the validation split, or on the train split where there is none.
+
+    `validation/rho_hat_mean` or `train/rho_hat_mean`, and so on: mean activation, L0, dead units.
+    Empty in files of earlier versions.
+    """
 
 
 @dataclass(frozen=True)
@@ -112,8 +118,9 @@ def model_from_bytes(content: bytes, *, name: str) -> SavedModel:
 def _description(content: bytes) -> ModelDescription:
     described = described_in(content)
     described["architecture"] = Architecture.from_dict(described["architecture"])
-    kinds = {"parameters": dict, "data_sha256": str, "best_epoch": int}
-    for name, kind in (kinds | {"best_loss": float}).items():
+    described.setdefault("sparsity", {})
+    kinds = {"parameters": dict, "data_sha256": str, "best_epoch": int, "best_loss": float}
+    for name, kind in (kinds | {"sparsity": dict}).items():
         if not isinstance(described[name], kind):
             raise TypeError(f"its {name} is {described[name]!r}, expected {kind.__name__}")
     described["parameters"] = current_parameters(described["parameters"])

@@ -68,6 +68,7 @@ def run(params: Params, paths: Paths) -> None:
                     data_sha256=manifest.sha256,
                     best_epoch=trained.best_epoch,
                     best_loss=trained.best_loss,
+                    sparsity=trained.sparsity,
                 ),
             )
             tracked.set_tags(model_tags(content) | outcome_tags(trained))

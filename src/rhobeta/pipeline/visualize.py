@@ -102,6 +102,7 @@ def _draw_code(
         "activity": codes.draw_activity_distribution(
             record.activity, record.l0_counts, record.l0_threshold.item()
         ),
+        "firing_rates": codes.draw_firing_rates(record.activity, record.l0_threshold.item()),
         "embedding": codes.draw_embedding(
             codes.embed(record.activity[:count], settings.embedding), record.labels[:count], method
         ),

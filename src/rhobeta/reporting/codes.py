@@ -66,6 +66,29 @@ def draw_activity_distribution(
     return figure
 
 
+def draw_firing_rates(activity: NDArray[np.float32], threshold: float) -> "Figure":
+    """Histogram of log10 of the units' firing rates, with a bar of its own for rate 0.
+
+    The firing rate is the share of images for which a unit's activity ([images, units]) is above
+    `threshold`.
+    """
+    rates = (activity > threshold).mean(0, dtype=np.float64)
+    least = -math.ceil(math.log10(len(activity)))
+    counts, edges = np.histogram(np.log10(rates[rates > 0]), np.arange(4 * least, 1) / 4)
+    never = int((rates == 0).sum())
+    figure, axis = plt.subplots(figsize=(7, 3.4))
+    axis.stairs(counts, edges, fill=True, color=BLUE)
+    axis.bar(least - 0.5, never, width=0.25, color=RED, label=f"never active: {never}")
+    axis.set_xticks([least - 0.5, *range(least, 1)], ["never", *map(str, range(least, 1))])
+    axis.legend()
+    axis.set(
+        title=f"How often each unit is active above {threshold:g}",
+        xlabel="log10 of the share of test images",
+        ylabel=f"units (of {activity.shape[1]})",
+    )
+    return figure
+
+
 def draw_class_code(activity: NDArray[np.float32], labels: NDArray[np.uint8]) -> "Figure":
     """Mean activity of each unit for each class, units grouped by the class they prefer."""
     classes = np.unique(labels)

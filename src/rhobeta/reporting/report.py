@@ -29,6 +29,7 @@ FIGURES = {
     "filters": "Decoder filters: what each unit draws",
     "unit_activity": "Mean activation of each unit",
     "activity": "Sparsity of the code",
+    "firing_rates": "How often each unit is active",
     "embedding": "Codes in two dimensions",
     "class_code": "Mean code of each class",
     "learning_curves": "Learning curves",
@@ -63,7 +64,7 @@ def render_report(
     return render_page(
         "report.html.j2",
         saved,
-        introduction=introduction(saved),
+        introduction=introduction(saved, metrics),
         verdicts=verdict_sentences(metrics),
         unscored=unscored_tasks(metrics),
         results=result_rows(metrics),

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rhobeta.metrics.downstream.tasks import TASKS, by_setting
-from rhobeta.reporting.texts import TASK_TEXTS
-
-Metrics = Mapping[str, Mapping[str, Any]]
-"""Numbers and verdicts by section, as in `reports/details.json`."""
+from rhobeta.metrics.sparsity import RARE
+from rhobeta.reporting.texts import TASK_TEXTS, Metrics
 
 # What the core verdicts compare the model with, by key in the metrics.
 _RECONSTRUCTION = {
@@ -84,6 +82,14 @@ def result_rows(metrics: Metrics) -> list[ResultRow]:
             "0, 0, 0",
             "",
             "units that are never active, hardly change, are never inactive",
+        ),
+        ResultRow(
+            "Rare units",
+            f"{test['rare_units']}",
+            "0",
+            "",
+            f"units active for at most 1 in {round(1 / RARE):,} images above"
+            f" {next(iter(l0))}, dead ones included",
         ),
     ]
 

@@ -1,10 +1,15 @@
 """The words of the report on the model and on each downstream task."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from rhobeta.extensions import ACTIVATION_SPECS, PENALTY_SPECS
 from rhobeta.model.loss import ng_beta
 from rhobeta.model.serialization import SavedModel
+
+Metrics = Mapping[str, Mapping[str, Any]]
+"""Numbers and verdicts by section, as in `reports/details.json`."""
 
 _PIXEL_LOSSES = {"mse": "pixel-mean squared error", "bce": "pixel-mean binary cross-entropy"}
 
@@ -106,8 +111,8 @@ TASK_TEXTS = {
 GLOSSARY = {
     "code": "The activations of the hidden units for one image, the compressed image. Activation"
     " is a unit's output.",
-    "rho": "The target of the penalty: the mean activation over a batch that every unit should"
-    " have.",
+    "rho": "What the penalty asks for: the mean activation over a batch that it pulls every unit"
+    " to. The larger beta, the closer the units come to it.",
     "beta": "The weight of the penalty in the loss: loss = pixel loss + beta * penalty.",
     "KL": "Kullback-Leibler divergence, the penalty: 0 where a unit's mean activation is rho,"
     " larger the further away it is.",
@@ -126,22 +131,27 @@ GLOSSARY = {
 """Terms of the report in plain words."""
 
 
-def introduction(saved: SavedModel) -> str:
-    """One sentence on code, penalty and pixel loss, with their numbers."""
+def introduction(saved: SavedModel, metrics: Metrics) -> str:
+    """One sentence on code, penalty and pixel loss: what was asked for, and what was reached.
+
+    The mean activation is that of the test split, from `metrics` (`reports/details.json`).
+    """
     parameters = saved.description.parameters
     activation, kind = parameters["model.code_activation"], parameters["penalty.kind"]
     beta, rho = parameters["penalty.beta"], parameters["penalty.rho"]
     code = f"{'An' if activation[0] in 'aeiou' else 'A'} {activation} code"
     if ACTIVATION_SPECS[activation].takes_k:
-        code += f" with {parameters['topk.k']} active units,"
+        code += f" with at most {parameters['topk.k']} active units"
+    reached = f"{code} of mean activation {metrics['test']['rho_hat_mean']:.4f} on test images"
     loss = _PIXEL_LOSSES[parameters["training.pixel_loss"]]
     if kind == "none":
-        return f"{code} without a sparsity penalty, trained on the {loss}."
+        return f"{reached}, trained without a sparsity penalty on the {loss}."
     penalty = PENALTY_SPECS[kind]
     name = "a Kullback-Leibler penalty" if kind == "kl" else f"the penalty {kind}"
-    target = f" held to a mean activation of rho = {rho} by" if penalty.uses_rho else " with"
+    asked = f" that asks for rho = {rho}" if penalty.uses_rho else ""
     sentence = (
-        f"{code}{target} {name} ({penalty.formula}) of weight beta = {beta} beside the {loss}"
+        f"{reached}, trained with {name} ({penalty.formula}){asked} with weight beta = {beta}"
+        f" beside the {loss}"
     )
     if kind == "kl" and parameters["training.pixel_loss"] == "mse":
         weight = ng_beta(float(beta), saved.model.architecture.features)

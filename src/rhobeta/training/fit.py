@@ -9,21 +9,24 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from numpy.typing import NDArray
-from torch import distributed
+from torch import Tensor, distributed
 
 from rhobeta.config.sections import FitParams
+from rhobeta.data.batches import pixels_of
 from rhobeta.data.samples import Samples
 from rhobeta.errors import RhobetaError
 from rhobeta.model.autoencoder import Autoencoder
 from rhobeta.training.checkpoints import CheckpointFile, PeriodicCheckpoint
 from rhobeta.training.datamodule import ImagesInMemory
+from rhobeta.training.measurement import final_sparsity
 from rhobeta.training.module import SparseAutoencoderModule
-from rhobeta.training.steps import new_steps
+from rhobeta.training.steps import VALIDATION_ROWS, new_steps
 from rhobeta.training.trainer import ANSWER_SECONDS, device_name, make_trainer
 from rhobeta.utils.signals import EndedBySignal
 
@@ -45,6 +48,8 @@ class Trained:
     best_loss: float
     """Its validation loss, or its training loss where there are no validation images."""
     best_metrics: dict[str, float]
+    sparsity: dict[str, float]
+    """As in `ModelDescription`."""
     history_csv: str
     device: str
     world_size: int
@@ -106,12 +111,13 @@ def fit(
             if checkpoints is not None:
                 periodic.end_if_asked()
             raise
-    steps = module.steps
+    steps, model = module.steps, module.steps.kept_model()
     return Trained(
-        model=steps.kept_model(),
+        model=model,
         best_epoch=steps.kept.epoch,
         best_loss=steps.kept.loss,
         best_metrics=steps.kept.metrics,
+        sparsity=final_sparsity(steps.kept.metrics, model, _pieces(train.values)),
         history_csv=history_as_csv(steps.history),
         device=device_name(trainer.strategy.root_device),
         world_size=trainer.world_size,
@@ -122,6 +128,11 @@ def _new_module(params: FitParams, train: Samples) -> SparseAutoencoderModule:
     mean_image = torch.from_numpy(train.values.mean(0, dtype="float64").reshape(-1) / 255)
     steps = new_steps(params, train.shape, mean_image, images=len(train))
     return SparseAutoencoderModule(steps, mean_image)
+
+
+def _pieces(values: NDArray[Any]) -> Iterator[Tensor]:
+    for first in range(0, len(values), VALIDATION_ROWS):
+        yield torch.from_numpy(pixels_of(values[first : first + VALIDATION_ROWS]))
 
 
 def history_as_csv(history: Sequence[dict[str, float]]) -> str:

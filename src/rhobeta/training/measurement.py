@@ -1,5 +1,8 @@
 """The statistics of a split after every epoch."""
 
+from collections.abc import Iterable, Mapping
+
+import torch
 from torch import Tensor
 
 from rhobeta.metrics.reconstruction import ReconstructionAccumulator
@@ -24,11 +27,7 @@ class SplitMeasurement:
 
     def __init__(self, sparse_loss: SparseLoss, mean_image: Tensor) -> None:
         self._loss = sparse_loss
-        self._sparsity = SparsityAccumulator(
-            l0_thresholds=L0_THRESHOLDS,
-            dead_threshold=DEAD_THRESHOLD,
-            constant_std=CONSTANT_STD,
-        )
+        self._sparsity = _accumulator()
         self._reconstruction = ReconstructionAccumulator(mean_image)
         self._means: Means | None = None
         self._pixel_loss_sum = 0.0
@@ -93,3 +92,27 @@ class SplitMeasurement:
             "fvu": quality.fvu,
             **self._sparsity.statistics().as_metrics(rho),
         }
+
+
+def final_sparsity(
+    metrics: Mapping[str, float], model: Autoencoder, train: Iterable[Tensor]
+) -> dict[str, float]:
+    """Mean activation, L0 and dead units of the kept weights, as `ModelDescription.sparsity`.
+
+    They are those of the validation split in the kept epoch's `metrics`; without one, they are
+    measured on the train split, rows as `model` takes them, in pieces (shape: [rows, features]).
+    """
+    if "validation/loss" not in metrics:
+        sparsity = _accumulator()
+        with torch.inference_mode():
+            for rows in train:
+                sparsity.update(model.activity(model.encode(rows)))
+        metrics = {f"train/{k}": v for k, v in sparsity.statistics().as_metrics(None).items()}
+    wanted = ("rho_hat_mean", "dead_units", *(f"l0_at_{level:g}" for level in L0_THRESHOLDS))
+    return {k: v for k, v in metrics.items() if k.partition("/")[2] in wanted}
+
+
+def _accumulator() -> SparsityAccumulator:
+    return SparsityAccumulator(
+        l0_thresholds=L0_THRESHOLDS, dead_threshold=DEAD_THRESHOLD, constant_std=CONSTANT_STD
+    )

@@ -53,6 +53,7 @@ def test_added_accumulators_equal_the_whole(cut: int) -> None:
     assert found.as_metrics(0.1) == pytest.approx(expected.as_metrics(0.1), rel=1e-12)
     for threshold, counts in expected.l0_counts.items():
         assert torch.equal(found.l0_counts[threshold], counts)
+        assert torch.equal(found.firing_rates[threshold], expected.firing_rates[threshold])
 
 
 @pytest.mark.parametrize(
@@ -243,6 +244,7 @@ NAMES = [
     *("rho_target", "rho_hat_mean", "rho_hat_min", "rho_hat_max", "rho_hat_distance"),
     *("l0_at_0.1", "l0_at_0.5"),
     *("gini", "hoyer", "treves_rolls", "dead_units", "constant_units", "saturated_units"),
+    "rare_units",
 ]
 
 
@@ -262,6 +264,17 @@ def test_metrics_by_name() -> None:
     assert metrics["treves_rolls"] == found.treves_rolls
     assert (metrics["dead_units"], metrics["constant_units"]) == (2, 3)
     assert metrics["saturated_units"] == 2
+    assert metrics["rare_units"] == 2
+
+
+def test_firing_rates_are_shares_of_samples() -> None:
+    code = torch.zeros(2000, 4, dtype=torch.float64)
+    code[:2, 1], code[:3, 2], code[:, 3] = 0.2, 0.2, 1
+    found = statistics(code[:700], code[700:])
+    assert found.firing_rates[0.1].tolist() == [0, 0.001, 0.0015, 1]
+    assert found.firing_rates[0.5].tolist() == [0, 0, 0, 1]
+    # One in a thousand is rare, one and a half are not; the one that never fires is dead as well.
+    assert (found.rare, found.dead) == (2, 1)
 
 
 def test_metrics_without_a_target() -> None:

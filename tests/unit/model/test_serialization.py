@@ -55,6 +55,7 @@ def description(of: Architecture, parameters: dict[str, Any] = PARAMETERS) -> Mo
         data_sha256="ab" * 32,
         best_epoch=7,
         best_loss=0.1 + 0.2,
+        sparsity={"validation/rho_hat_mean": 0.05, "validation/dead_units": 1},
     )
 
 
@@ -79,6 +80,12 @@ def with_description(text: str, tensors: dict[str, torch.Tensor] | None = None) 
     beside = {} if EMPTY_CHECKSUM in text else {"seal": EMPTY_CHECKSUM}
     tensors = tensors or small_model().state_dict()
     return add_checksum(save(tensors, metadata={"rhobeta": text} | beside))
+
+
+def test_file_without_sparsity_is_still_read() -> None:
+    old = {name: value for name, value in described().items() if name != "sparsity"}
+    found = model_from_bytes(with_description(json.dumps(old)), name="it").description
+    assert found == dataclasses.replace(description(architecture()), sparsity={})
 
 
 def refused(damaged: bytes) -> str:

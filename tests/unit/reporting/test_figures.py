@@ -29,6 +29,7 @@ from rhobeta.reporting.codes import (
     draw_activity_distribution,
     draw_class_code,
     draw_embedding,
+    draw_firing_rates,
     draw_unit_activity,
     embed,
 )
@@ -104,6 +105,7 @@ FIGURES: dict[str, Draw] = {
     "unit activity": lambda r, m: draw_unit_activity(r.activity, 0.05),
     "unit activity without a target": lambda r, m: draw_unit_activity(r.activity, None),
     "activity": lambda r, m: draw_activity_distribution(r.activity, r.l0_counts, 0.5),
+    "firing rates": lambda r, m: draw_firing_rates(r.activity, 0.5),
     "class code": lambda r, m: draw_class_code(r.activity, r.labels),
     "embedding": lambda r, m: draw_embedding(embed(r.activity, "pca"), r.labels, "PCA"),
     "learning curves": lambda r, m: draw_learning_curves(history(), 2, 0.05),
@@ -158,6 +160,7 @@ def test_figures_of_a_constant_code(level: float, tmp_path: Path) -> None:
     l0_counts = np.array([20, 0, 0, 0, 0] if level == 0 else [0, 0, 0, 0, 20])
     for figure in (
         draw_unit_activity(activity, None),
+        draw_firing_rates(activity, 0.5),
         draw_activity_distribution(activity, l0_counts, 0.1),
         draw_class_code(activity, labels),
         draw_embedding(np.zeros((20, 2)), labels, "PCA"),

@@ -11,8 +11,11 @@ import pytest
 from jinja2 import UndefinedError
 from PIL import Image
 
+from helpers import REPOSITORY
 from helpers.pages import Page
 from helpers.task_samples import CORE_METRICS, TASK_METRICS, with_tasks
+from rhobeta.config.presets import preset_names, read_preset
+from rhobeta.extensions import PENALTY_SPECS
 from rhobeta.model.autoencoder import Architecture, Autoencoder
 from rhobeta.model.serialization import (
     ModelDescription,
@@ -29,7 +32,7 @@ from rhobeta.tracking.report_copy import PLACE
 
 TASK_FIGURES = ("sparse_probe", "few_labels", "denoising", "anomaly", "rate_distortion")
 CORE_FIGURES = (
-    *("reconstructions", "filters", "unit_activity", "activity"),
+    *("reconstructions", "filters", "unit_activity", "activity", "firing_rates"),
     *("embedding", "class_code", "learning_curves"),
 )
 
@@ -161,7 +164,7 @@ def test_report_begins_with_the_verdicts(figures: dict[str, Picture]) -> None:
 def test_report_introduces_the_model_and_its_parameters(figures: dict[str, Picture]) -> None:
     saved, page = saved_model(), Page(core_report(figures))
     assert "Sparse autoencoder 12-6-5-6-12 on fashion-mnist" in page.text
-    assert introduction(saved) in page.text
+    assert introduction(saved, CORE_METRICS) in page.text
     assert "Weights of epoch 23 of 40." in page.text
     for name, value in saved.description.parameters.items():
         assert [name, str(value)] in page.rows
@@ -175,30 +178,45 @@ def test_report_introduces_the_model_and_its_parameters(figures: dict[str, Pictu
         (
             {},
             # Twelve pixels: beta' = 0.5 * 12 / 2.
-            "A tanh code held to a mean activation of rho = 0.07 by a Kullback-Leibler penalty (sum"
-            " over units of KL(rho || q)) of weight beta = 0.5 beside the pixel-mean squared error"
-            " (beta\N{PRIME} = 3 in the units of Ng's CS294A notes).",
+            "A tanh code of mean activation 0.0512 on test images, trained with a Kullback-Leibler"
+            " penalty (sum over units of KL(rho || q)) that asks for rho = 0.07 with weight"
+            " beta = 0.5 beside the pixel-mean squared error (beta\N{PRIME} = 3 in the units of"
+            " Ng's CS294A notes).",
         ),
         (
             {"penalty.kind": "kl_poisson", "model.code_activation": "relu"},
-            "A relu code held to a mean activation of rho = 0.07 by the penalty kl_poisson (sum"
-            " over units of rho log(rho / q) - rho + q) of weight beta = 0.5 beside the pixel-mean"
-            " squared error.",
+            "A relu code of mean activation 0.0512 on test images, trained with the penalty"
+            " kl_poisson (sum over units of rho log(rho / q) - rho + q) that asks for rho = 0.07"
+            " with weight beta = 0.5 beside the pixel-mean squared error.",
         ),
         (
             {"penalty.kind": "l1_weights", "training.pixel_loss": "bce"},
-            "A tanh code with the penalty l1_weights (sum over weights of |w|) of weight"
-            " beta = 0.5 beside the pixel-mean binary cross-entropy.",
+            "A tanh code of mean activation 0.0512 on test images, trained with the penalty"
+            " l1_weights (sum over weights of |w|) with weight beta = 0.5 beside the pixel-mean"
+            " binary cross-entropy.",
         ),
         (
             {"penalty.kind": "none", "model.code_activation": "topk"},
-            "A topk code with 8 active units, without a sparsity penalty, trained on the pixel-mean"
-            " squared error.",
+            "A topk code with at most 8 active units of mean activation 0.0512 on test images,"
+            " trained without a sparsity penalty on the pixel-mean squared error.",
         ),
     ],
 )
 def test_introduction_of_code_and_penalty(changes: dict[str, Any], sentence: str) -> None:
-    assert introduction(saved_model(**changes)) == sentence
+    assert introduction(saved_model(**changes), CORE_METRICS) == sentence
+
+
+@pytest.mark.parametrize("name", preset_names(REPOSITORY / "presets"))
+def test_introduction_of_a_preset_says_what_was_reached(name: str) -> None:
+    values = read_preset(REPOSITORY / "presets", name)
+    # A mean far from every rho of the presets.
+    metrics = {"test": {"rho_hat_mean": 0.2468}}
+    sentence = introduction(saved_model(**values), metrics)
+    assert "of mean activation 0.2468 on test images" in sentence
+    uses_rho = PENALTY_SPECS[values["penalty.kind"]].uses_rho
+    assert (f"asks for rho = {values['penalty.rho']} " in sentence) is uses_rho
+    assert (f"beta = {values['penalty.beta']} " in sentence) is (values["penalty.kind"] != "none")
+    assert "held" not in sentence
 
 
 def test_report_escapes_html_in_names(figures: dict[str, Picture]) -> None:

@@ -159,6 +159,7 @@ COLUMNS = [
     *("validation_l0_at_0.1", "validation_l0_at_0.5"),
     *("validation_gini", "validation_hoyer", "validation_treves_rolls"),
     *("validation_dead_units", "validation_constant_units", "validation_saturated_units"),
+    "validation_rare_units",
     "learning_rate",
 ]
 
@@ -209,6 +210,10 @@ def test_validation_metrics_are_of_the_whole_split(
     for name, value in expected.items():
         assert history[f"validation_{name}"][found.best_epoch - 1] == pytest.approx(value, rel=1e-5)
         assert found.best_metrics[f"validation/{name}"] == pytest.approx(value, rel=1e-5)
+    names = ("rho_hat_mean", "l0_at_0.1", "l0_at_0.5", "dead_units")
+    assert found.sparsity == {
+        f"validation/{name}": found.best_metrics[f"validation/{name}"] for name in names
+    }
 
 
 def new_training() -> TrainingSteps:

@@ -176,6 +176,15 @@ def test_history_without_validation_images(
     assert found.best_epoch == 3
     assert found.best_loss == pytest.approx(history["train_loss"][-1], rel=1e-8)
     assert "validation" not in capsys.readouterr().out
+    code = found.model.encode(torch.from_numpy(pixels_of(train.values))).detach()
+    assert found.sparsity == pytest.approx(
+        {
+            "train/rho_hat_mean": code.mean().item(),
+            "train/l0_at_0.1": (code > 0.1).sum(1).float().mean().item(),
+            "train/l0_at_0.5": (code > 0.5).sum(1).float().mean().item(),
+            "train/dead_units": int((code.amax(0) <= 0.1).sum()),
+        }
+    )
     # Validation takes no part in training.
     with_it = fitted(train, validation, training__keep="last")
     assert same_weights(found, with_it)
