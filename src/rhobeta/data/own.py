@@ -45,10 +45,10 @@ from rhobeta.utils.files import visible_files
 
 _HOW = (
     "Put one of these into data/own: an .npz with the array `images` or `vectors` (and, where there"
-    " are any, `labels`, `test_images`, `test_labels`; x_train, y_train, x_test, y_test do as well);"
-    " .npy or .safetensors files of such names; .parquet files; a folder of pictures for each class;"
-    " or IDX files, gzipped or not, named train-images* and train-labels*. data/own/README.md lists"
-    " all."
+    " are any, `labels`, `test_images` and `test_labels`; x_train, y_train, x_test and y_test do as"
+    " well); .npy or .safetensors files of such names; .parquet files; a folder of pictures for"
+    " each class; or IDX files, gzipped or not, named train-images* and train-labels*. The table in"
+    " data/own/README.md has all."
 )
 _PIECE = 1 << 20
 _NAMES_SHOWN = 5
@@ -222,7 +222,7 @@ def _arrays_in(path: Path) -> list[_Array]:
     match _kind(path):
         case ".npz":
             names = numpy_files.array_names(path)
-            opened = [partial(numpy_files.open_array, path, name) for name in names]
+            opened: list[Opener] = [partial(numpy_files.open_array, path, n) for n in names]
         case ".safetensors":
             names = tensor_files.tensor_names(path)
             opened = [partial(tensor_files.open_tensor, path, name) for name in names]
@@ -335,7 +335,7 @@ class _Form:
     count: int
     shape: tuple[int, ...]
     """Of one sample."""
-    dtype: type[np.uint8] | type[np.float16] | type[np.float32]
+    dtype: type[np.generic]
 
 
 def _form_of(parts: list[_Array], found: _Found, options: OwnOptions) -> _Form:
@@ -376,9 +376,7 @@ def _form_of(parts: list[_Array], found: _Found, options: OwnOptions) -> _Form:
     return _Form(rows, shape, np.uint8)
 
 
-def _copy(
-    found: _Found, split: str, form: _Form, into: Path, options: OwnOptions
-) -> Summary:
+def _copy(found: _Found, split: str, form: _Form, into: Path, options: OwnOptions) -> Summary:
     """Write the values of a split, piece by piece; returns what they are."""
     shape, place = form.shape, 0 if split == "train" else 1
     summary, grey = Summary(shape), len(shape) == 2
@@ -401,7 +399,7 @@ def _copy(
 def _pieces(
     values: Source, name: str, form: _Form, feature_names: list[str] | None, color: Color | None
 ) -> Iterator[NDArray[Any]]:
-    if form.dtype is not np.uint8:
+    if len(form.shape) == 1:
         return vector_pieces(values, name, form.dtype, feature_names)
     return (to_color(piece, color) for piece in image_pieces(values, name))
 
@@ -424,12 +422,10 @@ def _notes_on(
         words = [feature_names[i] if feature_names else str(i) for i in constant]
         notes.append(f"columns that never change, counted from 0: {_some(words)}")
     side = math.isqrt(shape[0])
-    if feature_names is None and side > 3 and side**2 == shape[0] and 0 <= summary.low:
-        whole = summary.high in (255, 254) or summary.high == 1
-        if whole:
-            notes.append(
-                f"if the rows of {name} are images, values.reshape(-1, {side}, {side}) makes them so"
-            )
+    if feature_names is None and side > 3 and side**2 == shape[0] and summary.low >= 0:
+        reshaped = f"values.reshape(-1, {side}, {side})"
+        if summary.high in (1, 255):
+            notes.append(f"if its rows are images, {reshaped} makes them so, as bytes (0 to 255)")
     return notes
 
 

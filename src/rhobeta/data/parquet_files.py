@@ -65,16 +65,14 @@ class ParquetTable:
 
     def pieces(self, rows: int) -> Iterator[NDArray[Any]]:
         """The features, at most `rows` rows at a time ([rows, features])."""
-        start, width = 0, None
+        start, width = 0, 0
         for batch in self._batches(rows, self.columns):
             columns = batch.columns
             for name, column in zip(self.columns, columns, strict=True):
                 self._require_no_null(column, name, start)
             if self.is_list:
-                values = self._from_lists(columns[0], start)
-                if width not in (None, values.shape[1]):
-                    raise RhobetaError(self._ragged(start, values.shape[1], width or 0))
-                width = values.shape[1]
+                width = width or self._width(columns[0])
+                values = self._from_lists(columns[0], width, start)
             else:
                 values = np.stack([_numbers(column, self.dtype) for column in columns], axis=1)
             yield values
@@ -104,23 +102,29 @@ class ParquetTable:
                 " such rows out, or fill them in."
             )
 
-    def _from_lists(self, column: Any, start: int) -> NDArray[Any]:
-        values = column.flatten()
-        if not len(column) or len(values) % len(column) or not len(values):
-            raise RhobetaError(self._ragged(start, 0, 0))
-        width = len(values) // len(column)
-        lengths = column.value_lengths() if hasattr(column, "value_lengths") else None
-        if lengths is not None and (different := np.asarray(lengths) != width).any():
-            row = int(np.flatnonzero(different)[0])
-            raise RhobetaError(self._ragged(start + row, lengths[row].as_py(), width))
-        self._require_no_null(values, self.columns[0], start)
-        return _numbers(values, self.dtype).reshape(len(column), width)
+    def _width(self, column: Any) -> int:
+        width: int = column.value_lengths()[0].as_py()
+        if not width:
+            raise RhobetaError(f"{self._path} has empty lists in column {self.columns[0]}.")
+        return width
 
-    def _ragged(self, row: int, length: int, expected: int) -> str:
-        return (
-            f"{self._path} has lists of several lengths in column {self.columns[0]}: {length} in row"
-            f" {row} (the first is 0), {expected} in others; expected one length."
-        )
+    def _from_lists(self, column: Any, width: int, start: int) -> NDArray[Any]:
+        lengths = np.asarray(column.value_lengths())
+        if (different := lengths != width).any():
+            row = int(np.flatnonzero(different)[0])
+            raise RhobetaError(
+                f"{self._path} has lists of several lengths in column {self.columns[0]}:"
+                f" {lengths[row]} in row {start + row} (the first is 0), {width} before; expected"
+                " one length."
+            )
+        values = column.flatten()
+        if values.null_count:
+            row, place = divmod(int(np.flatnonzero(np.asarray(values.is_null()))[0]), width)
+            raise RhobetaError(
+                f"{self._path} has no value in row {start + row}, place {place} of column"
+                f" {self.columns[0]} (the first are 0).\nLeave such rows out, or fill them in."
+            )
+        return _numbers(values, self.dtype).reshape(len(column), width)
 
 
 def _numbers(column: Any, dtype: np.dtype[Any]) -> NDArray[Any]:

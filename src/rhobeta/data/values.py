@@ -74,10 +74,10 @@ def image_pieces(values: Source, name: str) -> Iterator[NDArray[np.uint8]]:
 def vector_pieces(
     values: Source,
     name: str,
-    dtype: type[np.float16] | type[np.float32],
+    dtype: type[np.generic],
     feature_names: Sequence[str] | None = None,
 ) -> Iterator[NDArray[Any]]:
-    """Vectors as numbers of `dtype`, some rows at a time ([rows, features]).
+    """Vectors as floats of `dtype`, some rows at a time ([rows, features]).
 
     Raises `RhobetaError`, which names `name`, row and column, for values that are NaN, infinite, or
     too large for `dtype`, and for values that are no numbers.

@@ -32,9 +32,7 @@ def run(params: Params, paths: Paths) -> None:
 def _convert_own(paths: Paths, folder: Path, settings: DataParams) -> OwnData:
     size = None if settings.image_size is None else (settings.image_size[0], settings.image_size[1])
     try:
-        own = convert_own(
-            paths.own_data, folder, OwnOptions(settings.labels, size, settings.color)
-        )
+        own = convert_own(paths.own_data, folder, OwnOptions(settings.labels, size, settings.color))
     except RhobetaError:
         # DVC copies only files that git or DVC tracks into the workspace of `exp run --temp`.
         there = paths.store_root / paths.own_data.relative_to(paths.workspace)
