@@ -2,7 +2,7 @@
 #   make repro   the pipeline: data, training, evaluation, pictures, one MLflow run
 #   make test    linters, types and all fast tests
 #   make ui      the MLflow UI on this machine
-#   make bench   speed, against the bare loop
+#   make bench   speed, against the bare loop, in five minutes; make bench-all measures the rest too
 #   make setup TORCH_INDEX=ADDRESS   torch from another index, such as PyTorch's own for CPU only
 
 PYTHON ?= python3
@@ -20,7 +20,7 @@ export LOGNAME ?= $(shell id -un 2>/dev/null)
 # why a test was skipped. Slow tests wait for processes, so that three workers keep two cores busy.
 PYTEST := OMP_NUM_THREADS=1 pytest -q -rs --dist loadfile --no-loadscope-reorder
 
-.PHONY: setup setup-dev repro test test-all lint style types fast-tests all-tests ui bench lock
+.PHONY: setup setup-dev repro test test-all lint style types fast-tests all-tests ui bench bench-all lock
 .PHONY: clean-env moved
 
 setup: $(VENV)/.ready
@@ -71,7 +71,10 @@ ui: setup
 	@rhobeta ui --port $(PORT)
 
 bench: setup
-	@python -m benchmarks.run
+	@python -m benchmarks
+
+bench-all: setup
+	@python -m benchmarks all
 
 lock:
 	@sh tools/lock.sh

@@ -21,7 +21,9 @@ def main() -> None:
     test = pixels_of(data.test.values)
     pca = PrincipalComponents.fit(pixels_of(data.train.values))
     mse = {
-        str(c): reconstruction_baselines(pca, test, components=c, active=c)["pca_clipped"]
+        str(c): reconstruction_baselines(pca, test, components=c, active=c, images=True)[
+            "pca_clipped"
+        ]
         for c in COMPONENTS
     }
     folder = paths.workspace / "experiments" / "outcomes"

@@ -1,7 +1,6 @@
 """The sparse autoencoder as a scikit-learn estimator."""
 
 import copy
-import math
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -22,13 +21,12 @@ from rhobeta.estimator.folding import InputScale, folded
 from rhobeta.extensions import ACTIVATION_SPECS, PENALTY_SPECS, incompatibility
 from rhobeta.metrics.reconstruction import ReconstructionAccumulator
 from rhobeta.model.autoencoder import ACTIVATIONS, Autoencoder
+from rhobeta.model.inputs import INPUT_TYPES, input_rows, row_tensor
 from rhobeta.model.serialization import ModelDescription, model_to_bytes
 from rhobeta.training.process_group import ProcessGroup
 from rhobeta.training.progress import ProgressDisplay
 from rhobeta.training.steps import BATCHES_PER_CHUNK, VALIDATION_ROWS, TrainingSteps, new_steps
 from rhobeta.utils.files import write_bytes
-
-_INPUT_TYPES = (np.float32, np.float64, np.uint8)
 
 
 class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -185,7 +183,7 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             rhobeta.errors.RhobetaError: Training diverged to NaN or infinity.
         """
         self._check_parameters()
-        rows = validate_data(self, X, dtype=_INPUT_TYPES, ensure_min_samples=2)
+        rows = validate_data(self, X, dtype=INPUT_TYPES, ensure_min_samples=2)
         seed = self.random_state
         if not isinstance(seed, int | np.integer):
             seed = check_random_state(seed).randint(2**31 - 1)
@@ -199,14 +197,14 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         steps.start(device, ProcessGroup())
         validation = None
         if X_val is not None:
-            held = check_array(X_val, dtype=_INPUT_TYPES, input_name="X_val")
+            held = check_array(X_val, dtype=INPUT_TYPES, input_name="X_val")
             if held.shape[1] != rows.shape[1]:
                 raise ValueError(
                     f"X_val has {held.shape[1]} features, but X has {rows.shape[1]}: they must"
                     " have the same."
                 )
-            validation = _tensor(scale.apply(held)).to(device)
-        self._run(steps, _tensor(scale.apply(rows)).to(device), int(seed), validation, mean_row)
+            validation = row_tensor(scale.apply(held)).to(device)
+        self._run(steps, row_tensor(scale.apply(rows)).to(device), int(seed), validation, mean_row)
         self._keep(steps, scale, mean, params)
         return self
 
@@ -285,7 +283,7 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     def transform(self, X: ArrayLike) -> Any:  # noqa: N803
         """The code of each row of X ((n_samples, n_features) -> (n_samples, n_components))."""
         check_is_fitted(self)
-        rows = validate_data(self, X, dtype=_INPUT_TYPES, reset=False)
+        rows = validate_data(self, X, dtype=INPUT_TYPES, reset=False)
         return self._apply(Autoencoder.encode, rows)
 
     def inverse_transform(self, X: ArrayLike) -> Any:  # noqa: N803
@@ -327,11 +325,11 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         loaded does not know that mean; there it is the mean of X.
         """
         check_is_fitted(self)
-        rows = validate_data(self, X, dtype=_INPUT_TYPES, reset=False)
+        rows = validate_data(self, X, dtype=INPUT_TYPES, reset=False)
         mean = _mean(rows) if self.mean_ is None else self.mean_
         measured = ReconstructionAccumulator(torch.from_numpy(mean))
         for part in _pieces(rows):
-            x = to_unit_interval(_tensor(part), _float_type(rows))
+            x = to_unit_interval(row_tensor(part), _float_type(rows))
             rebuilt = torch.from_numpy(self._apply(_reconstruct, part))
             measured.update(x, rebuilt)
         fvu = measured.quality().fvu
@@ -360,23 +358,7 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     ) -> Any:
         """A function of the network on `values` of any shape, as what `values` is."""
         check_is_fitted(self)
-        array = values.numpy(force=True) if isinstance(values, Tensor) else np.asarray(values)
-        if array.dtype not in _INPUT_TYPES:
-            if array.dtype.kind not in "biuf":
-                raise ValueError(f"found values of type {array.dtype}; expected numbers")
-            array = array.astype(np.float32)
-        if (
-            array.shape == ()
-            or array.size % width
-            or (array.size != width and math.prod(array.shape[1:]) != width)
-        ):
-            raise ValueError(
-                f"found an array of shape {array.shape}; expected (n, {width}), or n arrays of"
-                f" {width} values each"
-            )
-        if not np.isfinite(array).all():
-            raise ValueError("found NaN or infinity; expected finite numbers")
-        found = self._apply(function, array.reshape(-1, width))
+        found = self._apply(function, input_rows(values, width))
         return torch.from_numpy(found) if isinstance(values, Tensor) else found
 
     def _apply(
@@ -387,7 +369,7 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         model = self.model_ if dtype == torch.float32 else copy.deepcopy(self.model_).to(dtype)
         with torch.inference_mode():
             parts = [
-                function(model, to_unit_interval(_tensor(part), dtype)) for part in _pieces(rows)
+                function(model, to_unit_interval(row_tensor(part), dtype)) for part in _pieces(rows)
             ]
             return torch.cat(parts).numpy()
 
@@ -510,11 +492,6 @@ def _directions(model: Autoencoder) -> NDArray[np.float32]:
 def _mean(rows: NDArray[Any]) -> NDArray[np.float64]:
     mean: NDArray[np.float64] = rows.mean(0, dtype=np.float64)
     return mean / 255 if rows.dtype == np.uint8 else mean
-
-
-def _tensor(rows: NDArray[Any]) -> Tensor:
-    # torch warns of arrays that cannot be written to.
-    return torch.from_numpy(rows if rows.flags.writeable else rows.copy())
 
 
 def _pieces(rows: NDArray[Any]) -> list[NDArray[Any]]:

@@ -83,6 +83,6 @@ def _example(saved: SavedModel, manifest: Manifest | None, paths: Paths) -> NDAr
         except RhobetaError:
             pass
     try:
-        return read_record(saved.sha256, paths).examples[:2].reshape(2, -1)
+        return read_record(saved.sha256, paths).reconstructions[:2]
     except RhobetaError:
         return np.zeros((2, saved.model.architecture.features), np.float32)

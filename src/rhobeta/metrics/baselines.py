@@ -80,18 +80,24 @@ class PrincipalComponents:
 
 
 def reconstruction_baselines(
-    pca: PrincipalComponents, test: NDArray[np.float32], *, components: int, active: int
+    pca: PrincipalComponents,
+    test: NDArray[np.float32],
+    *,
+    components: int,
+    active: int,
+    images: bool,
 ) -> dict[str, float]:
-    """MSE on `test` ([images, pixels] in [0, 1]) of reconstructions without an autoencoder.
+    """MSE on `test` ([samples, features]) of reconstructions without an autoencoder.
 
-    `pca` uses at most `components` components, fitted on the training images; `pca_clipped` is the
-    same, clipped to [0, 1], the strongest of all. `pca_active` is `pca` with at most `active`
-    components.
+    `pca` uses at most `components` components, fitted on the training samples; `pca_active` at most
+    `active`. For `images`, which lie in [0, 1], `pca_clipped` is `pca` clipped to [0, 1], the
+    strongest of all.
     """
     coefficients = pca.coefficients(test, components)
     rebuilt = pca.rebuilt(coefficients)
+    clipped = {"pca_clipped": mean_square(test - rebuilt.clip(0, 1))} if images else {}
     return {
         "pca": mean_square(test - rebuilt),
-        "pca_clipped": mean_square(test - rebuilt.clip(0, 1)),
+        **clipped,
         "pca_active": mean_square(test - pca.rebuilt(coefficients[:, :active])),
     }

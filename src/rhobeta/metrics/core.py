@@ -7,6 +7,7 @@ import torch
 
 from rhobeta.config.sections import EvaluateParams
 from rhobeta.metrics.baselines import reconstruction_baselines
+from rhobeta.metrics.data_baselines import Labels
 from rhobeta.metrics.downstream.tasks import EvaluationData
 from rhobeta.metrics.encoding import Encoded
 from rhobeta.metrics.probe import probe_accuracy
@@ -30,9 +31,11 @@ def core_metrics(
     `encoded` is the test split, `statistics` its sparsity, `rho` the target of the mean activity.
     MSE is better where it is lower, accuracy where it is higher; equal is not better. Beside PCA
     with as many components as the code has units stands PCA with as many as units are active for
-    an image, the mean above the first threshold, rounded and at least one.
+    an image, the mean above the first threshold, rounded and at least one. PSNR and clipped PCA are
+    those of images, the probes those of data with labels.
     """
     train, test = data.pixels
+    images = data.model.architecture.is_image
     reconstruction = ReconstructionAccumulator(torch.from_numpy(train.mean(0, dtype=float)))
     reconstruction.update(torch.from_numpy(test), torch.from_numpy(encoded.reconstruction))
     quality = reconstruction.quality()
@@ -40,38 +43,50 @@ def core_metrics(
     active = max(1, round(statistics.l0[settings.l0_thresholds[0]]))
     baselines = {
         "mean_image": data.baselines.mean_image_mse,
-        **reconstruction_baselines(data.baselines.pca, test, components=units, active=active),
+        **reconstruction_baselines(
+            data.baselines.pca, test, components=units, active=active, images=images
+        ),
     }
-    accuracy = {
-        name: probe_accuracy(
-            train_features,
-            data.train_labels,
-            test_features,
-            data.test_labels,
-            inverse_penalty=settings.probe_penalty,
-            iterations=settings.probe_iterations,
-        )
-        for name, (train_features, test_features) in data.representations.items()
-    }
-    return {
+    metrics: Metrics = {
         "test": {
             "mse": quality.mse,
             "fvu": quality.fvu,
-            "psnr_db": quality.psnr_db,
+            **({"psnr_db": quality.psnr_db} if images else {}),
             **statistics.as_metrics(rho),
-            "probe": accuracy["code"],
         },
         "baselines": {
             **{f"{name}_mse": mse for name, mse in baselines.items()},
             "pca_active_components": active,
-            "pixel_probe": data.baselines.pixel_probe,
-            "pca_probe": accuracy["pca"],
         },
-        "beats_baseline": {
-            **{name: quality.mse < mse for name, mse in baselines.items()},
-            "pixel_probe": accuracy["code"] > data.baselines.pixel_probe,
-            "pca_probe": accuracy["code"] > accuracy["pca"],
-        },
+        "beats_baseline": {name: quality.mse < mse for name, mse in baselines.items()},
+    }
+    if data.labels is None:
+        return metrics
+    for section, values in _probe_metrics(data, data.labels, settings).items():
+        metrics[section] |= values
+    return metrics
+
+
+def _probe_metrics(data: EvaluationData, labels: Labels, settings: EvaluateParams) -> Metrics:
+    """What the linear probe adds to each section."""
+    accuracy = {
+        name: probe_accuracy(
+            train,
+            labels[0],
+            test,
+            labels[1],
+            inverse_penalty=settings.probe_penalty,
+            iterations=settings.probe_iterations,
+        )
+        for name, (train, test) in data.representations.items()
+    }
+    if data.baselines.pixel_probe is None:
+        raise ValueError("baselines without a probe for data with labels")
+    rivals = {"pixel_probe": data.baselines.pixel_probe, "pca_probe": accuracy["pca"]}
+    return {
+        "test": {"probe": accuracy["code"]},
+        "baselines": rivals,
+        "beats_baseline": {name: accuracy["code"] > rival for name, rival in rivals.items()},
     }
 
 
@@ -94,6 +109,7 @@ def headline(metrics: Metrics) -> dict[str, float]:
     """The few numbers that tell experiments apart, by their names in MLflow.
 
     L0 is that above 0.1, in which most experiments can be compared, or above the first threshold.
+    Data without labels has no probe.
 
     >>> test = {"mse": 0.1, "fvu": 0.2, "l0_at_0.5": 3.0, "gini": 0.8, "probe": 0.9}
     >>> headline({"test": test})
@@ -102,7 +118,7 @@ def headline(metrics: Metrics) -> dict[str, float]:
     test = metrics["test"]
     l0 = [name for name in test if name.startswith("l0_at_")]
     names = ("mse", "fvu", "l0_at_0.1" if "l0_at_0.1" in l0 else l0[0], "probe")
-    return {f"test/{name}": test[name] for name in names}
+    return {f"test/{name}": test[name] for name in names if name in test}
 
 
 def sparsity_statistics(encoded: Encoded, settings: EvaluateParams) -> SparsityStatistics:

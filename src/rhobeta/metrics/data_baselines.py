@@ -1,7 +1,7 @@
 """Baselines that depend on the data alone: computed once, when the splits are drawn.
 
-The mean image, the principal components, the probe on raw pixels, and what raw pixels, PCA, the
-Wiener filter and JPEG reach in the downstream tasks. No model is involved.
+The mean of the samples, the principal components, the probe on raw pixels or features, and what
+these, PCA, the Wiener filter and JPEG reach in the downstream tasks. No model is involved.
 """
 
 import json
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rhobeta.config.sections import EvaluateParams
+from rhobeta.data.samples import Samples
 from rhobeta.errors import RhobetaError
 from rhobeta.metrics.baselines import PrincipalComponents
 from rhobeta.metrics.downstream.anomaly import aurocs, pixel_scores
@@ -44,21 +45,23 @@ _ARRAYS = ("mean", "axes", "variances")
 
 Numbers = dict[str, float]
 Labels = tuple[NDArray[np.uint8], NDArray[np.uint8]]
+"""Of the training and of the test samples."""
 
 
 @dataclass(frozen=True)
 class DataBaselines:
-    """What is reached on the test images without a model."""
+    """What is reached on the test samples without a model."""
 
     pca: PrincipalComponents
-    """Fitted on the training images."""
+    """Fitted on the training samples."""
     mean_image_mse: float
-    pixel_probe: float
-    """Accuracy of the linear probe on raw pixels."""
+    """MSE of the mean of the training samples, an image or a vector."""
+    pixel_probe: float | None
+    """Accuracy of the linear probe on raw pixels or features; None without labels."""
     tasks: dict[str, Numbers]
     """By task: the numbers of its rivals that need no model, named as in the metrics."""
     jpeg: list[RatePoint]
-    """Rate and distortion of JPEG; empty where compression is not scored."""
+    """Rate and distortion of JPEG; empty for vectors, and where compression is not scored."""
     data_sha256: str
     parameters: dict[str, Any]
     """The values of `BASELINE_PARAMETERS`."""
@@ -67,16 +70,17 @@ class DataBaselines:
     def of_splits(
         cls,
         pixels: Representation,
-        labels: Labels,
+        labels: Labels | None,
         sample_shape: tuple[int, ...],
         settings: EvaluateParams,
         *,
         data_sha256: str,
         overwrite: bool = False,
     ) -> "DataBaselines":
-        """Compute them from training and test images ([images, pixels] in [0, 1]).
+        """Compute them from training and test samples ([samples, features]).
 
-        With `overwrite` the images are lost, which saves a copy of them.
+        `settings` are what `scorable` leaves of them. With `overwrite` the samples are lost, which
+        saves a copy of them.
         """
         from threadpoolctl import threadpool_limits
 
@@ -93,10 +97,12 @@ class DataBaselines:
                     if task in _RIVALS
                 },
                 jpeg=jpeg_curve(test, sample_shape, seed=settings.seed)
-                if "compression" in settings.tasks
+                if "compression" in settings.tasks and len(sample_shape) > 1
                 else [],
-                # Last, since it may overwrite the images.
-                pixel_probe=probe_accuracy(
+                # Last, since it may overwrite the samples.
+                pixel_probe=None
+                if labels is None
+                else probe_accuracy(
                     train,
                     labels[0],
                     test,
@@ -167,7 +173,7 @@ def read_baselines(paths: Paths, settings: EvaluateParams, data_sha256: str) -> 
     wanted = _parameters(settings)
     other = [f"evaluate.{name}" for name in wanted if found.parameters.get(name) != wanted[name]]
     if found.data_sha256 != data_sha256:
-        other = ["images"]
+        other = ["data"]
     if other:
         raise RhobetaError(
             f"{paths.baselines} was computed with other {', '.join(other)}.\n"
@@ -176,18 +182,36 @@ def read_baselines(paths: Paths, settings: EvaluateParams, data_sha256: str) -> 
     return found
 
 
+def labels_of(train: Samples, test: Samples) -> Labels | None:
+    """The labels of both splits; None where the data has none."""
+    if train.labels is None or test.labels is None:
+        return None
+    return train.labels, test.labels
+
+
+def require_labels(labels: Labels | None) -> Labels:
+    """The labels of data that has them. Raises `ValueError` for other data."""
+    if labels is None:
+        raise ValueError("data without labels; expected only tasks that need none")
+    return labels
+
+
 def _parameters(settings: EvaluateParams) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in BASELINE_PARAMETERS}
 
 
 def _sparse_probe(
-    pixels: Representation, labels: Labels, pca: PrincipalComponents, settings: EvaluateParams
+    pixels: Representation,
+    labels: Labels | None,
+    pca: PrincipalComponents,
+    settings: EvaluateParams,
 ) -> Numbers:
+    train_labels, test_labels = require_labels(labels)
     found = sparse_probe_accuracies(
         pixels[0],
-        labels[0],
+        train_labels,
         pixels[1],
-        labels[1],
+        test_labels,
         units=settings.sparse_probe_units,
         inverse_penalty=settings.probe_penalty,
         seed=settings.seed,
@@ -196,11 +220,14 @@ def _sparse_probe(
 
 
 def _few_labels(
-    pixels: Representation, labels: Labels, pca: PrincipalComponents, settings: EvaluateParams
+    pixels: Representation,
+    labels: Labels | None,
+    pca: PrincipalComponents,
+    settings: EvaluateParams,
 ) -> Numbers:
     found = few_label_accuracies(
         {"pixels": pixels},
-        *labels,
+        *require_labels(labels),
         labels_per_class=settings.few_labels,
         inverse_penalty=settings.probe_penalty,
         iterations=settings.probe_iterations,
@@ -210,7 +237,10 @@ def _few_labels(
 
 
 def _denoising(
-    pixels: Representation, labels: Labels, pca: PrincipalComponents, settings: EvaluateParams
+    pixels: Representation,
+    labels: Labels | None,
+    pca: PrincipalComponents,
+    settings: EvaluateParams,
 ) -> Numbers:
     return denoising_quality(
         {"wiener": pca.denoised, "noisy": lambda noisy, sigma: noisy},
@@ -221,12 +251,15 @@ def _denoising(
 
 
 def _anomaly(
-    pixels: Representation, labels: Labels, pca: PrincipalComponents, settings: EvaluateParams
+    pixels: Representation,
+    labels: Labels | None,
+    pca: PrincipalComponents,
+    settings: EvaluateParams,
 ) -> Numbers:
-    return aurocs("pca", pixel_scores, pixels, labels, settings.normal_classes)
+    return aurocs("pca", pixel_scores, pixels, require_labels(labels), settings.normal_classes)
 
 
-_Rivals = Callable[[Representation, Labels, PrincipalComponents, EvaluateParams], Numbers]
+_Rivals = Callable[[Representation, Labels | None, PrincipalComponents, EvaluateParams], Numbers]
 _RIVALS: Mapping[str, _Rivals] = {
     "sparse_probe": _sparse_probe,
     "few_labels": _few_labels,

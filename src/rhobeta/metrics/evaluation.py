@@ -12,32 +12,34 @@ from rhobeta.paths import Paths
 from rhobeta.utils.checksum import EMPTY_CHECKSUM, add_checksum, verify_checksum
 from rhobeta.utils.files import require_file, sha256_of_file
 
-_FORMAT = "rhobeta-evaluation-1"
+_FORMAT = "rhobeta-evaluation-2"
 _MADE_BY = "rhobeta evaluate"
+# Of data without labels.
+_EXAMPLES = 10
 
 
 @dataclass(frozen=True)
 class TestRecord:
-    """Codes and examples of the test split."""
+    """Codes and reconstructions of the test split, whose rows it names by their index."""
 
     __test__ = False  # pytest: not a test case
 
     activity: NDArray[np.float32]
-    """Activity of every unit for every test image (shape: [images, units])."""
-    labels: NDArray[np.uint8]
-    """Class of every test image (shape: [images])."""
-    examples: NDArray[np.float32]
-    """The first test image of each class, in [0, 1] (shape: [classes, height, width])."""
+    """Activity of every unit for every row (shape: [rows, units])."""
+    examples: NDArray[np.int64]
+    """The rows that `example_rows` chose (shape: [examples])."""
     reconstructions: NDArray[np.float32]
-    """Their reconstructions (shape: [classes, height, width])."""
+    """Their reconstructions (shape: [examples, features])."""
+    feature_mse: NDArray[np.float64]
+    """MSE of each feature or pixel over all rows (shape: [features])."""
     l0_counts: NDArray[np.int64]
-    """Number of images with 0, 1, ... active units (shape: [units + 1])."""
+    """Number of rows with 0, 1, ... active units (shape: [units + 1])."""
     l0_threshold: NDArray[np.float64]
     """The activity above which a unit counts as active there (shape: [1])."""
     top_units: NDArray[np.int64]
     """The most active units, in falling order of mean activity (shape: [at most 1024])."""
-    top_images: NDArray[np.uint8]
-    """The test images that excite each of them most (shape: [units, 9, height, width])."""
+    top_rows: NDArray[np.int64]
+    """The rows that excite each of them most, -1 after the last (shape: [units, 9])."""
     belongs_to: dict[str, str] = field(default_factory=dict)
     """SHA-256 of the files that go with this record, by file name."""
 
@@ -87,16 +89,18 @@ class TestRecord:
             )
             if not fits:
                 raise ValueError(f"{name} is {values.dtype} of shape {values.shape}")
-        units, classes = self.top_units.tolist(), len(np.unique(self.labels))
+        units, rows = self.top_units.tolist(), sizes["rows"]
         rules = {
             "activity": np.isfinite(self.activity).all(),
-            "examples": sizes["classes"] == classes and np.isfinite(self.examples).all(),
+            "examples": ((self.examples >= 0) & (self.examples < rows)).all(),
             "reconstructions": np.isfinite(self.reconstructions).all(),
+            "feature_mse": (self.feature_mse >= 0).all() and np.isfinite(self.feature_mse).all(),
             "l0_counts": sizes["counts"] == sizes["units"] + 1
             and self.l0_counts.min() >= 0
-            and self.l0_counts.sum() == sizes["images"],
+            and self.l0_counts.sum() == rows,
             "l0_threshold": sizes["one"] == 1 and 0 <= self.l0_threshold.item() < 1,
             "top_units": len(set(units)) == len(units) and set(units) <= set(range(sizes["units"])),
+            "top_rows": ((self.top_rows >= -1) & (self.top_rows < rows)).all(),
         }
         for name, holds in rules.items():
             if not holds:
@@ -104,14 +108,14 @@ class TestRecord:
 
 
 _FIELDS = {
-    "activity": ("float32", "images units"),
-    "labels": ("uint8", "images"),
-    "examples": ("float32", "classes height width"),
-    "reconstructions": ("float32", "classes height width"),
+    "activity": ("float32", "rows units"),
+    "examples": ("int64", "examples"),
+    "reconstructions": ("float32", "examples features"),
+    "feature_mse": ("float64", "features"),
     "l0_counts": ("int64", "counts"),
     "l0_threshold": ("float64", "one"),
     "top_units": ("int64", "shown"),
-    "top_images": ("uint8", "shown exciting height width"),
+    "top_rows": ("int64", "shown exciting"),
 }
 
 
@@ -141,10 +145,16 @@ def read_record(model_sha256: str, paths: Paths) -> TestRecord:
     return record
 
 
-def first_of_each_class(labels: NDArray[np.uint8]) -> NDArray[np.intp]:
-    """Index of the first image of each class, in the order of the classes.
+def example_rows(labels: NDArray[np.uint8] | None, count: int) -> NDArray[np.int64]:
+    """Rows that stand for a split of `count` rows: the first of each class, in their order.
 
-    >>> first_of_each_class(np.array([7, 3, 7, 3, 0], np.uint8)).tolist()
+    Without labels ten rows, or all, evenly spaced: rows that lie together may be alike.
+
+    >>> example_rows(np.array([7, 3, 7, 3, 0], np.uint8), 5).tolist()
     [4, 1, 0]
+    >>> example_rows(None, 28).tolist()
+    [0, 3, 6, 9, 12, 15, 18, 21, 24, 27]
     """
-    return np.unique(labels, return_index=True)[1]
+    if labels is not None:
+        return np.unique(labels, return_index=True)[1].astype(np.int64)
+    return np.linspace(0, count - 1, min(count, _EXAMPLES)).astype(np.int64)

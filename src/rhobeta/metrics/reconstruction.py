@@ -1,18 +1,20 @@
 """Quality of reconstructions over a whole split, accumulated in float64.
 
-    MSE  = mean over images and pixels of (x - x_hat)^2
+    MSE  = mean over samples and features of (x - x_hat)^2
     FVU  = sum |x - x_hat|^2 / sum |x - mean_train|^2
     PSNR = 10 log10(1 / MSE) in dB, for pixels in [0, 1]
 
-MSE is in squared pixel values. FVU, the fraction of variance unexplained, has no unit: it is 1 for
-the training set's mean image and 0 for a perfect reconstruction. FVU is infinite where every image
-is that mean image, PSNR where the MSE is 0.
+MSE is in squared units of the data. FVU, the fraction of variance unexplained, has no unit: it is 1
+for the training set's mean and 0 for a perfect reconstruction. FVU is infinite where every sample
+is that mean, PSNR where the MSE is 0.
 """
 
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rhobeta.model.activations import topk
@@ -67,6 +69,16 @@ class ReconstructionAccumulator:
             fvu=self._error.item() / variation if variation > 0 else math.inf,
             psnr_db=psnr(mse),
         )
+
+
+def feature_mse(x: NDArray[np.float32], reconstruction: NDArray[np.float32]) -> NDArray[np.float64]:
+    """MSE of each feature over all samples ([samples, features] -> [features])."""
+    error = np.zeros(x.shape[1])
+    for start in range(0, len(x), _CODES):
+        piece = slice(start, start + _CODES)
+        error += np.square(x[piece].astype(np.float64) - reconstruction[piece]).sum(0)
+    mse: NDArray[np.float64] = error / len(x)
+    return mse
 
 
 def psnr(mse: float) -> float:

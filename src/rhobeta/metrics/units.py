@@ -1,10 +1,10 @@
-"""Statistics of single units: how often a unit fires, for which images and for which class.
+"""Statistics of single units: how often a unit fires, for which samples and for which class.
 
-All use the activity a >= 0 of the units over the images of a split. A unit fires for an image
+All use the activity a >= 0 of the units over the samples of a split. A unit fires for a sample
 where a is above a threshold, the first of `evaluate.l0_thresholds`.
 
-    firing rate       share of the images for which the unit fires
-    class mean m_c    mean activity over the images of class c
+    firing rate       share of the samples for which the unit fires
+    class mean m_c    mean activity over the samples of class c
     best class        the class with the largest m_c; of several, the first
     selectivity       (m_best - m_rest) / (m_best + m_rest),
                       m_rest the mean of m_c over all other classes
@@ -22,41 +22,33 @@ from numpy.typing import NDArray
 
 # As many as the figures can show (`visualize.filters`).
 MOST_UNITS = 1024
-IMAGES_OF_A_UNIT = 9
+ROWS_OF_A_UNIT = 9
 
 
-class UnitStatistics(NamedTuple):
-    """The statistics that the module defines, of each unit."""
+class ClassPreferences(NamedTuple):
+    """What each unit has to do with the classes."""
 
     classes: NDArray[np.uint8]
     """The labels, ascending (shape: [classes])."""
-    fired: NDArray[np.int64]
-    """Number of images for which the unit fires (shape: [units])."""
-    firing_rate: NDArray[np.float64]
-    """The same as a share of all images (shape: [units])."""
-    class_means: NDArray[np.float64]
+    means: NDArray[np.float64]
     """m_c (shape: [units, classes])."""
-    best_class: NDArray[np.uint8]
+    best: NDArray[np.uint8]
     """The label of the best class (shape: [units])."""
     selectivity: NDArray[np.float64]
     """In [0, 1] (shape: [units])."""
 
 
-def unit_statistics(
-    activity: NDArray[np.float32], labels: NDArray[np.uint8], *, threshold: float
-) -> UnitStatistics:
-    """The statistics of units (`activity`: [images, units], `labels`: [images])."""
+def firing_counts(activity: NDArray[np.float32], *, threshold: float) -> NDArray[np.int64]:
+    """Number of samples for which each unit fires ([samples, units] -> [units])."""
+    counts: NDArray[np.int64] = (activity > threshold).sum(0, dtype=np.int64)
+    return counts
+
+
+def class_preferences(activity: NDArray[np.float32], labels: NDArray[np.uint8]) -> ClassPreferences:
+    """The classes of units (`activity`: [samples, units], `labels`: [samples])."""
     classes = np.unique(labels)
     means = np.stack([activity[labels == label].mean(0, dtype=np.float64) for label in classes], 1)
-    fired = (activity > threshold).sum(0, dtype=np.int64)
-    return UnitStatistics(
-        classes=classes,
-        fired=fired,
-        firing_rate=fired / len(labels),
-        class_means=means,
-        best_class=classes[means.argmax(1)],
-        selectivity=_selectivity(means),
-    )
+    return ClassPreferences(classes, means, classes[means.argmax(1)], _selectivity(means))
 
 
 def most_active_units(activity: NDArray[np.float32], *, count: int) -> NDArray[np.int64]:
@@ -71,20 +63,17 @@ def most_active_units(activity: NDArray[np.float32], *, count: int) -> NDArray[n
     return np.argsort(-means, kind="stable")[:count].astype(np.int64)
 
 
-def exciting_images(
-    activity: NDArray[np.float32], images: NDArray[np.uint8], *, threshold: float
-) -> NDArray[np.uint8]:
-    """The nine images that excite each unit most, the strongest first.
+def exciting_rows(activity: NDArray[np.float32], *, threshold: float) -> NDArray[np.int64]:
+    """The nine samples that excite each unit most, the strongest first.
 
-    `activity` is [images, units], `images` [images, height, width]; the result is
-    [units, 9, height, width]. Images that excite a unit equally keep their order. Where a unit
-    fires for fewer than nine images, the remaining places are black.
+    `activity` is [samples, units]; the result holds their indices, [units, 9]. Samples that excite
+    a unit equally keep their order. Where a unit fires for fewer than nine samples, -1 follows.
     """
-    chosen = np.zeros((activity.shape[1], IMAGES_OF_A_UNIT, *images.shape[1:]), np.uint8)
+    chosen = np.full((activity.shape[1], ROWS_OF_A_UNIT), -1)
     for unit, values in enumerate(np.ascontiguousarray(activity.T)):
-        strongest = np.argsort(-values, kind="stable")[:IMAGES_OF_A_UNIT]
+        strongest = np.argsort(-values, kind="stable")[:ROWS_OF_A_UNIT]
         strongest = strongest[values[strongest] > threshold]
-        chosen[unit, : len(strongest)] = images[strongest]
+        chosen[unit, : len(strongest)] = strongest
     return chosen
 
 

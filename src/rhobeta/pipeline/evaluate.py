@@ -13,13 +13,14 @@ from rhobeta.data.batches import pixels_of
 from rhobeta.data.samples import Samples
 from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.metrics.core import core_metrics, headline, sparsity_statistics, with_null
-from rhobeta.metrics.data_baselines import read_baselines
+from rhobeta.metrics.data_baselines import labels_of, read_baselines
 from rhobeta.metrics.downstream.compression import RatePoint
 from rhobeta.metrics.downstream.tasks import TASKS, EvaluationData, scorable, score_task
 from rhobeta.metrics.encoding import Encoded, encode_images
-from rhobeta.metrics.evaluation import TestRecord, evaluated_files, first_of_each_class
+from rhobeta.metrics.evaluation import TestRecord, evaluated_files, example_rows
+from rhobeta.metrics.reconstruction import feature_mse
 from rhobeta.metrics.sparsity import SparsityStatistics
-from rhobeta.metrics.units import MOST_UNITS, exciting_images, most_active_units
+from rhobeta.metrics.units import MOST_UNITS, exciting_rows, most_active_units
 from rhobeta.model.model_file import read_model, require_same_data
 from rhobeta.paths import Paths
 from rhobeta.tracking.backfill import run_of_model
@@ -48,12 +49,14 @@ def run(params: Params, paths: Paths) -> None:
     data = EvaluationData.prepare(
         saved.model,
         pixels,
-        (train.require_labels(), test.require_labels()),
+        labels_of(train, test),
         encoded.code,
         baselines,
         probe_k=settings.probe_k,
     )
-    print(f"fitting the linear probe on the codes and on PCA with {units} components", flush=True)
+    if data.labels is not None:
+        words = f"fitting the linear probe on the codes and on PCA with {units} components"
+        print(words, flush=True)
     metrics = core_metrics(data, encoded, statistics, settings, rho=saved.rho)
     beats_baseline = metrics.pop("beats_baseline")
     curves: dict[str, list[RatePoint]] = {}
@@ -72,7 +75,9 @@ def run(params: Params, paths: Paths) -> None:
     write_text(paths.unit_activity, _unit_table(statistics, saved.rho))
     l0_counts = statistics.l0_counts[threshold].numpy()
     write_text(paths.l0_distribution, _csv(("active_units", "images"), enumerate(l0_counts)))
-    record = _record(encoded, test, l0_counts, threshold, evaluated_files(saved.sha256, paths))
+    record = _record(
+        encoded, test, pixels[1], l0_counts, threshold, evaluated_files(saved.sha256, paths)
+    )
     write_bytes(paths.evaluation, record.to_bytes())
     parameters = flatten(params.evaluate, "evaluate.")
     log_seconds(tracked, "evaluate")
@@ -82,23 +87,23 @@ def run(params: Params, paths: Paths) -> None:
 def _record(
     encoded: Encoded,
     test: Samples,
+    x: NDArray[np.float32],
     l0_counts: NDArray[np.int64],
     threshold: float,
     belongs_to: dict[str, str],
 ) -> TestRecord:
-    shown = first_of_each_class(test.require_labels())
-    examples = pixels_of(test.values[shown]).reshape(test.values[shown].shape)
+    shown = example_rows(test.labels, len(test))
     top_units = most_active_units(encoded.activity, count=MOST_UNITS)
     activity = encoded.activity[:, top_units]
     return TestRecord(
         activity=encoded.activity,
-        labels=test.require_labels(),
-        examples=examples,
-        reconstructions=encoded.reconstruction[shown].reshape(examples.shape),
+        examples=shown,
+        reconstructions=encoded.reconstruction[shown],
+        feature_mse=feature_mse(x, encoded.reconstruction),
         l0_counts=l0_counts,
         l0_threshold=np.array([threshold]),
         top_units=top_units,
-        top_images=exciting_images(activity, test.values, threshold=threshold),
+        top_rows=exciting_rows(activity, threshold=threshold),
         belongs_to=belongs_to,
     )
 

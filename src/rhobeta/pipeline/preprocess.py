@@ -6,7 +6,7 @@ from rhobeta.data.batches import pixels_of
 from rhobeta.data.raw import RawData, read_raw
 from rhobeta.data.samples import describe_shape
 from rhobeta.data.splits import Selection, SplitName, hold_out, keep_classes, write_splits
-from rhobeta.metrics.data_baselines import DataBaselines
+from rhobeta.metrics.data_baselines import DataBaselines, labels_of
 from rhobeta.metrics.downstream.tasks import scorable
 from rhobeta.paths import Paths
 from rhobeta.utils.files import atomic_folder, write_bytes
@@ -15,7 +15,7 @@ from rhobeta.utils.files import atomic_folder, write_bytes
 def run(params: Params, paths: Paths) -> None:
     """Keep the chosen classes, hold out validation (and test, where there is none).
 
-    Then compute what is reached on the test images without a model.
+    Then compute what is reached on the test samples without a model.
     """
     settings = params.data
     raw = read_raw(paths.raw_data)
@@ -35,10 +35,14 @@ def run(params: Params, paths: Paths) -> None:
     print(f"{raw.name}: {counts} {describe_shape(manifest.sample_shape)} {classes}{mean}")
 
     scored = scorable(params.evaluate, manifest)
-    tasks = ", ".join(scored.tasks).replace("_", " ")
-    print(f"computing the baselines: mean image, PCA, probe on pixels{tasks and f'; {tasks}'}")
     train, test = splits["train"].in_memory(), splits["test"].in_memory()
-    labels = (train.require_labels(), test.require_labels())
+    labels = labels_of(train, test)
+    images = len(manifest.sample_shape) > 1
+    computed = [f"mean {'image' if images else 'row'}", "PCA"]
+    if labels is not None:
+        computed.append(f"probe on {'pixels' if images else 'features'}")
+    tasks = ", ".join(scored.tasks).replace("_", " ")
+    print(f"computing the baselines: {', '.join(computed)}{tasks and f'; {tasks}'}")
     pixels = (pixels_of(train.values), pixels_of(test.values))
     # The pixels take four times the memory of the bytes, which are on disk by now.
     del splits, train, test

@@ -1,13 +1,16 @@
-"""Figures of the code: how active units are, and where images lie in its space."""
+"""Figures of the code: how active units are, and where samples lie in its space."""
 
 import math
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from matplotlib import pyplot as plt
 from numpy.typing import NDArray
 
+from rhobeta.reporting.hover import POINT_TEXTS
 from rhobeta.reporting.style import BLUE, CLASS_COLOURS, GREY, ORANGE, RED, SEQUENTIAL
+from rhobeta.reporting.words import IMAGES, SampleWords, TestSamples
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,10 +19,16 @@ if TYPE_CHECKING:
 _HIGHEST, _LINE = 7.5, 0.16
 # Above this number, the names of classes are small in the embedding.
 _FEW_CLASSES = 20
+# Characters of a name that fits a circle.
+_SHORT = 3
+# Of points without a group.
+_OTHERS = "#C9C9C9"
 
 
-def draw_unit_activity(activity: NDArray[np.float32], rho: float | None) -> "Figure":
-    """Mean activity of each unit, sorted, with a line at rho ([images, units])."""
+def draw_unit_activity(
+    activity: NDArray[np.float32], rho: float | None, words: SampleWords = IMAGES
+) -> "Figure":
+    """Mean activity of each unit, sorted, with a line at rho ([samples, units])."""
     means = np.sort(activity.mean(0, dtype=np.float64), kind="stable")[::-1]
     figure, axis = plt.subplots(figsize=(7, 3.4))
     axis.bar(np.arange(1, len(means) + 1), means, width=1.0, color=BLUE, edgecolor="white")
@@ -30,7 +39,7 @@ def draw_unit_activity(activity: NDArray[np.float32], rho: float | None) -> "Fig
     axis.legend(loc="upper right", ncols=2)
     axis.grid(visible=False, axis="x")
     axis.set(
-        title="Mean activation of each unit on the test images",
+        title=f"Mean activation of each unit on the test {words.many}",
         xlabel="unit, most active first",
         ylabel="mean activation",
         xlim=(0, len(means) + 1),
@@ -40,9 +49,12 @@ def draw_unit_activity(activity: NDArray[np.float32], rho: float | None) -> "Fig
 
 
 def draw_activity_distribution(
-    activity: NDArray[np.float32], l0_counts: NDArray[np.int64], threshold: float
+    activity: NDArray[np.float32],
+    l0_counts: NDArray[np.int64],
+    threshold: float,
+    words: SampleWords = IMAGES,
 ) -> "Figure":
-    """Histogram of all activations, and of active units per image."""
+    """Histogram of all activations, and of active units per sample."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4))
     top = max(1.0, float(activity.max()))
     shares, edges = np.histogram(activity, bins=50, range=(0, top))
@@ -58,18 +70,20 @@ def draw_activity_distribution(
     right.legend()
     right.grid(visible=False, axis="x")
     right.set(
-        title=f"Units active above {threshold:g} per image",
+        title=f"Units active above {threshold:g} per {words.one}",
         xlabel="active units",
-        ylabel="test images",
+        ylabel=f"test {words.many}",
         xlim=(-1, last),
     )
     return figure
 
 
-def draw_firing_rates(activity: NDArray[np.float32], threshold: float) -> "Figure":
+def draw_firing_rates(
+    activity: NDArray[np.float32], threshold: float, words: SampleWords = IMAGES
+) -> "Figure":
     """Histogram of log10 of the units' firing rates, with a bar of its own for rate 0.
 
-    The firing rate is the share of images for which a unit's activity ([images, units]) is above
+    The firing rate is the share of samples for which a unit's activity ([samples, units]) is above
     `threshold`.
     """
     rates = (activity > threshold).mean(0, dtype=np.float64)
@@ -83,14 +97,19 @@ def draw_firing_rates(activity: NDArray[np.float32], threshold: float) -> "Figur
     axis.legend()
     axis.set(
         title=f"How often each unit is active above {threshold:g}",
-        xlabel="log10 of the share of test images",
+        xlabel=f"log10 of the share of test {words.many}",
         ylabel=f"units (of {activity.shape[1]})",
     )
     return figure
 
 
-def draw_class_code(activity: NDArray[np.float32], labels: NDArray[np.uint8]) -> "Figure":
-    """Mean activity of each unit for each class, units grouped by the class they prefer."""
+def draw_class_code(
+    activity: NDArray[np.float32], labels: NDArray[np.uint8], names: Sequence[str] | None = None
+) -> "Figure":
+    """Mean activity of each unit for each class, units grouped by the class they prefer.
+
+    `names` are those of the labels from 0; None: their numbers.
+    """
     classes = np.unique(labels)
     means = np.stack([activity[labels == label].mean(0, dtype=np.float64) for label in classes])
     favourite = means.argmax(0)
@@ -100,7 +119,7 @@ def draw_class_code(activity: NDArray[np.float32], labels: NDArray[np.uint8]) ->
     image = axis.imshow(means[:, order], aspect="auto", cmap=SEQUENTIAL, interpolation="nearest")
     # Where rows are too low for their names, every second or third is named.
     named = np.arange(0, len(classes), math.ceil(_LINE * len(classes) / height))
-    axis.set_yticks(named, [str(label) for label in classes[named]])
+    axis.set_yticks(named, [_name(label, names) for label in classes[named].tolist()])
     axis.grid(visible=False)
     axis.set(
         title="Mean code of each class",
@@ -113,24 +132,76 @@ def draw_class_code(activity: NDArray[np.float32], labels: NDArray[np.uint8]) ->
     return figure
 
 
-def draw_embedding(points: NDArray[np.float64], labels: NDArray[np.uint8], how: str) -> "Figure":
-    """Points ([images, 2]) coloured by class, with the class's name at its median."""
+class PointGroups(NamedTuple):
+    """The groups of the points of an embedding, which give them their colours."""
+
+    numbers: NDArray[np.int64]
+    """The group of each point; -1: none (shape: [points])."""
+    names: dict[int, str]
+    """The name of each group, in the order of their colours."""
+    texts: list[str]
+    """What is said of each point under the pointer."""
+    meaning: str
+    """What a group is, such as `class`."""
+    order: NDArray[np.intp]
+    """Points in the order in which they are drawn, group by group (shape: [points])."""
+
+
+def point_groups(activity: NDArray[np.float32], test: TestSamples) -> PointGroups:
+    """The classes of the first test samples ([samples, units]), or else their most active units.
+
+    Of units, the ten that are the most active for most samples have a name and a colour.
+    """
+    count = len(activity)
+    if test.labels is not None:
+        numbers = test.labels[:count].astype(np.int64)
+        names = {label: test.class_name(label) for label in np.unique(numbers).tolist()}
+        texts = [f"class {names[number]}" for number in numbers.tolist()]
+        meaning = "class"
+    else:
+        most_active = np.where(activity.max(1) > 0, activity.argmax(1), -1)
+        units, counts = np.unique(most_active[most_active >= 0], return_counts=True)
+        common = units[np.argsort(-counts, kind="stable")][: len(CLASS_COLOURS)]
+        numbers = np.where(np.isin(most_active, common), most_active, -1)
+        names = {unit: str(unit) for unit in common.tolist()}
+        texts = ["no unit" if unit < 0 else f"most active unit {unit}" for unit in most_active]
+        meaning = "unit"
+    if not test.words.images:
+        texts = [f"row {row}, {text}" for row, text in enumerate(texts)]
+    return PointGroups(numbers, names, texts, meaning, np.argsort(numbers, kind="stable"))
+
+
+def draw_embedding(
+    points: NDArray[np.float64], groups: PointGroups, how: str, words: SampleWords = IMAGES
+) -> "Figure":
+    """Points ([samples, 2]) coloured by group, with the group's name at its median."""
     figure, axis = plt.subplots(figsize=(6.4, 5.6))
-    classes = np.unique(labels)
-    few = len(classes) <= _FEW_CLASSES
-    for index, label in enumerate(classes):
-        chosen = points[labels == label]
-        colour = CLASS_COLOURS[index % len(CLASS_COLOURS)]
-        axis.scatter(chosen[:, 0], chosen[:, 1], s=7, color=colour, alpha=0.75, linewidths=0)
+    few = len(groups.names) <= _FEW_CLASSES
+    colours = {
+        number: CLASS_COLOURS[index % len(CLASS_COLOURS)]
+        for index, number in enumerate(groups.names)
+    }
+    for number in np.unique(groups.numbers).tolist():
+        rows = np.flatnonzero(groups.numbers == number)
+        chosen, colour = points[rows], colours.get(number, _OTHERS)
+        scattered = axis.scatter(
+            chosen[:, 0], chosen[:, 1], s=7, color=colour, alpha=0.75, linewidths=0
+        )
+        setattr(scattered, POINT_TEXTS, [groups.texts[row] for row in rows.tolist()])
+        if number not in groups.names:
+            continue
+        name = groups.names[number]
         axis.annotate(
-            str(label),
-            np.median(chosen, axis=0),
+            name,
+            tuple(np.median(chosen, axis=0)),
             ha="center",
             va="center",
-            fontsize=13 if few else 7,
+            fontsize=13 if few and len(name) <= _SHORT else 7,
             fontweight="bold",
             bbox={
-                "boxstyle": f"circle,pad={0.2 if few else 0.1}",
+                "boxstyle": f"circle,pad={0.2 if few else 0.1}"
+                if len(name) <= _SHORT
+                else "round,pad=0.2",
                 "fc": "white",
                 "ec": colour,
                 "alpha": 0.9,
@@ -139,17 +210,25 @@ def draw_embedding(points: NDArray[np.float64], labels: NDArray[np.uint8], how: 
     axis.set_xticks([])
     axis.set_yticks([])
     axis.spines[:].set_visible(False)
-    axis.set_title(f"Codes of {len(points):,} test images, {how}")
-    colour_is_class = len(classes) <= len(CLASS_COLOURS)
-    what = "each colour and number a class" if colour_is_class else "each number a class"
-    axis.set_xlabel(f"each point is an image, {what}", color=GREY)
+    axis.set_title(f"Codes of {len(points):,} test {words.many}, {how}")
+    if groups.meaning == "class":
+        colour_is_class = len(groups.names) <= len(CLASS_COLOURS)
+        what = "each colour and number a class" if colour_is_class else "each number a class"
+        if any(not name.isdecimal() for name in groups.names.values()):
+            what = what.replace("number", "name")
+    else:
+        what = "each colour and number its most active unit"
+        if (groups.numbers < 0).any():
+            what += ", grey: another"
+    article = "an" if words.images else "a"
+    axis.set_xlabel(f"each point is {article} {words.one}, {what}", color=GREY)
     return figure
 
 
 def embed(
     activity: NDArray[np.float32], how: Literal["tsne", "pca"], *, seed: int = 0
 ) -> NDArray[np.float64]:
-    """Project codes ([images, units]) to two dimensions ([images, 2]).
+    """Project codes ([samples, units]) to two dimensions ([samples, 2]).
 
     Identical codes all map to one point; the methods themselves fail on them.
     """
@@ -173,3 +252,7 @@ def embed(
     # One thread: the order of sums changes the picture.
     tsne = TSNE(init="pca", perplexity=perplexity, random_state=seed, n_jobs=1)
     return np.asarray(tsne.fit_transform(centred.astype(np.float32)), dtype=np.float64)
+
+
+def _name(label: int, names: Sequence[str] | None) -> str:
+    return str(label) if names is None else names[label]

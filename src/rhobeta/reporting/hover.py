@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 # Of a longer line or a wider bar chart, evenly spaced points are taken: the page stays small.
 _MOST_POINTS = 250
 
+POINT_TEXTS = "rhobeta_point_texts"
+"""Attribute of a scatter plot: a text for each of its points."""
+
 
 class Spot(NamedTuple):
     """A point of a figure."""
@@ -22,7 +25,7 @@ class Spot(NamedTuple):
     y: float
     """From the upper edge, in thousandths of its height."""
     text: str
-    """Its line and its values; empty for the points of a scatter plot."""
+    """Its line and its values, or what `POINT_TEXTS` of a scatter plot says."""
 
 
 def spots_of(figure: "Figure") -> list[Spot]:
@@ -79,8 +82,10 @@ def _scattered(axis: "Axes") -> Iterator[tuple[float, float, str]]:
 
     for collection in axis.collections:
         if isinstance(collection, PathCollection):
-            for x, y in np.asarray(collection.get_offsets(), dtype=float):
-                yield float(x), float(y), ""
+            places = np.asarray(collection.get_offsets(), dtype=float)
+            texts = getattr(collection, POINT_TEXTS, [""] * len(places))
+            for (x, y), text in zip(places, texts, strict=True):
+                yield float(x), float(y), text
 
 
 def _thinned(count: int) -> list[int]:

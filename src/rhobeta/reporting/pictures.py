@@ -24,8 +24,9 @@ def draw_reconstructions(
 ) -> "Figure":
     """Originals over their codes over their reconstructions.
 
-    Images are [images, height, width] in [0, 1]; `codes` are activities [images, units], each
-    drawn as a square of units. Of more than twelve images, twelve are drawn, evenly spaced.
+    Images are [images, height, width] or [images, height, width, 3] in [0, 1]; `codes` are
+    activities [images, units], each drawn as a square of units. Of more than twelve images, twelve
+    are drawn, evenly spaced.
     """
     title = "Original"
     if len(examples) > _MOST_EXAMPLES:
@@ -40,8 +41,9 @@ def draw_reconstructions(
         ("Reconstructed", reconstructions, "gray_r", 1.0),
     )
     for axis, (name, images, colours, top) in zip(axes, rows, strict=True):
-        gap = np.nan if images is squares else 0.25
-        picture = tiled(images, columns=count, gap=gap)
+        gap = np.nan if images is squares else 1.0 if images.ndim == 4 else 0.25
+        # An identity output may leave [0, 1]; colours cannot.
+        picture = tiled(images.clip(0, 1) if images.ndim == 4 else images, columns=count, gap=gap)
         # All rows have the same width, whatever the size of their tiles.
         height = count * picture.shape[0] / picture.shape[1]
         axis.imshow(picture, cmap=colours, vmin=0, vmax=top, extent=(0, count, 0, height))
@@ -55,18 +57,29 @@ def draw_filters(
     order: NDArray[np.int64],
     title: str = "Decoder filters, most active unit first",
 ) -> "Figure":
-    """Decoder filters ([units, height, width]) in `order`, each on its own scale."""
+    """Decoder filters ([units, height, width]) in `order`, each on its own scale.
+
+    Those of colour images ([units, height, width, 3]) are drawn in their colours: grey is 0, a
+    filter's largest weight makes its channel full or empty.
+    """
     chosen = filters[order]
     largest = np.abs(chosen).reshape(len(chosen), -1).max(1)
-    scaled = (chosen / np.where(largest > 0, largest, 1)[:, None, None]).astype(np.float32)
+    largest = np.where(largest > 0, largest, 1).reshape(-1, *[1] * (chosen.ndim - 1))
+    scaled = (chosen / largest).astype(np.float32)
+    colour = chosen.ndim == 4
+    if colour:
+        scaled = ((scaled + 1) / 2).astype(np.float32)
     columns = _even_columns(len(chosen))
     rows = -(-len(chosen) // columns)
     figure, axis = plt.subplots(
         figsize=(max(4.0, 0.62 * columns + 0.9), max(1.8, 0.62 * rows + 0.5))
     )
-    image = axis.imshow(tiled(scaled, columns=columns, gap=np.nan), cmap=DIVERGING, vmin=-1, vmax=1)
+    gap = 1.0 if colour else np.nan
+    image = axis.imshow(tiled(scaled, columns=columns, gap=gap), cmap=DIVERGING, vmin=-1, vmax=1)
     axis.set_title(title)
     axis.set_axis_off()
+    if colour:
+        return figure
     bar = figure.colorbar(image, ax=axis, shrink=0.6, ticks=[-1, 0, 1], pad=0.01)
     bar.ax.set_yticklabels(["removes ink", "0", "adds ink"])
     bar.outline.set_visible(False)
@@ -74,7 +87,7 @@ def draw_filters(
 
 
 def decoder_filters(model: Autoencoder) -> NDArray[np.float32]:
-    """What each unit adds to the image (shape: [units, height, width]).
+    """What each unit adds to a sample (shape: [units, *shape of a sample]).
 
     With one decoder layer this is the unit's column of weights; with more, the change of the
     reconstruction when the unit alone goes from 0 to 1.
@@ -104,15 +117,16 @@ def _squares(codes: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def tiled(images: NDArray[np.float32], *, columns: int, gap: float) -> NDArray[np.float32]:
-    """Images ([images, height, width]) in a grid, with lines of the value `gap` between.
+    """Images ([images, height, width] or with channels last) in a grid, `gap` between them.
 
     The same as torchvision's `make_grid`, whose import takes seconds.
     """
-    count, height, width = images.shape
+    count, height, width, *channels = images.shape
     columns = min(columns, count)
     rows = -(-count // columns)
-    cells = np.full((rows * columns, height + 1, width + 1), gap, dtype=np.float32)
+    cells = np.full((rows * columns, height + 1, width + 1, *channels), gap, dtype=np.float32)
     cells[:count, 1:, 1:] = images
-    grid = cells.reshape(rows, columns, height + 1, width + 1).swapaxes(1, 2)
-    picture = grid.reshape(rows * (height + 1), columns * (width + 1))
-    return np.pad(picture, ((0, 1), (0, 1)), constant_values=gap)
+    grid = cells.reshape(rows, columns, height + 1, width + 1, *channels).swapaxes(1, 2)
+    picture = grid.reshape(rows * (height + 1), columns * (width + 1), *channels)
+    edges = ((0, 1), (0, 1), *[(0, 0)] * len(channels))
+    return np.pad(picture, edges, constant_values=gap)

@@ -4,18 +4,32 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rhobeta.metrics.downstream.tasks import TASKS, by_setting
+from rhobeta.metrics.downstream.tasks import NEED_IMAGES, NEED_LABELS, TASKS, by_setting
 from rhobeta.metrics.sparsity import RARE
-from rhobeta.reporting.texts import TASK_TEXTS, Metrics
+from rhobeta.reporting.texts import Metrics, TaskText, task_texts
+from rhobeta.reporting.words import has_labels, words_of
 
-# What the core verdicts compare the model with, by key in the metrics.
-_RECONSTRUCTION = {
-    "mean_image": "the mean image",
-    "pca": "PCA of the same size",
-    "pca_clipped": "PCA clipped to [0, 1]",
-    "pca_active": "PCA of {pca_active_components} components, as many as active units",
-}
-_PROBE = {"pixel_probe": "raw pixels", "pca_probe": "PCA of the same size"}
+
+def _reconstruction(metrics: Metrics) -> dict[str, str]:
+    """What reconstruction is compared with in words, by key in the metrics."""
+    rivals = {
+        "mean_image": f"the mean {words_of(metrics).one}",
+        "pca": "PCA of the same size",
+        "pca_clipped": "PCA clipped to [0, 1]",
+        "pca_active": "PCA of {pca_active_components} components, as many as active units",
+    }
+    baselines = metrics["baselines"]
+    return {
+        key: words.format(**baselines) for key, words in rivals.items() if f"{key}_mse" in baselines
+    }
+
+
+def _probe(metrics: Metrics) -> dict[str, str]:
+    """What the linear probe is compared with in words, by key; nothing without labels."""
+    if not has_labels(metrics):
+        return {}
+    features = words_of(metrics).features
+    return {"pixel_probe": f"raw {features}", "pca_probe": "PCA of the same size"}
 
 
 @dataclass(frozen=True)
@@ -32,32 +46,19 @@ class ResultRow:
 def result_rows(metrics: Metrics) -> list[ResultRow]:
     """The core results, each beside its baseline with a verdict."""
     test, baselines, beats = metrics["test"], metrics["baselines"], metrics["beats_baseline"]
-    target = test.get("rho_target")
+    words, target = words_of(metrics), test.get("rho_target")
     l0 = {name.removeprefix("l0_at_"): v for name, v in test.items() if name.startswith("l0_at_")}
     return [
+        *(_image_rows(metrics) if words.images else _vector_rows(metrics)),
         *(
             ResultRow(
-                f"MSE against {words.format(**baselines)}",
-                f"{test['mse']:.5f}",
-                f"{baselines[f'{key}_mse']:.5f}",
-                verdict(beats[key]),
-                "mean squared error per pixel; lower is better",
-            )
-            for key, words in _RECONSTRUCTION.items()
-        ),
-        ResultRow(
-            "FVU", _shown(test["fvu"], "{:.3f}"), "1", "", "fraction of variance unexplained"
-        ),
-        ResultRow("PSNR", _shown(test["psnr_db"], "{:.2f} dB"), meaning="higher is better"),
-        *(
-            ResultRow(
-                f"Linear probe against {words}",
+                f"Linear probe against {rival}",
                 f"{test['probe']:.2%}",
                 f"{baselines[key]:.2%}",
                 verdict(beats[key]),
                 "accuracy of a linear classifier on the code",
             )
-            for key, words in _PROBE.items()
+            for key, rival in _probe(metrics).items()
         ),
         ResultRow(
             "Mean activation",
@@ -68,7 +69,9 @@ def result_rows(metrics: Metrics) -> list[ResultRow]:
             f" {test['rho_hat_max']:.4f}",
         ),
         *(
-            ResultRow(f"L0 above {threshold}", f"{value:.1f}", meaning="active units per image")
+            ResultRow(
+                f"L0 above {threshold}", f"{value:.1f}", meaning=f"active units per {words.one}"
+            )
             for threshold, value in l0.items()
         ),
         ResultRow("Gini", f"{test['gini']:.3f}", meaning="0: even code; towards 1: sparse"),
@@ -88,8 +91,51 @@ def result_rows(metrics: Metrics) -> list[ResultRow]:
             f"{test['rare_units']}",
             "0",
             "",
-            f"units active for at most 1 in {round(1 / RARE):,} images above"
+            f"units active for at most 1 in {round(1 / RARE):,} {words.many} above"
             f" {next(iter(l0))}, dead ones included",
+        ),
+    ]
+
+
+def _image_rows(metrics: Metrics) -> list[ResultRow]:
+    """Reconstruction of images: MSE leads, since pixels have one unit."""
+    test, baselines, beats = metrics["test"], metrics["baselines"], metrics["beats_baseline"]
+    return [
+        *(
+            ResultRow(
+                f"MSE against {rival}",
+                f"{test['mse']:.5f}",
+                f"{baselines[f'{key}_mse']:.5f}",
+                verdict(beats[key]),
+                "mean squared error per pixel; lower is better",
+            )
+            for key, rival in _reconstruction(metrics).items()
+        ),
+        ResultRow(
+            "FVU", _shown(test["fvu"], "{:.3f}"), "1", "", "fraction of variance unexplained"
+        ),
+        ResultRow("PSNR", _shown(test["psnr_db"], "{:.2f} dB"), meaning="higher is better"),
+    ]
+
+
+def _vector_rows(metrics: Metrics) -> list[ResultRow]:
+    """Reconstruction of vectors: FVU leads, since MSE is in the units of the data."""
+    test, baselines, beats = metrics["test"], metrics["baselines"], metrics["beats_baseline"]
+    # All are divided by the same variation, that of the training mean on the test rows.
+    whole = baselines["mean_image_mse"]
+    return [
+        *(
+            ResultRow(
+                f"FVU against {rival}",
+                _shown(test["fvu"], "{:.4f}"),
+                _shown(baselines[f"{key}_mse"] / whole if whole else None, "{:.4f}"),
+                verdict(beats[key]),
+                "fraction of variance unexplained; lower is better",
+            )
+            for key, rival in _reconstruction(metrics).items()
+        ),
+        ResultRow(
+            "MSE", f"{test['mse']:.4g}", meaning="mean squared error per feature, in squared units"
         ),
     ]
 
@@ -104,15 +150,36 @@ def task_rows(metrics: Metrics) -> list[ResultRow]:
             verdict(found.better),
             text.meaning + (_classes_won(metrics[task]) if task == "anomaly" else ""),
         )
-        for task, text in TASK_TEXTS.items()
-        if task in metrics
+        for task, text in _texts_of_scored(metrics).items()
         for found in TASKS[task].comparisons(metrics[task])
     ]
 
 
-def unscored_tasks(metrics: Metrics) -> list[str]:
-    """The tasks that the metrics have no numbers of, named as in `evaluate.tasks`."""
-    return [task for task in TASK_TEXTS if task not in metrics]
+def _texts_of_scored(metrics: Metrics) -> dict[str, TaskText]:
+    texts = task_texts(words_of(metrics))
+    return {task: text for task, text in texts.items() if task in metrics}
+
+
+def unscored_sentences(metrics: Metrics) -> list[str]:
+    """What the metrics have no numbers of, and why; tasks are named as in `evaluate.tasks`."""
+    sentences, left_out = [], [task for task in TASKS if task not in metrics]
+    if not has_labels(metrics):
+        sentences.append(
+            "The data has no labels: the linear probe and the tasks that tell classes apart"
+            f" ({', '.join(NEED_LABELS)}) are left out."
+        )
+        left_out = [task for task in left_out if task not in NEED_LABELS]
+    if not words_of(metrics).images:
+        sentences.append(
+            f"Rows are not images: {', '.join(NEED_IMAGES)}, PSNR and the comparison with JPEG are"
+            " left out."
+        )
+        left_out = [task for task in left_out if task not in NEED_IMAGES]
+    if left_out:
+        names = ", ".join(left_out)
+        few = words_of(metrics).many
+        sentences.append(f"Not scored: {names} (not in evaluate.tasks, or too few {few}).")
+    return sentences
 
 
 def verdict_sentences(metrics: Metrics) -> list[str]:
@@ -137,23 +204,20 @@ def verdict(beats: bool) -> str:
 def _subjects(metrics: Metrics) -> Iterator[tuple[str, dict[str, bool]]]:
     """What is compared, and for each of its rivals whether it is beaten."""
     beats = metrics["beats_baseline"]
-    baselines = metrics["baselines"]
-    yield (
-        "Reconstruction",
-        {words.format(**baselines): beats[key] for key, words in _RECONSTRUCTION.items()},
-    )
-    yield "A linear probe on the code", {words: beats[key] for key, words in _PROBE.items()}
-    for name, text in TASK_TEXTS.items():
-        if name in metrics:
-            setting = TASKS[name].decisive_setting(metrics[name])
-            yield (
-                text.subject.format(setting=text.setting(setting)),
-                {
-                    text.rivals[found.rival].words: found.better
-                    for found in TASKS[name].comparisons(metrics[name])
-                    if found.verdict is not None
-                },
-            )
+    rivals, probe = _reconstruction(metrics), _probe(metrics)
+    yield "Reconstruction", {words: beats[key] for key, words in rivals.items()}
+    if probe:
+        yield "A linear probe on the code", {words: beats[key] for key, words in probe.items()}
+    for name, text in _texts_of_scored(metrics).items():
+        setting = TASKS[name].decisive_setting(metrics[name])
+        yield (
+            text.subject.format(setting=text.setting(setting)),
+            {
+                text.rivals[found.rival].words: found.better
+                for found in TASKS[name].comparisons(metrics[name])
+                if found.verdict is not None
+            },
+        )
 
 
 def _sentence(subject: str, rivals: Mapping[str, bool]) -> str:

@@ -18,15 +18,15 @@ from matplotlib.ticker import (
 from rhobeta.errors import RhobetaError
 from rhobeta.metrics.downstream.tasks import by_setting
 from rhobeta.reporting.style import BLUE, GREEN, GREY, IN_WORDS, INK, ORANGE, RED
-from rhobeta.reporting.tables import Metrics
-from rhobeta.reporting.texts import TASK_TEXTS
+from rhobeta.reporting.texts import Metrics, task_texts
+from rhobeta.reporting.words import IMAGES, SampleWords, words_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Curves = dict[str, list[tuple[float, float]]]
-"""Bits per image and MSE of each coder, in rising order of bits."""
+"""Bits per sample and MSE of each coder, in rising order of bits."""
 
 End = tuple[str, float, str]
 """A name, the height at which a line ends, and the line's colour."""
@@ -50,21 +50,21 @@ _MOST_NAMES = 25
 def draw_tasks(metrics: Metrics, curves: Curves, *, units: int, pixels: int) -> "dict[str, Figure]":
     """The figures of the tasks in the metrics, by name.
 
-    `curves` are those of rate and distortion; `units` and `pixels` the sizes of code and image.
+    `curves` are those of rate and distortion; `units` and `pixels` the sizes of code and sample.
     """
-    figures = {}
+    words, figures = words_of(metrics), {}
     if "sparse_probe" in metrics:
         figures["sparse_probe"] = draw_sparse_probe(
             metrics["sparse_probe"], metrics, units=units, pixels=pixels
         )
     if "few_labels" in metrics:
-        figures["few_labels"] = draw_few_labels(metrics["few_labels"])
+        figures["few_labels"] = draw_few_labels(metrics["few_labels"], words)
     if "denoising" in metrics:
         figures["denoising"] = draw_denoising(metrics["denoising"], metrics["test"]["psnr_db"])
     if "anomaly" in metrics:
         figures["anomaly"] = draw_anomaly(metrics["anomaly"])
     if "compression" in metrics:
-        figures["rate_distortion"] = draw_rate_distortion(curves, metrics["compression"])
+        figures["rate_distortion"] = draw_rate_distortion(curves, metrics["compression"], words)
     return figures
 
 
@@ -73,7 +73,7 @@ def draw_sparse_probe(
 ) -> "Figure":
     """Accuracy by number of units a class; at the right end, the accuracy from all units."""
     figure, axis = plt.subplots(figsize=(7.5, 3.8))
-    baselines = metrics["baselines"]
+    words, baselines = words_of(metrics), metrics["baselines"]
     whole = {
         "code": metrics["test"]["probe"],
         "pca": baselines["pca_probe"],
@@ -83,31 +83,31 @@ def draw_sparse_probe(
     end = counts[-1] * max(3.0, (counts[-1] / counts[0]) ** 0.35)
     ends = []
     for coder in _CLASSIFIERS:
-        label, colour, marker = _LOOKS[coder]
+        label, colour, marker = _looks(coder, words)
         values, last = list(by_setting(section, coder).values()), whole[coder]
         axis.plot(counts, values, color=colour, marker=marker, label=label)
         axis.plot([counts[-1], end], [values[-1], last], color=colour, marker=marker, ls=":")
         ends.append((f"{label} {last:.1%}", last, colour))
-    _mark_counts(axis, counts, {end: f"all: {units:,}\n({pixels:,} pixels)"})
+    _mark_counts(axis, counts, {end: f"all: {units:,}\n({pixels:,} {words.features})"})
     axis.yaxis.set_major_formatter(PercentFormatter(1))
     axis.set(
         title="Accuracy of a classifier that sees few numbers a class",
-        xlabel="units, components or pixels that tell a class from the rest (log)",
+        xlabel=f"units, components or {words.features} that tell a class from the rest (log)",
         ylabel="test accuracy",
     )
     _name_ends(axis, ends)
     return figure
 
 
-def draw_few_labels(section: Mapping[str, float]) -> "Figure":
-    """Accuracy by number of labelled images of each class."""
+def draw_few_labels(section: Mapping[str, float], words: SampleWords = IMAGES) -> "Figure":
+    """Accuracy by number of labelled samples of each class."""
     figure, axis = plt.subplots(figsize=(7.5, 3.8))
-    ends = _draw_lines(axis, section, _CLASSIFIERS, "{:.1%}")
+    ends = _draw_lines(axis, section, _CLASSIFIERS, "{:.1%}", words)
     _mark_counts(axis, [int(count) for count in by_setting(section, "code")], {})
     axis.yaxis.set_major_formatter(PercentFormatter(1))
     axis.set(
         title="Accuracy of a classifier that learns from few labels",
-        xlabel="labelled training images of each class (log)",
+        xlabel=f"labelled training {words.many} of each class (log)",
         ylabel="test accuracy",
     )
     _name_ends(axis, ends)
@@ -167,14 +167,17 @@ def draw_anomaly(section: Mapping[str, float]) -> "Figure":
     return figure
 
 
-def draw_rate_distortion(curves: Curves, point: Mapping[str, Any]) -> "Figure":
-    """MSE by bits per image, and the bits of each coder at the code's operating point.
+def draw_rate_distortion(
+    curves: Curves, point: Mapping[str, Any], words: SampleWords = IMAGES
+) -> "Figure":
+    """MSE by bits per sample, and the bits of each coder at the code's operating point.
 
     `point` is the `compression` section of the metrics.
     """
-    mse, show = point["mse"], TASK_TEXTS["compression"].show
+    mse, show = point["mse"], task_texts(words)["compression"].show
+    coders = [coder for coder in _CODERS if f"{coder}_bits" in point]
     figure, axis = plt.subplots(figsize=(7.5, 4.2))
-    for coder in _CODERS:
+    for coder in coders:
         label, colour, marker = _LOOKS[coder]
         bits = point[f"{coder}_bits"]
         rates = [rate for rate, _ in curves[coder]]
@@ -196,10 +199,12 @@ def draw_rate_distortion(curves: Curves, point: Mapping[str, Any]) -> "Figure":
         side.set_major_locator(LogLocator(subs=(1, 2, 5)))
         side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
         side.set_minor_formatter(NullFormatter())
-    axis.legend(title=f"at an MSE of {mse:.4f} (dotted)", loc="upper right")
+    axis.legend(
+        title=f"at an MSE of {mse:{'.4f' if words.images else '.4g'}} (dotted)", loc="upper right"
+    )
     axis.set(
         title="Error against size",
-        xlabel="bits per test image (log)",
+        xlabel=f"bits per test {words.one} (log)",
         ylabel="mean squared error (log)",
     )
     return figure
@@ -220,18 +225,27 @@ def read_curves(text: str, *, name: str) -> Curves:
 
 
 def _draw_lines(
-    axis: "Axes", section: Mapping[str, float | None], coders: Sequence[str], form: str
+    axis: "Axes",
+    section: Mapping[str, float | None],
+    coders: Sequence[str],
+    form: str,
+    words: SampleWords = IMAGES,
 ) -> list[End]:
     """Draw a line by setting for each coder; returns the names for their ends."""
     ends = []
     for coder in coders:
-        label, colour, marker = _LOOKS[coder]
+        label, colour, marker = _looks(coder, words)
         by = by_setting(section, coder)
         values = np.array(list(by.values()), dtype=float)
         axis.plot([float(at) for at in by], values, color=colour, marker=marker, label=label)
         if np.isfinite(values[-1]):
             ends.append((f"{label} {form.format(values[-1])}", float(values[-1]), colour))
     return ends
+
+
+def _looks(coder: str, words: SampleWords) -> tuple[str, str, str]:
+    label, colour, marker = _LOOKS[coder]
+    return words.features if coder == "pixels" else label, colour, marker
 
 
 def _mark_counts(axis: "Axes", counts: Sequence[int], more: Mapping[float, str]) -> None:

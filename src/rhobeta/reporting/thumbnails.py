@@ -2,16 +2,21 @@
 
 import io
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rhobeta.reporting.pages import png_source
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 # All thumbnails together have about this many pixels; noise compresses to half a byte a pixel.
 _PIXELS = 1_600_000
 _LARGEST_SIDE, _SMALLEST_SIDE = 28, 8
 _SHADES = 16
+_COLOURS = 64
 _COLUMNS = 50
 
 
@@ -25,27 +30,45 @@ class Thumbnails:
     """Of a square, in pixels."""
     columns: int
     """Squares in a row."""
-    labels: tuple[int, ...]
-    """The class of each."""
 
 
-def make_thumbnails(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Thumbnails:
-    """Thumbnails of images ([images, height, width]) in 16 shades, dark ink on white."""
+def make_thumbnails(images: NDArray[np.uint8]) -> Thumbnails:
+    """Thumbnails of images, in their order.
+
+    Grey ones ([images, height, width]) have 16 shades, dark ink on white. Colour ones ([images,
+    height, width, 3]) share a palette of 64 colours.
+    """
     from PIL import Image
 
     side = int(np.sqrt(_PIXELS / len(images)))
-    side = max(_SMALLEST_SIDE, min(_LARGEST_SIDE, side, max(images.shape[1:])))
+    side = max(_SMALLEST_SIDE, min(_LARGEST_SIDE, side, max(images.shape[1:3])))
     rows = -(-len(images) // _COLUMNS)
-    sheet = np.full((rows * side, _COLUMNS * side), 255, np.uint8)
+    colour = images.ndim == 4
+    sheet = np.full((rows * side, _COLUMNS * side, *images.shape[3:]), 255, np.uint8)
     for place, pixels in enumerate(images):
-        picture = Image.fromarray(255 - pixels)
+        picture = Image.fromarray(pixels if colour else 255 - pixels)
         picture.thumbnail((side, side))
         row, column = divmod(place, _COLUMNS)
         top, left = row * side, column * side
         sheet[top : top + picture.height, left : left + picture.width] = np.asarray(picture)
+    file = io.BytesIO()
+    drawn = _in_colours(sheet) if colour else _in_shades(sheet)
+    drawn.save(file, format="PNG", optimize=True)
+    return Thumbnails(png_source(file.getvalue()), side, _COLUMNS)
+
+
+def _in_shades(sheet: NDArray[np.uint8]) -> "Image.Image":
+    from PIL import Image
+
     shades = Image.fromarray(sheet // (256 // _SHADES))
     grey = np.arange(_SHADES, dtype=np.uint8) * (255 // (_SHADES - 1))
     shades.putpalette(np.repeat(grey, 3).tobytes())
-    file = io.BytesIO()
-    shades.save(file, format="PNG", optimize=True)
-    return Thumbnails(png_source(file.getvalue()), side, _COLUMNS, tuple(labels.tolist()))
+    return shades
+
+
+def _in_colours(sheet: NDArray[np.uint8]) -> "Image.Image":
+    from PIL import Image
+
+    return Image.fromarray(sheet).quantize(
+        _COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
+    )

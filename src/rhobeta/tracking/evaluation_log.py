@@ -93,11 +93,18 @@ def in_words(metrics: Metrics) -> str:
         for name, value in test.items()
         if name.startswith("l0_at_")
     )
-    return (
-        f"**Test MSE {test['mse']:.5f}** (PCA {baselines['pca_mse']:.5f}), probe"
-        f" {test['probe']:.2%} (pixels {baselines['pixel_probe']:.2%}), active units"
-        f" {active}, {test['dead_units']:.0f} dead."
-    )
+    if "psnr_db" in test:
+        error = f"**Test MSE {test['mse']:.5f}** (PCA {baselines['pca_mse']:.5f})"
+    else:
+        # The MSE of vectors is in the units of the data.
+        whole, fvu = baselines["mean_image_mse"], test["fvu"]
+        pca = f"{baselines['pca_mse'] / whole:.4f}" if whole else "not defined"
+        error = f"**Test FVU {'not defined' if fvu is None else f'{fvu:.4f}'}** (PCA {pca})"
+    probe = ""
+    if "probe" in test:
+        raw = "pixels" if "psnr_db" in test else "features"
+        probe = f" probe {test['probe']:.2%} ({raw} {baselines['pixel_probe']:.2%}),"
+    return f"{error},{probe} active units {active}, {test['dead_units']:.0f} dead."
 
 
 def flat_metrics(metrics: Metrics) -> dict[str, float]:

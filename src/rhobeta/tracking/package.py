@@ -19,6 +19,7 @@ from rhobeta.extensions import EXTENSIONS, load_extensions
 from rhobeta.tracking.run import Run
 
 if TYPE_CHECKING:
+    from mlflow.exceptions import MlflowException
     from mlflow.models import ModelSignature
 
 OUTPUTS = {
@@ -51,53 +52,61 @@ class PackagedModel:
         self._model = saved.model
 
     def predict(
-        self, model_input: NDArray[np.float32], params: dict[str, Any] | None = None
+        self, model_input: Any, params: dict[str, Any] | None = None
     ) -> dict[str, NDArray[np.float32]]:
         """Encode, decode or reconstruct, as the parameter `output` says.
 
-        - `all`, the default: `code` and `reconstruction` of images ([images, pixels] in [0, 1]).
+        Takes what `rhobeta.load(...).encode` takes: arrays, lists, data frames and tensors of any
+        number type, shape (n, pixels) or (n, height, width); bytes stand for [0, 1].
+
+        - `all`, the default: `code` and `reconstruction` of images.
         - `encode`: `code` (shape: [images, units]) of images.
         - `reconstruct`: `reconstruction` (shape: [images, pixels]) of images.
         - `decode`: `reconstruction` of codes ([images, units]).
 
-        Raises `MlflowException`, which a server answers as status 400, for another output, another
-        number of columns, and values that are not finite.
+        Raises `MlflowException`, in one line, for another output, another shape, and values that
+        are no finite numbers.
         """
         import torch
 
+        from rhobeta.data.batches import to_unit_interval
+        from rhobeta.model.inputs import input_rows, row_tensor
+
         output = (params or {}).get("output", "all")
-        rows = torch.as_tensor(self._checked(np.asarray(model_input, dtype=np.float32), output))
+        if output not in OUTPUTS:
+            known = ", ".join(f"{name} ({words})" for name, words in OUTPUTS.items())
+            raise _refused(f"found the parameter output {output!r}; allowed: {known}")
+        width, words = self._taken(output)
+        try:
+            rows = input_rows(model_input, width)
+        except ValueError as error:
+            raise _refused(f"output {output} takes {words}: {error}") from None
+        x = to_unit_interval(row_tensor(rows))
         with torch.inference_mode():
             if output == "encode":
-                return {"code": self._model.encode(rows).numpy()}
+                return {"code": self._model.encode(x).numpy()}
             if output == "decode":
-                return {"reconstruction": self._model.decode(rows).numpy()}
-            found = self._model(rows)
+                return {"reconstruction": self._model.decode(x).numpy()}
+            found = self._model(x)
         answer = {"code": found.code.numpy(), "reconstruction": found.reconstruction.numpy()}
         return answer if output == "all" else {"reconstruction": answer["reconstruction"]}
 
-    def _checked(self, rows: NDArray[np.float32], output: str) -> NDArray[np.float32]:
-        from mlflow.exceptions import MlflowException
-
-        if output not in OUTPUTS:
-            known = ", ".join(f"{name} ({words})" for name, words in OUTPUTS.items())
-            raise MlflowException.invalid_parameter_value(
-                f"found the parameter output {output!r}; allowed: {known}"
-            )
-        what = describe_shape(self.architecture.sample_shape)
-        expected = self.architecture.features
+    def _taken(self, output: str) -> tuple[int, str]:
+        """The values of a row, and the rows in words."""
+        architecture = self.architecture
         if output == "decode":
-            what, expected = "codes", self.architecture.units
-        if rows.ndim != 2 or rows.shape[1] != expected:
-            raise MlflowException.invalid_parameter_value(
-                f"found an input of shape {rows.shape}; output {output} takes {what}, one a row:"
-                f" shape (any number, {expected})"
-            )
-        if not np.isfinite(rows).all():
-            raise MlflowException.invalid_parameter_value(
-                "found NaN or infinity in the input; expected finite numbers"
-            )
-        return rows
+            return architecture.units, f"codes of {architecture.units} units"
+        return architecture.features, describe_shape(architecture.sample_shape)
+
+
+def _refused(reason: str) -> "MlflowException":
+    """The error that Python raises, and that a server answers as status 400."""
+    from mlflow.exceptions import MlflowException
+
+    error = MlflowException.invalid_parameter_value(reason)
+    # A server writes the whole input into the message; in its answer these entries win.
+    error.json_kwargs = {"message": reason}
+    return error
 
 
 def _load_pyfunc(path: str) -> PackagedModel:
@@ -143,10 +152,8 @@ def log_model(run: Run, content: bytes, *, example: NDArray[np.float32]) -> None
 
 def _signature(packaged: PackagedModel, example: NDArray[np.float32]) -> "ModelSignature":
     from mlflow.models import ModelSignature, infer_signature
-    from mlflow.types import Schema, TensorSpec
 
     found = infer_signature(example, packaged.predict(example), params={"output": "all"})
-    # MLflow checks every input against one schema, but codes are not as wide as images: `predict`
-    # checks the width.
-    inputs = Schema([TensorSpec(np.dtype(np.float32), (-1, -1))])
-    return ModelSignature(inputs=inputs, outputs=found.outputs, params=found.params)
+    # Without inputs: MLflow would hold every input to one type and shape, and refuse others with a
+    # dump of the data, before `predict` sees them.
+    return ModelSignature(outputs=found.outputs, params=found.params)

@@ -161,13 +161,13 @@ MODEL = model_to_bytes(
 )
 RECORD = TestRecord(
     activity=RANDOM.random((6, 3), dtype=np.float32),
-    labels=np.array([1, 0, 1, 2, 2, 0], np.uint8),
-    examples=RANDOM.random((3, 2, 4), dtype=np.float32),
-    reconstructions=RANDOM.random((3, 2, 4), dtype=np.float32),
+    examples=np.array([1, 0, 3]),
+    reconstructions=RANDOM.random((3, 8), dtype=np.float32),
+    feature_mse=RANDOM.random(8),
     l0_counts=np.array([1, 2, 3, 0]),
     l0_threshold=np.array([0.1]),
     top_units=np.array([2, 0, 1]),
-    top_images=RANDOM.integers(0, 256, (3, 9, 2, 4), dtype=np.uint8),
+    top_rows=RANDOM.integers(-1, 6, (3, 9)),
 ).to_bytes()
 
 

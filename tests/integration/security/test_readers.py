@@ -107,13 +107,13 @@ def record() -> TestRecord:
     numbers = np.random.default_rng(0)
     return TestRecord(
         activity=numbers.random((6, 3), dtype=np.float32),
-        labels=LABELS,
-        examples=numbers.random((3, 2, 4), dtype=np.float32),
-        reconstructions=numbers.random((3, 2, 4), dtype=np.float32),
+        examples=np.array([1, 0, 3]),
+        reconstructions=numbers.random((3, 8), dtype=np.float32),
+        feature_mse=numbers.random(8),
         l0_counts=np.array([1, 2, 3, 0]),
         l0_threshold=np.array([0.1]),
         top_units=np.array([2, 0]),
-        top_images=numbers.integers(0, 256, (2, 9, 2, 4), dtype=np.uint8),
+        top_rows=numbers.integers(-1, 6, (2, 9)),
     )
 
 
@@ -124,11 +124,13 @@ def record() -> TestRecord:
         ("activity", np.zeros((6, 3))),
         ("activity", np.zeros((5, 3), np.float32)),
         ("activity", np.zeros(6, np.float32)),
-        ("labels", LABELS.astype(np.int64)),
-        ("labels", np.zeros(6, np.uint8)),
-        ("examples", np.zeros((2, 2, 4), np.float32)),
-        ("reconstructions", np.zeros((3, 4, 2), np.float32)),
-        ("reconstructions", np.full((3, 2, 4), np.inf, np.float32)),
+        ("examples", np.zeros(3, np.int32)),
+        ("examples", np.array([0, 1, 6])),
+        ("examples", np.array([0, -1, 3])),
+        ("reconstructions", np.zeros((3, 7), np.float32)),
+        ("reconstructions", np.full((3, 8), np.inf, np.float32)),
+        ("feature_mse", np.full(8, -1.0)),
+        ("feature_mse", np.full(8, np.nan)),
         ("l0_counts", np.array([1, 2, 3])),
         ("l0_counts", np.array([1, 2, 2, 0])),
         ("l0_counts", np.array([7, -1, 0, 0])),
@@ -139,7 +141,9 @@ def record() -> TestRecord:
         ("top_units", np.array([-1, 0])),
         ("top_units", np.array([0, 0])),
         ("top_units", np.array([0, 1, 2])),
-        ("top_images", np.zeros((2, 9, 4, 2), np.uint8)),
+        ("top_rows", np.zeros((3, 9), np.int64)),
+        ("top_rows", np.full((2, 9), 6)),
+        ("top_rows", np.full((2, 9), -2)),
     ],
     ids=str,
 )

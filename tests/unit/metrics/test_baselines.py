@@ -81,7 +81,9 @@ def test_wiener_filter_is_its_formula(sigma: float) -> None:
 def test_pca_of_digits_is_the_truncated_svd(digits: Samples, test_digits: Samples) -> None:
     train, test = pixels_of(digits.values), pixels_of(test_digits.values)
     rebuilt = rebuilt_by_svd(train, test, 16)
-    found = reconstruction_baselines(PrincipalComponents.fit(train), test, components=16, active=4)
+    found = reconstruction_baselines(
+        PrincipalComponents.fit(train), test, components=16, active=4, images=True
+    )
     assert found["pca"] == pytest.approx(np.square(test - rebuilt).mean(), rel=1e-4)
     clipped = np.square(test - rebuilt.clip(0, 1)).mean()
     assert found["pca_clipped"] == pytest.approx(clipped, rel=1e-4)
@@ -92,7 +94,10 @@ def test_baselines_by_hand() -> None:
     train = np.array([[0, 1], [1, 1]], dtype=np.float32)
     test = np.array([[1, 0]], dtype=np.float32)
     # The mean is (1/2, 1); no component rebuilds it.
-    found = reconstruction_baselines(PrincipalComponents.fit(train), test, components=1, active=0)
+    found = reconstruction_baselines(
+        PrincipalComponents.fit(train), test, components=1, active=0, images=False
+    )
+    assert "pca_clipped" not in found
     assert found["pca_active"] == (0.25 + 1) / 2
     # The only component is the first pixel's axis; the second pixel stays at its mean.
     assert found["pca"] == pytest.approx(1 / 2, rel=1e-6)
@@ -101,6 +106,8 @@ def test_baselines_by_hand() -> None:
 @pytest.mark.parametrize("components", [6, 40])
 def test_pca_of_as_many_components_as_pixels_is_exact(components: int) -> None:
     pca = PrincipalComponents.fit(images(60))
-    found = reconstruction_baselines(pca, images(25, seed=1), components=components, active=3)
+    found = reconstruction_baselines(
+        pca, images(25, seed=1), components=components, active=3, images=True
+    )
     assert found["pca"] == pytest.approx(0, abs=1e-10)
     assert found["pca_active"] > 0.01

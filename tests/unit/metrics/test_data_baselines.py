@@ -73,7 +73,7 @@ def test_baselines_without_an_error_have_an_infinite_psnr() -> None:
 
 
 def test_baselines_of_other_data_or_parameters_are_refused(written: Paths) -> None:
-    with pytest.raises(RhobetaError, match="with other images"):
+    with pytest.raises(RhobetaError, match="with other data"):
         read_baselines(written, SETTINGS, "cd" * 32)
     louder = SETTINGS.model_copy(update={"noise": [0.5], "dead_threshold": 0.5})
     with pytest.raises(RhobetaError, match=r"with other evaluate.noise\.\nRun `dvc repro`"):

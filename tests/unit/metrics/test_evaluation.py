@@ -24,13 +24,13 @@ def record(**changes: Any) -> TestRecord:
     random = np.random.default_rng(0)
     values = {
         "activity": random.random((6, 3), dtype=np.float32),
-        "labels": np.array([1, 0, 1, 2, 2, 0], np.uint8),
-        "examples": random.random((3, 2, 4), dtype=np.float32),
-        "reconstructions": random.random((3, 2, 4), dtype=np.float32),
+        "examples": np.array([1, 0, 3], np.int64),
+        "reconstructions": random.random((3, 8), dtype=np.float32),
+        "feature_mse": random.random(8),
         "l0_counts": np.array([1, 2, 3, 0], np.int64),
         "l0_threshold": np.array([0.1]),
         "top_units": np.array([2, 0, 1], np.int64),
-        "top_images": random.integers(0, 256, (3, 9, 2, 4), dtype=np.uint8),
+        "top_rows": random.integers(-1, 6, (3, 9)),
         "belongs_to": {"a model": "ab" * 32, "a table": "cd" * 32},
     }
     return TestRecord(**(values | changes))
@@ -60,7 +60,7 @@ def refused(damaged: bytes) -> None:
 
 
 def described(**changes: Any) -> dict[str, str]:
-    values = {"_seal": EMPTY_CHECKSUM, "belongs_to": {}, "format": "rhobeta-evaluation-1"}
+    values = {"_seal": EMPTY_CHECKSUM, "belongs_to": {}, "format": "rhobeta-evaluation-2"}
     return {"rhobeta": json.dumps(values | changes)}
 
 

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from helpers.pages import Page
+from rhobeta.data.samples import Samples
 from rhobeta.metrics.evaluation import TestRecord
+from rhobeta.metrics.units import exciting_rows
 from rhobeta.model.autoencoder import Architecture, Autoencoder
 from rhobeta.model.serialization import (
     ModelDescription,
@@ -20,12 +22,14 @@ from rhobeta.model.serialization import (
 )
 from rhobeta.reporting.dashboard import (
     Card,
+    CardClasses,
     filter_png,
     group_cards,
     images_png,
     render_dashboard,
     unit_cards,
 )
+from rhobeta.reporting.words import TestSamples
 
 # Four units, classes 3 and 8: unit 0 is for 8, unit 1 for 3, unit 2 never fires, unit 3 for 8.
 ACTIVITY = np.array(
@@ -35,21 +39,22 @@ ACTIVITY = np.array(
 LABELS = np.array([3, 8, 3, 8], np.uint8)
 
 
+# Each image is filled with its own shade.
+SHADES = np.array([10, 20, 30, 40], np.uint8)
+TEST = TestSamples(Samples(np.repeat(SHADES, 6).reshape(4, 2, 3), LABELS))
+
+
 def record() -> TestRecord:
-    images = np.zeros((4, 9, 2, 3), np.uint8)
-    for place, shown in enumerate(([10, 20, 30], [40, 50, 60], [70], [])):
-        for index, value in enumerate(shown):
-            images[place, index] = value
     return TestRecord(
         activity=ACTIVITY,
-        labels=LABELS,
-        examples=np.zeros((2, 2, 3), np.float32),
-        reconstructions=np.zeros((2, 2, 3), np.float32),
+        examples=np.array([0, 1]),
+        reconstructions=np.zeros((2, 6), np.float32),
+        feature_mse=np.zeros(6),
         l0_counts=np.zeros(5, np.int64),
         l0_threshold=np.array([0.1]),
         # Means 0.3, 0.3, 0.0125 and 0.225.
         top_units=np.array([0, 1, 3, 2]),
-        top_images=images,
+        top_rows=exciting_rows(ACTIVITY[:, [0, 1, 3, 2]], threshold=0.1),
     )
 
 
@@ -62,7 +67,7 @@ def saved_model(name: str = "mnist", hidden: tuple[int, ...] = (4,)) -> SavedMod
 
 def cards(count: int = 4) -> list[Card]:
     filters = np.arange(24, dtype=np.float32).reshape(4, 2, 3)
-    return unit_cards(filters, record(), count=count)
+    return unit_cards(filters, record(), TEST, count=count)
 
 
 def picture(source: str) -> NDArray[np.uint8]:
@@ -71,24 +76,29 @@ def picture(source: str) -> NDArray[np.uint8]:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))
 
 
+def classes(card: Card) -> CardClasses:
+    assert card.classes is not None
+    return card.classes
+
+
 def test_cards_by_hand() -> None:
     first, second, third, inactive = cards()
-    numbers = [(card.unit, card.best_class, card.fired, card.firing_rate) for card in cards()]
+    numbers = [(c.unit, classes(c).best, c.fired, c.firing_rate) for c in cards()]
     assert numbers == [(0, 8, 3, 0.75), (1, 3, 3, 0.75), (3, 8, 1, 0.25), (2, 8, 0, 0.0)]
     assert [card.shown for card in cards()] == [3, 3, 1, 0]
     assert inactive.images == ""
     # Unit 0: 0.1 for class 3, 0.5 for class 8; unit 1: 0.5 and 0.1.
-    assert first.selectivity == pytest.approx(0.4 / 0.6)
-    assert third.selectivity == 1
-    assert [(bar.label, bar.best) for bar in first.bars] == [(3, False), (8, True)]
-    assert [bar.mean for bar in first.bars] == pytest.approx([0.1, 0.5])
-    assert [bar.percent for bar in first.bars] == pytest.approx([20, 100])
-    assert [bar.percent for bar in second.bars] == pytest.approx([100, 20])
+    assert classes(first).selectivity == pytest.approx(0.4 / 0.6)
+    assert classes(third).selectivity == 1
+    assert [(bar.name, bar.best) for bar in classes(first).bars] == [("3", False), ("8", True)]
+    assert [bar.mean for bar in classes(first).bars] == pytest.approx([0.1, 0.5])
+    assert [bar.percent for bar in classes(first).bars] == pytest.approx([20, 100])
+    assert [bar.percent for bar in classes(second).bars] == pytest.approx([100, 20])
 
 
 def test_card_shows_the_images_of_its_unit() -> None:
     shades = [sorted(set(picture(card.images)[..., 0].ravel().tolist())) for card in cards()[:3]]
-    assert shades == [[225, 235, 245, 255], [195, 205, 215, 255], [185, 255]]
+    assert shades == [[215, 235, 245, 255], [225, 235, 245, 255], [215, 255]]
 
 
 def test_card_shows_the_filter_of_its_unit() -> None:
@@ -112,13 +122,15 @@ def test_bars_of_a_unit_that_is_always_zero() -> None:
     inactive = unit_cards(
         np.zeros((4, 2, 3), np.float32),
         TestRecord(**(vars(plain) | {"activity": activity})),
+        TEST,
         count=4,
     )[3]
-    assert [bar.percent for bar in inactive.bars] == [0, 0]
+    assert [bar.percent for bar in classes(inactive).bars] == [0, 0]
 
 
 def card(unit: int, best_class: int, selectivity: float, fired: int = 1) -> Card:
-    return Card(unit, best_class, fired, fired / 4, selectivity, "", "", 0, [])
+    of_classes = CardClasses(best_class, str(best_class), selectivity, [])
+    return Card(unit, fired, fired / 4, "", "", 0, of_classes)
 
 
 def test_cards_are_grouped_by_class_inactive_units_last() -> None:
@@ -131,10 +143,10 @@ def test_cards_are_grouped_by_class_inactive_units_last() -> None:
             card(1, 8, 0.2),
         ]
     )
-    assert [(group.best_class, [card.unit for card in group.cards]) for group in found] == [
-        (3, [2]),
-        (8, [3, 1, 5]),
-        (None, [4]),
+    assert [(group.title, [card.unit for card in group.cards]) for group in found] == [
+        ("Class 3", [2]),
+        ("Class 8", [3, 1, 5]),
+        ("Units that are never active", [4]),
     ]
 
 
@@ -172,7 +184,7 @@ def test_large_pictures_are_scaled_down() -> None:
 
 
 def test_page_shows_every_card_with_its_numbers() -> None:
-    page = Page(render_dashboard(saved_model(), record(), count=100))
+    page = Page(render_dashboard(saved_model(), record(), TEST, count=100))
     assert re.findall(r"Unit (\d)\s", page.text) == ["1", "3", "0", "2"]
     assert "all 4 units,\nmeasured on 4 test images" in page.text
     assert "fires for 75.0% · class 8 · selectivity 0.67" in page.text
@@ -183,7 +195,7 @@ def test_page_shows_every_card_with_its_numbers() -> None:
 
 
 def test_cards_hold_what_search_and_order_need() -> None:
-    page = Page(render_dashboard(saved_model(), record(), count=4))
+    page = Page(render_dashboard(saved_model(), record(), TEST, count=4))
     assert page.values("data-words") == [
         *("unit 1 class 3", "unit 3 class 8", "unit 0 class 8", "unit 2 class 8"),
     ]
@@ -193,18 +205,18 @@ def test_cards_hold_what_search_and_order_need() -> None:
 
 
 def test_page_says_where_it_leaves_units_out() -> None:
-    page = Page(render_dashboard(saved_model(), record(), count=2))
+    page = Page(render_dashboard(saved_model(), record(), TEST, count=2))
     assert "the 2 most active of 4 units" in page.text
 
 
 @pytest.mark.parametrize(("hidden", "deep"), [((4,), False), ((5, 4), True)])
 def test_page_explains_filters_of_a_deep_decoder(hidden: tuple[int, ...], deep: bool) -> None:
-    page = Page(render_dashboard(saved_model(hidden=hidden), record(), count=4))
+    page = Page(render_dashboard(saved_model(hidden=hidden), record(), TEST, count=4))
     assert ("The decoder has several layers" in page.text) is deep
 
 
 def test_page_is_self_contained_and_its_links_lead_somewhere() -> None:
-    page = Page(render_dashboard(saved_model(), record(), count=4))
+    page = Page(render_dashboard(saved_model(), record(), TEST, count=4))
     assert page.is_self_contained()
     links = page.values("href", "a")
     assert links == ["report.html", "#class-3", "#class-8", "#inactive"]
@@ -215,7 +227,7 @@ def test_page_is_self_contained_and_its_links_lead_somewhere() -> None:
 
 def test_page_escapes_html_in_names() -> None:
     name = '</title><script>alert("1 & 2")</script>'
-    page = Page(render_dashboard(saved_model(name), record(), count=4))
+    page = Page(render_dashboard(saved_model(name), record(), TEST, count=4))
     assert [tag for tag, _ in page.tags].count("script") == 1
     assert f"on {name}" in page.text
 
@@ -228,15 +240,16 @@ def test_page_of_a_hundred_units_is_small() -> None:
             vars(record())
             | {
                 "activity": random.random((20, 100), dtype=np.float32),
-                "labels": np.arange(20, dtype=np.uint8) % 10,
                 "top_units": np.arange(100),
-                "top_images": random.integers(0, 256, (100, 9, 28, 28), dtype=np.uint8),
+                "top_rows": random.integers(0, 20, (100, 9)),
             }
         )
     )
+    images = random.integers(0, 256, (20, 28, 28), dtype=np.uint8)
+    test = TestSamples(Samples(images, np.arange(20, dtype=np.uint8) % 10))
     architecture = Architecture((28, 28), (100,), "sigmoid", "relu", "sigmoid")
     described = ModelDescription(
         architecture, {"data.name": "own", "penalty.kind": "none"}, "cd" * 32, 1, 0.1
     )
     saved = model_from_bytes(model_to_bytes(Autoencoder(architecture), described), name="it")
-    assert len(render_dashboard(saved, noisy, count=100)) < 2_000_000
+    assert len(render_dashboard(saved, noisy, test, count=100)) < 2_000_000

@@ -22,7 +22,8 @@ from rhobeta.data.batches import pixels_of
 from rhobeta.data.samples import Samples
 from rhobeta.errors import RhobetaError
 from rhobeta.metrics.encoding import encode_images
-from rhobeta.metrics.evaluation import TestRecord, first_of_each_class
+from rhobeta.metrics.evaluation import TestRecord, example_rows
+from rhobeta.metrics.reconstruction import feature_mse
 from rhobeta.metrics.units import most_active_units
 from rhobeta.model.autoencoder import Architecture, Autoencoder
 from rhobeta.reporting.codes import (
@@ -32,11 +33,13 @@ from rhobeta.reporting.codes import (
     draw_firing_rates,
     draw_unit_activity,
     embed,
+    point_groups,
 )
 from rhobeta.reporting.curves import History, draw_learning_curves, read_history
 from rhobeta.reporting.pictures import decoder_filters, draw_filters, draw_reconstructions, tiled
 from rhobeta.reporting.style import BLUE, CLASS_COLOURS, GREY, ORANGE, RED, save, style
 from rhobeta.reporting.task_figures import draw_anomaly
+from rhobeta.reporting.words import TestSamples
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,21 +61,26 @@ def model() -> Autoencoder:
 
 
 @pytest.fixture(scope="module")
+def test(test_digits: Samples) -> TestSamples:
+    return TestSamples(test_digits)
+
+
+@pytest.fixture(scope="module")
 def record(model: Autoencoder, test_digits: Samples) -> TestRecord:
     """What evaluate keeps, of an untrained model on real digits."""
     x = pixels_of(test_digits.values)
     encoded = encode_images(model, x)
-    shown = first_of_each_class(test_digits.labels)
+    shown = example_rows(test_digits.labels, len(x))
     active = (encoded.activity > 0.5).sum(1)
     return TestRecord(
         activity=encoded.activity,
-        labels=test_digits.labels,
-        examples=x[shown].reshape(-1, 28, 28),
-        reconstructions=encoded.reconstruction[shown].reshape(-1, 28, 28),
+        examples=shown,
+        reconstructions=encoded.reconstruction[shown],
+        feature_mse=feature_mse(x, encoded.reconstruction),
         l0_counts=np.bincount(active, minlength=UNITS + 1),
         l0_threshold=np.array([0.5]),
         top_units=most_active_units(encoded.activity, count=UNITS),
-        top_images=np.zeros((UNITS, 9, 28, 28), np.uint8),
+        top_rows=np.zeros((UNITS, 9), np.int64),
     )
 
 
@@ -90,35 +98,37 @@ def history(penalty: float = 1.0) -> History:
     }
 
 
-Draw = Callable[[TestRecord, Autoencoder], "Figure"]
+Draw = Callable[[TestRecord, Autoencoder, TestSamples], "Figure"]
 FIGURES: dict[str, Draw] = {
-    "reconstructions": lambda r, m: draw_reconstructions(
-        r.examples, r.activity[first_of_each_class(r.labels)], r.reconstructions
+    "reconstructions": lambda r, m, t: draw_reconstructions(
+        t.rows(r.examples), r.activity[r.examples], r.reconstructions.reshape(-1, 28, 28)
     ),
-    "one reconstruction": lambda r, m: draw_reconstructions(
-        r.examples[:1], r.activity[:1], r.reconstructions[:1]
+    "one reconstruction": lambda r, m, t: draw_reconstructions(
+        t.rows(r.examples[:1]), r.activity[:1], r.reconstructions[:1].reshape(1, 28, 28)
     ),
-    "filters": lambda r, m: draw_filters(decoder_filters(m), np.arange(UNITS)),
-    "one filter": lambda r, m: draw_filters(decoder_filters(m), np.arange(1)),
-    "two filters": lambda r, m: draw_filters(decoder_filters(m), np.arange(2)),
-    "three filters": lambda r, m: draw_filters(decoder_filters(m), np.arange(3)),
-    "unit activity": lambda r, m: draw_unit_activity(r.activity, 0.05),
-    "unit activity without a target": lambda r, m: draw_unit_activity(r.activity, None),
-    "activity": lambda r, m: draw_activity_distribution(r.activity, r.l0_counts, 0.5),
-    "firing rates": lambda r, m: draw_firing_rates(r.activity, 0.5),
-    "class code": lambda r, m: draw_class_code(r.activity, r.labels),
-    "embedding": lambda r, m: draw_embedding(embed(r.activity, "pca"), r.labels, "PCA"),
-    "learning curves": lambda r, m: draw_learning_curves(history(), 2, 0.05),
-    "learning curves without a penalty": lambda r, m: draw_learning_curves(history(0), 3, None),
+    "filters": lambda r, m, t: draw_filters(decoder_filters(m), np.arange(UNITS)),
+    "one filter": lambda r, m, t: draw_filters(decoder_filters(m), np.arange(1)),
+    "two filters": lambda r, m, t: draw_filters(decoder_filters(m), np.arange(2)),
+    "three filters": lambda r, m, t: draw_filters(decoder_filters(m), np.arange(3)),
+    "unit activity": lambda r, m, t: draw_unit_activity(r.activity, 0.05),
+    "unit activity without a target": lambda r, m, t: draw_unit_activity(r.activity, None),
+    "activity": lambda r, m, t: draw_activity_distribution(r.activity, r.l0_counts, 0.5),
+    "firing rates": lambda r, m, t: draw_firing_rates(r.activity, 0.5),
+    "class code": lambda r, m, t: draw_class_code(r.activity, t.samples.require_labels()),
+    "embedding": lambda r, m, t: draw_embedding(
+        embed(r.activity, "pca"), point_groups(r.activity, t), "PCA"
+    ),
+    "learning curves": lambda r, m, t: draw_learning_curves(history(), 2, 0.05),
+    "learning curves without a penalty": lambda r, m, t: draw_learning_curves(history(0), 3, None),
 }
 
 
 @pytest.mark.filterwarnings("error::UserWarning", "error::RuntimeWarning")
 @pytest.mark.parametrize("name", FIGURES)
 def test_figure_is_a_picture_of_a_sensible_size(
-    name: str, record: TestRecord, model: Autoencoder, tmp_path: Path
+    name: str, record: TestRecord, model: Autoencoder, test: TestSamples, tmp_path: Path
 ) -> None:
-    save(FIGURES[name](record, model), tmp_path / "figure.png", DPI)
+    save(FIGURES[name](record, model, test), tmp_path / "figure.png", DPI)
     picture = plt.imread(tmp_path / "figure.png")
     height, width = picture.shape[:2]
     assert 1 * DPI < height < 12 * DPI
@@ -151,6 +161,10 @@ def test_figure_bytes_do_not_depend_on_the_users_style(
     assert b"Software" not in content
 
 
+def labelled(labels: NDArray[np.uint8]) -> TestSamples:
+    return TestSamples(Samples(np.zeros((len(labels), 2, 2), np.uint8), labels))
+
+
 @pytest.mark.filterwarnings("error::UserWarning", "error::RuntimeWarning")
 @pytest.mark.parametrize("level", [0.0, 1.0])
 def test_figures_of_a_constant_code(level: float, tmp_path: Path) -> None:
@@ -163,7 +177,7 @@ def test_figures_of_a_constant_code(level: float, tmp_path: Path) -> None:
         draw_firing_rates(activity, 0.5),
         draw_activity_distribution(activity, l0_counts, 0.1),
         draw_class_code(activity, labels),
-        draw_embedding(np.zeros((20, 2)), labels, "PCA"),
+        draw_embedding(np.zeros((20, 2)), point_groups(activity, labelled(labels)), "PCA"),
         draw_reconstructions(images, activity[:2], images),
     ):
         save(figure, tmp_path / "figure.png", DPI)
@@ -255,7 +269,8 @@ def test_reconstructions_figure_of_many_classes_shows_twelve() -> None:
 
 def test_embedding_figure_names_each_class_at_its_median() -> None:
     points = np.array([[0.0, 0], [1, 1], [10, 2], [5, 5], [6, 7]])
-    (axis,) = draw_embedding(points, np.array([4, 4, 4, 9, 9], np.uint8), "PCA").axes
+    test = labelled(np.array([4, 4, 4, 9, 9], np.uint8))
+    (axis,) = draw_embedding(points, point_groups(np.ones((5, 1), np.float32), test), "PCA").axes
     assert [text.get_text() for text in axis.texts] == ["4", "9"]
     places = [text.xy for text in axis.texts]
     np.testing.assert_allclose(places, [[1, 1], [5.5, 6]])
@@ -386,15 +401,16 @@ def test_read_history_refuses_other_tables(text: str) -> None:
         read_history(text, name="reports/history.csv")
 
 
-def test_reconstructions_figure(record: TestRecord) -> None:
-    codes = record.activity[first_of_each_class(record.labels)]
-    axes = draw_reconstructions(record.examples, codes, record.reconstructions).axes
+def test_reconstructions_figure(record: TestRecord, test: TestSamples) -> None:
+    originals = test.rows(record.examples)
+    rebuilt = record.reconstructions.reshape(-1, 28, 28)
+    axes = draw_reconstructions(originals, record.activity[record.examples], rebuilt).axes
     assert [axis.get_title(loc="left").partition(":")[0] for axis in axes] == [
         "Original",
         "Code",
         "Reconstructed",
     ]
-    for axis, images in ((axes[0], record.examples), (axes[2], record.reconstructions)):
+    for axis, images in ((axes[0], originals), (axes[2], rebuilt)):
         shown = np.asarray(axis.images[0].get_array())
         assert shown.shape == (30, 10 * 29 + 1)
         for index, image in enumerate(images):

@@ -9,9 +9,11 @@ from matplotlib import pyplot as plt
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from rhobeta.reporting.codes import draw_embedding
+from rhobeta.data.samples import Samples
+from rhobeta.reporting.codes import draw_embedding, point_groups
 from rhobeta.reporting.hover import Spot, spots_of
 from rhobeta.reporting.style import BLUE, ORANGE, save, style
+from rhobeta.reporting.words import TestSamples
 
 
 @pytest.fixture(autouse=True)
@@ -66,10 +68,11 @@ def test_spots_of_a_long_line_are_thinned() -> None:
 def test_spots_of_the_embedding_are_class_by_class() -> None:
     labels = np.array([2, 0, 2, 1, 0], np.uint8)
     points = np.array([[0.0, 1], [3, 0], [1, 2], [4, 4], [2, 3]])
-    figure = draw_embedding(points, labels, "PCA")
+    test = TestSamples(Samples(np.zeros((5, 2, 2), np.uint8), labels))
+    figure = draw_embedding(points, point_groups(np.ones((5, 1), np.float32), test), "PCA")
     figure.draw_without_rendering()
     spots: list[Spot] = spots_of(figure)
     order = np.argsort(labels, kind="stable")
     assert np.argsort([spot.x for spot in spots]).tolist() == np.argsort(points[order, 0]).tolist()
     assert np.argsort([-spot.y for spot in spots]).tolist() == np.argsort(points[order, 1]).tolist()
-    assert {spot.text for spot in spots} == {""}
+    assert [spot.text for spot in spots] == [f"class {label}" for label in (0, 0, 1, 2, 2)]

@@ -26,8 +26,9 @@ from rhobeta.model.serialization import (
 from rhobeta.reporting.hover import Spot
 from rhobeta.reporting.report import Picture, render_report
 from rhobeta.reporting.tables import result_rows, task_rows, verdict_sentences
-from rhobeta.reporting.texts import TASK_TEXTS, introduction
+from rhobeta.reporting.texts import introduction, task_texts
 from rhobeta.reporting.thumbnails import make_thumbnails
+from rhobeta.reporting.words import IMAGES
 from rhobeta.tracking.report_copy import PLACE
 
 TASK_FIGURES = ("sparse_probe", "few_labels", "denoising", "anomaly", "rate_distortion")
@@ -121,12 +122,11 @@ def test_values_lie_over_their_figure(figures: dict[str, Picture]) -> None:
 def test_thumbnails_are_of_the_images_in_order(figures: dict[str, Picture]) -> None:
     shades = np.array([0, 80, 255], np.uint8)
     images = np.broadcast_to(shades[:, None, None], (3, 4, 5))
-    found = make_thumbnails(images, np.array([7, 1, 1], np.uint8))
+    found = make_thumbnails(images)
     sheet = Image.open(io.BytesIO(base64.b64decode(found.source.partition(",")[2]))).convert("L")
     places = [(found.side * place, 0) for place in range(4)]
     assert [sheet.getpixel(place) for place in places] == [255, 170, 0, 255]
     page = Page(render_report(saved_model(), CORE_METRICS, figures, found))
-    assert page.values("data-labels") == ["7 1 1"]
     assert page.values("src")[-1] == found.source
     assert page.is_self_contained()
 
@@ -135,7 +135,7 @@ def test_thumbnails_are_of_the_images_in_order(figures: dict[str, Picture]) -> N
 def test_thumbnails_of_noise_are_small(count: int, most: int) -> None:
     # Noise does not compress: real images are smaller.
     noise = np.random.default_rng(0).integers(0, 256, (count, 28, 28), np.uint8)
-    assert len(make_thumbnails(noise, np.zeros(count, np.uint8)).source) < most
+    assert len(make_thumbnails(noise).source) < most
 
 
 def test_report_has_one_place_for_the_provenance(figures: dict[str, Picture]) -> None:
@@ -150,7 +150,7 @@ def test_report_shows_scored_tasks_and_names_the_others(
     shown = {name: figures[name] for name in (*tasks, *CORE_FIGURES) if name in figures}
     page = Page(render_report(saved_model(), metrics, shown))
     assert len(page.values("src")) == len(shown)
-    others = ", ".join(task for task in TASK_TEXTS if task not in tasks)
+    others = ", ".join(task for task in task_texts(IMAGES) if task not in tasks)
     assert (f"Not scored: {others} (" in page.text) is bool(others)
     assert ("Downstream tasks" in page.text) is bool(tasks)
 

@@ -8,10 +8,11 @@ from rhobeta.reporting.tables import (
     ResultRow,
     result_rows,
     task_rows,
-    unscored_tasks,
+    unscored_sentences,
     verdict_sentences,
 )
-from rhobeta.reporting.texts import TASK_TEXTS
+from rhobeta.reporting.texts import task_texts
+from rhobeta.reporting.words import IMAGES, ROWS
 
 WON, LOST = "beats it", "does not beat it"
 
@@ -37,6 +38,7 @@ def test_result_rows_by_hand() -> None:
         ("Hoyer", "0.703", "", ""),
         ("Treves-Rolls", "0.136", "", ""),
         ("Dead, constant, saturated units", "11, 12, 13", "0, 0, 0", ""),
+        ("Rare units", "14", "0", ""),
     ]
 
 
@@ -88,7 +90,7 @@ def test_anomaly_row_counts_the_classes_won() -> None:
     (row,) = task_rows(with_tasks("anomaly"))
     assert row.meaning.endswith("Better for 9 of 10 choices.")
     one = {f"{name}_auroc{at}": 0.5 for name in ("code", "pca") for at in ("", "_at_1_3")}
-    (row,) = task_rows({"anomaly": one})
+    (row,) = task_rows(CORE_METRICS | {"anomaly": one})
     assert "choices." not in row.meaning.removesuffix("choices of known classes.")
 
 
@@ -97,19 +99,22 @@ def test_tasks_are_shown_where_they_were_scored(task: str) -> None:
     alone = task_rows(with_tasks(task))
     assert alone
     assert set(alone) < set(task_rows(with_tasks()))
-    assert unscored_tasks(with_tasks(task)) == [name for name in TASK_METRICS if name != task]
+    others = ", ".join(name for name in TASK_METRICS if name != task)
+    assert unscored_sentences(with_tasks(task)) == [
+        f"Not scored: {others} (not in evaluate.tasks, or too few images)."
+    ]
 
 
 def test_tables_without_any_task() -> None:
     assert task_rows(CORE_METRICS) == []
-    assert unscored_tasks(CORE_METRICS) == list(TASK_METRICS)
     assert len(verdict_sentences(CORE_METRICS)) == 3
 
 
 def test_every_task_and_rival_has_its_text() -> None:
-    assert list(TASK_TEXTS) == list(TASKS)
-    for name, task in TASKS.items():
-        assert list(TASK_TEXTS[name].rivals) == list(task.verdicts)
+    for texts in map(task_texts, (IMAGES, ROWS)):
+        assert list(texts) == list(TASKS)
+        for name, task in TASKS.items():
+            assert list(texts[name].rivals) == list(task.verdicts)
 
 
 def test_verdict_sentences_by_hand() -> None:

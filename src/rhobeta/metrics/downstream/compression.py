@@ -1,14 +1,14 @@
-"""Rate and distortion: bits per image as a code, as PCA coefficients and as a JPEG.
+"""Rate and distortion: bits per sample as a code, as PCA coefficients and as a JPEG.
 
 A representation is quantised uniformly: a feature a becomes the symbol s = round(a / step), clipped
-to the range of the training images, and is decoded as step * s. The rate is that of an ideal
-entropy coder that knows only the training images. It is the sum over features of
+to the range of the training samples, and is decoded as step * s. The rate is that of an ideal
+entropy coder that knows only the training samples. It is the sum over features of
 
-    - mean over test images of log2 (n(s) + 1) / (N + S)
+    - mean over test samples of log2 (n(s) + 1) / (N + S)
 
-bits, where n(s) of N training images have the symbol s, out of S possible ones (Laplace's rule of
-succession). Distortion is the test MSE of the decoded images, clipped to [0, 1]. JPEG's rate
-counts the entropy-coded scan only.
+bits, where n(s) of N training samples have the symbol s, out of S possible ones (Laplace's rule of
+succession). Distortion is the test MSE of what is decoded. JPEG's rate counts the entropy-coded
+scan only.
 """
 
 import io
@@ -28,20 +28,20 @@ JPEG_IMAGES = 1000
 # MSE at the operating point, at most, relative to that of the unquantised code.
 TOLERATED = 1.05
 
-# Images decoded at a time, so that their memory is reused.
+# Samples decoded at a time, so that their memory is reused.
 _PIECE = 1024
 
 Decode = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""Maps a representation ([images, features]) to images ([images, pixels])."""
+"""Maps a representation ([samples, units]) to samples ([samples, features])."""
 
 
 class RatePoint(NamedTuple):
     """One setting of a coder."""
 
     bits: float
-    """Mean bits of a test image."""
+    """Mean bits of a test sample."""
     mse: float
-    """Mean squared error over test images and pixels."""
+    """Mean squared error over test samples and features."""
 
 
 def quantised_curve(
@@ -52,9 +52,8 @@ def quantised_curve(
 ) -> list[RatePoint]:
     """Rate and distortion of a representation, one point a step, coarsest first.
 
-    `train` and `test` are [images, features], `pixels` the test images ([images, pixels] in
-    [0, 1]). Steps are 8 to 1/8 times the root mean square of the centred training features, a
-    factor of sqrt 2 apart.
+    `train` and `test` are [samples, units], `pixels` the test samples ([samples, features]). Steps
+    are 8 to 1/8 times the root mean square of the centred training units, a factor of sqrt 2 apart.
     """
     _, spread = mean_and_spread(train)
     # One feature at a time, each contiguous and small enough for the cache.
@@ -72,25 +71,25 @@ def quantised_curve(
 
 
 def decoded_mse(code: NDArray[np.float32], decode: Decode, pixels: NDArray[np.float32]) -> float:
-    """MSE of the images decoded from a representation, clipped to [0, 1], against `pixels`."""
+    """MSE of the samples decoded from a representation against `pixels`, the originals."""
     error = 0.0
     for start in range(0, len(code), _PIECE):
         piece = slice(start, start + _PIECE)
-        images = decode(np.ascontiguousarray(code[piece])).clip(0, 1)
-        error += float(np.square(images - pixels[piece]).sum(dtype=np.float64))
+        decoded = decode(np.ascontiguousarray(code[piece]))
+        error += float(np.square(decoded - pixels[piece]).sum(dtype=np.float64))
     return error / pixels.size
 
 
 def quantised(
     train: NDArray[np.float32], test: NDArray[np.float32], step: np.float32
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Symbols of one feature (shapes: [images]), the test's clipped to the range of train's."""
+    """Symbols of one feature (shapes: [samples]), the test's clipped to the range of train's."""
     seen, symbols = (np.rint(values / step).astype(np.int64) for values in (train, test))
     return seen, symbols.clip(seen.min(), seen.max())
 
 
 def cross_entropy(seen: NDArray[np.int64], symbols: NDArray[np.int64]) -> float:
-    """Mean bits of `symbols` under the smoothed frequencies of `seen` (shapes: [images]).
+    """Mean bits of `symbols` under the smoothed frequencies of `seen` (shapes: [samples]).
 
     The alphabet is the range of `seen`, in which `symbols` must lie.
 
@@ -107,12 +106,13 @@ def cross_entropy(seen: NDArray[np.int64], symbols: NDArray[np.int64]) -> float:
 def jpeg_curve(
     pixels: NDArray[np.float32], shape: tuple[int, ...], *, seed: int
 ) -> list[RatePoint]:
-    """Rate and distortion of grey baseline JPEG, one point a quality, coarsest first.
+    """Rate and distortion of baseline JPEG, one point a quality, coarsest first.
 
-    Measured on the test images ([images, pixels] in [0, 1], multiples of 1/255), or on 1,000 of
-    them that `seed` draws. The rate counts the bytes between the header of the scan and the
-    end-of-image marker. The bytes before them are the same in every file (the standard's Huffman
-    tables, and quantisation tables that the quality fixes), so a decoder can know them.
+    `shape` is that of an image, (height, width) or (height, width, 3). Measured on the test images
+    ([images, pixels] in [0, 1], multiples of 1/255), or on 1,000 of them that `seed` draws. The
+    rate counts the bytes between the header of the scan and the end-of-image marker. The bytes
+    before them are the same in every file (the standard's Huffman tables, and quantisation tables
+    that the quality fixes), so a decoder can know them.
     """
     if len(pixels) > JPEG_IMAGES:
         rows = np.random.default_rng(seed).choice(len(pixels), JPEG_IMAGES, replace=False)

@@ -1,12 +1,12 @@
 """The downstream tasks together: what each compares, and how it is scored.
 
-Every task is fitted on the training images and scored on the test images. It gives one section of
+Every task is fitted on the training samples and scored on the test samples. It gives one section of
 the metrics and its verdicts in `beats_baseline`. `TASKS` says once which rivals a task has and at
 which setting the verdicts are taken; scoring and reporting both follow it.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from rhobeta.config.params import check_normal_classes
 from rhobeta.config.sections import EvaluateParams
 from rhobeta.data.splits import Manifest
 from rhobeta.errors import RhobetaError
-from rhobeta.metrics.data_baselines import DataBaselines
+from rhobeta.metrics.data_baselines import DataBaselines, Labels, require_labels
 from rhobeta.metrics.downstream.anomaly import aurocs, code_scores
 from rhobeta.metrics.downstream.compression import (
     RatePoint,
@@ -34,7 +34,11 @@ from rhobeta.metrics.encoding import codes_of, encode_images
 from rhobeta.model.autoencoder import Autoencoder
 
 Features = NDArray[np.float32]
-Labels = NDArray[np.uint8]
+
+NEED_LABELS = ("sparse_probe", "few_labels", "anomaly")
+"""The tasks that tell classes apart."""
+NEED_IMAGES = ("denoising",)
+"""The tasks that assume values in [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -43,30 +47,30 @@ class EvaluationData:
 
     model: Autoencoder
     baselines: DataBaselines
-    train_labels: Labels
-    test_labels: Labels
+    labels: Labels | None
+    """None: the data has none."""
     code: Representation
     features: Representation
     """The code as classifiers see it: a topk code may have more active units here."""
     pca_code: Representation
     """Coefficients of as many components as the code has units."""
     pixels: Representation
-    """In [0, 1]."""
+    """The samples themselves (shapes: [samples, features]); images are in [0, 1]."""
 
     @classmethod
     def prepare(
         cls,
         model: Autoencoder,
         pixels: Representation,
-        labels: tuple[Labels, Labels],
+        labels: Labels | None,
         test_code: Features,
         baselines: DataBaselines,
         *,
         probe_k: int | None,
     ) -> "EvaluationData":
-        """Encode the training images.
+        """Encode the training samples.
 
-        `pixels` and `labels` are of the training and the test images, `test_code` the codes of
+        `pixels` and `labels` are of the training and the test samples, `test_code` the codes of
         the latter. `probe_k` is the number of active units of a topk code as features.
         """
         train, test = pixels
@@ -75,7 +79,7 @@ class EvaluationData:
         return cls(
             model,
             baselines,
-            *labels,
+            labels,
             code=code,
             features=code
             if probe_k is None
@@ -83,6 +87,13 @@ class EvaluationData:
             pca_code=(pca.coefficients(train, units), pca.coefficients(test, units)),
             pixels=pixels,
         )
+
+    @property
+    def shown(self) -> Callable[[Features], Features]:
+        """What a decoder's output becomes before it is compared: images are clipped to [0, 1]."""
+        if self.model.architecture.is_image:
+            return lambda decoded: decoded.clip(0, 1)
+        return lambda decoded: decoded
 
     @property
     def representations(self) -> dict[str, Representation]:
@@ -140,15 +151,18 @@ class Task:
         return settings[self.decisive(len(settings)) if self.decisive else 0]
 
     def comparisons(self, metrics: Mapping[str, Any]) -> list[RivalComparison]:
-        """Every setting with every rival, from the task's section of the metrics.
+        """Every setting with every rival that the task's section of the metrics has.
 
-        The code is better where its number is strictly better; None is infinity.
+        JPEG is a rival for images alone. The code is better where its number is strictly better;
+        None is infinity.
         """
         found, decisive = [], self.decisive_setting(metrics)
         for setting in self.settings(metrics):
             for rival, verdict in self.verdicts.items():
-                value = metrics[self.number.format("code", setting)]
-                baseline = metrics[self.number.format(rival, setting)]
+                name = self.number.format(rival, setting)
+                if name not in metrics:
+                    continue
+                value, baseline = metrics[self.number.format("code", setting)], metrics[name]
                 ours, theirs = (math.inf if v is None else v for v in (value, baseline))
                 better = ours < theirs if self.lower_is_better else ours > theirs
                 key = verdict if setting == decisive else None
@@ -171,20 +185,35 @@ def by_setting(metrics: Mapping[str, Any], coder: str) -> dict[str, Any]:
 
 
 def scorable(settings: EvaluateParams, manifest: Manifest) -> EvaluateParams:
-    """The settings without what the data has too few images for, which is printed.
+    """The settings without what cannot be scored on the data, which is printed.
 
-    Leaves out label counts that the smallest class does not have, and the task `few_labels` where
-    none remains. Raises `RhobetaError` where anomalies are to be scored but cannot be.
+    Leaves out tasks that need labels or images where there are none, label counts that the smallest
+    class does not have, and the task `few_labels` where none remains. Raises `RhobetaError` where
+    anomalies are to be scored but cannot be.
     """
+    if len(manifest.sample_shape) == 1:
+        settings = _without(settings, NEED_IMAGES, "the rows are not images")
+    if not manifest.classes:
+        return _without(settings, NEED_LABELS, "the data has no labels", also=["linear probe"])
     _check_anomaly(settings, manifest)
     smallest = min(manifest.splits["train"]["per_class"].values())
     few_labels = [count for count in settings.few_labels if count <= smallest]
     if "few_labels" not in settings.tasks or few_labels == settings.few_labels:
         return settings
     left_out = ", ".join(str(count) for count in settings.few_labels if count > smallest)
-    print(f"note: the smallest class has {smallest} images; few_labels {left_out} is not scored")
+    print(f"note: the smallest class has {smallest} samples; few_labels {left_out} is not scored")
     tasks = [task for task in settings.tasks if few_labels or task != "few_labels"]
     return settings.model_copy(update={"few_labels": few_labels, "tasks": tasks})
+
+
+def _without(
+    settings: EvaluateParams, left_out: Collection[str], reason: str, also: Sequence[str] = ()
+) -> EvaluateParams:
+    names = [*also, *(task.replace("_", " ") for task in settings.tasks if task in left_out)]
+    if names:
+        print(f"note: {reason}; not scored: {', '.join(names)}")
+    tasks = [task for task in settings.tasks if task not in left_out]
+    return settings.model_copy(update={"tasks": tasks})
 
 
 def _check_anomaly(settings: EvaluateParams, manifest: Manifest) -> None:
@@ -225,13 +254,14 @@ def score_task(name: str, data: EvaluationData, settings: EvaluateParams) -> Tas
 
 
 def _sparse_probe(data: EvaluationData, settings: EvaluateParams) -> TaskScores:
+    train_labels, test_labels = require_labels(data.labels)
     return _by_coder(
         {
             name: sparse_probe_accuracies(
                 train,
-                data.train_labels,
+                train_labels,
                 test,
-                data.test_labels,
+                test_labels,
                 units=settings.sparse_probe_units,
                 inverse_penalty=settings.probe_penalty,
                 seed=settings.seed,
@@ -245,8 +275,7 @@ def _few_labels(data: EvaluationData, settings: EvaluateParams) -> TaskScores:
     return _by_coder(
         few_label_accuracies(
             data.representations,
-            data.train_labels,
-            data.test_labels,
+            *require_labels(data.labels),
             labels_per_class=settings.few_labels,
             inverse_penalty=settings.probe_penalty,
             iterations=settings.probe_iterations,
@@ -272,27 +301,31 @@ def _denoising(data: EvaluationData, settings: EvaluateParams) -> TaskScores:
 
 
 def _anomaly(data: EvaluationData, settings: EvaluateParams) -> TaskScores:
-    labels = (data.train_labels, data.test_labels)
+    labels = require_labels(data.labels)
     scores = aurocs("code", code_scores, data.code, labels, settings.normal_classes)
     return TaskScores(dict(scores))
 
 
 def _compression(data: EvaluationData, settings: EvaluateParams) -> TaskScores:
-    pixels = data.pixels[1]
+    pixels, shown = data.pixels[1], data.shown
 
     def decode(code: Features) -> Features:
         with torch.inference_mode():
-            return data.model.decode(torch.from_numpy(code)).numpy()
+            return shown(data.model.decode(torch.from_numpy(code)).numpy())
+
+    def rebuilt(code: Features) -> Features:
+        return shown(data.baselines.pca.rebuilt(code))
 
     unquantised = decoded_mse(data.code[1], decode, pixels)
     curves = {
         "code": quantised_curve(*data.code, decode, pixels),
-        "pca": quantised_curve(*data.pca_code, data.baselines.pca.rebuilt, pixels),
-        "jpeg": data.baselines.jpeg,
+        "pca": quantised_curve(*data.pca_code, rebuilt, pixels),
     }
+    if data.baselines.jpeg:
+        curves["jpeg"] = data.baselines.jpeg
     bits, mse = operating_point(curves["code"], unquantised)
     metrics: dict[str, float | None] = {"code_bits": bits, "mse": mse}
-    metrics |= {f"{name}_bits": bits_for(curves[name], mse) for name in ("pca", "jpeg")}
+    metrics |= {f"{name}_bits": bits_for(curves[name], mse) for name in curves if name != "code"}
     return TaskScores(metrics, curves)
 
 

@@ -13,7 +13,7 @@ from rhobeta.data.batches import pixels_of
 from rhobeta.data.samples import Samples
 from rhobeta.data.splits import Manifest
 from rhobeta.errors import RhobetaError
-from rhobeta.metrics.data_baselines import DataBaselines
+from rhobeta.metrics.data_baselines import DataBaselines, require_labels
 from rhobeta.metrics.downstream.tasks import (
     TASKS,
     EvaluationData,
@@ -48,8 +48,7 @@ def baselines(pixels: Any, labels: Any, **changes: Any) -> DataBaselines:
 
 def score(name: str, data: EvaluationData, **changes: Any) -> TaskScores:
     if changes:
-        labels = (data.train_labels, data.test_labels)
-        changed = baselines(data.pixels, labels, tasks=[name], **changes)
+        changed = baselines(data.pixels, data.labels, tasks=[name], **changes)
         data = dataclasses.replace(data, baselines=changed)
     return score_task(name, data, SETTINGS.model_copy(update=changes))
 
@@ -96,10 +95,11 @@ def test_anomaly_with_normal_classes_together(data: EvaluationData) -> None:
 
 
 def test_anomaly_leaves_out_a_class_without_test_images(data: EvaluationData) -> None:
-    kept = data.test_labels != 4
+    train_labels, test_labels = require_labels(data.labels)
+    kept = test_labels != 4
     fewer = dataclasses.replace(
         data,
-        test_labels=data.test_labels[kept],
+        labels=(train_labels, test_labels[kept]),
         code=(data.code[0], data.code[1][kept]),
         pixels=(data.pixels[0], data.pixels[1][kept]),
     )

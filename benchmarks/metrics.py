@@ -1,0 +1,60 @@
+"""The linear probe and the data's baselines, as `evaluate` and `preprocess` compute them."""
+
+import time
+
+import numpy as np
+
+from benchmarks.table import Bench, Row, seconds_row
+from rhobeta.config.params import load_params
+from rhobeta.data.batches import pixels_of
+from rhobeta.data.splits import read_manifest, read_split
+from rhobeta.metrics.data_baselines import DataBaselines
+from rhobeta.metrics.encoding import codes_of
+from rhobeta.metrics.probe import probe_accuracy
+from rhobeta.model.autoencoder import Architecture, Autoencoder
+
+CODES, UNITS = 60_000, 200
+IMAGES, CLASSES, SIDE = 400, 40, 128
+
+
+def probe(bench: Bench) -> list[Row]:
+    """The linear probe on 60,000 codes of 200 units."""
+    manifest = read_manifest(bench.paths.splits)
+    train = read_split(bench.paths.splits, "train", manifest)
+    # Untrained: the time depends on the sizes alone.
+    model = Autoencoder(
+        Architecture(manifest.sample_shape, (UNITS,), "sigmoid", "relu", "sigmoid"), seed=0
+    )
+    chosen = np.resize(np.arange(len(train)), CODES)
+    code, labels = codes_of(model, pixels_of(train.values))[chosen], train.require_labels()[chosen]
+    settings = load_params(bench.paths.params).evaluate
+
+    def fitted(count: int, iterations: int) -> list[float]:
+        started = time.perf_counter()
+        probe_accuracy(
+            code[:count],
+            labels[:count],
+            code[:10_000],
+            labels[:10_000],
+            inverse_penalty=settings.probe_penalty,
+            iterations=iterations,
+        )
+        return [time.perf_counter() - started]
+
+    fitted(1000, 10)
+    samples = bench.in_turns({"probe": lambda: fitted(CODES, settings.probe_iterations)}, 3)
+    return [seconds_row(f"linear probe on {CODES:,} codes of {UNITS} units", samples["probe"], 10)]
+
+
+def baselines(bench: Bench) -> list[Row]:
+    """The baselines of 400 images of 128 x 128 pixels in 40 classes."""
+    random = np.random.default_rng(0)
+    images = random.random((IMAGES, SIDE * SIDE), dtype=np.float32)
+    labels = (np.arange(IMAGES) % CLASSES).astype(np.uint8)
+    settings = load_params(bench.paths.params).evaluate.model_copy(update={"few_labels": [5]})
+    started = time.perf_counter()
+    DataBaselines.of_splits(
+        (images, images[:100]), (labels, labels[:100]), (SIDE, SIDE), settings, data_sha256=""
+    )
+    what = f"baselines of {IMAGES} images of {SIDE} x {SIDE} in {CLASSES} classes"
+    return [seconds_row(what, [time.perf_counter() - started], 60)]
