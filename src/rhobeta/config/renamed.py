@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 PARAMETERS = {"topk.revive": "topk.auxk_coef", "evaluate.uses": "evaluate.tasks"}
-_ADDED = {"data.labels": True, "data.image_size": None, "data.color": None}
+ADDED = {"data.labels": True, "data.image_size": None, "data.color": None}
 """Parameters that came later, with the value of what was done before."""
 VALUES = {"l1_kernel": "l1_weights"}
 """Values of `penalty.kind`."""
@@ -26,16 +26,12 @@ _SECTIONS = {
 def current_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters by dotted path, with old names and values replaced by the current ones.
 
-    Parameters of a section that is there, and that it did not have then, are added.
-
     >>> current_parameters({"topk.revive": 0.5, "penalty.kind": "l1_kernel"})
     {'topk.auxk_coef': 0.5, 'penalty.kind': 'l1_weights'}
     """
     renamed = {PARAMETERS.get(path, path): value for path, value in parameters.items()}
     # A run of 0.1 that was evaluated again has both names; the current one counts.
     renamed |= {path: value for path, value in parameters.items() if path in renamed}
-    if "data.name" in renamed:
-        renamed = _ADDED | renamed
     kind = renamed.get("penalty.kind")
     if isinstance(kind, str) and kind in VALUES:
         renamed["penalty.kind"] = VALUES[kind]

@@ -344,6 +344,8 @@ def _form_of(parts: list[_Array], found: _Found, options: OwnOptions) -> _Form:
     half, rows = True, 0
     for part in parts:
         with part.open() as values:
+            if values.dtype.kind not in "uifb":
+                raise RhobetaError(f"{part.name} holds {values.dtype}; expected numbers.")
             shapes.setdefault(sample_shape_of(values.shape, part.name), part.name)
             half = half and values.dtype == np.float16
             rows += values.shape[0]

@@ -80,10 +80,8 @@ def vector_pieces(
     """Vectors as floats of `dtype`, some rows at a time ([rows, features]).
 
     Raises `RhobetaError`, which names `name`, row and column, for values that are NaN, infinite, or
-    too large for `dtype`, and for values that are no numbers.
+    too large for `dtype`.
     """
-    if values.dtype.kind not in "uifb":
-        raise RhobetaError(f"{name} holds {values.dtype}; expected numbers.")
     start, fault, count = 0, "", 0
     for piece in values.pieces(piece_rows(values)):
         with np.errstate(over="ignore"):
