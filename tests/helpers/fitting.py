@@ -10,7 +10,9 @@ import torch
 from helpers import with_changes
 from rhobeta.config.params import Params, check_params
 from rhobeta.data.samples import Samples
+from rhobeta.training.closed_form import Measured
 from rhobeta.training.fit import Trained, fit
+from rhobeta.training.module import steps_of
 
 SEED = 5
 
@@ -20,6 +22,7 @@ PARAMS = check_params(
     with_changes(
         {
             "model.hidden_sizes": [16],
+            "model.output_activation": "sigmoid",
             "penalty.rho": 0.4,
             "penalty.beta": 0.01,
             "training.epochs": 3,
@@ -79,9 +82,13 @@ class Inputs(pl.Callback):
         self.k: list[int | None] = []
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        pl_module.autoencoder.register_forward_pre_hook(self._note, with_kwargs=True)
+        steps = steps_of(pl_module)
+        gradient = steps._closed_form
 
-    def _note(self, module: torch.nn.Module, args: Any, kwargs: Any) -> None:
-        if torch.is_grad_enabled():
-            self.images.append(args[0].clone())
-            self.k.append(kwargs.get("k"))
+        def noted(x: torch.Tensor, given: torch.Tensor, **settings: Any) -> Measured:
+            self.images.append(given.clone())
+            self.k.append(settings["k"])
+            return gradient(x, given, **settings)
+
+        noted.gradient = gradient.gradient
+        steps._closed_form = noted

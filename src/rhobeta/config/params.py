@@ -81,11 +81,17 @@ class Params(ParamSection):
 
     @model_validator(mode="after")
     def _training_fits(self) -> Self:
-        if self.training.pixel_loss == "bce" and self.model.output_activation != "sigmoid":
+        if self.training.pixel_loss == "bce" and self.model.output_activation == "identity":
             raise ValueError(
                 f"training.pixel_loss: found bce with model.output_activation"
                 f" {self.model.output_activation}, allowed: sigmoid, whose outputs are in (0, 1)"
             )
+        for name in ("center", "scale"):
+            if getattr(self.training, name) is True and self.model.output_activation == "sigmoid":
+                raise ValueError(
+                    f"training.{name}: found true with model.output_activation sigmoid, whose"
+                    " outputs are in (0, 1), allowed: false, or model.output_activation identity"
+                )
         if self.data.validation_fraction == 0 and self.training.keep == "best":
             raise ValueError(
                 "training.keep: found best with data.validation_fraction 0, allowed: last, since"

@@ -109,8 +109,9 @@ class ModelParams(ParamSection):
     """sigmoid, tanh, relu, topk, identity, or one of extensions/; penalty.kind must fit it."""
     hidden_activation: Literal["sigmoid", "tanh", "relu"]
     """sigmoid, tanh, relu: of the layers that are neither code nor output."""
-    output_activation: Literal["sigmoid", "identity"]
-    """sigmoid, identity: of the reconstruction."""
+    output_activation: Literal["auto", "sigmoid", "identity"]
+    """sigmoid, identity: of the reconstruction; auto: sigmoid where the training data lie in
+    [0, 1], else identity."""
     tied_weights: bool
     """true: each decoder layer has the transposed weights of its encoder layer."""
     unit_norm_decoder: bool
@@ -162,6 +163,12 @@ class TrainingParams(ParamSection):
     """lambda, 0 to 1, of lambda/2 * sum of squared weights; Ng's lambda = this * pixels / 2."""
     pixel_loss: Literal["mse", "bce"]
     """mse: squared error; bce: binary cross-entropy, with model.output_activation sigmoid."""
+    center: bool | Literal["auto"]
+    """true: training sees x - mean of each feature; the weights take x. auto: where the output is
+    the identity."""
+    scale: bool | Literal["auto"]
+    """true: training sees x / s, s the root mean variance of the features; the weights take x.
+    auto: where the output is the identity."""
     noise: Annotated[float, Field(ge=0, le=10)]
     """Standard deviation of Gaussian noise on the input, 0 to 10; the target stays clean."""
     precision: Literal["float32", "bf16", "fp16"]
@@ -245,6 +252,9 @@ class RuntimeParams(ParamSection):
     """Lightning's strategy, auto: ddp where there are several processes; ddp."""
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"]
     """CPU threads of torch in a process, 1 to 1024; auto: one a core, shared by the processes."""
+    data_memory: Annotated[int, Field(ge=0, le=1_048_576)]
+    """MiB, 0 to 1048576, that a split may take in training's memory; of a larger one rows are read
+    from its file when they are needed."""
     cpu: Literal["portable", "native"]
     """portable: results have the same bytes on every x86-64 CPU; native: all its instructions,
     other bytes."""

@@ -1,23 +1,25 @@
-"""Mini-batches from memory: the data set stays as bytes on the training device.
+"""Mini-batches: an epoch is one seeded permutation of all rows, also of rows in a mapped file.
 
-There are no worker processes and no Python code per image: an epoch is one seeded permutation, and
-each chunk of mini-batches is one gather.
+There are no worker processes and no Python code per row: each chunk of mini-batches is one gather.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from rhobeta.data.gathering import Rows
+
 
 class Chunk(NamedTuple):
     """Consecutive mini-batches, with one process's share of each."""
 
     images: Tensor
-    """Bytes (shape: [images, pixels]), mini-batch after mini-batch."""
+    """Bytes, or numbers as training sees them (shape: [images, pixels]), batch after batch."""
     rows: tuple[int, ...]
     """Number of `images` of each mini-batch."""
     sizes: tuple[int, ...]
@@ -36,7 +38,7 @@ class ShuffledChunks:
 
     def __init__(
         self,
-        images: Tensor,
+        rows: "Rows",
         *,
         batch_size: int,
         seed: int,
@@ -46,7 +48,7 @@ class ShuffledChunks:
         epoch: int = 0,
     ) -> None:
         self.epoch = epoch
-        self._images = images
+        self._rows = rows
         self._batch_size = batch_size
         self._batches_per_chunk = batches_per_chunk
         self._seed = seed
@@ -54,19 +56,22 @@ class ShuffledChunks:
         self._skipped = self._done = 0
 
     def __len__(self) -> int:
-        return -(-len(self._images) // (self._batch_size * self._batches_per_chunk))
+        return -(-len(self._rows) // (self._batch_size * self._batches_per_chunk))
 
     def __iter__(self) -> Iterator[Chunk]:
-        order = permutation(len(self._images), seed=self._seed, epoch=self.epoch)
+        order = permutation(len(self._rows), seed=self._seed, epoch=self.epoch)
         batches = torch.split(order, self._batch_size)
         skipped, self._skipped = self._skipped, 0
-        for number in range(skipped, len(self)):
-            self._done = (number + 1) % len(self)
-            first = number * self._batches_per_chunk
-            chosen = batches[first : first + self._batches_per_chunk]
-            mine = [self._share(batch) for batch in chosen]
-            images = self._images[torch.cat(mine).to(self._images.device)]
-            yield Chunk(images, tuple(map(len, mine)), tuple(map(len, chosen)))
+        chunks = [
+            batches[first : first + self._batches_per_chunk]
+            for first in range(0, len(batches), self._batches_per_chunk)
+        ][skipped:]
+        shares = [[self._share(batch) for batch in chosen] for chosen in chunks]
+        gathered = self._rows.gather(torch.cat(mine) for mine in shares)
+        for number, images in enumerate(gathered):
+            self._done = (skipped + number + 1) % len(self)
+            sizes = tuple(map(len, chunks[number]))
+            yield Chunk(images, tuple(map(len, shares[number])), sizes)
 
     def _share(self, batch: Tensor) -> Tensor:
         mine = rank_slice(len(batch), self._rank, self._world_size)

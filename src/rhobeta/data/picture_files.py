@@ -31,15 +31,15 @@ _MOST_PIXELS = 1 << 26
 _ORIENTATION = 0x0112  # in EXIF: from 5 on, width and height are exchanged
 
 
-class GreyPicture(NamedTuple):
-    """A picture as a row of grey levels."""
+class PicturePixels(NamedTuple):
+    """A picture as a row of numbers: grey levels, or red, green and blue of each pixel."""
 
     pixels: NDArray[np.float32]
-    """In [0, 1] (shape: [pixels])."""
+    """In [0, 1] (shape: [pixels] or [3 * pixels])."""
     white: int
     """255, or 65535 in a picture of 16 bits."""
     coloured: bool
-    """Whether colours were converted to grey."""
+    """Whether it has colours, which may have been converted to grey."""
 
 
 class PictureKind(NamedTuple):
@@ -100,16 +100,17 @@ def _kind(picture: Any, file: Path) -> PictureKind:
     return PictureKind((height, width), picture.mode in ("1", "L", "LA") or _is_deep(picture))
 
 
-def read_picture(file: Path, shape: tuple[int, ...]) -> GreyPicture:
-    """Read a picture of `shape` (height, width), turned as its EXIF data says.
+def read_picture(file: Path, shape: tuple[int, ...]) -> PicturePixels:
+    """Read a picture of `shape`, turned as its EXIF data says.
 
-    Colours become grey (ITU-R 601). Raises `RhobetaError` for a picture of another size, with
+    Of shape (height, width) colours become grey (ITU-R 601); of (height, width, 3) they stay, and
+    grey levels stand for all three. Raises `RhobetaError` for a picture of another size, with
     transparent pixels or with several frames, and for a file that is none.
     """
     with _opened(file) as picture:
         # Before anything is decompressed, since a small file may hold gigabytes.
-        _require_size(picture, file, shape)
-        return _grey(_turned(picture, file, shape), file)
+        _require_size(picture, file, shape[:2])
+        return _pixels(_turned(picture, file, shape[:2]), file, colour=len(shape) == 3)
 
 
 @contextmanager
@@ -172,16 +173,17 @@ def _require_one_frame(picture: Any, file: Path) -> None:
     raise RhobetaError(f"{file} holds several pictures; expected one per file.")
 
 
-def _grey(picture: Any, file: Path) -> GreyPicture:
+def _pixels(picture: Any, file: Path, *, colour: bool) -> PicturePixels:
     if _is_deep(picture):
         values = np.asarray(picture)
         _require_16_bits(picture, values, file)
-        return GreyPicture((values / 65535).astype(np.float32).reshape(-1), 65535, coloured=False)
+        levels = (values / 65535).astype(np.float32).reshape(-1)
+        return PicturePixels(np.repeat(levels, 3) if colour else levels, 65535, coloured=False)
     picture = _without_alpha(picture, file)
     colours = np.asarray(picture.convert("RGB"))
     coloured = bool((colours != colours[..., :1]).any())
-    grey = pixels_of(np.asarray(picture.convert("L"))[None])
-    return GreyPicture(grey.reshape(-1), 255, coloured)
+    kept = colours if colour else np.asarray(picture.convert("L"))
+    return PicturePixels(pixels_of(kept[None]).reshape(-1), 255, coloured)
 
 
 def _is_deep(picture: Any) -> bool:

@@ -37,6 +37,8 @@ _SAME = {
         "schedule",
         "weight_decay",
         "pixel_loss",
+        "center",
+        "scale",
         "noise",
     ),
 }

@@ -17,12 +17,16 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from torch import Tensor
 
 from rhobeta.data.batches import ShuffledChunks, to_unit_interval
-from rhobeta.estimator.folding import InputScale, folded
+from rhobeta.data.gathering import Rows, rows_for_training
+from rhobeta.data.rows import RowSource, file_map
+from rhobeta.data.scaling import InputScale, input_scale, statistics_of
 from rhobeta.extensions import ACTIVATION_SPECS, PENALTY_SPECS, incompatibility
 from rhobeta.metrics.reconstruction import ReconstructionAccumulator
 from rhobeta.model.autoencoder import ACTIVATIONS, Autoencoder
+from rhobeta.model.folding import folded
 from rhobeta.model.inputs import INPUT_TYPES, input_rows, row_tensor
 from rhobeta.model.serialization import ModelDescription, model_to_bytes
+from rhobeta.training.auto import InputSettings, input_settings
 from rhobeta.training.process_group import ProcessGroup
 from rhobeta.training.progress import ProgressDisplay
 from rhobeta.training.steps import BATCHES_PER_CHUNK, VALIDATION_ROWS, TrainingSteps, new_steps
@@ -170,7 +174,9 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         """Train on the rows of X.
 
         Args:
-            X: Rows, (n_samples, n_features).
+            X: Rows, (n_samples, n_features). Of a `numpy.memmap`, such as `numpy.load` with
+                `mmap_mode="r"` opens, rows are read when they are needed, so that it may be larger
+                than memory; the weights are the same.
             y: Not used.
             X_val: Rows that the loss is measured on after every epoch, (n_validation,
                 n_features); the weights of its lowest loss are kept. None: the last weights are.
@@ -183,37 +189,57 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             rhobeta.errors.RhobetaError: Training diverged to NaN or infinity.
         """
         self._check_parameters()
-        rows = validate_data(self, X, dtype=INPUT_TYPES, ensure_min_samples=2)
+        # Rows in a mapped file are checked piece by piece, and never loaded whole.
+        rows = validate_data(
+            self,
+            X,
+            dtype=(*INPUT_TYPES, np.float16),
+            ensure_min_samples=2,
+            ensure_all_finite=file_map(X) is None,
+        )
         seed = self.random_state
         if not isinstance(seed, int | np.integer):
             seed = check_random_state(seed).randint(2**31 - 1)
-        params = self._sections(rows, int(seed), keep="last" if X_val is None else "best")
-        scale = self._input_scale(rows, params.model.output_activation)
-        mean = _mean(rows)
-        mean_row = torch.from_numpy(mean if scale.mean is None else np.zeros_like(mean))
-        steps = new_steps(params, (rows.shape[1],), mean_row, images=len(rows))
+        source = RowSource(rows)
+        found = statistics_of(source)
+        if not np.isfinite([found.low, found.high]).all():
+            raise ValueError("Input X contains NaN or infinity.")
+        settings = input_settings(
+            found.low,
+            found.high,
+            output_activation=self.output_activation,
+            pixel_loss=self.pixel_loss,
+            center=self.center,
+            scale=self.scale,
+        )
+        params = self._sections(settings, int(seed), keep="last" if X_val is None else "best")
+        scale = input_scale(source, found.mean, center=settings.center, scale=settings.scale)
+        # The mean row in the numbers of training.
+        mean_row = scale.exact(torch.from_numpy(found.mean))
+        steps = new_steps(params, (source.features,), mean_row, images=len(source))
         device = _device(self.accelerator)
         steps.autoencoder.to(device)
         steps.start(device, ProcessGroup())
         validation = None
         if X_val is not None:
-            held = check_array(X_val, dtype=INPUT_TYPES, input_name="X_val")
-            if held.shape[1] != rows.shape[1]:
+            held = check_array(X_val, dtype=(*INPUT_TYPES, np.float16), input_name="X_val")
+            if held.shape[1] != source.features:
                 raise ValueError(
-                    f"X_val has {held.shape[1]} features, but X has {rows.shape[1]}: they must"
+                    f"X_val has {held.shape[1]} features, but X has {source.features}: they must"
                     " have the same."
                 )
-            validation = row_tensor(scale.apply(held)).to(device)
-        self._run(steps, row_tensor(scale.apply(rows)).to(device), int(seed), validation, mean_row)
-        self._keep(steps, scale, mean, params)
+            validation = rows_for_training(RowSource(held), scale, device)
+        training = rows_for_training(source, scale, device)
+        self._run(steps, training, int(seed), validation, mean_row)
+        self._keep(steps, scale, found.mean, params)
         return self
 
     def _run(
         self,
         steps: TrainingSteps,
-        rows: Tensor,
+        rows: Rows,
         seed: int,
-        validation: Tensor | None,
+        validation: Rows | None,
         mean_row: Tensor,
     ) -> None:
         optimizer = steps.new_optimizer()
@@ -236,7 +262,7 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
                     steps.complete_epoch({})
                 else:
                     steps.start_validation(mean_row)
-                    for part in torch.split(validation, VALIDATION_ROWS):
+                    for part in validation.pieces(0, len(validation), VALIDATION_ROWS):
                         steps.validate(part)
                     steps.end_validation()
                 if display is not None:
@@ -373,41 +399,14 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             ]
             return torch.cat(parts).numpy()
 
-    def _input_scale(self, rows: NDArray[Any], output: str) -> InputScale:
-        chosen = {"center": self.center, "scale": self.scale}
-        for name, value in chosen.items():
-            if value == "auto":
-                chosen[name] = output == "identity"
-            elif value and output != "identity":
-                raise ValueError(
-                    f"{name}: found True with a {output} output, whose values are in (0, 1);"
-                    " allowed: False or 'auto', or output_activation='identity'"
-                )
-        variance = float(rows.var(0, dtype=np.float64).mean()) if chosen["scale"] else 0.0
-        unit = 255.0 if rows.dtype == np.uint8 else 1.0
-        return InputScale(
-            mean=_mean(rows) if chosen["center"] else None,
-            # Rows that are all the same have nothing to divide by.
-            scale=float(np.sqrt(variance)) / unit if variance > 0 else None,
-        )
-
-    def _sections(self, rows: NDArray[Any], seed: int, keep: str) -> Any:
+    def _sections(self, settings: InputSettings, seed: int, keep: str) -> Any:
         """The parameters as the sections of params.yaml that a training reads."""
-        output = self.output_activation
-        if output == "auto":
-            inside = rows.dtype == np.uint8 or (rows.min() >= 0 and rows.max() <= 1)
-            output = "sigmoid" if inside else "identity"
-        if self.pixel_loss == "bce" and output != "sigmoid":
-            raise ValueError(
-                "pixel_loss: found 'bce' with an identity output, allowed: 'mse'; bce needs X in"
-                " [0, 1] and a sigmoid output"
-            )
         return SimpleNamespace(
             model=SimpleNamespace(
                 hidden_sizes=[*self.hidden_layer_sizes, self.n_components],
                 code_activation=self.code_activation,
                 hidden_activation=self.hidden_activation,
-                output_activation=output,
+                output_activation=settings.output_activation,
                 tied_weights=self.tied_weights,
                 unit_norm_decoder=self.unit_norm_decoder,
             ),
@@ -423,6 +422,8 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
                 schedule=self.schedule,
                 weight_decay=self.weight_decay,
                 pixel_loss=self.pixel_loss,
+                center=settings.center,
+                scale=settings.scale,
                 noise=self.noise,
                 precision="float32",
                 keep=keep,

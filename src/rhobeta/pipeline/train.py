@@ -11,6 +11,7 @@ from rhobeta.tracking.package import log_model
 from rhobeta.tracking.provenance import read_code
 from rhobeta.tracking.store import open_store
 from rhobeta.tracking.training_run import model_tags, outcome_tags, training_run
+from rhobeta.training.auto import without_auto
 from rhobeta.training.build import hparams_of
 from rhobeta.training.checkpoint_folder import checkpoint_folder
 from rhobeta.training.devices import place_among_processes, processes_per_node
@@ -34,8 +35,9 @@ def run(params: Params, paths: Paths) -> None:
         return
     use_threads(params.runtime.threads, 1 if place is None else place.per_node)
     manifest = read_manifest(paths.splits)
-    train = read_split(paths.splits, "train", manifest)
-    validation = read_split(paths.splits, "validation", manifest)
+    train = read_split(paths.splits, "train", manifest, mapped=True)
+    validation = read_split(paths.splits, "validation", manifest, mapped=True)
+    params = without_auto(params, train.values)
     if place is not None and place.rank > 0:
         # Its checkpoints are those of rank 0, which reads and writes them.
         fit(params, train, validation, checkpoints=paths.checkpoints)

@@ -1,51 +1,56 @@
-"""The Lightning data module: train and validation images in the training device's memory."""
+"""The Lightning data module: the rows of the train and validation split, for each process."""
 
-import math
 from collections.abc import Iterator
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from rhobeta.data.batches import ShuffledChunks, rank_slice
+from rhobeta.data.gathering import LoadedRows, MappedRows, rows_for_training
+from rhobeta.data.rows import RowSource
+from rhobeta.data.scaling import InputScale
 from rhobeta.training.steps import BATCHES_PER_CHUNK, VALIDATION_ROWS
 
 
-class ImagesInMemory(pl.LightningDataModule):
-    """Serves bytes of shape [images, pixels]; the module scales them to [0, 1] on the device.
+class SplitRows(pl.LightningDataModule):
+    """Serves rows (shape: [rows, features]): bytes, which the module scales to [0, 1], or numbers.
 
-    `train_images` and `validation_images` are bytes of shape [images, height, width]. Of several
-    processes each holds all images, and serves its share of every mini-batch and of the validation
-    images.
+    A split of a mapped file that takes at most `memory` bytes is loaded onto the device; rows of a
+    larger one are read when they are needed. Of several processes each has all rows, and serves its
+    share of every mini-batch and of the validation split.
     """
 
     def __init__(
         self,
-        train_images: NDArray[np.uint8],
-        validation_images: NDArray[np.uint8],
+        train: RowSource,
+        validation: RowSource,
         *,
+        scale: InputScale,
+        memory: int,
         batch_size: int,
         seed: int,
     ) -> None:
         super().__init__()
-        self._train = _rows(train_images)
-        self._validation = _rows(validation_images)
+        self._sources = train, validation
+        self._scale = scale
+        self._memory = memory
         self._batch_size = batch_size
         self._seed = seed
+        self._rows: list[LoadedRows | MappedRows] = []
 
     def setup(self, stage: str) -> None:
-        """Move the images to the device that Lightning has chosen."""
+        """Open the splits for the device that Lightning has chosen."""
         device = self._trainer().strategy.root_device
-        self._train = self._train.to(device)
-        self._validation = self._validation.to(device)
+        self._rows = [
+            rows_for_training(source, self._scale, device, self._memory) for source in self._sources
+        ]
 
     def train_dataloader(self) -> ShuffledChunks:
         """Chunks of the epoch's shuffled mini-batches."""
         trainer = self._trainer()
         return ShuffledChunks(
-            self._train,
+            self._rows[0],
             batch_size=self._batch_size,
             seed=self._seed,
             batches_per_chunk=BATCHES_PER_CHUNK,
@@ -55,35 +60,32 @@ class ImagesInMemory(pl.LightningDataModule):
         )
 
     def val_dataloader(self) -> "OrderedPieces | list[Tensor]":
-        """The validation images in order, in large pieces; nothing where there are none.
+        """The validation rows in order, in large pieces; nothing where there are none.
 
-        A process that has no share of them serves one piece without images.
+        A process that has no share of them serves one piece without rows.
         """
-        if not len(self._validation):
+        rows = self._rows[1]
+        if not len(rows):
             return []
         trainer = self._trainer()
-        mine = rank_slice(len(self._validation), trainer.global_rank, trainer.world_size)
-        return OrderedPieces(self._validation[mine.start : mine.stop])
+        return OrderedPieces(rows, rank_slice(len(rows), trainer.global_rank, trainer.world_size))
 
     def _trainer(self) -> pl.Trainer:
         if self.trainer is None:
-            raise RuntimeError("ImagesInMemory serves images only to a Trainer")
+            raise RuntimeError("SplitRows serves rows only to a Trainer")
         return self.trainer
 
 
 class OrderedPieces:
-    """A split in its own order, in large pieces (a bare list would mean several loaders)."""
+    """A share of a split in its own order, in large pieces (a list would mean several loaders)."""
 
-    def __init__(self, images: Tensor) -> None:
-        self._pieces = torch.split(images, VALIDATION_ROWS)
+    def __init__(self, rows: LoadedRows | MappedRows, share: range) -> None:
+        self._rows, self._share = rows, share
 
     def __len__(self) -> int:
-        return len(self._pieces)
+        return max(1, -(-len(self._share) // VALIDATION_ROWS))
 
     def __iter__(self) -> Iterator[Tensor]:
-        return iter(self._pieces)
-
-
-def _rows(images: NDArray[np.uint8]) -> Tensor:
-    pixels = math.prod(images.shape[1:])
-    return torch.from_numpy(np.ascontiguousarray(images).reshape(len(images), pixels))
+        if not self._share:
+            return iter([torch.empty(0)])
+        return self._rows.pieces(self._share.start, self._share.stop, VALIDATION_ROWS)

@@ -9,21 +9,23 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, distributed
 
-from rhobeta.config.sections import FitParams
-from rhobeta.data.batches import pixels_of
+from rhobeta.config.params import Params
+from rhobeta.data.batches import to_unit_interval
+from rhobeta.data.rows import PIECE_ROWS, RowSource
 from rhobeta.data.samples import Samples
+from rhobeta.data.scaling import input_scale, statistics_of
 from rhobeta.errors import RhobetaError
 from rhobeta.model.autoencoder import Autoencoder
+from rhobeta.model.folding import folded
+from rhobeta.training.auto import without_auto
 from rhobeta.training.checkpoints import CheckpointFile, PeriodicCheckpoint
-from rhobeta.training.datamodule import ImagesInMemory
+from rhobeta.training.datamodule import SplitRows
 from rhobeta.training.measurement import final_sparsity
 from rhobeta.training.module import SparseAutoencoderModule
 from rhobeta.training.steps import VALIDATION_ROWS, new_steps
@@ -56,7 +58,7 @@ class Trained:
 
 
 def fit(
-    params: FitParams,
+    params: Params,
     train: Samples,
     validation: Samples,
     *,
@@ -66,7 +68,8 @@ def fit(
 ) -> Trained:
     """Train on `train`, measure on `validation` after every epoch, keep the best or last weights.
 
-    `params` are checked parameters, such as `rhobeta.config.params.load_params` returns.
+    `params` are checked parameters, such as `rhobeta.config.params.load_params` returns. Training
+    sees (x - mean) / scale where `params.training` asks for it; the weights returned take x.
     `validation` may be empty; then `params.training.keep` must be "last".
 
     The training runs in this process. Where torchrun or SLURM started several, each calls `fit`
@@ -76,13 +79,24 @@ def fit(
     `params.runtime.checkpoint_seconds` by rank 0; if it exists, the training resumes from it.
     None keeps no checkpoints; then a signal ends the training at once.
 
-    Raises `RhobetaError` when training diverges, when another process of it ends or was given
-    something else, `KeyboardInterrupt` on Ctrl-C, `SystemExit` on SIGTERM.
+    Raises `RhobetaError` where the parameters do not fit the data, when training diverges, when
+    another process of it ends or was given something else, `KeyboardInterrupt` on Ctrl-C,
+    `SystemExit` on SIGTERM.
     """
-    module = _new_module(params, train)
-    images = ImagesInMemory(
-        train.values,
-        validation.values,
+    params = without_auto(params, train.values)
+    rows = RowSource(train.values), RowSource(validation.values)
+    mean = statistics_of(rows[0]).mean
+    scale = input_scale(
+        rows[0], mean, center=bool(params.training.center), scale=bool(params.training.scale)
+    )
+    # The mean row in the numbers of training.
+    mean_row = scale.exact(torch.from_numpy(mean))
+    steps = new_steps(params, train.shape, mean_row, images=len(rows[0]))
+    module = SparseAutoencoderModule(steps, mean_row)
+    splits = SplitRows(
+        *rows,
+        scale=scale,
+        memory=params.runtime.data_memory << 20,
         batch_size=params.training.batch_size,
         seed=params.training.seed,
     )
@@ -93,14 +107,14 @@ def fit(
     trainer = make_trainer(params, callbacks, checkpoint_file=file, progress=progress)
     with _process_group(trainer), _lightning_quiet():
         if trainer.world_size > 1:
-            _require_same(trainer, _digest(params, train.values, validation.values))
+            _require_same(trainer, _digest(params, *rows))
         if file is not None:
             # Every process resumes from the checkpoint that rank 0 finds.
             found = file.read() if trainer.is_global_zero else None
             file.content = trainer.strategy.broadcast(found)
         resumes = file is not None and file.content is not None
         try:
-            trainer.fit(module, datamodule=images, ckpt_path=checkpoints if resumes else None)
+            trainer.fit(module, datamodule=splits, ckpt_path=checkpoints if resumes else None)
         except SystemExit as end:
             # Lightning turns Ctrl-C into an exit; give the interrupt back to the caller.
             if trainer.interrupted and end.code == 1:
@@ -111,28 +125,23 @@ def fit(
             if checkpoints is not None:
                 periodic.end_if_asked()
             raise
-    steps, model = module.steps, module.steps.kept_model()
+    steps = module.steps
+    model = folded(steps.kept_model(), scale)
     return Trained(
         model=model,
         best_epoch=steps.kept.epoch,
         best_loss=steps.kept.loss,
         best_metrics=steps.kept.metrics,
-        sparsity=final_sparsity(steps.kept.metrics, model, _pieces(train.values)),
+        sparsity=final_sparsity(steps.kept.metrics, model, _pieces(rows[0])),
         history_csv=history_as_csv(steps.history),
         device=device_name(trainer.strategy.root_device),
         world_size=trainer.world_size,
     )
 
 
-def _new_module(params: FitParams, train: Samples) -> SparseAutoencoderModule:
-    mean_image = torch.from_numpy(train.values.mean(0, dtype="float64").reshape(-1) / 255)
-    steps = new_steps(params, train.shape, mean_image, images=len(train))
-    return SparseAutoencoderModule(steps, mean_image)
-
-
-def _pieces(values: NDArray[Any]) -> Iterator[Tensor]:
-    for first in range(0, len(values), VALIDATION_ROWS):
-        yield torch.from_numpy(pixels_of(values[first : first + VALIDATION_ROWS]))
+def _pieces(rows: RowSource) -> Iterator[Tensor]:
+    for piece in rows.pieces(0, len(rows), VALIDATION_ROWS):
+        yield to_unit_interval(torch.from_numpy(piece))
 
 
 def history_as_csv(history: Sequence[dict[str, float]]) -> str:
@@ -190,11 +199,12 @@ def _lost(error: Exception, rank: int) -> str:
     )
 
 
-def _digest(params: FitParams, *images: NDArray[np.uint8]) -> str:
+def _digest(params: Params, *splits: RowSource) -> str:
     sections = (params.model, params.penalty, params.topk, params.training)
     found = hashlib.sha256(repr(sections).encode())
-    for array in images:
-        found.update(np.ascontiguousarray(array).data)
+    for rows in splits:
+        for piece in rows.pieces(0, len(rows), PIECE_ROWS):
+            found.update(np.ascontiguousarray(piece).data)
     return found.hexdigest()
 
 

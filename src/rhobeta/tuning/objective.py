@@ -15,6 +15,7 @@ from rhobeta.tracking.redaction import without_password
 from rhobeta.tracking.run import Run, StoppedOnPurpose, new_run
 from rhobeta.tracking.store import Store, open_store
 from rhobeta.tracking.training_run import outcome_tags
+from rhobeta.training.auto import without_auto
 from rhobeta.training.build import hparams_of
 from rhobeta.training.callbacks import epoch_metrics
 from rhobeta.training.fit import fit
@@ -77,6 +78,7 @@ class TrialObjective:
         with new_run(self.store, name=trial_name(values, trial.number), tags=tags) as run:
             trial.set_user_attr(RUN, run.run_id)
             params = with_values(job.params, values, where="the parameters of this trial")
+            params = without_auto(params, self._train.values)
             run.log_params(hparams_of(params, self._manifest))
             measures = self._measured(trial, params, run)
         for bound in params.tune.bounds:

@@ -11,6 +11,7 @@ from rhobeta.data.batches import (
     rank_slice,
     to_unit_interval,
 )
+from rhobeta.data.gathering import LoadedRows
 
 
 def numbered(count):
@@ -21,7 +22,7 @@ def numbered(count):
 
 def chunks_of(count, *, batch_size=4, seed=0, batches_per_chunk=3, rank=0, world_size=1):
     return ShuffledChunks(
-        numbered(count),
+        LoadedRows(numbered(count)),
         batch_size=batch_size,
         seed=seed,
         batches_per_chunk=batches_per_chunk,

@@ -188,8 +188,11 @@ def test_progress_is_shown_where_it_is_asked_for(
         ({"penalty": "k1"}, "penalty: found 'k1', allowed: kl"),
         ({"code_activation": "relu"}, "its KL needs a mean activation"),
         ({"code_activation": "topk", "penalty": "none", "k": 6}, "k at most k_start"),
-        ({"output_activation": "sigmoid", "center": True}, "center: found True"),
-        ({"pixel_loss": "bce"}, "pixel_loss: found 'bce' with an identity output"),
+        ({"output_activation": "sigmoid", "center": True}, "center: found true"),
+        (
+            {"pixel_loss": "bce"},
+            "pixel_loss: found bce with an identity output, since the training rows lie",
+        ),
         ({"accelerator": "gpu"}, "accelerator: found 'gpu'"),
     ],
 )

@@ -5,32 +5,13 @@ s (V a + c) + m = (s V) a + (s c + m). The sums are taken in float64 and rounded
 """
 
 import dataclasses
-from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
+from rhobeta.data.scaling import InputScale
 from rhobeta.model.autoencoder import Autoencoder
-
-
-@dataclass(frozen=True)
-class InputScale:
-    """What is subtracted from rows and what they are divided by; None for neither."""
-
-    mean: NDArray[np.float64] | None = None
-    """Shape: [features]."""
-    scale: float | None = None
-
-    def apply(self, rows: NDArray[Any]) -> NDArray[Any]:
-        """(rows - mean) / scale, as float32 where anything is done (shape: [rows, features])."""
-        if self.mean is None and self.scale is None:
-            return rows
-        centered = rows if self.mean is None else rows - self.mean
-        scaled = centered if self.scale is None else centered / self.scale
-        return scaled.astype(np.float32)
 
 
 @torch.no_grad()
@@ -39,7 +20,7 @@ def folded(model: Autoencoder, scale: InputScale) -> Autoencoder:
 
     Tied weights become weights of their own where there is a scale.
     """
-    if scale.mean is None and scale.scale is None:
+    if scale.changes_nothing:
         return model
     architecture = dataclasses.replace(
         model.architecture, tied_weights=model.architecture.tied_weights and scale.scale is None
