@@ -251,7 +251,7 @@ class RuntimeParams(ParamSection):
     strategy: Literal["auto", "ddp"]
     """Lightning's strategy, auto: ddp where there are several processes; ddp."""
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"]
-    """CPU threads of torch in a process, 1 to 1024; auto: one a core, shared by the processes."""
+    """CPU threads of torch in a process, 1 to 1024; auto: one a core, fewer while they are busy."""
     data_memory: Annotated[int, Field(ge=0, le=1_048_576)]
     """MiB, 0 to 1048576, that a split may take in training's memory; of a larger one rows are read
     from its file when they are needed."""
