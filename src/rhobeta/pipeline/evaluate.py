@@ -13,7 +13,7 @@ from rhobeta.data.batches import pixels_of
 from rhobeta.data.samples import Samples
 from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.metrics.core import core_metrics, headline, sparsity_statistics, with_null
-from rhobeta.metrics.data_baselines import labels_of, read_baselines
+from rhobeta.metrics.data_baselines import labels_of, read_baselines, rows_to_fit
 from rhobeta.metrics.downstream.compression import RatePoint
 from rhobeta.metrics.downstream.tasks import TASKS, EvaluationData, scorable, score_task
 from rhobeta.metrics.encoding import Encoded, encode_images
@@ -38,7 +38,10 @@ def run(params: Params, paths: Paths) -> None:
     settings = scorable(params.evaluate, manifest)
     baselines = read_baselines(paths, settings, manifest.sha256)
     threshold = settings.l0_thresholds[0]
-    train = read_split(paths.splits, "train", manifest)
+    train = read_split(paths.splits, "train", manifest, mapped=True)
+    rows = rows_to_fit(len(train), saved.model.architecture.features, seed=settings.seed)
+    if rows is not None:
+        train = train.take(rows)
     test = read_split(paths.splits, "test", manifest)
     pixels = (pixels_of(train.values), pixels_of(test.values))
     tracked = run_of_model(paths, params.runtime.experiment, saved, example=pixels[0][:2])
