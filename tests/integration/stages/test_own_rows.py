@@ -1,4 +1,4 @@
-"""The five stages on the user's own rows: vectors without labels, and colour pictures in folders."""
+"""The five stages on own rows: vectors without labels, and colour pictures by folder."""
 
 import json
 from pathlib import Path
