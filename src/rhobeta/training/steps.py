@@ -25,6 +25,7 @@ from rhobeta.training.closed_form import ClosedForm, Measured
 from rhobeta.training.measurement import SplitMeasurement
 from rhobeta.training.process_group import ProcessGroup
 from rhobeta.training.schedules import annealed_k, lr_factor
+from rhobeta.utils.adaptive import AdaptiveThreads
 
 if TYPE_CHECKING:
     # Pydantic's sections; the steps read their attributes only.
@@ -98,6 +99,8 @@ class TrainingSteps:
         self.group = ProcessGroup()
         self.exact = torch.float32
         """The type of the weights, in which the loss is computed."""
+        self.threads: AdaptiveThreads | None = None
+        """What is told of every mini-batch, and may change the number of CPU threads."""
         self._params = params
         self._settings = params.training
         self._takes_k = autoencoder.architecture.k is not None
@@ -171,6 +174,8 @@ class TrainingSteps:
         """
         if self._closed_form is None:
             raise RuntimeError("new_optimizer has not been called")
+        if self.threads is not None:
+            self.threads.resume()
         noise = self._noise_generator(number)
         inactive = self._inactive_units()
         sums = []
@@ -189,6 +194,8 @@ class TrainingSteps:
                 active = (found.code[: len(share)] > 0).any(0)
                 self._dead_units.update(self.group.any(active), size)
             sums.append(self._sums_of(found, len(share)))
+            if self.threads is not None:
+                self.threads.step(len(share))
         self._add_to_sums(torch.stack(sums), sum(chunk.sizes))
 
     def _sums_of(self, found: Measured, images: int) -> Tensor:

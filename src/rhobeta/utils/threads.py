@@ -8,8 +8,9 @@ from typing import Literal
 def use_threads(threads: int | Literal["auto"], processes: int = 1) -> None:
     """Set torch's intra-operation threads.
 
-    `auto` leaves torch's own choice, one a core; where several `processes` work side by side on
-    this machine, each gets its share of the cores.
+    `auto` leaves torch's own choice, one a core, which `adaptive_threads` lowers while a training
+    has not got them; where several `processes` work side by side on this machine, each gets its
+    share of the cores.
     """
     import torch
 
