@@ -41,7 +41,8 @@ def test_vectors_without_labels_from_parquet(
 ) -> None:
     import pandas as pd
 
-    project = new_project(tmp_path, monkeypatch, **{"model.output_activation": "auto"})
+    changes = {"model.output_activation": "auto", "training.epochs": 30, "training.batch_size": 16}
+    project = new_project(tmp_path, monkeypatch, **changes)
     random = np.random.default_rng(0)
     hidden = random.normal(size=(150, 2))
     # Means far from 0, values far outside [0, 1].
@@ -57,8 +58,8 @@ def test_vectors_without_labels_from_parquet(
     assert manifest.feature_names == names
     metrics = json.loads(project.metrics.read_text())
     assert list(metrics) == ["test/mse", "test/fvu", "test/l0_at_0.1"]
-    # Where inputs are centred and scaled, even three epochs beat the mean row.
-    assert 0 < metrics["test/fvu"] < 1
+    # Inputs were centred and scaled: else these epochs would not leave the mean row.
+    assert 0 < metrics["test/fvu"] < 0.9
     details = json.loads(project.details.read_text())
     assert details.keys() == {"test", "baselines", "beats_baseline", "compression"}
     # Five components rebuild five features; nothing is clipped.
