@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from rhobeta.config.renamed import ADDED
 from rhobeta.config.sections import (
     DataParams,
     ModelParams,
@@ -26,12 +27,6 @@ _SECTIONS: dict[str, type[ParamSection]] = {
     "training": TrainingParams,
 }
 
-# Parameters that models of earlier versions lack, as these were trained.
-_ADDED: dict[str, dict[str, Any]] = {
-    "model": {"start": "glorot"},
-    "penalty": {"target": None, "target_above": None, "warmup": 0.0},
-}
-
 
 def read_model(path: Path) -> SavedModel:
     """Read and verify the model file, with the parameters of its training.
@@ -41,8 +36,8 @@ def read_model(path: Path) -> SavedModel:
     """
     saved = read_network(path)
     require_penalty(saved.description.parameters["penalty.kind"], str(path))
-    sections: dict[str, dict[str, Any]] = {n: dict(_ADDED.get(n, {})) for n in _SECTIONS}
-    for dotted, value in saved.description.parameters.items():
+    sections: dict[str, dict[str, Any]] = {name: {} for name in _SECTIONS}
+    for dotted, value in (ADDED | saved.description.parameters).items():
         section, _, name = dotted.partition(".")
         sections.setdefault(section, {})[name] = value
     try:
