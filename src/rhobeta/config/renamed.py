@@ -4,7 +4,15 @@ from collections.abc import Mapping
 from typing import Any
 
 PARAMETERS = {"topk.revive": "topk.auxk_coef", "evaluate.uses": "evaluate.tasks"}
-ADDED = {"data.labels": True, "data.image_size": None, "data.color": None}
+ADDED: dict[str, Any] = {
+    "data.labels": True,
+    "data.image_size": None,
+    "data.color": None,
+    "model.start": "glorot",
+    "penalty.target": None,
+    "penalty.target_above": None,
+    "penalty.warmup": 0.0,
+}
 """Parameters that came later, with the value of what was done before."""
 VALUES = {"l1_kernel": "l1_weights"}
 """Values of `penalty.kind`."""
