@@ -87,12 +87,13 @@ def test_bash_completes_a_command_and_its_option(tmp_path: Path) -> None:
         ["rhobeta", "completion", "bash"], capture_output=True, text=True, check=True
     ).stdout
     (tmp_path / "presets").mkdir()
-    (tmp_path / "presets" / "k-sparse.yaml").touch()
+    for name in ("base", "k-sparse"):
+        (tmp_path / "presets" / f"{name}.yaml").touch()
     for words, expected in (
         ("vis", "visualize"),
         ("compare --no", "--no-page"),
         ("run --preset k", "k-sparse"),
-        ("presets k", "k-sparse"),
+        ("presets ''", "k-sparse"),
     ):
         command = asked.format(words=words, last=len(words.split()))
         done = subprocess.run(

@@ -4,21 +4,25 @@ import argparse
 
 from rhobeta.cli.grouped_help import Commands
 
-# The names of the files in presets/ of the current folder, when the key is pressed.
+# The names of the files in presets/ of the current folder but base.yaml, which is no preset.
 _PRESETS = {
     "bash": "_rhobeta_presets",
     "zsh": "_rhobeta_presets",
-    "fish": r"(for file in presets/*.yaml; basename \$file .yaml; end)",
+    "fish": r"(for file in presets/*.yaml; basename \$file .yaml; end | string match -v base)",
     "preamble": {
         "bash": """\
 _rhobeta_presets() {
   local file
   for file in presets/*.yaml; do
     file=${file##*/}
-    compgen -W "${file%.yaml}" -- "$1"
+    [ "$file" = base.yaml ] || compgen -W "${file%.yaml}" -- "$1"
   done
 }""",
-        "zsh": "_rhobeta_presets() { compadd -- presets/*.yaml(N:t:r) }",
+        "zsh": """\
+_rhobeta_presets() {
+  local names=(presets/*.yaml(N:t:r))
+  compadd -- ${names:#base}
+}""",
     },
 }
 
