@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from ruamel.yaml import YAML
 
-from rhobeta.data.idx import write_idx
+from rhobeta.data.idx import write_idx_header
 from rhobeta.utils.checksum import EMPTY_CHECKSUM, add_checksum
 
 # Read when mlflow is imported, which a test may do before the code under test.
@@ -107,7 +107,8 @@ def with_right_checksum(content: bytes) -> bytes:
 def idx_bytes(values: NDArray[np.uint8]) -> bytes:
     """The IDX file of an array of bytes."""
     file = io.BytesIO()
-    write_idx(file, values)
+    write_idx_header(file, values.shape)
+    file.write(np.ascontiguousarray(values).data)
     return file.getvalue()
 
 

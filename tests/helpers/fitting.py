@@ -10,7 +10,9 @@ import torch
 from helpers import with_changes
 from rhobeta.config.params import Params, check_params
 from rhobeta.data.samples import Samples
+from rhobeta.training.closed_form import Measured
 from rhobeta.training.fit import Trained, fit
+from rhobeta.training.module import steps_of
 
 SEED = 5
 
@@ -80,9 +82,13 @@ class Inputs(pl.Callback):
         self.k: list[int | None] = []
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        pl_module.autoencoder.register_forward_pre_hook(self._note, with_kwargs=True)
+        steps = steps_of(pl_module)
+        gradient = steps._closed_form
 
-    def _note(self, module: torch.nn.Module, args: Any, kwargs: Any) -> None:
-        if torch.is_grad_enabled():
-            self.images.append(args[0].clone())
-            self.k.append(kwargs.get("k"))
+        def noted(x: torch.Tensor, given: torch.Tensor, **settings: Any) -> Measured:
+            self.images.append(given.clone())
+            self.k.append(settings["k"])
+            return gradient(x, given, **settings)
+
+        noted.gradient = gradient.gradient
+        steps._closed_form = noted

@@ -123,3 +123,27 @@ def with_tasks(*tasks: str) -> dict[str, dict[str, Any]]:
         **{task: TASK_METRICS[task] for task in tasks or TASK_METRICS},
         "beats_baseline": CORE_METRICS["beats_baseline"] | TASK_BEATS,
     }
+
+
+VECTOR_METRICS: dict[str, dict[str, Any]] = {
+    "test": {
+        name: value
+        for name, value in CORE_METRICS["test"].items()
+        if name not in ("psnr_db", "probe", "rho_target", "rho_hat_distance")
+    }
+    | {"mse": 12.5, "fvu": 0.25},
+    "baselines": {
+        "mean_image_mse": 50.0,
+        "pca_mse": 10.0,
+        "pca_active_mse": 20.0,
+        "pca_active_components": 3,
+    },
+    "compression": {"code_bits": 26.4, "mse": 13.125, "pca_bits": 16.2},
+    "beats_baseline": {
+        "mean_image": True,
+        "pca": False,
+        "pca_active": True,
+        "compression_pca": False,
+    },
+}
+"""Of vectors without labels, as evaluate writes them."""

@@ -86,10 +86,23 @@ def test_bash_completes_a_command_and_its_option(tmp_path: Path) -> None:
     script = subprocess.run(
         ["rhobeta", "completion", "bash"], capture_output=True, text=True, check=True
     ).stdout
-    for words, expected in (("vis", "visualize"), ("compare --no", "--no-page")):
+    (tmp_path / "presets").mkdir()
+    for name in ("base", "k-sparse"):
+        (tmp_path / "presets" / f"{name}.yaml").touch()
+    for words, expected in (
+        ("vis", "visualize"),
+        ("compare --no", "--no-page"),
+        ("run --preset k", "k-sparse"),
+        ("presets ''", "k-sparse"),
+    ):
         command = asked.format(words=words, last=len(words.split()))
         done = subprocess.run(
-            ["bash", "-c", command], input=script, capture_output=True, text=True, check=True
+            ["bash", "-c", command],
+            input=script,
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=tmp_path,
         )
         assert done.stdout.split() == [expected], done.stderr
 

@@ -1,4 +1,4 @@
-"""`rhobeta encode`: the codes of your own images."""
+"""`rhobeta encode`: the codes of your own images or vectors."""
 
 import argparse
 from pathlib import Path
@@ -11,9 +11,10 @@ def add_parser(commands: Commands) -> None:
     """Add the subcommand."""
     parser = commands.add(
         "encode",
-        "write the codes of your own images",
+        "write the codes of your own images or vectors",
         description="Write the codes of images: of a .npy, of the array `images` of a .npz, of a"
-        " picture, or of a folder of pictures in the order of their names.",
+        " picture, or of a folder of pictures in the order of their names; or of vectors: of a"
+        " .npy, or of the array `values` of a .npz.",
         examples=(
             "rhobeta encode images.npy",
             "rhobeta encode pictures --model HEAD~3 --out codes.npz",

@@ -20,6 +20,8 @@ class Commands:
         self._groups: dict[str, dict[str, str]] = {}
         self.files: list[argparse.Action] = []
         """Arguments that may be files, for `rhobeta completion`."""
+        self.presets: list[argparse.Action] = []
+        """Arguments that name a preset."""
 
     def begin_group(self, title: str) -> None:
         """Put the commands that are added from now on under this title."""

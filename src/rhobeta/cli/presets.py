@@ -12,7 +12,11 @@ def add_parser(commands: Commands) -> None:
         "list the presets, or show what one of them sets",
         examples=("rhobeta presets", "rhobeta presets k-sparse"),
     )
-    parser.add_argument("name", nargs="?", metavar="NAME", help="a file in presets/ (default: all)")
+    commands.presets.append(
+        parser.add_argument(
+            "name", nargs="?", metavar="NAME", help="a file in presets/ (default: all)"
+        )
+    )
     parser.set_defaults(function=run)
 
 

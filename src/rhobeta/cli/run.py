@@ -19,7 +19,9 @@ def add_parser(commands: Commands) -> None:
             "rhobeta run --preset k-sparse -S training.epochs=5 --name short",
         ),
     )
-    parser.add_argument("--preset", metavar="NAME", help="a file in presets/ (default: none)")
+    commands.presets.append(
+        parser.add_argument("--preset", metavar="NAME", help="a file in presets/ (default: none)")
+    )
     parser.set_defaults(function=run)
 
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 PARAMETERS = {"topk.revive": "topk.auxk_coef", "evaluate.uses": "evaluate.tasks"}
+ADDED = {"data.labels": True, "data.image_size": None, "data.color": None}
+"""Parameters that came later, with the value of what was done before."""
 VALUES = {"l1_kernel": "l1_weights"}
 """Values of `penalty.kind`."""
 _METRICS = {

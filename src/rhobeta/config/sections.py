@@ -17,6 +17,7 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 Threshold = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Label = Annotated[int, Field(ge=0, le=255)]
+Side = Annotated[int, Field(ge=1, le=4096)]
 Width = Annotated[int, Field(ge=1, le=65536)]
 Task = Literal["sparse_probe", "few_labels", "denoising", "anomaly", "compression"]
 
@@ -63,7 +64,7 @@ class ParamSection(BaseModel):
 
 
 class DataParams(ParamSection):
-    """Which images, and how they are split."""
+    """Which data, and how they are split."""
 
     name: Literal["mnist", "fashion-mnist", "kmnist", "own"]
     """The data set: mnist, fashion-mnist, kmnist, or own, the files in data/own."""
@@ -73,8 +74,24 @@ class DataParams(ParamSection):
     """Share of the training images, [0, 0.5], stratified by class; 0 needs training.keep last."""
     test_fraction: Annotated[float, Field(gt=0, le=0.5)]
     """Share of own data without test images that becomes the test split, (0, 0.5]."""
+    labels: bool
+    """false: labels of own data are left out, and all that needs them."""
+    image_size: Annotated[list[Side], Field(min_length=2, max_length=2)] | None
+    """[height, width], each 1 to 4096, to which own pictures are resized; null: all have one
+    size."""
+    color: Literal["grey", "rgb"] | None
+    """grey, rgb: what own images become; null: as the files are."""
     seed: Seed
     """Seed of the splits, 0 to 4294967295."""
+
+    @model_validator(mode="after")
+    def _own_options_are_for_own_data(self) -> Self:
+        given = {"labels": not self.labels, "image_size": self.image_size, "color": self.color}
+        for name, value in given.items():
+            if value and self.name != "own":
+                found = getattr(self, name)
+                raise ValueError(f"{name}: found {found}, which is for data.name own alone")
+        return self
 
     @model_validator(mode="after")
     def _classes_are_distinct(self) -> Self:
@@ -234,7 +251,7 @@ class RuntimeParams(ParamSection):
     strategy: Literal["auto", "ddp"]
     """Lightning's strategy, auto: ddp where there are several processes; ddp."""
     threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"]
-    """CPU threads of torch in a process, 1 to 1024; auto: one a core, shared by the processes."""
+    """CPU threads of torch in a process, 1 to 1024; auto: one a core, fewer while they are busy."""
     data_memory: Annotated[int, Field(ge=0, le=1_048_576)]
     """MiB, 0 to 1048576, that a split may take in training's memory; of a larger one rows are read
     from its file when they are needed."""

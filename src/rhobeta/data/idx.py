@@ -60,8 +60,6 @@ def _header(content: bytes | bytearray | mmap, name: str) -> tuple[tuple[int, ..
     return struct.unpack(f">{rank}I", content[4:start]), start
 
 
-def write_idx(file: IO[bytes], values: NDArray[np.uint8]) -> None:
-    """Write an array of bytes as IDX."""
-    header = struct.pack(f">BBBB{values.ndim}I", 0, 0, _UNSIGNED_BYTE, values.ndim, *values.shape)
-    file.write(header)
-    file.write(np.ascontiguousarray(values).data)
+def write_idx_header(file: IO[bytes], shape: tuple[int, ...]) -> None:
+    """Write what comes before the values of an array of bytes in IDX."""
+    file.write(struct.pack(f">BBBB{len(shape)}I", 0, 0, _UNSIGNED_BYTE, len(shape), *shape))

@@ -1,185 +1,491 @@
-"""The user's own images and labels in `data/own`: one .npz, .npy files, or IDX files."""
+"""The user's own data in `data/own`: arrays, tables or pictures, with or without labels.
+
+Every file is read in pieces, checked and written into `data/raw`, so that none has to fit into
+memory. data/own/README.md says which input is read as what.
+"""
 
 import gzip
+import math
+import os
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rhobeta.data import numpy_files
+from rhobeta.data import numpy_files, tensor_files
+from rhobeta.data.array_summary import Summary
 from rhobeta.data.datasets import IMAGES_AND_LABELS
-from rhobeta.data.idx import LONGEST_HEADER, declared_length, read_idx
+from rhobeta.data.idx import LONGEST_HEADER, declared_length, read_idx, write_idx_header
 from rhobeta.data.other_formats import way_in
-from rhobeta.data.values import Values, dim_note, grey_bytes, label_bytes
+from rhobeta.data.parquet_files import ParquetTable
+from rhobeta.data.picture_folders import PictureFolder, Pictures, color_of, find_pictures
+from rhobeta.data.raw import ARRAY_NAMES
+from rhobeta.data.samples import describe_shape, kind_of
+from rhobeta.data.sources import ArrayInMemory, Opener, Source
+from rhobeta.data.values import (
+    Color,
+    dim_note,
+    image_pieces,
+    label_codes,
+    label_values,
+    sample_shape_of,
+    to_color,
+    vector_pieces,
+)
 from rhobeta.errors import RhobetaError
 from rhobeta.utils.files import visible_files
 
 _HOW = (
-    "Put one of these into data/own: an .npz with the arrays `images` and `labels` (and, where"
-    " there are any, `test_images` and `test_labels`; train_images or x_train, y_train, x_test,"
-    " y_test do as well); .npy files of these names; or IDX files, gzipped or not, named"
-    " train-images* and train-labels* (and t10k-images* and t10k-labels*)."
+    "Put one of these into data/own: an .npz with the array `images` or `vectors` (and, where there"
+    " are any, `labels`, `test_images` and `test_labels`; x_train, y_train, x_test and y_test do as"
+    " well); .npy or .safetensors files of such names; .parquet files; a folder of pictures for"
+    " each class; or IDX files, gzipped or not, named train-images* and train-labels*. The table in"
+    " data/own/README.md has all."
 )
 _PIECE = 1 << 20
 _NAMES_SHOWN = 5
 _GZIP_START = b"\x1f\x8b"
 
-(_IMAGES, _LABELS), (_TEST_IMAGES, _TEST_LABELS) = IMAGES_AND_LABELS
-# By the name of the IDX file that an array becomes: its names in .npz and .npy files.
-_ARRAY_NAMES = {
-    _IMAGES: ("images", "train_images", "x_train"),
-    _LABELS: ("labels", "train_labels", "y_train"),
-    _TEST_IMAGES: ("test_images", "x_test"),
-    _TEST_LABELS: ("test_labels", "y_test"),
-}
 # Names of IDX files as MNIST, EMNIST (emnist-letters-train-...) and their copies have them.
 _IDX_NAME = re.compile(r"(?:^|-)(train|t10k|test)[-_.](images|labels)")
+_VALIDATION = re.compile(r"(val|valid|validation|dev)(?![a-z])", re.IGNORECASE)
 _NO_DATA = re.compile(r"(readme|licen[cs]e|.*\.dvc$)", re.IGNORECASE)
+_NUMBER = re.compile(r"[-_. ]*\d+$")  # of part-000, part-001, ...
+_SPLIT_NAME = re.compile(r"^(train|test)(?![a-z])[-_. ]*|[-_. ]*(?<![a-z])(train|test)$")
+_VALUES = {
+    *("", "activations", "data", "embeddings", "features", "image", "images", "inputs"),
+    *("part", "samples", "values", "vectors", "x"),
+}
+_LABELS = {"label", "labels", "target", "targets", "y"}
 
-_Opener = Callable[[], AbstractContextManager[Values]]
+
+@dataclass(frozen=True)
+class OwnOptions:
+    """How the user's data is read; the parameters of these names under `data`."""
+
+    labels: bool = True
+    image_size: tuple[int, int] | None = None
+    color: Color | None = None
 
 
 @dataclass(frozen=True)
 class OwnData:
-    """What was read in the user's folder."""
+    """What was read and written."""
 
-    arrays: dict[str, NDArray[np.uint8]]
-    """By the name of the IDX file that each becomes: images ([images, height, width]), labels."""
-    notes: list[str] = field(default_factory=list)
+    class_names: list[str] | None
+    """The name of each label from 0; None: the labels have no names, or there are none."""
+    feature_names: list[str] | None
+    """Names of the columns of a table; None for others."""
+    notes: list[str]
     """What the user should know."""
 
 
 @dataclass(frozen=True)
 class _Array:
-    """An array that was found: its key in `_ARRAY_NAMES`, its name for errors, how it is opened."""
+    """An array that was found: values or labels of a split, or one file's part of them."""
 
+    split: str
+    role: str | None
+    """values or labels; None: its name says neither."""
+    base: str
+    """Its name without the number of a part."""
     key: str
     name: str
-    open: _Opener
+    """For messages."""
+    open: Opener
+    is_file: bool = False
+    """Whether it is a file of its own."""
 
 
-def read_own(folder: Path) -> OwnData:
-    """Read the user's files. Test data is optional. A compressed array may unpack to 1 GiB.
+@dataclass
+class _Found:
+    """What lies in the user's folder."""
+
+    parts: dict[tuple[str, str], list[_Array]] = field(default_factory=dict)
+    """By split and role, in the order of names."""
+    feature_names: list[str] | None = None
+    pictures: bool = False
+    notes: list[str] = field(default_factory=list)
+
+
+def convert_own(folder: Path, into: Path, options: OwnOptions | None = None) -> OwnData:
+    """Read the user's files and write them into the folder `into`, as `read_raw` reads them.
+
+    Labels and test data are optional. A compressed array may unpack to 1 GiB.
 
     Raises:
-        RhobetaError: The folder holds no data set, more than one, or one that cannot be read.
+        RhobetaError: The folder holds no data set, more than one, or one that cannot be used.
     """
+    options = options or OwnOptions()
+    found = _find(folder, options)
+    if not options.labels:
+        found.parts = {key: parts for key, parts in found.parts.items() if key[1] != "labels"}
+    if missing := _missing(found.parts):
+        raise RhobetaError(f"{folder} holds {_held_arrays(folder)}, but no {missing}.\n{_HOW}")
+    labels = {split: _labels_of(found, split) for split in ("train", "test")}
+    notes = list(found.notes)
+    splits = [split for split in ("train", "test") if (split, "values") in found.parts]
+    forms = {split: _form_of(found.parts[split, "values"], found, options) for split in splits}
+    if len({form.shape for form in forms.values()}) > 1:
+        both = " and ".join(sorted(describe_shape(form.shape) for form in forms.values()))
+        raise RhobetaError(f"{folder} holds training and test {both}; expected one size.")
+    for split, form in forms.items():
+        summary, shape = _copy(found, split, form, into, options), form.shape
+        parts = found.parts[split, "values"]
+        given = labels[split]
+        if given is not None and len(given) != summary.count:
+            turned = "\nIf the images lie along the last axis: np.moveaxis(images, -1, 0)."
+            raise RhobetaError(
+                f"{_names(parts)} has {summary.count} {kind_of(shape)} but {len(given)} labels in"
+                f" {_names(found.parts[split, 'labels'])}; expected one label each."
+                f"{turned if len(given) == shape[-1] else ''}"
+            )
+        notes += _notes_on(parts, form, summary, found.feature_names)
+    names = None
+    if any(given is not None for given in labels.values()):
+        names = _write_labels(found, labels, into)
+        notes.append(_note_on_classes(labels["train"], names))
+    else:
+        notes.append("no labels")
+    return OwnData(names, found.feature_names, notes)
+
+
+# What lies in the folder
+
+
+def _find(folder: Path, options: OwnOptions) -> _Found:
     files = visible_files(folder) if folder.is_dir() else []
     files = [path for path in files if not _NO_DATA.match(path.name)]
-    taken = [path for path in files if _kind(path)]
+    loose = [path for path in files if _kind(path) == ".npy" and _role_of(path.stem)[1] == "labels"]
+    taken = [path for path in files if _kind(path) and path not in loose]
+    taken = [path for path in taken if not _VALIDATION.match(path.name)]
     kinds = {_kind(path): path.name for path in taken}
-    if not taken:
-        raise RhobetaError(
-            f"data.name is own, but {folder} holds no data set.{_held(files)}\n{_HOW}"
-        )
     if len(kinds) > 1:
         raise RhobetaError(
             f"{folder} holds files of several kinds ({', '.join(kinds.values())}), and one kind is"
             " read; move the others away."
         )
-    if len(taken) > 1 and ".npz" in kinds:
+    found = _Found()
+    pictures, left = ({}, []) if taken or not folder.is_dir() else find_pictures(folder)
+    if pictures:
+        arrays = _arrays_of_pictures(pictures, options)
+        found.pictures = True
+        used = {path for path in files if path.is_dir() or _is_in(path, pictures)} - set(left)
+    elif ".parquet" in kinds:
+        arrays, found.feature_names, notes = _arrays_of_tables(taken)
+        found.notes += notes
+        used = set(taken)
+    elif taken or loose:
+        arrays = _as_parts([array for path in taken for array in _arrays_in(path)])
+        used = set(taken)
+    else:
         raise RhobetaError(
-            f"{folder} holds several .npz files ({_some(taken)}); leave one, which holds both"
-            " images and labels."
+            f"data.name is own, but {folder} holds no data set.{_held(files)}\n{_HOW}"
         )
-    found, unused = _by_target(folder, [array for path in taken for array in _arrays_in(path)])
-    if missing := _missing(found):
-        held = _some(taken)
-        if ".npz" in kinds:
-            held = f"{held} with the arrays {numpy_files.describe_arrays(taken[0])}"
-        raise RhobetaError(f"{folder} holds {held}, but no {missing}.\n{_HOW}")
-    left = [path for path in files if path not in set(taken)]
-    notes = [f"not read: {_some(left)}"] if left else []
+    arrays += [array for path in loose for array in _arrays_in(path)]
+    unread = [path for path in files if path not in used and path not in loose]
+    if unread:
+        found.notes.insert(0, f"not read: {_some(unread)}")
+    found.parts, unused = _by_role(folder, arrays)
     if unused:
-        notes.append(f"arrays that are not used: {_some(unused)}")
-    return _checked(folder, found, notes)
+        found.notes.append(f"arrays that are not used: {_some(unused)}")
+    return found
 
 
 def _kind(path: Path) -> str | None:
     ending = path.suffix.lower()
     if not path.is_file():
         return None
-    if ending in (".npz", ".npy"):
+    if ending in (".npz", ".npy", ".safetensors", ".parquet"):
         return ending
     return "IDX" if _IDX_NAME.search(path.name.lower()) else None
+
+
+def _role_of(name: str) -> tuple[str, str | None, str]:
+    """The split of an array, its role or None, and its name without the number of a part."""
+    base = _NUMBER.sub("", name.lower())
+    split = "test" if any("test" in found for found in _SPLIT_NAME.findall(base)) else "train"
+    rest = _SPLIT_NAME.sub("", base)
+    role = "labels" if rest in _LABELS else "values" if rest in _VALUES else None
+    return split, role, base
 
 
 def _arrays_in(path: Path) -> list[_Array]:
     match _kind(path):
         case ".npz":
-            return [
-                _Array(name, f"{path}:{name}", partial(numpy_files.open_array, path, name))
-                for name in numpy_files.array_names(path)
-            ]
+            names = numpy_files.array_names(path)
+            opened: list[Opener] = [partial(numpy_files.open_array, path, n) for n in names]
+        case ".safetensors":
+            names = tensor_files.tensor_names(path)
+            opened = [partial(tensor_files.open_tensor, path, name) for name in names]
         case ".npy":
-            return [_Array(path.stem, str(path), partial(numpy_files.open_array, path))]
-    split, part = _IDX_NAME.findall(path.name.lower())[0]
-    name = part if split == "train" else f"test_{part}"
-    return [_Array(name, str(path), partial(_open_idx, path))]
+            split, role, base = _role_of(path.stem)
+            opened_file = partial(numpy_files.open_array, path)
+            return [_Array(split, role, base, path.stem, str(path), opened_file, is_file=True)]
+        case _:
+            split, part = _IDX_NAME.findall(path.name.lower())[0]
+            role = "values" if part == "images" else "labels"
+            name = "train" if split == "train" else "test"
+            return [_Array(name, role, path.name, path.name, str(path), partial(_open_idx, path))]
+    of_file = _role_of(path.stem)[0]
+    found = []
+    for name, open_it in zip(names, opened, strict=True):
+        split, role, base = _role_of(name)
+        split = "test" if of_file == "test" else split
+        found.append(_Array(split, role, base, name, f"{path}:{name}", open_it))
+    if len(found) == 1 and found[0].role is None:
+        # The only array of its file needs no name.
+        found = [replace(found[0], role="values", base="")]
+    return found
 
 
-def _by_target(folder: Path, arrays: list[_Array]) -> tuple[dict[str, _Array], list[str]]:
-    """The arrays by the IDX file that each becomes, and the keys of others."""
-    targets = {name: target for target, names in _ARRAY_NAMES.items() for name in names}
-    found: dict[str, _Array] = {}
+def _as_parts(arrays: list[_Array]) -> list[_Array]:
+    """.npy files none of whose names says what it is: all are read, as parts of one array."""
+    if any(array.role is not None or not array.is_file for array in arrays):
+        return arrays
+    return [replace(array, role="values", base="") for array in arrays]
+
+
+def _by_role(
+    folder: Path, arrays: list[_Array]
+) -> tuple[dict[tuple[str, str], list[_Array]], list[str]]:
+    """The arrays by split and role, and the keys of others."""
+    found: dict[tuple[str, str], list[_Array]] = {}
     unused = []
     for array in arrays:
-        target = targets.get(array.key.lower())
-        if target is None:
+        if array.role is None:
             unused.append(array.key)
-        elif target in found:
-            names = f"{Path(found[target].name).name}, {Path(array.name).name}"
+            continue
+        parts = found.setdefault((array.split, array.role), [])
+        if parts and parts[0].base != array.base:
+            names = ", ".join(Path(part.name).name for part in (parts[0], array))
             raise RhobetaError(f"{folder} holds {names} for the same thing; leave one.")
-        else:
-            found[target] = array
+        parts.append(array)
     return found, unused
 
 
-def _missing(found: dict[str, _Array]) -> str | None:
-    words = {_IMAGES: "training images", _LABELS: "labels of the training images"}
-    if _TEST_IMAGES in found or _TEST_LABELS in found:
-        words |= {_TEST_IMAGES: "test images", _TEST_LABELS: "labels of the test images"}
-    return next((what for target, what in words.items() if target not in found), None)
-
-
-def _checked(folder: Path, found: dict[str, _Array], notes: list[str]) -> OwnData:
-    """Read the arrays, which must fit together."""
-    arrays: dict[str, NDArray[np.uint8]] = {}
-    for images, labels in IMAGES_AND_LABELS:
-        if images not in found:
-            continue
-        for name, convert in ((labels, label_bytes), (images, grey_bytes)):
-            with found[name].open() as values:
-                arrays[name] = convert(values, found[name].name)
-        count, expected = len(arrays[labels]), len(arrays[images])
-        if count != expected:
-            turned = "\nIf the images lie along the last axis: np.moveaxis(images, -1, 0)."
+def _arrays_of_tables(
+    files: list[Path],
+) -> tuple[list[_Array], list[str] | None, list[str]]:
+    """The features and labels of .parquet files, names of the features, and notes."""
+    arrays, notes = [], []
+    tables = [(path, ParquetTable(path)) for path in files]
+    first_path, first = tables[0]
+    for path, table in tables:
+        if (table.columns, table.label_column) != (first.columns, first.label_column):
             raise RhobetaError(
-                f"{found[images].name} has {expected} images but {count} labels in"
-                f" {found[labels].name}; expected one label an image."
-                f"{turned if count == arrays[images].shape[-1] else ''}"
+                f"{path} has other columns than {first_path}; expected the same in every file."
             )
-        name = Path(found[images].name).name
-        notes.append(f"{name}: {expected:,} images of {_size(arrays[images])} pixels")
-        if note := dim_note(float(arrays[images].max()), 255, name):
-            notes.append(note)
-    sizes = {_size(arrays[images]) for images, _ in IMAGES_AND_LABELS if images in arrays}
-    if len(sizes) > 1:
+        split = _role_of(path.stem)[0]
+        arrays.append(_Array(split, "values", "", path.name, str(path), partial(_opened, table)))
+        if table.label_column is not None:
+            name = f"{path}:{table.label_column}"
+            opener = partial(_open_labels, table)
+            arrays.append(_Array(split, "labels", "", table.label_column, name, opener))
+    if first.unused:
+        notes.append(f"columns that are not used: {_some(first.unused)}")
+    return arrays, first.feature_names, notes
+
+
+def _arrays_of_pictures(pictures: dict[str, PictureFolder], options: OwnOptions) -> list[_Array]:
+    every = [file for split in pictures.values() for file in split.files]
+    color = options.color or color_of(every)
+    arrays = []
+    for split, found in pictures.items():
+        name = str(found.files[0].parent if found.labels is None else found.files[0].parents[1])
+        values = Pictures(found.files, options.image_size, color)
+        arrays.append(_Array(split, "values", "", name, name, partial(_opened, values)))
+        if found.labels is not None:
+            labels = ArrayInMemory(np.array(found.labels))
+            arrays.append(_Array(split, "labels", "", name, name, partial(_opened, labels)))
+    return arrays
+
+
+def _is_in(path: Path, pictures: dict[str, PictureFolder]) -> bool:
+    return any(path in found.files for found in pictures.values())
+
+
+def _missing(parts: dict[tuple[str, str], list[_Array]]) -> str | None:
+    words = {("train", "values"): "training images"}
+    has_labels = any(role == "labels" for _, role in parts)
+    if has_labels:
+        words["train", "labels"] = "labels of the training images"
+    if any(split == "test" for split, _ in parts):
+        words["test", "values"] = "test images"
+        if has_labels:
+            words["test", "labels"] = "labels of the test images"
+    return next((what for key, what in words.items() if key not in parts), None)
+
+
+# Values
+
+
+@dataclass(frozen=True)
+class _Form:
+    """What the values of a split become."""
+
+    count: int
+    shape: tuple[int, ...]
+    """Of one sample."""
+    dtype: type[np.generic]
+
+
+def _form_of(parts: list[_Array], found: _Found, options: OwnOptions) -> _Form:
+    """What the values of a split become, by the shapes and types of its parts."""
+    shapes: dict[tuple[int, ...], str] = {}
+    half, rows = True, 0
+    for part in parts:
+        with part.open() as values:
+            if values.dtype.kind not in "uifb":
+                raise RhobetaError(f"{part.name} holds {values.dtype}; expected numbers.")
+            shapes.setdefault(sample_shape_of(values.shape, part.name), part.name)
+            half = half and values.dtype == np.float16
+            rows += values.shape[0]
+    if len(shapes) > 1:
+        (one, first), (other, second) = list(shapes.items())[:2]
         raise RhobetaError(
-            f"{folder} holds training and test images of {' and '.join(sorted(sizes))} pixels;"
-            " expected one size."
+            f"{first} holds {describe_shape(one)} but {second} {describe_shape(other)}; expected"
+            " parts of one shape."
         )
-    return OwnData(arrays, notes)
+    (shape,) = shapes
+    if rows < 2 and parts[0].split == "train":
+        raise RhobetaError(
+            f"{_names(parts)} holds one row; expected many: a network learns what rows share."
+        )
+    if len(shape) == 1:
+        if options.image_size or options.color:
+            raise RhobetaError(
+                "data.image_size and data.color are for images, but the data are vectors; set both"
+                " to null."
+            )
+        return _Form(rows, shape, np.float16 if half else np.float32)
+    if options.image_size and not found.pictures and shape[:2] != tuple(options.image_size):
+        raise RhobetaError(
+            f"data.image_size is {list(options.image_size)}, but {_names(parts)} holds"
+            f" {describe_shape(shape)}: only pictures in files are resized, arrays are not.\nSet it"
+            " to null."
+        )
+    if options.color:
+        shape = shape[:2] if options.color == "grey" else (*shape[:2], 3)
+    return _Form(rows, shape, np.uint8)
 
 
-def _size(images: NDArray[np.uint8]) -> str:
-    return " x ".join(map(str, images.shape[1:]))
+def _copy(found: _Found, split: str, form: _Form, into: Path, options: OwnOptions) -> Summary:
+    """Write the values of a split, piece by piece; returns what they are."""
+    shape, place = form.shape, 0 if split == "train" else 1
+    summary, grey = Summary(shape), len(shape) == 2
+    path = into / (IMAGES_AND_LABELS[place][0] if grey else ARRAY_NAMES[place])
+    with path.open("wb") as file:
+        if grey:
+            write_idx_header(file, (form.count, *shape))
+        else:
+            descr = np.lib.format.dtype_to_descr(np.dtype(form.dtype))
+            header = {"descr": descr, "fortran_order": False, "shape": (form.count, *shape)}
+            np.lib.format.write_array_header_1_0(file, header)
+        for part in found.parts[split, "values"]:
+            with part.open() as values:
+                for piece in _pieces(values, part.name, form, found.feature_names, options.color):
+                    file.write(np.ascontiguousarray(piece).data)
+                    summary.add(piece)
+    return summary
+
+
+def _pieces(
+    values: Source, name: str, form: _Form, feature_names: list[str] | None, color: Color | None
+) -> Iterator[NDArray[Any]]:
+    if len(form.shape) == 1:
+        return vector_pieces(values, name, form.dtype, feature_names)
+    return (to_color(piece, color) for piece in image_pieces(values, name))
+
+
+def _notes_on(
+    parts: list[_Array], form: _Form, summary: Summary, feature_names: list[str] | None
+) -> list[str]:
+    shape, name = form.shape, _names(parts)
+    name = name if len(parts) > 1 else Path(name).name
+    notes = [
+        f"{name}: {summary.count:,} {describe_shape(shape)}, {np.dtype(form.dtype)} from"
+        f" {summary.low:g} to {summary.high:g}, none missing, mean over standard deviation"
+        f" {summary.mean_over_std:.3g}"
+    ]
+    if len(shape) > 1:
+        note = dim_note(summary.high, 255, name)
+        return notes if note is None else [*notes, note]
+    constant = np.flatnonzero(summary.constant)
+    if 0 < len(constant) < shape[0]:
+        words = [feature_names[i] if feature_names else str(i) for i in constant]
+        notes.append(f"columns that never change, counted from 0: {_some(words)}")
+    side = math.isqrt(shape[0])
+    if feature_names is None and side > 3 and side**2 == shape[0] and summary.low >= 0:
+        reshaped = f"values.reshape(-1, {side}, {side})"
+        if summary.high in (1, 255):
+            notes.append(f"if its rows are images, {reshaped} makes them so, as bytes (0 to 255)")
+    return notes
+
+
+# Labels
+
+
+def _labels_of(found: _Found, split: str) -> NDArray[Any] | None:
+    parts = found.parts.get((split, "labels"))
+    if parts is None:
+        return None
+    read = []
+    for part in parts:
+        with part.open() as values:
+            read.append(label_values(values, part.name))
+    if len({values.dtype.kind for values in read}) > 1:
+        read = [values.astype(str) for values in read]
+    return np.concatenate(read)
+
+
+def _write_labels(
+    found: _Found, labels: dict[str, NDArray[Any] | None], into: Path
+) -> list[str] | None:
+    splits = [split for split, given in labels.items() if given is not None]
+    given = [values for values in labels.values() if values is not None]
+    if len({values.dtype.kind for values in given}) > 1:
+        given = [values.astype(str) for values in given]
+    codes, names = label_codes(given, _names(found.parts["train", "labels"]))
+    for split, values in zip(splits, codes, strict=True):
+        place = 0 if split == "train" else 1
+        with (into / IMAGES_AND_LABELS[place][1]).open("wb") as file:
+            write_idx_header(file, values.shape)
+            file.write(values.data)
+    return names
+
+
+def _note_on_classes(labels: NDArray[Any] | None, names: list[str] | None) -> str:
+    if names is None:
+        return f"labels of {len(np.unique(labels if labels is not None else []))} classes"
+    numbered = [f"{code} {name}" for code, name in enumerate(names)]
+    return f"labels of {len(names)} classes: {_some(numbered)}"
+
+
+# Words
+
+
+def _names(parts: list[_Array]) -> str:
+    if len(parts) == 1:
+        return parts[0].name
+    return f"{Path(parts[0].name).name} to {Path(parts[-1].name).name} ({len(parts)} parts)"
+
+
+def _held_arrays(folder: Path) -> str:
+    files = [path for path in visible_files(folder) if _kind(path)]
+    if len(files) == 1 and _kind(files[0]) == ".npz":
+        return f"{_some(files)} with the arrays {numpy_files.describe_arrays(files[0])}"
+    if len(files) == 1 and _kind(files[0]) == ".safetensors":
+        return f"{_some(files)} with the tensors {tensor_files.describe_tensors(files[0])}"
+    return _some(files)
 
 
 def _held(files: list[Path]) -> str:
@@ -198,16 +504,30 @@ def _some(names: Iterable[Path | str]) -> str:
     return ", ".join(words[:_NAMES_SHOWN]) + more
 
 
+# Files
+
+
 @contextmanager
-def _open_idx(path: Path) -> Iterator[Values]:
-    yield read_idx(_content(path), name=str(path))
+def _opened(source: Source) -> Iterator[Source]:
+    yield source
 
 
-def _content(path: Path) -> bytes | bytearray:
+@contextmanager
+def _open_labels(table: ParquetTable) -> Iterator[Source]:
+    yield ArrayInMemory(table.labels())
+
+
+@contextmanager
+def _open_idx(path: Path) -> Iterator[Source]:
+    yield ArrayInMemory(read_idx(_content(path), name=str(path)))
+
+
+def _content(path: Path) -> bytes | bytearray | mmap:
     with path.open("rb") as file:
         if file.read(len(_GZIP_START)) != _GZIP_START:
-            file.seek(0)
-            return file.read()
+            # Mapped: it may be larger than memory.
+            size = os.fstat(file.fileno()).st_size
+            return mmap(file.fileno(), 0, access=ACCESS_READ) if size else b""
     try:
         return _unpacked(path)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:

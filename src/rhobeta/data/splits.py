@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from rhobeta.data.array_summary import Summary
 from rhobeta.data.samples import Samples, is_sample_shape, kind_of
-from rhobeta.data.summary import Summary
 from rhobeta.errors import RhobetaError
 from rhobeta.utils.checksum import read_with_checksum, write_json_with_checksum
 from rhobeta.utils.files import atomic_write, require_file, sha256_of_bytes, sha256_of_file

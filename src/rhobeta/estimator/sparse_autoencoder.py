@@ -3,6 +3,7 @@
 import copy
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Self, cast
@@ -30,6 +31,7 @@ from rhobeta.training.auto import InputSettings, input_settings
 from rhobeta.training.process_group import ProcessGroup
 from rhobeta.training.progress import ProgressDisplay
 from rhobeta.training.steps import BATCHES_PER_CHUNK, VALIDATION_ROWS, TrainingSteps, new_steps
+from rhobeta.utils.adaptive import adaptive_threads
 from rhobeta.utils.files import write_bytes
 
 
@@ -230,7 +232,8 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
                 )
             validation = rows_for_training(RowSource(held), scale, device)
         training = rows_for_training(source, scale, device)
-        self._run(steps, training, int(seed), validation, mean_row)
+        with adaptive_threads() if device.type == "cpu" else nullcontext() as steps.threads:
+            self._run(steps, training, int(seed), validation, mean_row)
         self._keep(steps, scale, found.mean, params)
         return self
 

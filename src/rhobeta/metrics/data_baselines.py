@@ -41,6 +41,7 @@ BASELINE_PARAMETERS = (
 """Parameters of `evaluate` that the baselines depend on, as dvc.yaml names them too."""
 
 _FORMAT = "rhobeta-baselines-1"
+_MOST_BYTES = 512 << 20
 _ARRAYS = ("mean", "axes", "variances")
 
 Numbers = dict[str, float]
@@ -180,6 +181,17 @@ def read_baselines(paths: Paths, settings: EvaluateParams, data_sha256: str) -> 
             "Run `dvc repro`, or `rhobeta preprocess` and this command again."
         )
     return found
+
+
+def rows_to_fit(count: int, features: int, *, seed: int) -> NDArray[np.intp] | None:
+    """The training rows that baselines, probes and tasks are fitted on; None: all `count`.
+
+    Of more than 512 MiB of float32, as many as that holds are drawn by `seed`, ascending.
+    """
+    most = max(1, _MOST_BYTES // (4 * features))
+    if count <= most:
+        return None
+    return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
 
 
 def labels_of(train: Samples, test: Samples) -> Labels | None:

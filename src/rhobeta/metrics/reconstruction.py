@@ -47,8 +47,8 @@ class ReconstructionAccumulator:
         pieces = zip(torch.split(x, _PIECE), torch.split(reconstruction, _PIECE), strict=True)
         for part, rebuilt in pieces:
             exact = part.to(torch.float64, copy=True)
-            self._error = self._error + (exact - rebuilt).square_().sum().cpu()
-            self._variation = self._variation + exact.sub_(mean_image).square_().sum().cpu()
+            self._error = self._error + _total((exact - rebuilt).square_()).cpu()
+            self._variation = self._variation + _total(exact.sub_(mean_image).square_()).cpu()
         self._values += x.numel()
 
     def add(self, other: "ReconstructionAccumulator") -> "ReconstructionAccumulator":
@@ -105,5 +105,10 @@ def truncated_mse(model: Autoencoder, x: Tensor, kept: int) -> float:
             if (code < 0).any():
                 raise ValueError("found negative values in the code; expected activities >= 0")
             rebuilt = model.decode(topk(code, min(kept, model.architecture.units)))
-            error += (piece.double() - rebuilt).square().sum().item()
+            error += _total((piece.double() - rebuilt).square()).item()
     return error / x.numel()
+
+
+def _total(values: Tensor) -> Tensor:
+    """Sum of all entries ([rows, features]), in the same order for any number of threads."""
+    return values.sum(1).sum()

@@ -158,7 +158,9 @@ class SparsityAccumulator:
         if self._samples == 0:
             raise ValueError("no samples to take statistics of")
         mean = self._sum / self._samples
-        std = (self._square_sum / self._samples - mean.square()).clamp_min(0).sqrt()
+        variance = (self._square_sum / self._samples - mean.square()).clamp_min(0)
+        # torch's sqrt is MKL's, whose last digit is the CPU's.
+        std = variance.reciprocal().rsqrt()
         numbers = torch.arange(len(mean) + 1, dtype=torch.float64)
         counts = {threshold: value.cpu() for threshold, value in self._l0_counts.items()}
         measures = (self._measure_sums / self._samples).tolist()
@@ -217,7 +219,7 @@ def hoyer(activity: Tensor) -> Tensor:
     units = activity.shape[1]
     if units == 1:
         return activity.new_zeros(len(activity))
-    norm = activity.square().sum(1).sqrt()
+    norm = torch.linalg.vector_norm(activity, dim=1)
     ratio = activity.sum(1) / norm.clamp_min(_TINY)
     return torch.where(norm > 0, (units**0.5 - ratio) / (units**0.5 - 1), 0)
 

@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 from rhobeta.extensions import USER_ACTIVATIONS, USER_LOGITS, Function
+from rhobeta.model.fixed_order import in_pieces
 
 
 def sigmoid(z: Tensor) -> Tensor:
     """The logistic function, a = 1 / (1 + exp(-z)), in (0, 1)."""
-    return torch.sigmoid(z)
+    return in_pieces(torch.sigmoid, z)
 
 
 def sigmoid_logits(z: Tensor) -> Tensor:

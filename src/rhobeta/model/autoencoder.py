@@ -8,12 +8,12 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 
 from rhobeta.data.samples import is_sample_shape
 from rhobeta.errors import RhobetaError
 from rhobeta.extensions import ACTIVATION_SPECS
 from rhobeta.model import activations
+from rhobeta.model.products import linear
 
 # Of hidden layers and the output.
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -246,9 +246,10 @@ class Autoencoder(nn.Module):
             cast(nn.Linear, decoder).bias.copy_(mean)
 
     def _through(self, layers: nn.ModuleList, values: Tensor) -> Tensor:
-        values = layers[0](values)
-        for layer in layers[1:]:
-            values = layer(self._hidden_activation(values))
+        for index, layer in enumerate(layers):
+            if index > 0:
+                values = self._hidden_activation(values)
+            values = linear(values, cast(Tensor, layer.weight), cast(Tensor, layer.bias))
         return values
 
 
@@ -265,13 +266,14 @@ class TiedLinear(nn.Module):
         self._tied_to = (layer,)
 
     @property
+    def source(self) -> nn.Linear:
+        """The layer whose weights are W."""
+        return self._tied_to[0]
+
+    @property
     def weight(self) -> Tensor:
         """W^T (shape: [outputs, inputs])."""
-        return self._tied_to[0].weight.T
-
-    def forward(self, values: Tensor) -> Tensor:
-        """W^T x + c (shape: [batch, inputs] -> [batch, outputs])."""
-        return linear(values, self.weight, self.bias)
+        return self.source.weight.T
 
 
 def _linear_layers(sizes: tuple[int, ...]) -> nn.ModuleList:

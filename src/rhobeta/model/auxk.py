@@ -1,32 +1,26 @@
-"""The auxiliary loss that gives dead units of a topk code a gradient."""
+"""The auxiliary loss that gives dead units of a topk code a gradient.
+
+It is the mean over batch and pixels of (x - decode(a + a'))^2. Here a is the code, without
+gradient, and a' the `added_code` of inactive units. Its gradient reaches units that top-k has not
+selected for long. For a linear decoder this is the auxiliary loss of Gao et al., "Scaling and
+evaluating sparse autoencoders", 2024, appendix A.2, which reconstructs the residual.
+"""
 
 import torch
 from torch import Tensor
-from torch.nn.functional import mse_loss
-
-from rhobeta.model.autoencoder import Autoencoder, Output
 
 
-def auxk_loss(
-    model: Autoencoder, output: Output, x: Tensor, inactive: Tensor, *, units: int
-) -> Tensor:
-    """Mean squared error of a reconstruction that also uses up to `units` inactive units (scalar).
+def added_code(z: Tensor, inactive: Tensor, units: int) -> Tensor:
+    """a': of each image the up to `units` largest pre-activations z of inactive units, others 0.
 
-    It is the mean over batch and pixels of (x - decode(a + a'))^2. Here a is the code, without
-    gradient, and a' holds the `units` largest pre-activations of the inactive units. Its gradient
-    reaches units that top-k has not selected for long. For a linear decoder this is the auxiliary
-    loss of Gao et al., "Scaling and evaluating sparse autoencoders", 2024, appendix A.2, which
-    reconstructs the residual.
-
-    `inactive` marks the inactive units (shape: [units], bool); `x` are the images
-    (shape: [batch, pixels]).
+    z has the shape [batch, units of the code], as has the result; `inactive` marks the inactive
+    units (shape: [units of the code], bool).
     """
-    candidates = output.pre_activation.masked_fill(~inactive, -torch.inf)
+    candidates = z.masked_fill(~inactive, -torch.inf)
     values, places = torch.topk(candidates, min(units, inactive.numel()), dim=1, sorted=False)
     # No ReLU: most inactive units are below zero for every image, where it has no gradient.
     values = values.masked_fill(values.isinf(), 0)
-    tried = torch.zeros_like(output.code).scatter(1, places, values)
-    return mse_loss(model.decode(output.code.detach() + tried), x)
+    return torch.zeros_like(z).scatter(1, places, values)
 
 
 class DeadUnitTracker:

@@ -19,6 +19,7 @@ from rhobeta.errors import RhobetaError
 from rhobeta.extensions import ACTIVATION_SPECS, PENALTY_SPECS, PenaltySpec
 from rhobeta.model.activations import ACTIVITY_LOGITS
 from rhobeta.model.autoencoder import Output
+from rhobeta.model.fixed_order import total
 from rhobeta.model.means import Mean, Means
 from rhobeta.model.penalties import PENALTIES, log_means, log_means_of_activity, widened
 
@@ -84,7 +85,7 @@ class SparseLoss:
         mean of: a running mean, or that of a global batch; None is that of this batch alone.
         """
         pixel, mse = self.pixel_terms(output, x)
-        means = self.means(output) if means is None else means
+        means = self.means(output.pre_activation, output.code) if means is None else means
         penalty = self.penalty(means, weights)
         if penalty is None:
             return LossTerms(pixel, mse, torch.zeros_like(mse))
@@ -97,22 +98,23 @@ class SparseLoss:
             return mse, mse
         return binary_cross_entropy_with_logits(output.output_pre_activation, x), mse.detach()
 
-    def means(self, output: Output) -> Means | None:
+    def means(self, z: Tensor, code: Tensor) -> Means | None:
         """The batch's means that the penalty is a function of; None for a penalty without means.
 
+        z are the pre-activations of the code (shapes: [batch, units]).
         The means of two batches combine by their sizes (see `rhobeta.model.means.joined`).
         """
         on = self.spec.on
         if on == "code" and self._function is not None:
-            return Mean(self._function(widened(output.code)).mean())
+            return Mean(self._function(widened(code)).mean())
         if on == "mean":
-            return Mean(widened(output.code).mean(0))
+            return Mean(widened(code).mean(0))
         if on != "probability":
             return None
         if self._logits is not None:
-            return log_means(self._logits(output.pre_activation))
+            return log_means(self._logits(z))
         low, high = self._code.low, self._code.high
-        return log_means_of_activity((output.code - low) / (high - low))
+        return log_means_of_activity((code - low) / (high - low))
 
     def penalty(self, means: Means | None, weights: Sequence[Tensor]) -> Tensor | None:
         """The penalty, a scalar, from the means and the weight matrices; None for none."""
@@ -134,7 +136,7 @@ class SparseLoss:
                 f"The penalty {self.kind} returned {found}; expected a value"
                 f" of each unit, a tensor of shape {list(expected)}."
             )
-        return per_unit.sum()
+        return total(per_unit)
 
 
 def ng_beta(beta: float, pixels: int) -> float:

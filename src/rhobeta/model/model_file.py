@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from rhobeta.config.renamed import ADDED
 from rhobeta.config.sections import (
     DataParams,
     ModelParams,
@@ -36,7 +37,7 @@ def read_model(path: Path) -> SavedModel:
     saved = read_network(path)
     require_penalty(saved.description.parameters["penalty.kind"], str(path))
     sections: dict[str, dict[str, Any]] = {name: {} for name in _SECTIONS}
-    for dotted, value in saved.description.parameters.items():
+    for dotted, value in (ADDED | saved.description.parameters).items():
         section, _, name = dotted.partition(".")
         sections.setdefault(section, {})[name] = value
     try:

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from rhobeta.extensions import USER_PENALTIES, Function
+from rhobeta.model.fixed_order import total
 from rhobeta.model.means import LogMeans
 
 SMALLEST_MEAN = 1e-10
@@ -107,7 +108,7 @@ def l1_weights(weight: Tensor) -> Tensor:
 
     It makes weights sparse, not the code.
     """
-    return weight.abs().sum()
+    return total(weight.abs())
 
 
 PENALTIES: ChainMap[str, Function] = ChainMap(

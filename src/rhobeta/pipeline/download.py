@@ -4,14 +4,14 @@ import shlex
 from pathlib import Path
 
 from rhobeta.config.params import Params
+from rhobeta.config.sections import DataParams
 from rhobeta.data.datasets import DATA_SETS
 from rhobeta.data.downloads import fetch_all
-from rhobeta.data.idx import write_idx
-from rhobeta.data.own import OwnData, read_own
+from rhobeta.data.own import OwnData, OwnOptions, convert_own
 from rhobeta.data.raw import describe_raw
 from rhobeta.errors import RhobetaError
 from rhobeta.paths import Paths
-from rhobeta.utils.files import atomic_folder, atomic_write
+from rhobeta.utils.files import atomic_folder
 
 
 def run(params: Params, paths: Paths) -> None:
@@ -19,25 +19,20 @@ def run(params: Params, paths: Paths) -> None:
     name = params.data.name
     with atomic_folder(paths.raw_data) as folder:
         if name == "own":
-            _convert_own(paths, folder)
+            own = _convert_own(paths, folder, params.data)
+            describe_raw(
+                folder, name=name, class_names=own.class_names, feature_names=own.feature_names
+            )
         else:
             given = params.runtime.data_folder
             fetch_all(DATA_SETS[name], folder, folder=paths.given(given) if given else None)
-        describe_raw(folder, name=name)
+            describe_raw(folder, name=name)
 
 
-def _convert_own(paths: Paths, folder: Path) -> None:
-    own = _own(paths)
-    for note in own.notes:
-        print(f"own data: {note}")
-    for name, values in own.arrays.items():
-        with atomic_write(folder / name) as partial, partial.open("wb") as file:
-            write_idx(file, values)
-
-
-def _own(paths: Paths) -> OwnData:
+def _convert_own(paths: Paths, folder: Path, settings: DataParams) -> OwnData:
+    size = None if settings.image_size is None else (settings.image_size[0], settings.image_size[1])
     try:
-        return read_own(paths.own_data)
+        own = convert_own(paths.own_data, folder, OwnOptions(settings.labels, size, settings.color))
     except RhobetaError:
         # DVC copies only files that git or DVC tracks into the workspace of `exp run --temp`.
         there = paths.store_root / paths.own_data.relative_to(paths.workspace)
@@ -49,7 +44,10 @@ def _own(paths: Paths) -> OwnData:
             " neither git nor DVC tracks it.\nIn the project: dvc add"
             f" {shlex.quote(f'data/own/{left[0]}')}"
         ) from None
+    for note in own.notes:
+        print(f"own data: {note}")
+    return own
 
 
 def _known(path: Path, own: Path) -> bool:
-    return path.name.startswith(".") or path.is_dir() or (own / path.name).exists()
+    return path.name.startswith(".") or (own / path.name).exists()

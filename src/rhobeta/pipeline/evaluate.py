@@ -13,7 +13,7 @@ from rhobeta.data.batches import pixels_of
 from rhobeta.data.samples import Samples
 from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.metrics.core import core_metrics, headline, sparsity_statistics, with_null
-from rhobeta.metrics.data_baselines import labels_of, read_baselines
+from rhobeta.metrics.data_baselines import labels_of, read_baselines, rows_to_fit
 from rhobeta.metrics.downstream.compression import RatePoint
 from rhobeta.metrics.downstream.tasks import TASKS, EvaluationData, scorable, score_task
 from rhobeta.metrics.encoding import Encoded, encode_images
@@ -26,9 +26,10 @@ from rhobeta.paths import Paths
 from rhobeta.tracking.backfill import run_of_model
 from rhobeta.tracking.evaluation_log import log_evaluation, log_seconds
 from rhobeta.utils.files import write_bytes, write_json, write_text
-from rhobeta.utils.threads import use_threads
+from rhobeta.utils.threads import one_thread
 
 
+@one_thread()
 def run(params: Params, paths: Paths) -> None:
     """Write the metrics, the tables that DVC draws and what visualize needs; log the metrics."""
     saved = read_model(paths.model)
@@ -37,11 +38,13 @@ def run(params: Params, paths: Paths) -> None:
     settings = scorable(params.evaluate, manifest)
     baselines = read_baselines(paths, settings, manifest.sha256)
     threshold = settings.l0_thresholds[0]
-    train = read_split(paths.splits, "train", manifest)
+    train = read_split(paths.splits, "train", manifest, mapped=True)
+    rows = rows_to_fit(len(train), saved.model.architecture.features, seed=settings.seed)
+    if rows is not None:
+        train = train.take(rows)
     test = read_split(paths.splits, "test", manifest)
     pixels = (pixels_of(train.values), pixels_of(test.values))
     tracked = run_of_model(paths, params.runtime.experiment, saved, example=pixels[0][:2])
-    use_threads(params.runtime.threads)
 
     encoded = encode_images(saved.model, pixels[1])
     statistics = sparsity_statistics(encoded, settings)

@@ -1,17 +1,21 @@
 """Stage 2: draw the train, validation and test splits, and compute the data's baselines."""
 
+import math
+
 from rhobeta.config.params import Params, flatten
 from rhobeta.config.sections import DataParams
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.raw import RawData, read_raw
 from rhobeta.data.samples import describe_shape
 from rhobeta.data.splits import Selection, SplitName, hold_out, keep_classes, write_splits
-from rhobeta.metrics.data_baselines import DataBaselines, labels_of
+from rhobeta.metrics.data_baselines import DataBaselines, labels_of, rows_to_fit
 from rhobeta.metrics.downstream.tasks import scorable
 from rhobeta.paths import Paths
 from rhobeta.utils.files import atomic_folder, write_bytes
+from rhobeta.utils.threads import one_thread
 
 
+@one_thread()
 def run(params: Params, paths: Paths) -> None:
     """Keep the chosen classes, hold out validation (and test, where there is none).
 
@@ -35,7 +39,15 @@ def run(params: Params, paths: Paths) -> None:
     print(f"{raw.name}: {counts} {describe_shape(manifest.sample_shape)} {classes}{mean}")
 
     scored = scorable(params.evaluate, manifest)
-    train, test = splits["train"].in_memory(), splits["test"].in_memory()
+    chosen, test = splits["train"], splits["test"].in_memory()
+    rows = rows_to_fit(len(chosen), math.prod(manifest.sample_shape), seed=scored.seed)
+    if rows is not None:
+        print(
+            f"note: the baselines and what evaluate fits use {len(rows):,} of the {len(chosen):,}"
+            " training rows, which take 512 MiB"
+        )
+        chosen = Selection(chosen.source, chosen.rows[rows])
+    train = chosen.in_memory()
     labels = labels_of(train, test)
     images = len(manifest.sample_shape) > 1
     computed = [f"mean {'image' if images else 'row'}", "PCA"]
@@ -45,7 +57,7 @@ def run(params: Params, paths: Paths) -> None:
     print(f"computing the baselines: {', '.join(computed)}{tasks and f'; {tasks}'}")
     pixels = (pixels_of(train.values), pixels_of(test.values))
     # The pixels take four times the memory of the bytes, which are on disk by now.
-    del splits, train, test
+    del splits, chosen, train, test
     baselines = DataBaselines.of_splits(
         pixels,
         labels,

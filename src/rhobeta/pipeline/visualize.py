@@ -23,11 +23,13 @@ from rhobeta.reporting.words import TestSamples
 from rhobeta.tracking.backfill import run_of_model
 from rhobeta.tracking.evaluation_log import log_seconds, log_visualization
 from rhobeta.utils.files import atomic_folder, read_json, require_file, write_text
+from rhobeta.utils.threads import one_thread
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@one_thread()
 def run(params: Params, paths: Paths) -> None:
     """Draw what evaluate measured; log the figures and the pages into the model's run."""
     settings = params.visualize
@@ -55,7 +57,13 @@ def run(params: Params, paths: Paths) -> None:
         figures["learning_curves"] = curves.draw_learning_curves(
             history, saved.description.best_epoch, saved.rho
         )
-        figures |= draw_tasks(metrics, rates, units=size.units, pixels=size.features)
+        figures |= draw_tasks(
+            metrics,
+            rates,
+            units=size.units,
+            pixels=size.features,
+            class_names=manifest.class_names,
+        )
         files = {name: folder / f"{name}.png" for name in figures}
         for name, figure in figures.items():
             save(figure, files[name], settings.dpi)
@@ -86,10 +94,12 @@ def _draw_samples(
     filters, shown = decoder_filters(saved.model), record.top_units[: settings.filters]
     if not test.words.images:
         weights = vectors.scaled_weights(filters, test)
+        # Dead units have the weights they started with; without others they are drawn all the same.
+        alive = shown[record.top_rows[: len(shown), 0] >= 0]
         return {
             "reconstructions": vectors.draw_rows(test, record),
             "feature_errors": vectors.draw_feature_errors(test, record),
-            "filters": vectors.draw_decoder_weights(weights, shown, test),
+            "filters": vectors.draw_decoder_weights(weights, alive if len(alive) else shown, test),
         }
     originals = test.rows(record.examples)
     return {

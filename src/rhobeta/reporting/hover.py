@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _MOST_POINTS = 250
 
 POINT_TEXTS = "rhobeta_point_texts"
-"""Attribute of a scatter plot: a text for each of its points."""
+"""Attribute of a line or a scatter plot: a text for each of its points."""
 
 
 class Spot(NamedTuple):
@@ -25,7 +25,7 @@ class Spot(NamedTuple):
     y: float
     """From the upper edge, in thousandths of its height."""
     text: str
-    """Its line and its values, or what `POINT_TEXTS` of a scatter plot says."""
+    """Its line and its values, or what `POINT_TEXTS` says."""
 
 
 def spots_of(figure: "Figure") -> list[Spot]:
@@ -53,7 +53,8 @@ def spots_of(figure: "Figure") -> list[Spot]:
 def _points(axis: "Axes") -> Iterator[tuple[float, float, str]]:
     names = {
         float(tick): label.get_text()
-        for tick, label in zip(axis.get_xticks(), axis.get_xticklabels(), strict=True)
+        # Panels that share an axis have no labels but the lowest.
+        for tick, label in zip(axis.get_xticks(), axis.get_xticklabels(), strict=False)
     }
     for line in axis.lines:
         if line.get_transform() != axis.transData:
@@ -61,8 +62,12 @@ def _points(axis: "Axes") -> Iterator[tuple[float, float, str]]:
         label = str(line.get_label())
         start = "" if label.startswith("_") else f"{label}, "
         points = np.asarray(line.get_xydata(), dtype=float)
+        texts = getattr(line, POINT_TEXTS, None)
         for index in _thinned(len(points)):
             x, y = map(float, points[index])
+            if texts is not None:
+                yield x, y, f"{start}{texts[index]}: {y:.4g}"
+                continue
             name = names.get(x, "")
             # Not a formula, such as a power of ten.
             name = name if name and "$" not in name else f"{x:g}"

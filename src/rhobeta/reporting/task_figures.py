@@ -47,10 +47,18 @@ _FEWEST_BITS = 3.0
 _MOST_NAMES = 25
 
 
-def draw_tasks(metrics: Metrics, curves: Curves, *, units: int, pixels: int) -> "dict[str, Figure]":
+def draw_tasks(
+    metrics: Metrics,
+    curves: Curves,
+    *,
+    units: int,
+    pixels: int,
+    class_names: Sequence[str] | None = None,
+) -> "dict[str, Figure]":
     """The figures of the tasks in the metrics, by name.
 
     `curves` are those of rate and distortion; `units` and `pixels` the sizes of code and sample.
+    `class_names` are those of the labels from 0; None: their numbers.
     """
     words, figures = words_of(metrics), {}
     if "sparse_probe" in metrics:
@@ -62,7 +70,7 @@ def draw_tasks(metrics: Metrics, curves: Curves, *, units: int, pixels: int) -> 
     if "denoising" in metrics:
         figures["denoising"] = draw_denoising(metrics["denoising"], metrics["test"]["psnr_db"])
     if "anomaly" in metrics:
-        figures["anomaly"] = draw_anomaly(metrics["anomaly"])
+        figures["anomaly"] = draw_anomaly(metrics["anomaly"], class_names)
     if "compression" in metrics:
         figures["rate_distortion"] = draw_rate_distortion(curves, metrics["compression"], words)
     return figures
@@ -135,7 +143,9 @@ def draw_denoising(section: Mapping[str, float | None], without_noise: float | N
     return figure
 
 
-def draw_anomaly(section: Mapping[str, float]) -> "Figure":
+def draw_anomaly(
+    section: Mapping[str, float], class_names: Sequence[str] | None = None
+) -> "Figure":
     """AUROC of code and PCA for each choice of normal classes, and their means."""
     code, pca = by_setting(section, "code_auroc"), by_setting(section, "pca_auroc")
     places = np.arange(len(code))
@@ -153,7 +163,8 @@ def draw_anomaly(section: Mapping[str, float]) -> "Figure":
         ends.append((f"{label}, {'mean ' if len(code) > 1 else ''}{mean:.3f}", mean, colour))
     # Of many classes, every second or later one is named.
     step = -(-len(code) // _MOST_NAMES)
-    axis.set_xticks(places[::step], [name.replace("_", " and ") for name in code][::step])
+    names = [_class_words(choice, class_names) for choice in code]
+    axis.set_xticks(places[::step], names[::step])
     axis.set_xlim(-0.6, len(code) - 0.4)
     axis.grid(visible=False, axis="x")
     together = any("_" in name for name in code)
@@ -165,6 +176,14 @@ def draw_anomaly(section: Mapping[str, float]) -> "Figure":
     )
     _name_ends(axis, ends)
     return figure
+
+
+def _class_words(choice: str, class_names: Sequence[str] | None) -> str:
+    """The normal classes of a key such as `1_3` in words."""
+    labels = choice.split("_")
+    return " and ".join(
+        labels if class_names is None else [class_names[int(label)] for label in labels]
+    )
 
 
 def draw_rate_distortion(

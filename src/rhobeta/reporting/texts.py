@@ -165,9 +165,10 @@ def introduction(saved: SavedModel, metrics: Metrics) -> str:
         return f"{reached}, trained without a sparsity penalty on the {loss}."
     penalty = PENALTY_SPECS[kind]
     name = "a Kullback-Leibler penalty" if kind == "kl" else f"the penalty {kind}"
+    formula = penalty.formula.replace("images", words.many)
     asked = f" that asks for rho = {rho}" if penalty.uses_rho else ""
     sentence = (
-        f"{reached}, trained with {name} ({penalty.formula}){asked} with weight beta = {beta}"
+        f"{reached}, trained with {name} ({formula}){asked} with weight beta = {beta}"
         f" beside the {loss}"
     )
     if kind == "kl" and parameters["training.pixel_loss"] == "mse":

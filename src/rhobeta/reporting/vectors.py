@@ -7,6 +7,7 @@ from matplotlib import pyplot as plt
 from numpy.typing import NDArray
 
 from rhobeta.metrics.evaluation import TestRecord
+from rhobeta.reporting.hover import POINT_TEXTS
 from rhobeta.reporting.style import BLUE, DIVERGING, GREY, INK, ORANGE
 from rhobeta.reporting.words import TestSamples
 
@@ -73,17 +74,19 @@ def draw_rows(test: TestSamples, record: TestRecord) -> "Figure":
     figure, axes = plt.subplots(
         height,
         min(_COLUMNS, len(rows)),
-        figsize=(9, 1.75 * height + 0.5),
+        figsize=(9, 1.75 * height + 0.5 + _room_for_names(test)),
         sharex=True,
-        sharey=True,
         squeeze=False,
     )
     few = originals.shape[1] <= _FEW_FEATURES
+    names = [test.feature_name(feature) for feature in range(originals.shape[1])]
     for axis, row, x, x_hat in zip(axes.flat, rows.tolist(), originals, rebuilt, strict=False):
-        axis.plot(x, color=ORANGE, lw=3.5, alpha=0.55, label="original")
-        axis.plot(
+        lines = axis.plot(x, color=ORANGE, lw=3.5, alpha=0.55, label="original")
+        lines += axis.plot(
             x_hat, color=BLUE, lw=1.2, marker="o" if few else None, ms=3, label="reconstruction"
         )
+        for line in lines:
+            setattr(line, POINT_TEXTS, names)
         name = f"row {row}"
         if test.labels is not None:
             name += f", class {test.class_name(int(test.labels[row]))}"
@@ -106,12 +109,13 @@ def draw_feature_errors(test: TestSamples, record: TestRecord) -> "Figure":
     share = np.full(len(varies), np.nan)
     np.divide(record.feature_mse, np.square(test.spreads), out=share, where=varies)
     few = len(share) <= _FEW_FEATURES
-    figure, axis = plt.subplots(figsize=(9, 3.4))
+    figure, axis = plt.subplots(figsize=(9, 2.7 + _room_for_names(test)))
     if few:
         axis.bar(np.arange(len(share)), share, color=BLUE, width=0.8)
         axis.grid(visible=False, axis="x")
     else:
-        axis.plot(share, color=BLUE, lw=1.2)
+        (line,) = axis.plot(share, color=BLUE, lw=1.2, label="_of a feature")
+        setattr(line, POINT_TEXTS, [test.feature_name(feature) for feature in range(len(share))])
     axis.axhline(1, color=GREY, linestyle="--", label="the mean of the feature")
     axis.legend(loc="upper right")
     _name_features(axis, test)
@@ -127,11 +131,16 @@ def draw_feature_errors(test: TestSamples, record: TestRecord) -> "Figure":
 def draw_decoder_weights(
     weights: NDArray[np.float64], order: NDArray[np.int64], test: TestSamples
 ) -> "Figure":
-    """Weights ([units, features]) of units in `order`, a line each, on its own scale."""
+    """Weights ([units, features]) of units in `order`, a line each, on its own scale.
+
+    `order` should hold the units that fire: weights of dead units are what they started with.
+    """
     chosen = weights[order]
     largest = np.abs(chosen).max(1, keepdims=True)
     shown = chosen / np.where(largest > 0, largest, 1)
-    figure, axis = plt.subplots(figsize=(9, min(7.5, 1.6 + 0.16 * len(shown))))
+    figure, axis = plt.subplots(
+        figsize=(9, min(7.5, 1.2 + 0.16 * len(shown)) + _room_for_names(test))
+    )
     image = axis.imshow(
         shown, aspect="auto", cmap=DIVERGING, vmin=-1, vmax=1, interpolation="nearest"
     )
@@ -140,11 +149,20 @@ def draw_decoder_weights(
     axis.set_yticks(places, [str(order[place]) for place in places])
     axis.grid(visible=False)
     _name_features(axis, test)
-    axis.set(title="Decoder weights, most active unit first", ylabel="unit")
+    title = f"Decoder weights of {len(order)} of {len(weights)} units, most active first"
+    axis.set(title=title, ylabel="unit")
     bar = figure.colorbar(image, ax=axis, ticks=[-1, 0, 1], pad=0.01)
     bar.ax.set_yticklabels(["lowers", "0", "raises"])
     bar.outline.set_visible(False)
     return figure
+
+
+def _room_for_names(test: TestSamples) -> float:
+    """Height of the names below an axis, in inches."""
+    if test.feature_names is None:
+        return 0.3
+    longest = max(map(len, test.feature_names))
+    return 0.3 + 0.07 * min(longest, _LONGEST_NAME)
 
 
 def _name_features(axis: "Axes", test: TestSamples) -> None:

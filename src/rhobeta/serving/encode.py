@@ -1,4 +1,4 @@
-"""`rhobeta encode`: the codes of the user's own images, in bounded memory."""
+"""`rhobeta encode`: the codes of the user's own images or vectors, in bounded memory."""
 
 import zipfile
 from pathlib import Path
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from rhobeta.data.samples import kind_of
 from rhobeta.data.splits import read_manifest
 from rhobeta.errors import RhobetaError
 from rhobeta.metrics.encoding import codes_of
@@ -24,17 +25,17 @@ _NO_TIME = (1980, 1, 1, 0, 0, 0)
 
 
 def encode(saved: SavedModel, images: Path, *, out: Path, paths: Paths | None = None) -> None:
-    """Write the codes of the images at `images` into the .npz file `out`, whole or not at all.
+    """Write the codes of the samples at `images` into the .npz file `out`, whole or not at all.
 
-    It holds `code` ([images, units], float32), `model_sha256` and, for a folder, `names`. `paths`
+    It holds `code` ([samples, units], float32), `model_sha256` and, for a folder, `names`. `paths`
     are those of a project, whose splits the images are compared with. Raises `RhobetaError` where
-    the images cannot be used.
+    the samples cannot be used.
     """
     if out.suffix != ".npz" or out.is_dir():
         raise RhobetaError(f"{out} is not the name of an .npz file: it must end in .npz.")
     found = open_images(images, saved.model.architecture.sample_shape)
     if images.is_file() and out.exists() and out.samefile(images):
-        raise RhobetaError(f"{out} is the file of the images; name another with --out.")
+        raise RhobetaError(f"{out} is the file of the samples; name another with --out.")
     with atomic_write(out) as partial:
         mean = _write(partial, found, saved)
     for note in [*found.notes, *([] if paths is None else _notes_on_mean(mean, saved, paths))]:
@@ -49,7 +50,12 @@ def _write(file: Path, images: Images, saved: SavedModel) -> float:
     size = max(1, min(_BATCH, _BATCH_BYTES // (4 * architecture.features)))
     total = 0.0
     # No bar where the output is no terminal.
-    bar = tqdm(total=images.count, unit=" images", disable=None, dynamic_ncols=True)
+    bar = tqdm(
+        total=images.count,
+        unit=f" {kind_of(architecture.sample_shape)}",
+        disable=None,
+        dynamic_ncols=True,
+    )
     with zipfile.ZipFile(file, "w") as archive:
         with _member(archive, "code") as stream:
             _write_header(stream, (images.count, architecture.units))

@@ -51,6 +51,18 @@ class PackagedModel:
         self.sha256 = saved.sha256
         self._model = saved.model
 
+    @property
+    def takes(self) -> str:
+        """What `predict` takes, in words: MLflow shows it where the signature names no inputs."""
+        width, words = self._taken("all")
+        shapes = dict.fromkeys([("n", *self.architecture.sample_shape), ("n", width)])
+        listed = " or ".join(f"({', '.join(map(str, shape))})" for shape in shapes)
+        return (
+            f"Takes {words}: arrays, lists, data frames or tensors of shape {listed}; bytes stand"
+            " for [0, 1]. The parameter `output` selects"
+            f" {', '.join(OUTPUTS)}; `decode` takes codes of {self.architecture.units} units."
+        )
+
     def predict(
         self, model_input: Any, params: dict[str, Any] | None = None
     ) -> dict[str, NDArray[np.float32]]:
@@ -140,6 +152,7 @@ def log_model(run: Run, content: bytes, *, example: NDArray[np.float32]) -> None
             input_example=example,
             metadata={
                 "model_sha256": packaged.sha256,
+                "takes": packaged.takes,
                 "sample_shape": list(packaged.architecture.sample_shape),
                 "units": packaged.architecture.units,
             },

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rhobeta.tracking.tags import MODEL_TAG
+from rhobeta.tracking.tags import MODEL_TAG, NOTE_TAG
 from rhobeta.utils.files import atomic_write
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def send_model(store: "Store", run_id: str, folder: Path) -> None:
         model_name(run.info.run_name or _OLD_NAME),
         source_run_id=run_id,
         params=run.data.params,
-        tags={MODEL_TAG: sha256},
+        tags={MODEL_TAG: sha256, NOTE_TAG: str((description.metadata or {}).get("takes", ""))},
     )
     # Its name in the run, not its address, which would hold a path of this machine.
     description.run_id, description.artifact_path = run_id, logged.name

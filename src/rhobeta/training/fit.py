@@ -6,7 +6,7 @@ import io
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from rhobeta.training.measurement import final_sparsity
 from rhobeta.training.module import SparseAutoencoderModule
 from rhobeta.training.steps import VALIDATION_ROWS, new_steps
 from rhobeta.training.trainer import ANSWER_SECONDS, device_name, make_trainer
+from rhobeta.utils.adaptive import AdaptiveThreads, adaptive_threads
 from rhobeta.utils.signals import EndedBySignal
 
 _PLOTTED = ("validation/loss", "validation/mse", "validation/penalty")
@@ -105,7 +106,8 @@ def fit(
         periodic = PeriodicCheckpoint(checkpoints, params.runtime.checkpoint_seconds)
         callbacks = [*callbacks, periodic]
     trainer = make_trainer(params, callbacks, checkpoint_file=file, progress=progress)
-    with _process_group(trainer), _lightning_quiet():
+    with _process_group(trainer), _lightning_quiet(), _threads(params, trainer) as threads:
+        module.steps.threads = threads
         if trainer.world_size > 1:
             _require_same(trainer, _digest(params, *rows))
         if file is not None:
@@ -218,6 +220,13 @@ def _require_same(trainer: pl.Trainer, digest: str) -> None:
             f" {', '.join(map(str, other))} differs from rank 0.\nBring the same commit and the"
             " same data (dvc pull, or dvc repro preprocess) to every node."
         )
+
+
+def _threads(params: Params, trainer: pl.Trainer) -> AbstractContextManager[AdaptiveThreads | None]:
+    # Several processes wait for each other: the time of a step is not that of one's own threads.
+    alone = trainer.world_size == 1 and trainer.strategy.root_device.type == "cpu"
+    adapts = alone and params.runtime.threads == "auto"
+    return adaptive_threads() if adapts else nullcontext()
 
 
 @contextmanager

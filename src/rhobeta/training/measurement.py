@@ -40,10 +40,7 @@ class SplitMeasurement:
         if self._loss.pixel_loss != "mse":
             pixel_loss = self._loss.pixel_terms(output, x)[0].item()
             self._pixel_loss_sum += pixel_loss * len(x)
-        exact = output._replace(
-            pre_activation=output.pre_activation.double(), code=output.code.double()
-        )
-        means = self._loss.means(exact)
+        means = self._loss.means(output.pre_activation.double(), output.code.double())
         # On the CPU, where the parts of several processes, from their devices, are joined.
         self._add_means(None if means is None else type(means)(*(m.cpu() for m in means)), len(x))
 

@@ -45,8 +45,8 @@ class SparseAutoencoderModule(pl.LightningModule):
 
     def training_step(self, chunk: Chunk, batch_idx: int) -> None:
         """One optimiser step for each mini-batch in `chunk`."""
-        optimizer = cast(Optimizer, self.optimizers())
-        self.steps.take(chunk, batch_idx, optimizer, self.manual_backward)
+        optimizer = cast(Optimizer, self.optimizers(use_pl_optimizer=False))
+        self.steps.take(chunk, batch_idx, optimizer)
         last = batch_idx + 1 == self.trainer.num_training_batches
         if last and not sum(self.trainer.num_val_batches):
             self.steps.complete_epoch({})

@@ -5,7 +5,6 @@ so both give the same weights.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +16,16 @@ from torch.optim import Adam, Optimizer
 from rhobeta.data.batches import Chunk, rank_slice, to_unit_interval
 from rhobeta.errors import RhobetaError
 from rhobeta.extensions import ACTIVATION_SPECS
-from rhobeta.model.autoencoder import Architecture, Autoencoder, Output
-from rhobeta.model.auxk import DeadUnitTracker, auxk_loss
-from rhobeta.model.loss import LossTerms, SparseLoss
+from rhobeta.model.autoencoder import Architecture, Autoencoder
+from rhobeta.model.auxk import DeadUnitTracker
+from rhobeta.model.fixed_order import total
+from rhobeta.model.loss import SparseLoss
 from rhobeta.model.means import Mean, Means, RunningMean, running_share
+from rhobeta.training.closed_form import ClosedForm, Measured
 from rhobeta.training.measurement import SplitMeasurement
 from rhobeta.training.process_group import ProcessGroup
 from rhobeta.training.schedules import annealed_k, lr_factor
+from rhobeta.utils.adaptive import AdaptiveThreads
 
 if TYPE_CHECKING:
     # Pydantic's sections; the steps read their attributes only.
@@ -37,6 +39,9 @@ VALIDATION_ROWS = 8192
 
 ENOUGH_ACTIVE_IMAGES = 10
 """The least rho * batch_size for which a batch's mean activation stands for the whole."""
+
+_FACTORS = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""The type of the factors of matrix products, by `training.precision`; else that of the weights."""
 
 _MEASURED = ("loss", "mse", "penalty", "mean_activity")
 
@@ -94,6 +99,8 @@ class TrainingSteps:
         self.group = ProcessGroup()
         self.exact = torch.float32
         """The type of the weights, in which the loss is computed."""
+        self.threads: AdaptiveThreads | None = None
+        """What is told of every mini-batch, and may change the number of CPU threads."""
         self._params = params
         self._settings = params.training
         self._takes_k = autoencoder.architecture.k is not None
@@ -108,13 +115,14 @@ class TrainingSteps:
         self._running_mean = RunningMean(share)
         self._largest_mean = torch.zeros(())
         self._dead_units: DeadUnitTracker | None = None
+        self._closed_form: ClosedForm | None = None
         self._patience = images
 
     def new_optimizer(self) -> Optimizer:
         """Adam with its usual moments; fused, which computes the same in one pass.
 
         Weight decay is the gradient of lambda / 2 * |W|^2, added before the moments as in CS294A;
-        it is not part of the loss that is logged.
+        it is not part of the loss that is logged. Called once the network is on its device.
         """
         parameters = list(self.autoencoder.parameters())
         groups = [
@@ -125,6 +133,14 @@ class TrainingSteps:
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
         settings = self._settings
+        topk = self._params.topk
+        self._closed_form = ClosedForm(
+            self.autoencoder,
+            self.sparse_loss,
+            self._combined,
+            auxk=(topk.auxk_coef, topk.k) if self._takes_k else (0.0, 0),
+            dtype=_FACTORS.get(settings.precision),
+        )
         return Adam(groups, lr=settings.learning_rate, eps=settings.epsilon, fused=True)
 
     def start(
@@ -150,74 +166,65 @@ class TrainingSteps:
         self._sums = torch.zeros(len(_MEASURED), dtype=dtype, device=self._device)
         self._images_seen = 0
 
-    def take(
-        self,
-        chunk: Chunk,
-        number: int,
-        optimizer: Optimizer,
-        backward: Callable[[Tensor], None] = torch.Tensor.backward,
-    ) -> None:
+    @torch.no_grad()
+    def take(self, chunk: Chunk, number: int, optimizer: Optimizer) -> None:
         """One optimiser step for each mini-batch of the epoch's chunk `number`, from 0.
 
-        `backward` computes the gradients of a loss; Lightning's does so for its precision.
+        `optimizer` is that of `new_optimizer`.
         """
+        if self._closed_form is None:
+            raise RuntimeError("new_optimizer has not been called")
+        if self.threads is not None:
+            self.threads.resume()
         noise = self._noise_generator(number)
         inactive = self._inactive_units()
-        measured, shares = [], []
+        sums = []
         for images, size in zip(
             torch.split(chunk.images, list(chunk.rows)), chunk.sizes, strict=True
         ):
             share = rank_slice(size, self.group.rank, self.group.size)
             x = to_unit_interval(images, self.exact)
-            output = self.autoencoder(self._corrupted(x, noise, share, size), k=self._k())
-            terms, loss = self._losses(output, x, inactive, len(share) / size)
-            self._step(optimizer, backward, loss)
-            code = output.code.detach()
+            given = self._corrupted(x, noise, share, size)
+            found = self._closed_form(
+                x, given, k=self._k(), inactive=inactive, weight=len(share) / size
+            )
+            self.group.total(self._closed_form.gradient)
+            self._step(optimizer)
             if self._dead_units is not None:
-                active = (code[: len(share)] > 0).any(0)
+                active = (found.code[: len(share)] > 0).any(0)
                 self._dead_units.update(self.group.any(active), size)
-            activity = self.autoencoder.activity(code).mean()
-            measured += [*(value.detach() for value in terms), activity]
-            shares.append(len(share))
-        self._add_to_sums(torch.stack(measured).reshape(len(shares), -1), shares, sum(chunk.sizes))
+            sums.append(self._sums_of(found, len(share)))
+            if self.threads is not None:
+                self.threads.step(len(share))
+        self._add_to_sums(torch.stack(sums), sum(chunk.sizes))
 
-    def _losses(
-        self, output: Output, x: Tensor, inactive: Tensor | None, weight: float
-    ) -> tuple[LossTerms, Tensor]:
-        """The terms that are logged, and the loss whose gradient is taken.
+    def _sums_of(self, found: Measured, images: int) -> Tensor:
+        """Sums of `_MEASURED` over a mini-batch's first `images`, the share of this process."""
+        pixels = self.autoencoder.architecture.features
+        activity = self.autoencoder.activity(found.code[:images]).mean(1)
+        pixel_loss, error = (
+            total(values[:images].to(self._sums.dtype)) / pixels
+            for values in (found.pixel_loss, found.squared_error)
+        )
+        penalty = torch.zeros_like(error) if found.penalty is None else found.penalty * images
+        loss = pixel_loss + float(self.sparse_loss.beta) * penalty
+        return torch.stack([loss, error, penalty, total(activity)]).to(self._sums.dtype)
 
-        `weight` is the fraction of the mini-batch that this process has. Gradients are averaged
-        over the processes, so a loss times weight * processes gives the mini-batch's gradient.
-        """
-        with torch.autocast(self._device.type, enabled=False):
-            output = Output(*(values.to(self.exact) for values in output))
-            means = self._means(output, weight)
-            terms = self.sparse_loss(output, x, self.autoencoder.weights(), means)
-            loss = terms.loss
-            if inactive is not None:
-                topk = self._params.topk
-                auxk = auxk_loss(self.autoencoder, output, x, inactive, units=topk.k)
-                loss = loss + topk.auxk_coef * auxk
-        return terms, loss if self.group.size == 1 else loss * (weight * self.group.size)
-
-    def _step(self, optimizer: Optimizer, backward: Callable[[Tensor], None], loss: Tensor) -> None:
+    def _step(self, optimizer: Optimizer) -> None:
         settings = self._settings
         self._learning_rate = settings.learning_rate * lr_factor(
             self.done, self.per_epoch, settings.epochs, settings.schedule
         )
         for group in optimizer.param_groups:
             group["lr"] = self._learning_rate
-        optimizer.zero_grad()
-        backward(loss)
         optimizer.step()
         if self._params.model.unit_norm_decoder:
             self.autoencoder.normalize_decoder()
         self.done += 1
 
-    def _add_to_sums(self, values: Tensor, shares: list[int], images: int) -> None:
-        # One sum a chunk, weighted by the sizes of its mini-batches (shape: [batches, measured]).
-        values = values.to(self._sums.dtype)
-        self._sums += self.group.total(values.new_tensor(shares) @ values)
+    def _add_to_sums(self, values: Tensor, images: int) -> None:
+        # Sums of each mini-batch (shape: [batches, measured]).
+        self._sums += self.group.total(values.sum(0))
         self._images_seen += images
         if not bool(torch.isfinite(self._sums).all()):
             self._require_finite({f"train/{k}": v for k, v in self.running_metrics().items()})
@@ -273,11 +280,10 @@ class TrainingSteps:
         """Add a piece of the validation split (shape: [images, pixels])."""
         if len(images) == 0:
             return
-        x = to_unit_interval(images, self.exact)
         # Whatever precision training uses, the model is measured as it is kept.
-        with torch.autocast(self._device.type, enabled=False):
-            output = self.autoencoder(x)
-            self._split.update(x, output, self.autoencoder.activity(output.code))
+        x = to_unit_interval(images, self.exact)
+        output = self.autoencoder(x)
+        self._split.update(x, output, self.autoencoder.activity(output.code))
 
     def end_validation(self) -> None:
         """Complete the epoch's record with the statistics of the whole split."""
@@ -323,8 +329,8 @@ class TrainingSteps:
         mask = None if self._dead_units is None else self._dead_units.mask
         return mask if mask is not None and bool(mask.any()) else None
 
-    def _means(self, output: Output, weight: float) -> Means | None:
-        means = self.sparse_loss.means(output)
+    def _combined(self, means: Means | None, weight: float) -> Means | None:
+        """The means that the penalty is a function of, from those of this process's share."""
         if means is None:
             return None
         means = self.group.mean(means, weight)

@@ -21,12 +21,8 @@ from rhobeta.training.devices import Place, gpus, place_among_processes
 ANSWER_SECONDS = 30
 """How long a process waits for the others before it gives up on them."""
 
-_PRECISIONS: dict[str, Any] = {
-    "float32": "32-true",
-    "float64": "64-true",
-    "bf16": "bf16-mixed",
-    "fp16": "16-mixed",
-}
+
+_PRECISIONS: dict[str, Any] = {"float64": "64-true"}
 
 
 def make_trainer(
@@ -56,7 +52,8 @@ def make_trainer(
         devices=devices,
         num_nodes=1 if place is None else place.world_size // place.per_node,
         strategy=DDPStrategy(timeout=timedelta(seconds=ANSWER_SECONDS)) if several else "auto",
-        precision=_PRECISIONS[params.training.precision],
+        # Half precision is a matter of the step's products: everything else is in the weights'.
+        precision=_PRECISIONS.get(params.training.precision, "32-true"),
         plugins=plugins,
         max_epochs=params.training.epochs,
         callbacks=[*([Progress()] if progress else []), *callbacks],

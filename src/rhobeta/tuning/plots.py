@@ -5,8 +5,10 @@ from collections.abc import Callable
 from itertools import combinations
 from typing import Any
 
+import numpy as np
 import optuna
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from optuna.exceptions import ExperimentalWarning
 from optuna.study import Study
@@ -14,6 +16,7 @@ from optuna.trial import FrozenTrial
 from optuna.visualization import matplotlib as optuna_plots
 
 from rhobeta.config.search import METRICS, TuneParams
+from rhobeta.reporting.hover import POINT_TEXTS
 from rhobeta.reporting.style import GREY, INK, ORANGE
 from rhobeta.tuning.space import stored_choice
 from rhobeta.tuning.study_results import StudyResults
@@ -62,6 +65,7 @@ def _plot_front(study: Study, results: StudyResults, pair: tuple[str, str]) -> F
         targets=lambda trial: (trial.values[first], trial.values[second]),
         target_names=[axis_label(name, results.objectives[name]) for name in pair],
     )
+    _name_trials(axes, results, pair)
     if results.repeated:
         x, y = ([over[name] for over in results.repeated.values()] for name in pair)
         axes.errorbar(
@@ -82,6 +86,22 @@ def _plot_front(study: Study, results: StudyResults, pair: tuple[str, str]) -> F
         _mark(axes, results, *(means_of[n].mean if means_of else measures[n] for n in pair))
     axes.legend()
     return _styled(axes, "Pareto front of the study")
+
+
+def _name_trials(axes: Axes, results: StudyResults, pair: tuple[str, str]) -> None:
+    """Give each point of the front what a page shows under the pointer."""
+    texts = {}
+    for row in results.complete:
+        named = {**row.measures, **row.values}
+        words = ", ".join(
+            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in named.items()
+        )
+        texts[tuple(row.measures[name] for name in pair)] = f"trial {row.number}: {words}"
+    for points in axes.collections:
+        if isinstance(points, PathCollection):
+            places = map(tuple, np.asarray(points.get_offsets()).tolist())
+            setattr(points, POINT_TEXTS, [texts.get(place, "") for place in places])
 
 
 def _plot_contour(study: Study, results: StudyResults, tune: TuneParams, index: int) -> Figure:

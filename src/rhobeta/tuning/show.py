@@ -8,6 +8,9 @@ from optuna.study import Study
 
 from rhobeta.config.params import Params
 from rhobeta.paths import Paths
+from rhobeta.reporting.hover import spots_of
+from rhobeta.reporting.pages import render_template
+from rhobeta.reporting.report import Picture
 from rhobeta.reporting.style import save, style
 from rhobeta.tracking.run import Run
 from rhobeta.tracking.tags import NOTE_TAG
@@ -18,6 +21,7 @@ from rhobeta.tuning.study_runs import run_link
 from rhobeta.utils.files import atomic_folder, write_text
 
 _TABLE = "trials.csv"
+_FRONT = "front.html"
 _STATES = ("complete", "pruned", "failed")
 
 
@@ -33,11 +37,18 @@ def results_lock(paths: Paths) -> AbstractContextManager[Any]:
 
 
 def write_results(results: StudyResults, study: Study, params: Params, folder: Path) -> list[Path]:
-    """Write `trials.csv` and the plots as PNG; returns their paths."""
+    """Write `trials.csv`, the plots as PNG, and the fronts as a page; returns their paths."""
     with style(), atomic_folder(folder) as partial:
         write_text(partial / _TABLE, as_csv(results))
+        fronts = {}
         for name, figure in plot_study(study, results, params.tune).items():
-            save(figure, partial / f"{name}.png", params.visualize.dpi)
+            file = partial / f"{name}.png"
+            save(figure, file, params.visualize.dpi)
+            if name.startswith("front"):
+                fronts[name] = Picture(file, spots_of(figure))
+        if fronts:
+            page = render_template("study.html.j2", name=params.tune.study, pictures=fronts)
+            write_text(partial / _FRONT, page)
     return sorted(folder.iterdir())
 
 

@@ -16,10 +16,10 @@ import pytest
 
 from helpers import with_changes, with_right_checksum
 from helpers.injected import limited_memory
+from helpers.own import read_own
 from rhobeta.config.params import load_params, read_yaml
 from rhobeta.data.datasets import DataFile, DataSet
 from rhobeta.data.downloads import fetch_all
-from rhobeta.data.own import read_own
 from rhobeta.data.raw import read_raw
 from rhobeta.data.splits import read_manifest
 from rhobeta.errors import RhobetaError
@@ -75,7 +75,7 @@ def test_limit_of_a_compressed_file_is_just_taken(
     (tmp_path / "train-images").write_bytes(idx_header(1004, 1, 1) + bytes(1004))
     path = tmp_path / "train-labels.gz"
     path.write_bytes(gzip_of_zeros(8 + 1004, idx_header(1004)))
-    assert len(read_own(tmp_path).arrays["train-labels-idx1-ubyte"]) == 1004
+    assert len(read_own(tmp_path)[0].train.labels) == 1004
     path.write_bytes(gzip_of_zeros(8 + 1005, idx_header(1005)))
     with pytest.raises(RhobetaError, match=r"declares 1,013 bytes.*\n.*gunzip"):
         read_own(tmp_path)
@@ -125,7 +125,7 @@ def test_own_data_is_read_in_little_more_memory_than_it_has(
     save(tmp_path / "mine.npz", images=images, labels=np.zeros(len(images), np.uint8))
     del images
     with limited_memory(120 * MIB):
-        assert read_own(tmp_path).arrays["train-images-idx3-ubyte"].nbytes > 63 * MIB
+        assert read_own(tmp_path)[0].train.values.nbytes > 63 * MIB
 
 
 def test_encode_refuses_gigabytes_of_zeros_as_own_data_does(tmp_path: Path) -> None:
@@ -274,7 +274,7 @@ def test_link_to_a_file_is_own_data(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").write_bytes(gzip.compress(idx_header(3) + b"abc"))
     (tmp_path / "train-labels.gz").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "train-images").write_bytes(idx_header(3, 1, 1) + b"abc")
-    found = read_own(tmp_path).arrays["train-labels-idx1-ubyte"]
+    found = read_own(tmp_path)[0].train.labels
     np.testing.assert_array_equal(found, list(b"abc"))
 
 

@@ -17,20 +17,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from ruamel.yaml import YAML
 from safetensors.numpy import load
+from safetensors.numpy import save as save_tensors
 
 from helpers import idx_bytes, shipped_values, with_right_checksum
 from helpers.injected import limited_memory
+from helpers.own import read_own
 from rhobeta.config.params import flatten, load_params
 from rhobeta.config.presets import read_preset
 from rhobeta.data.datasets import IMAGES_AND_LABELS
 from rhobeta.data.idx import read_idx
-from rhobeta.data.own import read_own
 from rhobeta.data.raw import describe_raw, read_raw
 from rhobeta.data.samples import Samples
 from rhobeta.data.splits import SPLIT_NAMES, everything, read_manifest, read_split, write_splits
@@ -231,11 +233,11 @@ def equals_an_idx(content: bytes, values: np.ndarray) -> None:
 
 
 def own(name: str, beside: Mapping[str, bytes] | None = None) -> Callable[[Path, bytes], Any]:
-    def read(folder: Path, content: bytes) -> dict[str, np.ndarray]:
+    def read(folder: Path, content: bytes) -> Samples:
         for other, right_content in (beside or {}).items():
             (folder / other).write_bytes(right_content)
         (folder / name).write_bytes(content)
-        return read_own(folder).arrays
+        return read_own(folder)[0].train
 
     return read
 
@@ -324,6 +326,11 @@ def readers(folder: Path) -> dict[str, Reader]:
     train = (folder / "splits" / "train.safetensors").read_bytes()
     raw_json = right(make_raw, "dataset.json", folder / "raw")
     floats = (IMAGES / 255).astype(np.float32)
+    vectors = np.linspace(-1, 1, 24, dtype=np.float32).reshape(8, 3)
+    saved_tensors = save_tensors({"x": vectors, "y": np.arange(8, dtype=np.uint8)})
+    file = io.BytesIO()
+    pd.DataFrame(vectors, columns=list("abc")).to_parquet(file)
+    table = file.getvalue()
     npys = [saved(np.save, array) for array in (IMAGES, floats, IMAGES.astype(">i8"))]
     kinds = [("L", "PNG"), ("RGB", "BMP"), ("LA", "PNG"), ("L", "TIFF"), ("L", "GIF"), ("1", "PPM")]
     pictures = [picture(*kind) for kind in kinds]
@@ -337,6 +344,10 @@ def readers(folder: Path) -> dict[str, Reader]:
             st.one_of(damaged(npz), npy_with_any_header().map(npz_of)),
             own("mine.npz"),
         ),
+        "safetensors": Reader(
+            changed_safetensors(saved_tensors), own("mine.safetensors"), examples=50
+        ),
+        "parquet": Reader(damaged(table), own("mine.parquet"), examples=50),
         "params": Reader(changed(values).map(str.encode), params, equals_the_yaml, examples=25),
         "preset": Reader(
             st.one_of(
@@ -368,8 +379,8 @@ def readers(folder: Path) -> dict[str, Reader]:
 
 
 NAMES = (
-    "idx", "idx.gz", "npz", "params", "preset", "model", "evaluation", "split", "manifest", "raw",
-    "images.npy", "images.npz", "picture",
+    "idx", "idx.gz", "npz", "safetensors", "parquet", "params", "preset", "model", "evaluation",
+    "split", "manifest", "raw", "images.npy", "images.npz", "picture",
 )  # fmt: skip
 
 

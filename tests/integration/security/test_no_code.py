@@ -13,10 +13,10 @@ import pytest
 import torch
 
 from helpers import QUICK, StartAfter, write_params
+from helpers.own import read_own
 from rhobeta.cli import main
 from rhobeta.config.params import load_params, read_yaml
 from rhobeta.config.presets import read_preset
-from rhobeta.data.own import read_own
 from rhobeta.errors import RhobetaError
 from rhobeta.metrics.evaluation import TestRecord
 from rhobeta.model.serialization import model_from_bytes, model_to_bytes

@@ -98,6 +98,7 @@ def test_package_signature(packaged: Packaged, loaded: Any) -> None:
     assert signature.inputs is None
     assert loaded.metadata.metadata["sample_shape"] == [28, 28]
     assert loaded.metadata.metadata["units"] == UNITS
+    assert "of shape (n, 28, 28) or (n, 784)" in loaded.metadata.metadata["takes"]
     np.testing.assert_array_equal(
         np.array(loaded.input_example, dtype=np.float32), packaged.pixels[:2]
     )

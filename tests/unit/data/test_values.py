@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rhobeta.data.numpy_files import open_array
-from rhobeta.data.values import grey_bytes, label_bytes
+from rhobeta.data.values import image_pieces, label_values
 from rhobeta.errors import RhobetaError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 4, 3), dtype=np.uint8)
@@ -17,13 +17,13 @@ LABELS = np.array([0, 1, 2, 0, 1, 255])
 def grey(folder: Path, array: Any) -> np.ndarray:
     np.save(folder / "a.npy", array)
     with open_array(folder / "a.npy") as stored:
-        return grey_bytes(stored, "it")
+        return np.concatenate(list(image_pieces(stored, "it")))
 
 
 def labels(folder: Path, array: Any) -> np.ndarray:
     np.save(folder / "a.npy", array)
     with open_array(folder / "a.npy") as stored:
-        return label_bytes(stored, "it")
+        return label_values(stored, "it")
 
 
 @pytest.mark.parametrize("dtype", ["u1", "<i2", ">i4", "<u8", ">i8"])
@@ -62,10 +62,10 @@ def test_images_in_another_layout_are_the_same(tmp_path: Path, array: np.ndarray
         (IMAGES.astype("datetime64[s]"), "it holds datetime64"),
         (IMAGES[:0], r"has the shape \(0, 4, 3\); .*at least one.\n.*empty arrays"),
         (IMAGES[:, :0], "at least one"),
-        (IMAGES[0], r"has the shape \(4, 3\)"),
-        (np.zeros((6, 784), np.uint8), r"\(6, 784\); .*\n.*images.reshape\(-1, 28, 28\)"),
-        (np.zeros((6, 4, 3, 3), np.uint8), r"\n.*images.mean\(-1\)"),
-        (np.zeros((6, 3, 4, 5), np.uint8), r"\n.*images.mean\(1\)"),
+        (IMAGES[0, 0], r"has the shape \(3,\)"),
+        (np.zeros((6, 4, 3, 4), np.uint8), r"\n.*images\[..., :3\]"),
+        (np.zeros((6, 4, 3, 7), np.uint8), r"\n.*images\[:, :3\]"),
+        (np.zeros((6, 4, 3, 3, 2), np.uint8), "has the shape"),
         (np.uint8(3), r"has the shape \(\)"),
     ],
 )
@@ -78,20 +78,15 @@ def test_images_that_are_none_are_refused(tmp_path: Path, array: Any, reason: st
 def test_whole_numbers_of_any_type_are_labels(tmp_path: Path, dtype: Any) -> None:
     for array in (LABELS, LABELS[:, None], LABELS[None]):
         found = labels(tmp_path, array.astype(dtype))
-        assert found.dtype == np.uint8
         np.testing.assert_array_equal(found, LABELS)
 
 
 @pytest.mark.parametrize(
     ("array", "reason"),
     [
-        (LABELS + 1, r"it holds int64 such as '256'; expected labels .*\n.*np.unique"),
-        (LABELS - 1, "such as '-1'"),
-        (LABELS / 2, "it holds float64 such as '0.5'"),
+        (LABELS / 2, r"it holds float64 such as '0.5' in row 1 .*\n.*data.labels to false"),
         (np.full(3, np.nan), "such as 'nan'"),
         (np.full(3, np.inf), "such as 'inf'"),
-        (np.array(["cat", "dog"]), r"it holds <U3 such as 'cat'; expected labels .*\n.*np.unique"),
-        (np.array([b"cat"]), "such as"),
         (np.eye(6, 3), r"it has the shape \(6, 3\); expected one label an image.*\n.*argmax"),
         (IMAGES, r"has the shape \(6, 4, 3\)"),
     ],

@@ -11,7 +11,12 @@ from ruamel.yaml import YAML
 from helpers import REPOSITORY, shipped_values
 from rhobeta.config.sections import EvaluateParams
 from rhobeta.errors import RhobetaError
-from rhobeta.metrics.data_baselines import BASELINE_PARAMETERS, DataBaselines, read_baselines
+from rhobeta.metrics.data_baselines import (
+    BASELINE_PARAMETERS,
+    DataBaselines,
+    read_baselines,
+    rows_to_fit,
+)
 from rhobeta.paths import Paths
 
 DATA = "ab" * 32
@@ -86,3 +91,16 @@ def test_baseline_parameters_are_those_of_the_stage() -> None:
     stages = YAML(typ="safe").load((REPOSITORY / "dvc.yaml").read_text())["stages"]
     declared = [name for name in stages["preprocess"]["params"] if name.startswith("evaluate.")]
     assert declared == [f"evaluate.{name}" for name in BASELINE_PARAMETERS]
+
+
+def test_rows_to_fit_are_drawn_where_all_would_take_too_much(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rhobeta.metrics.data_baselines._MOST_BYTES", 4 * 10 * 6)
+    assert rows_to_fit(6, 10, seed=0) is None
+    rows = rows_to_fit(40, 10, seed=0)
+    assert rows is not None
+    assert rows.tolist() == sorted(set(rows.tolist()))
+    assert len(rows) == 6
+    np.testing.assert_array_equal(rows, rows_to_fit(40, 10, seed=0))
+    assert rows.tolist() != rows_to_fit(40, 10, seed=1).tolist()  # type: ignore[union-attr]

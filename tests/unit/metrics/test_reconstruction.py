@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch import Tensor
 from rhobeta.metrics.reconstruction import (
     ReconstructionAccumulator,
     ReconstructionQuality,
+    feature_mse,
     psnr,
     truncated_mse,
 )
@@ -115,3 +117,9 @@ def test_truncated_mse_by_hand() -> None:
 def test_truncated_mse_refuses_negative_codes() -> None:
     with pytest.raises(ValueError, match="negative"):
         truncated_mse(copying_model("identity"), torch.tensor([[-1.0, 0.5, 0.5]]), 2)
+
+
+def test_feature_mse_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rhobeta.metrics.reconstruction._CODES", 2)
+    x = np.array([[0, 5], [2, 5], [4, 5]], np.float32)
+    assert feature_mse(x, x + np.array([3, -1], np.float32)).tolist() == [9, 1]

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from rhobeta.model.autoencoder import Architecture, Autoencoder
-from rhobeta.model.auxk import DeadUnitTracker, auxk_loss
+from rhobeta.model.autoencoder import Architecture, Autoencoder, Output
+from rhobeta.model.auxk import DeadUnitTracker, added_code
 
 CPU = torch.device("cpu")
 
@@ -13,6 +13,13 @@ def topk_model() -> tuple[Autoencoder, torch.Tensor]:
     model = Autoencoder(Architecture((2, 3), (5,), "topk", "relu", "sigmoid", k=2)).double()
     x = torch.rand(7, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     return model, x
+
+
+def auxk_loss(
+    model: Autoencoder, output: Output, x: torch.Tensor, inactive: torch.Tensor, *, units: int
+) -> torch.Tensor:
+    code = output.code.detach() + added_code(output.pre_activation, inactive, units)
+    return (x - model.decode(code)).square().mean()
 
 
 def take(silent: DeadUnitTracker, code: list[list[float]]) -> None:

@@ -153,19 +153,19 @@ def test_means_of_pieces_joined_give_the_penalty_of_the_whole(kind: str) -> None
     z = torch.randn(30, 4, dtype=torch.float64, generator=generator)
     code = torch.sigmoid(z)
     objective = SparseLoss(kind, "sigmoid", rho=0.2, beta=1.0)
-    parts = [Output(z[s], code[s], X, X) for s in (slice(0, 20), slice(20, 30))]
-    first, second = (objective.means(part) for part in parts)
+    first, second = (objective.means(z[s], code[s]) for s in (slice(0, 20), slice(20, 30)))
     assert first is not None
     assert second is not None
     found = objective.penalty(joined(first, second, 1 / 3), [])
     torch.testing.assert_close(
-        found, objective.penalty(objective.means(Output(z, code, X, X)), []), rtol=1e-12, atol=0
+        found, objective.penalty(objective.means(z, code), []), rtol=1e-12, atol=0
     )
 
 
 @pytest.mark.parametrize("kind", ["none", "l1_weights"])
 def test_penalties_that_are_of_no_code_have_no_means(kind: str) -> None:
-    assert SparseLoss(kind, "relu", rho=0.2, beta=1.0).means(SPARSE) is None
+    loss = SparseLoss(kind, "relu", rho=0.2, beta=1.0)
+    assert loss.means(SPARSE.pre_activation, SPARSE.code) is None
 
 
 def test_kl_of_a_bounded_code_without_logits(
@@ -184,8 +184,8 @@ def test_penalties_of_half_precision_are_computed_in_single(kind: str, dtype: to
     generator = torch.Generator().manual_seed(2)
     z = (2 * torch.randn(300, 4, generator=generator)).to(dtype)
     objective = SparseLoss(kind, "sigmoid", rho=0.05, beta=1.0)
-    found = objective.penalty(objective.means(Output(z, z.sigmoid(), X, X)), [])
-    wide = objective.means(Output(z.float(), z.sigmoid().float(), X, X))
+    found = objective.penalty(objective.means(z, z.sigmoid()), [])
+    wide = objective.means(z.float(), z.sigmoid().float())
     assert found is not None
     assert found.dtype == torch.float32
     assert torch.equal(found, objective.penalty(wide, []))

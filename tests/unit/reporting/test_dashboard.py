@@ -253,3 +253,13 @@ def test_page_of_a_hundred_units_is_small() -> None:
     )
     saved = model_from_bytes(model_to_bytes(Autoencoder(architecture), described), name="it")
     assert len(render_dashboard(saved, noisy, test, count=100)) < 2_000_000
+
+
+def test_pictures_of_colour_images_are_in_colour() -> None:
+    images = np.zeros((2, 2, 2, 3), np.uint8)
+    images[1] = [200, 100, 50]
+    sheet = np.asarray(Image.open(io.BytesIO(images_png(images))))
+    assert sheet[0, [0, 2, 3]].tolist() == [[0, 0, 0], [255, 255, 255], [200, 100, 50]]
+    weights = np.array([[[3.0, -3.0, 0.0]]], np.float32)
+    drawn = np.asarray(Image.open(io.BytesIO(filter_png(weights))))
+    assert drawn.tolist() == [[[255, 0, 128]]]

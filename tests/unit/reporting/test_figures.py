@@ -489,3 +489,20 @@ def test_decoder_filters_of_more_layers(sizes: tuple[int, ...]) -> None:
             alone[unit] = 1
             expected = (model.decode(alone) - at_rest).reshape(3, 4)
             np.testing.assert_allclose(filters[unit], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_filters_of_colour_images_are_drawn_in_colour_on_grey() -> None:
+    filters = np.zeros((2, 1, 1, 3), np.float32)
+    filters[1] = [4.0, -2.0, 0.0]
+    axis = draw_filters(filters, np.array([1, 0])).axes[0]
+    shown = np.asarray(axis.images[0].get_array())
+    np.testing.assert_array_equal(shown[1, [1, 3]], [[1, 0.25, 0.5], [0.5, 0.5, 0.5]])
+
+
+def test_reconstructions_of_colour_images_keep_their_colours() -> None:
+    images = np.random.default_rng(0).random((2, 4, 5, 3), dtype=np.float32)
+    above = images + np.float32(0.5)
+    axes = draw_reconstructions(images, np.ones((2, 4), np.float32), above).axes
+    shown, rebuilt = (np.asarray(axes[place].images[0].get_array()) for place in (0, 2))
+    np.testing.assert_array_equal(shown[1:5, 7:12], images[1])
+    np.testing.assert_array_equal(rebuilt[1:5, 7:12], above[1].clip(0, 1))

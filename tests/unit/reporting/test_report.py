@@ -230,3 +230,11 @@ def test_report_without_a_figure_is_an_error(figures: dict[str, Picture]) -> Non
     del figures["filters"]
     with pytest.raises(UndefinedError, match="filters"):
         core_report(figures)
+
+
+def test_thumbnails_of_colour_images_are_in_colour(figures: dict[str, Picture]) -> None:
+    images = np.zeros((2, 8, 8, 3), np.uint8)
+    images[1] = [200, 100, 50]
+    source = make_thumbnails(images).source
+    sheet = Image.open(io.BytesIO(base64.b64decode(source.partition(",")[2]))).convert("RGB")
+    assert [sheet.getpixel((x, 0)) for x in (0, 8, 16)] == [(0, 0, 0), (200, 100, 50), (255,) * 3]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from helpers.task_samples import CORE_METRICS, TASK_METRICS, with_tasks
+from helpers.task_samples import CORE_METRICS, TASK_METRICS, VECTOR_METRICS, with_tasks
 from rhobeta.metrics.downstream.tasks import TASKS
 from rhobeta.reporting.tables import (
     ResultRow,
@@ -130,3 +130,35 @@ def test_verdict_sentences_by_hand() -> None:
         "Anomaly detection beats the reconstruction error of PCA.",
         "Compression beats JPEG, but not PCA.",
     ]
+
+
+def test_tables_of_vectors_without_labels() -> None:
+    assert shown(result_rows(VECTOR_METRICS))[:5] == [
+        ("FVU against the mean row", "0.2500", "1.0000", WON),
+        ("FVU against PCA of the same size", "0.2500", "0.2000", LOST),
+        ("FVU against PCA of 3 components, as many as active units", "0.2500", "0.4000", WON),
+        ("MSE", "12.5", "", ""),
+        ("Mean activation", "0.0512", "", ""),
+    ]
+    assert shown(task_rows(VECTOR_METRICS)) == [
+        ("Compression to MSE 13.12", "26 bits", "PCA 16 bits", LOST)
+    ]
+    assert unscored_sentences(VECTOR_METRICS) == [
+        "The data has no labels: the linear probe and the tasks that tell classes apart"
+        " (sparse_probe, few_labels, anomaly) are left out.",
+        "Rows are not images: denoising, PSNR and the comparison with JPEG are left out.",
+    ]
+    assert verdict_sentences(VECTOR_METRICS) == [
+        "This model beats 2 of 4 baselines.",
+        "Reconstruction beats the mean row and PCA of 3 components, as many as active units, but"
+        " not PCA of the same size.",
+        "Compression does not beat PCA.",
+    ]
+
+
+def test_vectors_that_are_all_the_mean_have_no_fvu() -> None:
+    metrics = VECTOR_METRICS | {
+        "test": VECTOR_METRICS["test"] | {"fvu": None},
+        "baselines": VECTOR_METRICS["baselines"] | {"mean_image_mse": 0.0},
+    }
+    assert shown(result_rows(metrics))[0][1:3] == ("not defined", "not defined")

@@ -21,7 +21,12 @@ from rhobeta.data.splits import everything, write_splits
 from rhobeta.errors import RhobetaError
 from rhobeta.metrics.encoding import codes_of
 from rhobeta.model.autoencoder import Architecture, Autoencoder
-from rhobeta.model.serialization import ModelDescription, model_from_bytes, model_to_bytes
+from rhobeta.model.serialization import (
+    ModelDescription,
+    SavedModel,
+    model_from_bytes,
+    model_to_bytes,
+)
 from rhobeta.paths import Paths
 from rhobeta.serving import encode as command
 from rhobeta.serving.image_files import open_images
@@ -372,7 +377,85 @@ def test_the_images_own_file_is_not_written_over(
     np.savez(file, images=test_digits.values[:2])
     before = file.read_bytes()
     assert main(["encode", str(file), "--out", str(file)]) == 1
-    assert "is the file of the images" in capsys.readouterr().err
+    assert "is the file of the samples" in capsys.readouterr().err
     assert main(["encode", str(file), "--out", str(tmp_path / "codes.npy")]) == 1
     assert "must end in .npz" in capsys.readouterr().err
     assert file.read_bytes() == before
+
+
+def of_shape(shape: tuple[int, ...]) -> SavedModel:
+    architecture = Architecture(shape, (3,), "sigmoid", "relu", "identity")
+    described = ModelDescription(architecture, {"penalty.kind": "none"}, "0" * 64, 1, 0.1)
+    return model_from_bytes(model_to_bytes(Autoencoder(architecture), described), name="it")
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int16])
+@pytest.mark.parametrize("ending", ["npy", "npz"])
+def test_vectors_of_any_numbers_give_the_codes_of_the_library(
+    tmp_path: Path, dtype: type, ending: str
+) -> None:
+    values = (1000 * np.random.default_rng(0).normal(size=(7, 5))).astype(dtype)
+    path = tmp_path / f"rows.{ending}"
+    if ending == "npy":
+        np.save(path, values)
+    else:
+        np.savez(path, values=values)
+    saved = of_shape((5,))
+    command.encode(saved, path, out=tmp_path / "codes.npz")
+    with np.load(tmp_path / "codes.npz") as archive:
+        expected = codes_of(saved.model, values.astype(np.float32))
+        np.testing.assert_array_equal(archive["code"], expected)
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (np.zeros((4, 6)), r"shape \(4, 6\); the model expects vectors of 5 features"),
+        (np.zeros(5), r"A single vector becomes such an array by vector\[None\]"),
+        (np.zeros((0, 5)), "holds no vector"),
+        (np.zeros((2, 5), bool), "holds bool; expected numbers"),
+        (
+            np.array([[0, 0, 0, 0, 0], [0, 0, 0, np.nan, 0]]),
+            "row 1 .* has the value nan at feature 3",
+        ),
+        (np.full((1, 5), 1e300), "row 0 .* has the value 1e[+]300 at feature 0"),
+    ],
+    ids=["other size", "one", "none", "truth", "NaN", "large"],
+)
+def test_vectors_that_cannot_be_encoded_are_refused(
+    tmp_path: Path, values: NDArray[Any], told: str
+) -> None:
+    np.save(tmp_path / "rows.npy", values)
+    with pytest.raises(RhobetaError, match=told):
+        command.encode(of_shape((5,)), tmp_path / "rows.npy", out=tmp_path / "codes.npz")
+    assert not (tmp_path / "codes.npz").exists()
+
+
+def test_pictures_are_refused_where_vectors_are_expected(tmp_path: Path) -> None:
+    with pytest.raises(RhobetaError, match="is a picture or a folder; the model expects vectors"):
+        command.encode(of_shape((5,)), tmp_path, out=tmp_path / "codes.npz")
+
+
+def test_colour_images_and_pictures_have_the_same_codes(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3, 4, 6, 3), dtype=np.uint8)
+    images[2] = images[2, :, :, :1]
+    np.save(tmp_path / "images.npy", images)
+    (tmp_path / "folder").mkdir()
+    for number, image in enumerate(images[:2]):
+        Image.fromarray(image).save(tmp_path / "folder" / f"{number}.png")
+    # A grey picture stands for all three channels.
+    Image.fromarray(images[2, :, :, 0]).save(tmp_path / "folder" / "2.png")
+    codes = []
+    for path in (tmp_path / "images.npy", tmp_path / "folder"):
+        command.encode(of_shape((4, 6, 3)), path, out=tmp_path / "codes.npz")
+        with np.load(tmp_path / "codes.npz") as archive:
+            codes.append(archive["code"])
+    np.testing.assert_array_equal(*codes)
+    np.testing.assert_array_equal(codes[0], codes_of(of_shape((4, 6, 3)).model, pixels_of(images)))
+    assert open_images(tmp_path / "folder", (4, 6, 3)).notes == []
+
+
+def test_channels_before_the_pixels_are_explained(tmp_path: Path) -> None:
+    np.save(tmp_path / "images.npy", np.zeros((2, 3, 4, 6), np.uint8))
+    with pytest.raises(RhobetaError, match=r"with images\.transpose\(0, 2, 3, 1\)"):
+        command.encode(of_shape((4, 6, 3)), tmp_path / "images.npy", out=tmp_path / "codes.npz")

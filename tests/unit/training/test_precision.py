@@ -10,8 +10,8 @@ from torch import Tensor
 from helpers.fitting import fitted, history_of
 from helpers.together import CASES, RELU
 from rhobeta.data.samples import Samples
-from rhobeta.model.autoencoder import Output
-from rhobeta.model.loss import LossTerms, SparseLoss
+from rhobeta.model import products
+from rhobeta.training.closed_form import ClosedForm, Measured
 
 LOSSES: dict[str, dict[str, Any]] = {
     "kl": {},
@@ -38,24 +38,28 @@ def test_bf16_is_near_to_float32(digits: Samples, name: str) -> None:
 
 
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
-def test_loss_and_weights_are_in_single_precision(
-    train: Samples,
-    validation: Samples,
-    precision: str,
-    monkeypatch: pytest.MonkeyPatch,
+def test_factors_alone_are_in_half_precision(
+    train: Samples, validation: Samples, precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: set[torch.dtype] = set()
-    plain = SparseLoss.__call__
+    factors: set[torch.dtype] = set()
+    measured: set[torch.dtype] = set()
+    plain, called = products.weight_gradient, ClosedForm.__call__
 
-    def watched(self: SparseLoss, output: Output, x: Tensor, *args: Any) -> LossTerms:
-        terms = plain(self, output, x, *args)
-        seen.update(value.dtype for value in (*output, x, *terms))
-        assert not torch.is_autocast_enabled("cpu")
-        return terms
+    def product(d: Tensor, x: Tensor) -> Tensor:
+        factors.update((d.dtype, x.dtype))
+        return plain(d, x)
 
-    monkeypatch.setattr(SparseLoss, "__call__", watched)
+    def step(self: ClosedForm, x: Tensor, *args: Any, **settings: Any) -> Measured:
+        found = called(self, x, *args, **settings)
+        values = (x, self.gradient, found.squared_error, found.penalty, found.code)
+        measured.update(value.dtype for value in values)
+        return found
+
+    monkeypatch.setattr(products, "weight_gradient", product)
+    monkeypatch.setattr(ClosedForm, "__call__", step)
     trained = fitted(train, validation, training__epochs=1, training__precision=precision)
-    assert seen == {torch.float32}
+    assert factors == {torch.bfloat16 if precision == "bf16" else torch.float32}
+    assert measured == {torch.float32}
     assert {value.dtype for value in trained.model.state_dict().values()} == {torch.float32}
 
 

@@ -1,5 +1,6 @@
 """The plots of a study: which there are, what they show, and the same bytes each time."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from rhobeta.config.params import Params, check_params
 from rhobeta.metrics.confidence import Interval
 from rhobeta.reporting.style import save, style
 from rhobeta.tuning.plots import plot_study
+from rhobeta.tuning.show import write_results
 from rhobeta.tuning.study import MEASURES
 from rhobeta.tuning.study_results import StudyResults, read_results
 
@@ -73,6 +75,17 @@ def test_each_objective_has_its_plots(objectives: dict[str, str], kinds: int) ->
             if not name.startswith("importance")
         )
         plt.close("all")
+
+
+def test_the_front_page_names_every_trial(tmp_path: Path) -> None:
+    params = params_for(TWO)
+    study, results = made_up(params)
+    written = write_results(results, study, params, tmp_path / "tuning")
+    assert {"front.html", "front.png", "trials.csv"} <= {path.name for path in written}
+    page = (tmp_path / "tuning" / "front.html").read_text()
+    for row in results.rows:
+        rho, fvu = row.values["penalty.rho"], row.measures["fvu"]
+        assert re.search(rf"<title>trial {row.number}: fvu {fvu:.4g}, .*rho {rho:.4g}", page)
 
 
 def test_an_invalid_trial_is_not_drawn() -> None:

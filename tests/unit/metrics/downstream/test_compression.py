@@ -195,3 +195,12 @@ def test_operating_point_adds_five_percent_at_most() -> None:
     assert operating_point(curve, 0.1) == RatePoint(11, 0.1049)
     assert operating_point(curve[::-1], 0.1) == RatePoint(11, 0.1049)
     assert operating_point(curve, 0.01) == RatePoint(30, 0.1)
+
+
+def test_jpeg_curve_of_colour_images() -> None:
+    random = np.random.default_rng(0)
+    # Even colours: JPEG halves the resolution of colour, not of brightness.
+    images = np.repeat(random.integers(0, 256, (5, 1, 3)), 16 * 16, 1).astype(np.float32) / 255
+    curve = jpeg_curve(images.reshape(5, -1), (16, 16, 3), seed=0)
+    assert curve[-1].mse < 1e-4
+    assert 0 < curve[0].bits < 8 * 16 * 16 * 3

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from helpers import shipped_values
 from helpers.task_samples import TASK_BEATS, TASK_METRICS
@@ -223,3 +224,34 @@ def test_scorable_refuses_anomalies_that_cannot_be_scored(
         scorable(settings, data)
     assert scorable(settings.model_copy(update={"tasks": ["denoising"]}), data)
     assert scorable(SETTINGS.model_copy(update={"normal_classes": [1]}), TWO_CLASSES)
+
+
+def test_scorable_of_vectors_without_labels(capsys: pytest.CaptureFixture[str]) -> None:
+    data = Manifest({}, (7,), [], None, {"train": {"per_class": {}}}, "ab" * 32)
+    assert scorable(SETTINGS, data).tasks == ["compression"]
+    assert capsys.readouterr().out.splitlines() == [
+        "note: the rows are not images; not scored: denoising",
+        "note: the data has no labels; not scored: linear probe, sparse probe, few labels, anomaly",
+    ]
+
+
+def test_compression_of_vectors_neither_clips_nor_compares_with_jpeg() -> None:
+    train, test = (np.random.default_rng(seed).normal(50, 9, (40, 5)) for seed in (0, 1))
+    rows = (train.astype(np.float32), test.astype(np.float32))
+    settings = SETTINGS.model_copy(update={"tasks": ["compression"]})
+    found = DataBaselines.of_splits(rows, None, (5,), settings, data_sha256="ab" * 32)
+    assert (found.jpeg, found.pixel_probe) == ([], None)
+    assert DataBaselines.from_bytes(found.to_bytes(), name="it").pixel_probe is None
+    model = Autoencoder(Architecture((5,), (5,), "identity", "relu", "identity"))
+    with torch.no_grad():
+        for layer in (model.encoder[0], model.decoder[0]):
+            layer.weight.copy_(torch.eye(5))
+    prepared = EvaluationData.prepare(
+        model, rows, None, codes_of(model, rows[1]), found, probe_k=None
+    )
+    scores = score_task("compression", prepared, settings)
+    assert list(scores.metrics) == ["code_bits", "mse", "pca_bits"]
+    # The code is the row: at the finest step the error is that of rounding, clipped to no range.
+    assert scores.curves["code"][-1].mse < 2
+    assert scores.curves["pca"][-1].mse < 2
+    assert TASKS["compression"].beats_baseline(scores.metrics).keys() == {"compression_pca"}

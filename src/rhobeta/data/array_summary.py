@@ -60,8 +60,8 @@ class Summary:
     @property
     def constant(self) -> NDArray[np.bool_]:
         """Which features have one value in all samples (shape: [features])."""
-        constant: NDArray[np.bool_] = self._low == self._high
-        return constant
+        same: NDArray[np.bool_] = self._low == self._high
+        return same
 
     @property
     def mean_over_std(self) -> float:

@@ -1,0 +1,38 @@
+"""Sums and functions with the same bits for any number of threads.
+
+torch shares an operation among threads from 32,768 elements on. A sum over all elements then has
+another order, and an element at the end of a thread's share may be computed without vector
+instructions, with another rounding. Smaller pieces stay in one thread.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+PIECE = 32_768
+"""Elements that torch leaves to one thread."""
+
+
+def total(values: Tensor) -> Tensor:
+    """Sum of all elements (any shape -> scalar), in an order that is the values' alone.
+
+    >>> total(torch.ones(3, 4))
+    tensor(12.)
+    """
+    while values.numel() > PIECE:
+        values = torch.stack([piece.sum() for piece in torch.split(values.flatten(), PIECE)])
+    return values.sum()
+
+
+def in_pieces(function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
+    """An elementwise function of values (any shape), piece by piece.
+
+    >>> in_pieces(torch.sigmoid, torch.zeros(2))
+    tensor([0.5000, 0.5000])
+    """
+    # An exported model has no pieces: their number would fix that of its images.
+    if torch.compiler.is_compiling() or values.device.type != "cpu" or values.numel() <= PIECE:
+        return function(values)
+    pieces = [function(piece) for piece in torch.split(values.reshape(-1), PIECE)]
+    return torch.cat(pieces).reshape(values.shape)
