@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +101,7 @@ def _table(bench: Bench, folder: Path, count: int) -> list[Row]:
         peaks[name] = before, max(after, peaks.get(name, (0.0, 0.0))[1])
         return [seconds]
 
-    samples = bench.in_turns({name: lambda name=name: measured(name) for name in VARIANTS}, 3)
+    samples = bench.in_turns({name: partial(measured, name) for name in VARIANTS}, 3)
     what = f"{count:,} x {FEATURES} float16, {FEATURES}-{UNITS}-{FEATURES}"
     # 80 % of the speed.
     found = [ratio_row(f"epoch of {what}: mapped / in memory", samples, 1.25)]
