@@ -267,6 +267,10 @@ def test_encode_takes_any_type_and_shape(digits: Samples) -> None:
         rows.astype(">f4") / 255,
     ):
         assert_allclose(sae.encode(given), expected, atol=1e-3)
+    # torch itself takes no negative strides, and numpy no bfloat16.
+    assert_allclose(sae.transform(rows[::-1]), expected[::-1], atol=1e-6)
+    half = torch.from_numpy(images / 255).bfloat16()
+    assert_allclose(sae.encode(half).numpy(), expected, atol=1e-2)
     assert sae.encode(images[0]).shape == (1, 5)
     found = sae.reconstruct(torch.from_numpy(images))
     assert isinstance(found, torch.Tensor)
