@@ -66,6 +66,7 @@ def test_reason_names_what_the_cpu_lacks(
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: machine)
     monkeypatch.setattr(Path, "read_text", lambda *_, **__: f"flags : {flags}\n")
+    assert reason_for_other_bytes("native") == "runtime.cpu is native"
     reason = reason_for_other_bytes()
     assert reason == expected if expected is None else expected in str(reason)
 
