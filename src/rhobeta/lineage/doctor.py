@@ -164,9 +164,12 @@ def _lightning() -> Finding:
 
 def _bytes(project: Project) -> Finding:
     """Whether results of this machine have the same bytes as those of others."""
-    reason = reason_for_other_bytes()
-    if reason is None and _is_native(project):
-        reason = "runtime.cpu is native"
+    try:
+        cpu: str = project.params.runtime.cpu
+    except RhobetaError:
+        # Another finding says so.
+        cpu = "portable"
+    reason = reason_for_other_bytes(cpu)
     other = _other_versions(project.paths.workspace)
     if reason is None and other:
         reason = f"{', '.join(other)} in place of the versions of requirements.lock"
@@ -179,13 +182,6 @@ def _bytes(project: Project) -> Finding:
         f"results have other bytes than those that are committed: {reason}",
         "docs/reproducibility.md says what they depend on.",
     )
-
-
-def _is_native(project: Project) -> bool:
-    try:
-        return project.params.runtime.cpu == "native"
-    except RhobetaError:
-        return False
 
 
 def _other_versions(workspace: Path) -> list[str]:

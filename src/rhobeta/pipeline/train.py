@@ -19,6 +19,7 @@ from rhobeta.training.devices import place_among_processes, processes_per_node
 from rhobeta.training.fit import fit
 from rhobeta.training.processes import run_in_processes
 from rhobeta.training.steps import ENOUGH_ACTIVE_IMAGES, DivergedError
+from rhobeta.utils.cpu import reason_for_other_bytes
 from rhobeta.utils.files import write_bytes, write_text
 from rhobeta.utils.threads import use_threads
 
@@ -44,6 +45,8 @@ def run(params: Params, paths: Paths) -> None:
         fit(params, train, validation, checkpoints=paths.checkpoints)
         return
 
+    if (reason := reason_for_other_bytes(params.runtime.cpu)) is not None:
+        print(f"note: results have other bytes here than on other CPUs: {reason}", flush=True)
     _note_small_batches(params, len(train), kind_of(train.shape))
     code = read_code(paths.workspace)
     store = open_store(paths, params.runtime.experiment)
