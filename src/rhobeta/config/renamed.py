@@ -12,6 +12,8 @@ ADDED: dict[str, Any] = {
     "penalty.target": None,
     "penalty.target_above": None,
     "penalty.warmup": 0.0,
+    "training.center": False,
+    "training.scale": False,
 }
 """Parameters that came later, with the value of what was done before."""
 VALUES = {"l1_kernel": "l1_weights"}
