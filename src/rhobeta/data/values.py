@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rhobeta.data.batches import pixels_of
+from rhobeta.data.samples import pixels_of
 from rhobeta.data.sources import Source
 from rhobeta.errors import RhobetaError
 
