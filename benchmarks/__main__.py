@@ -34,6 +34,7 @@ LONG: dict[str, tuple[str, int]] = {
     "stages": ("commands.stages", 600),
     "lineage": ("commands.lineage", 120),
     "baselines": ("metrics.baselines", 60),
+    "mapped": ("mapped.rows", 900),
     "tracking": ("tracking.rows", 500),
     "tuning": ("searching.rows", 2400),
 }

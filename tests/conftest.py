@@ -1,5 +1,12 @@
 """Fixtures that all tests share: real digits, parameters, and a project to run stages in."""
 
+# isort: off
+from rhobeta.utils.cpu import fix_instructions
+
+# Tests compare what runs here with what the command does: before a numerical library is loaded.
+fix_instructions()
+# isort: on
+
 import os
 import shutil
 import signal

@@ -2,6 +2,7 @@
 
 - `helpers`: the digits, parameters of a quick training, projects in a folder, git.
 - `helpers.clones`: clones of the working tree in which the real pipeline runs.
+- `helpers.emulator`, `helpers.all_stages`: the stages on another CPU.
 - `helpers.fitting`: a small training, and its disturbances.
 - `helpers.injected`: faults (full disks, little memory, killed processes) and what holds after.
 - `helpers.pages`: HTML pages as tests read them.

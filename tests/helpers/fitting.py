@@ -85,7 +85,9 @@ class Inputs(pl.Callback):
         steps = steps_of(pl_module)
         gradient = steps._closed_form
 
-        def noted(x: torch.Tensor, given: torch.Tensor, **settings: Any) -> Measured:
+        def noted(
+            x: torch.Tensor, given: torch.Tensor, **settings: Any
+        ) -> tuple[Measured, torch.Tensor]:
             self.images.append(given.clone())
             self.k.append(settings["k"])
             return gradient(x, given, **settings)

@@ -22,12 +22,15 @@ from rhobeta.lineage.project import Project
 from rhobeta.paths import Paths
 from rhobeta.tracking.provenance import read_code
 from rhobeta.tracking.store import places_before
+from rhobeta.utils.cpu import reason_for_other_bytes
 from rhobeta.utils.terminal import one_line
 
 _DVC_SECONDS = 60
 _DAY = 86_400
 _SHOWN = 5
 _MOST_MODELS = 1000
+_COMPUTING = ("torch", "numpy", "scipy", "scikit-learn", "pillow", "matplotlib")
+"""Packages whose versions decide the bytes of results."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ def examine(project: Project) -> list[Finding]:
         _packages(paths.workspace),
         _environment(paths.workspace),
         _lightning(),
+        _bytes(project),
         _user(),
         _git(paths.workspace),
         _params(project),
@@ -156,6 +160,45 @@ def _lightning() -> Finding:
         f"lightning {found} is installed beside pytorch_lightning; their classes do not mix",
         "pip uninstall lightning",
     )
+
+
+def _bytes(project: Project) -> Finding:
+    """Whether results of this machine have the same bytes as those of others."""
+    try:
+        cpu: str = project.params.runtime.cpu
+    except RhobetaError:
+        # Another finding says so.
+        cpu = "portable"
+    reason = reason_for_other_bytes(cpu)
+    other = _other_versions(project.paths.workspace)
+    if reason is None and other:
+        reason = f"{', '.join(other)} in place of the versions of requirements.lock"
+    if reason is None:
+        found = "this CPU and these packages give the bytes that are committed"
+        return Finding("ok", "reproducibility", found)
+    return Finding(
+        "note",
+        "reproducibility",
+        f"results have other bytes than those that are committed: {reason}",
+        "docs/reproducibility.md says what they depend on.",
+    )
+
+
+def _other_versions(workspace: Path) -> list[str]:
+    """Libraries that compute, with the versions here, as far as requirements.lock has others."""
+    lock = workspace / "requirements.lock"
+    text = lock.read_text(encoding="utf-8") if lock.is_file() else ""
+    pinned = dict(re.findall(r"^([A-Za-z0-9_.-]+)==([^\s;\\]+)", text, re.MULTILINE))
+    found = []
+    for name in _COMPUTING:
+        try:
+            here = version(name)
+        except PackageNotFoundError:
+            continue
+        # A build for CPUs alone, such as 2.15.0+cpu, is another one too.
+        if name in pinned and here != pinned[name]:
+            found.append(f"{name} {here}")
+    return found
 
 
 def _git(workspace: Path) -> Finding:

@@ -7,6 +7,7 @@ from typing import Any
 
 from rhobeta.config.renamed import current_sections
 from rhobeta.data.datasets import DATA_SETS
+from rhobeta.data.samples import kind_of
 from rhobeta.lineage.project import Project
 from rhobeta.lineage.repository import (
     DETAILS,
@@ -49,7 +50,9 @@ class Data:
     sha256: str
     splits: dict[str, str]
     """SHA-256 of each split that is known."""
-    images: dict[str, int] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    kind: str = "images"
+    """What its samples are: images, colour images or vectors."""
     raw_files: list[RawFile] = field(default_factory=list)
 
 
@@ -183,6 +186,7 @@ class Lineage:
             sha256,
             {split: str(facts[split]["sha256"]) for split in facts},
             {split: int(facts[split]["images"]) for split in facts},
+            kind_of(tuple(manifest.get("sample_shape", (1, 1)))),
             _raw_files(name, manifest.get("raw_files", {})),
         )
 

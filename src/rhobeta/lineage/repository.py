@@ -66,11 +66,11 @@ class Lock:
 
     def outputs(self, stage: str) -> dict[str, str]:
         """MD5 of everything that a stage wrote, by path; that of a folder ends in `.dir`."""
-        try:
-            entries = _stages(self._content)[stage]["outs"]
-            return {str(entry["path"]): str(entry["md5"]) for entry in entries}
-        except (KeyError, TypeError):
-            return {}
+        return self._digests(stage, "outs")
+
+    def inputs(self, stage: str) -> dict[str, str]:
+        """MD5 of everything that a stage read, by path."""
+        return self._digests(stage, "deps")
 
     def parameters(self, stage: str) -> dict[str, Any]:
         """The parameters of a stage by dotted path."""
@@ -90,11 +90,14 @@ class Lock:
         return found
 
     def _digest(self, stage: str, side: str, path: str) -> str | None:
+        return self._digests(stage, side).get(path)
+
+    def _digests(self, stage: str, side: str) -> dict[str, str]:
         try:
             entries = _stages(self._content)[stage][side]
-            return next(str(entry["md5"]) for entry in entries if entry["path"] == path)
-        except (KeyError, TypeError, StopIteration):
-            return None
+            return {str(entry["path"]): str(entry["md5"]) for entry in entries}
+        except (KeyError, TypeError):
+            return {}
 
 
 class Repository:

@@ -3,6 +3,7 @@
 from rhobeta.config.renamed import current_sections
 from rhobeta.errors import RhobetaError
 from rhobeta.lineage.project import Project
+from rhobeta.lineage.reproduction import describe_reproduction
 from rhobeta.lineage.resolve import distinct
 from rhobeta.reporting.tables import ResultRow, result_rows, task_rows
 from rhobeta.utils.files import read_json, require_file, sha256_of_file
@@ -26,6 +27,8 @@ def print_summary(project: Project) -> None:
         print(f"MLflow     run {runs[0].id} in {project.place}; `make ui` shows it")
     else:
         print(f"MLflow     no run of this model in {project.place}; `rhobeta sync` makes one")
+    for line in describe_reproduction(paths.workspace):
+        print(line)
     try:
         _ = project.params
     except RhobetaError:

@@ -128,8 +128,8 @@ def _data_rows(lineage: Lineage) -> Rows:
         return
     yield "data", f"{data.name or 'unnamed'}, SHA-256 {data.sha256}"
     for split, digest in data.splits.items():
-        images = f", {data.images[split]:,} images" if split in data.images else ""
-        yield "data", f"{split} {digest[:16]}...{images}"
+        count = f", {data.counts[split]:,} {data.kind}" if split in data.counts else ""
+        yield "data", f"{split} {digest[:16]}...{count}"
     words = {True: ", as published", False: ", NOT the published one", None: ""}
     for file in data.raw_files:
         yield "data", f"from {file.name}, SHA-256 {file.sha256[:16]}...{words[file.is_published]}"

@@ -26,6 +26,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rhobeta.model.fixed_order import total
+
 RARE = 1e-3
 """The firing rate up to which a unit is rare."""
 
@@ -108,7 +110,7 @@ class SparsityAccumulator:
         self._smallest = torch.minimum(self._smallest, activity.detach().amin(0))
         self._largest = torch.maximum(self._largest, activity.detach().amax(0))
         self._measure_sums += torch.stack(
-            [gini(values).sum(), hoyer(values).sum(), treves_rolls(values).sum()]
+            [total(measure(values)) for measure in (gini, hoyer, treves_rolls)]
         )
         units = values.shape[1]
         for threshold, counts in self._l0_counts.items():

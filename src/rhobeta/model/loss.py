@@ -106,7 +106,7 @@ class SparseLoss:
         """
         on = self.spec.on
         if on == "code" and self._function is not None:
-            return Mean(self._function(widened(code)).mean())
+            return Mean(total(self._function(widened(code))) / len(code))
         if on == "mean":
             return Mean(widened(code).mean(0))
         if on != "probability":
@@ -137,6 +137,14 @@ class SparseLoss:
                 f" of each unit, a tensor of shape {list(expected)}."
             )
         return total(per_unit)
+
+
+def cross_entropies(logits: Tensor, x: Tensor) -> Tensor:
+    """Sum over pixels of the cross-entropy of each image x (shape: [images, pixels] -> [images]).
+
+    `logits` are the output's before its sigmoid.
+    """
+    return binary_cross_entropy_with_logits(logits, x, reduction="none").sum(1)
 
 
 def ng_beta(beta: float, pixels: int) -> float:

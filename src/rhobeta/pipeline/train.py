@@ -2,6 +2,7 @@
 
 from rhobeta.config.params import Params, flatten
 from rhobeta.data.batches import pixels_of
+from rhobeta.data.samples import kind_of
 from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.extensions import PENALTY_SPECS
 from rhobeta.model.serialization import ModelDescription, model_to_bytes
@@ -18,6 +19,7 @@ from rhobeta.training.devices import place_among_processes, processes_per_node
 from rhobeta.training.fit import fit
 from rhobeta.training.processes import run_in_processes
 from rhobeta.training.steps import ENOUGH_ACTIVE_IMAGES, DivergedError
+from rhobeta.utils.cpu import reason_for_other_bytes
 from rhobeta.utils.files import write_bytes, write_text
 from rhobeta.utils.threads import use_threads
 
@@ -43,7 +45,9 @@ def run(params: Params, paths: Paths) -> None:
         fit(params, train, validation, checkpoints=paths.checkpoints)
         return
 
-    _note_small_batches(params, len(train))
+    if (reason := reason_for_other_bytes(params.runtime.cpu)) is not None:
+        print(f"note: results have other bytes here than on other CPUs: {reason}", flush=True)
+    _note_small_batches(params, len(train), kind_of(train.shape))
     code = read_code(paths.workspace)
     store = open_store(paths, params.runtime.experiment)
     hparams = hparams_of(params, manifest)
@@ -94,17 +98,17 @@ def run(params: Params, paths: Paths) -> None:
     )
 
 
-def _note_small_batches(params: Params, images: int) -> None:
+def _note_small_batches(params: Params, count: int, kind: str) -> None:
     batch_size, rho = params.training.batch_size, params.penalty.rho
-    if batch_size > images:
+    if batch_size > count:
         print(
-            f"note: training.batch_size {batch_size} is more than the {images} training images;"
+            f"note: training.batch_size {batch_size} is more than the {count} training {kind};"
             " every epoch is one batch"
         )
-    active = rho * min(batch_size, images)
+    active = rho * min(batch_size, count)
     if PENALTY_SPECS[params.penalty.kind].uses_rho and active < ENOUGH_ACTIVE_IMAGES:
         print(
-            f"note: rho times the images of a batch is {active:g}, less than"
+            f"note: rho times the {kind} of a batch is {active:g}, less than"
             f" {ENOUGH_ACTIVE_IMAGES}: one batch is too small to estimate the mean activation, so"
             " the penalty is that of a running mean"
         )

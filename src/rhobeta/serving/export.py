@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 import rhobeta
 from rhobeta.data.batches import pixels_of
+from rhobeta.data.samples import kind_of
 from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.errors import RhobetaError
 from rhobeta.model.autoencoder import Autoencoder
@@ -193,6 +194,6 @@ def _check_images(saved: SavedModel, paths: Paths | None) -> tuple[NDArray[np.fl
         manifest = read_manifest(paths.splits)
         if manifest.sample_shape == shape:
             images = read_split(paths.splits, "test", manifest).values[:_CHECKED_IMAGES]
-            return pixels_of(images), "test images"
+            return pixels_of(images), f"test {kind_of(shape)}"
     drawn = np.random.default_rng(0).random((_CHECKED_IMAGES, math.prod(shape)), np.float32)
-    return drawn, "random images (data/processed has none of this size)"
+    return drawn, f"random {kind_of(shape)} (data/processed has none of this size)"

@@ -71,8 +71,11 @@ def open_images(path: Path, shape: tuple[int, ...]) -> Images:
     if start == NPY_START or ending == ".npy":
         return _array(path, shape)
     if (start.startswith(ZIP_START) and ending in ("", ".zip", ".npz")) or ending == ".npz":
-        name = "images" if len(shape) > 1 else "values"
-        if name not in array_names(path):
+        name, found = "images" if len(shape) > 1 else "values", array_names(path)
+        # The only array of a file needs no name, where it can be nothing but rows of numbers.
+        if len(shape) == 1 and len(found) == 1:
+            name = found[0]
+        if name not in found:
             raise RhobetaError(
                 f"{path} holds the arrays {describe_arrays(path)}; expected one named {name}:"
                 f" np.savez(file, {name}=...)."

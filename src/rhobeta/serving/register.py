@@ -99,7 +99,8 @@ def _require_measured(run: RunInfo, rules: RegistryParams) -> None:
         raise RhobetaError(
             f"The run {run.id} has no metric {missing[0]}, which params.yaml's section registry"
             f" asks for{did_you_mean(missing[0], run.metrics)}\n"
-            "Name metrics as MLflow shows them in the run. Nothing was registered."
+            "Name metrics as MLflow shows them in the run; data without labels has no probe."
+            " Nothing was registered."
         )
 
 

@@ -32,13 +32,12 @@ from typing import NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from rhobeta.model import products
 from rhobeta.model.activations import sigmoid
 from rhobeta.model.autoencoder import ACTIVATIONS, Autoencoder, TiedLinear
 from rhobeta.model.auxk import added_code
-from rhobeta.model.loss import SparseLoss
+from rhobeta.model.loss import SparseLoss, cross_entropies
 from rhobeta.model.means import LogMeans, Means
 
 Combine = Callable[[Means | None, float], Means | None]
@@ -65,8 +64,6 @@ class Measured(NamedTuple):
     """Sum over pixels of the pixel loss of each image (shape: [batch])."""
     penalty: Tensor | None
     """What beta multiplies (scalar); None for none."""
-    code: Tensor
-    """a (shape: [batch, units])."""
 
 
 class _Layer(NamedTuple):
@@ -123,9 +120,10 @@ class ClosedForm:
         k: int | None = None,
         inactive: Tensor | None = None,
         weight: float = 1.0,
-    ) -> Measured:
+    ) -> tuple[Measured, Tensor]:
         """Set the gradient to `weight` times that of the loss of images x (shape: [batch, pixels]).
 
+        Returns what the mini-batch is measured by, and its code (shape: [batch, units]).
         The encoder is given `given`, which is x with its noise. `k` is that of a topk code;
         `inactive` marks the units that get the auxiliary loss.
         """
@@ -142,7 +140,7 @@ class ClosedForm:
         squared_error = torch.linalg.vector_norm(error, dim=1).square_()
         pixel_loss = squared_error
         if bce:
-            pixel_loss = binary_cross_entropy_with_logits(logits, x, reduction="none").sum(1)
+            pixel_loss = cross_entropies(logits, x)
         d = error if bce else _DERIVATIVES[self._output](error, x_hat)
         g = self._backward(self._decoder, hidden, d, s * weight)
         g_added = None
@@ -157,7 +155,7 @@ class ClosedForm:
         penalty = code.penalty
         if self._loss.spec.on == "weights":
             penalty = self._penalise_weights(float(self._loss.beta) * weight)
-        return Measured(squared_error, pixel_loss, penalty, code.value)
+        return Measured(squared_error, pixel_loss, penalty), code.value
 
     def _attach(self) -> None:
         for values, gradient in self._parameters:

@@ -8,7 +8,8 @@ from torch import Tensor
 from rhobeta.metrics.reconstruction import ReconstructionAccumulator
 from rhobeta.metrics.sparsity import SparsityAccumulator
 from rhobeta.model.autoencoder import Autoencoder, Output
-from rhobeta.model.loss import SparseLoss
+from rhobeta.model.fixed_order import total
+from rhobeta.model.loss import SparseLoss, cross_entropies
 from rhobeta.model.means import Mean, Means, joined
 
 L0_THRESHOLDS = (0.1, 0.5)
@@ -38,8 +39,8 @@ class SplitMeasurement:
         self._reconstruction.update(x, output.reconstruction)
         self._sparsity.update(activity)
         if self._loss.pixel_loss != "mse":
-            pixel_loss = self._loss.pixel_terms(output, x)[0].item()
-            self._pixel_loss_sum += pixel_loss * len(x)
+            entropies = cross_entropies(output.output_pre_activation, x).double()
+            self._pixel_loss_sum += total(entropies).item() / x.shape[1]
         means = self._loss.means(output.pre_activation.double(), output.code.double())
         # On the CPU, where the parts of several processes, from their devices, are joined.
         self._add_means(None if means is None else type(means)(*(m.cpu() for m in means)), len(x))

@@ -5,8 +5,9 @@ so both give the same weights.
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -178,37 +179,27 @@ class TrainingSteps:
             self.threads.resume()
         noise = self._noise_generator(number)
         inactive = self._inactive_units()
-        sums = []
+        found, activities, shares = [], [], []
         for images, size in zip(
             torch.split(chunk.images, list(chunk.rows)), chunk.sizes, strict=True
         ):
             share = rank_slice(size, self.group.rank, self.group.size)
             x = to_unit_interval(images, self.exact)
             given = self._corrupted(x, noise, share, size)
-            found = self._closed_form(
+            step, code = self._closed_form(
                 x, given, k=self._k(), inactive=inactive, weight=len(share) / size
             )
             self.group.total(self._closed_form.gradient)
             self._step(optimizer)
             if self._dead_units is not None:
-                active = (found.code[: len(share)] > 0).any(0)
+                active = (code[: len(share)] > 0).any(0)
                 self._dead_units.update(self.group.any(active), size)
-            sums.append(self._sums_of(found, len(share)))
+            found.append(step)
+            activities.append(self.autoencoder.activity(code).mean(1))
+            shares.append(len(share))
             if self.threads is not None:
                 self.threads.step(len(share))
-        self._add_to_sums(torch.stack(sums), sum(chunk.sizes))
-
-    def _sums_of(self, found: Measured, images: int) -> Tensor:
-        """Sums of `_MEASURED` over a mini-batch's first `images`, the share of this process."""
-        pixels = self.autoencoder.architecture.features
-        activity = self.autoencoder.activity(found.code[:images]).mean(1)
-        pixel_loss, error = (
-            total(values[:images].to(self._sums.dtype)) / pixels
-            for values in (found.pixel_loss, found.squared_error)
-        )
-        penalty = torch.zeros_like(error) if found.penalty is None else found.penalty * images
-        loss = pixel_loss + float(self.sparse_loss.beta) * penalty
-        return torch.stack([loss, error, penalty, total(activity)]).to(self._sums.dtype)
+        self._add_to_sums(found, activities, shares, sum(chunk.sizes))
 
     def _step(self, optimizer: Optimizer) -> None:
         settings = self._settings
@@ -222,9 +213,25 @@ class TrainingSteps:
             self.autoencoder.normalize_decoder()
         self.done += 1
 
-    def _add_to_sums(self, values: Tensor, images: int) -> None:
-        # Sums of each mini-batch (shape: [batches, measured]).
-        self._sums += self.group.total(values.sum(0))
+    def _add_to_sums(
+        self, found: list[Measured], activities: list[Tensor], shares: list[int], images: int
+    ) -> None:
+        # Sums over a chunk's images; a penalty, which is a mini-batch's, counts for each of them.
+        def summed(values: Iterable[Tensor]) -> Tensor:
+            mine = [part[:share] for part, share in zip(values, shares, strict=True)]
+            return total(torch.cat(mine).to(self._sums.dtype))
+
+        features = self.autoencoder.architecture.features
+        error = summed(step.squared_error for step in found) / features
+        loss = error
+        if self.sparse_loss.pixel_loss != "mse":
+            loss = summed(step.pixel_loss for step in found) / features
+        penalty = torch.zeros_like(error)
+        if found[0].penalty is not None:
+            of_batches = torch.stack([cast(Tensor, step.penalty) for step in found])
+            penalty = total(of_batches.to(self._sums.dtype) * error.new_tensor(shares))
+        loss = loss + float(self.sparse_loss.beta) * penalty
+        self._sums += self.group.total(torch.stack([loss, error, penalty, summed(activities)]))
         self._images_seen += images
         if not bool(torch.isfinite(self._sums).all()):
             self._require_finite({f"train/{k}": v for k, v in self.running_metrics().items()})

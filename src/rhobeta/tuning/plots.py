@@ -1,7 +1,7 @@
 """Optuna's plots of a study in the project's style, with a star on the chosen trial."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import combinations
 from typing import Any
 
@@ -10,6 +10,7 @@ import optuna
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from optuna.exceptions import ExperimentalWarning
 from optuna.study import Study
 from optuna.trial import FrozenTrial
@@ -81,9 +82,12 @@ def _plot_front(study: Study, results: StudyResults, pair: tuple[str, str]) -> F
             label=f"mean of {x[0].seeds} further seeds, 95 % interval",
         )
     if results.chosen is not None:
-        means_of = results.repeated.get(results.chosen)
-        measures = results.row(results.chosen).measures
-        _mark(axes, results, *(means_of[n].mean if means_of else measures[n] for n in pair))
+        means_of, row = results.repeated.get(results.chosen), results.row(results.chosen)
+        place = [means_of[n].mean if means_of else row.measures[n] for n in pair]
+        star = _mark(axes, results, *place)
+        # The page adds the second of the pair.
+        words = _in_words({**row.values, pair[0]: place[0]})
+        setattr(star, POINT_TEXTS, [f"{words}, {pair[1]}"])
     axes.legend()
     return _styled(axes, "Pareto front of the study")
 
@@ -92,16 +96,19 @@ def _name_trials(axes: Axes, results: StudyResults, pair: tuple[str, str]) -> No
     """Give each point of the front what a page shows under the pointer."""
     texts = {}
     for row in results.complete:
-        named = {**row.measures, **row.values}
-        words = ", ".join(
-            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-            for name, value in named.items()
-        )
+        words = _in_words({**row.measures, **row.values})
         texts[tuple(row.measures[name] for name in pair)] = f"trial {row.number}: {words}"
     for points in axes.collections:
         if isinstance(points, PathCollection):
             places = map(tuple, np.asarray(points.get_offsets()).tolist())
             setattr(points, POINT_TEXTS, [texts.get(place, "") for place in places])
+
+
+def _in_words(values: Mapping[str, Any]) -> str:
+    return ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in values.items()
+    )
 
 
 def _plot_contour(study: Study, results: StudyResults, tune: TuneParams, index: int) -> Figure:
@@ -160,9 +167,9 @@ def _value(index: int, sign: int = 1) -> Callable[[FrozenTrial], float]:
     return lambda trial: sign * float(trial.values[index])
 
 
-def _mark(axes: Axes, results: StudyResults, *place: Any) -> None:
+def _mark(axes: Axes, results: StudyResults, *place: Any) -> Line2D:
     """Put a star on the chosen trial."""
-    axes.plot(
+    (star,) = axes.plot(
         *([coordinate] for coordinate in place),
         "*",
         markersize=17,
@@ -173,6 +180,7 @@ def _mark(axes: Axes, results: StudyResults, *place: Any) -> None:
         zorder=6,
         label=f"chosen: trial {results.chosen}",
     )
+    return star
 
 
 def _styled(axes: Axes, title: str, *, grid: bool = True) -> Figure:

@@ -61,8 +61,13 @@ def obey_cpu_parameter(values: Any) -> None:
     _before.clear()
 
 
-def reason_for_other_bytes() -> str | None:
-    """Why results of this CPU have other bytes than those of others; None where they have not."""
+def reason_for_other_bytes(cpu: str = "portable") -> str | None:
+    """Why results have other bytes here than on other CPUs; None where they have not.
+
+    `cpu` is `runtime.cpu`.
+    """
+    if cpu == "native":
+        return "runtime.cpu is native"
     machine = platform.machine()
     if machine not in ("x86_64", "AMD64"):
         return f"the CPU is {machine}, not x86-64"

@@ -2,6 +2,8 @@
 
 import ast
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +21,42 @@ PACKAGE = REPOSITORY / "src" / "rhobeta"
 def clone(reproduced: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """The working tree's files in a repository of their own, after `dvc repro`."""
     return copy_of(reproduced, tmp_path_factory.mktemp("pipeline") / "project")
+
+
+_FIT = """
+from rhobeta.utils.cpu import fix_instructions
+
+fix_instructions()
+import hashlib
+from pathlib import Path
+from rhobeta import SparseAutoencoder, load
+from rhobeta.data.splits import read_manifest, read_split
+from rhobeta.utils.threads import use_threads
+
+use_threads(1)
+folder = Path("data/processed")
+splits = [read_split(folder, name, read_manifest(folder)) for name in ("train", "validation")]
+train, validation = (split.values.reshape(len(split), -1) for split in splits)
+saved = load("models/autoencoder.safetensors")
+for sae in (saved, SparseAutoencoder(**saved.get_params()).fit(train, X_val=validation)):
+    weights = sorted(sae.model_.state_dict().items())
+    digest = hashlib.sha256(b"".join(values.numpy().tobytes() for _, values in weights))
+    print(digest.hexdigest())
+"""
+
+
+@pytest.mark.slow
+def test_estimator_trains_the_weights_of_dvc_repro(clone: Clone) -> None:
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", _FIT],
+        cwd=clone.folder,
+        env=clone.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    pipeline, estimator = done.stdout.split()
+    assert estimator == pipeline
 
 
 @pytest.mark.slow

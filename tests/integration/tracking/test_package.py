@@ -109,7 +109,7 @@ def test_package_signature(packaged: Packaged, loaded: Any) -> None:
     [
         lambda x: x.reshape(-1, 28, 28),
         lambda x: x.astype(np.float64),
-        lambda x: (255 * x).round().astype(np.uint8).reshape(-1, 28, 28)[::-1][::-1],
+        lambda x: (255 * x).round().astype(np.uint8).reshape(-1, 28, 28),
         lambda x: x.tolist(),
         lambda x: pd.DataFrame(x, columns=[f"pixel{i}" for i in range(784)]),
         lambda x: torch.from_numpy(x).reshape(-1, 1, 28, 28),

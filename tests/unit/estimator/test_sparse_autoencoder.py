@@ -84,6 +84,46 @@ def test_weights_are_those_of_the_pipeline(digits: Samples, changes: dict[str, A
     assert sae.history_["validation_loss"][sae.best_epoch_ - 1] == expected.best_loss
 
 
+@pytest.mark.parametrize("code", ["sigmoid", "topk"])
+@pytest.mark.parametrize("scale", [True, False])
+def test_mapped_rows_train_the_same_weights(tmp_path: Path, code: str, scale: bool) -> None:
+    """Vectors in memory and in a file, in the pipeline's training and in the estimator."""
+    rows = np.random.default_rng(0).normal(3, 2, (3000, 6)).astype(np.float16)
+    np.save(tmp_path / "rows.npy", rows)
+    in_file = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    there = {
+        "model__output_activation": "auto",
+        "model__code_activation": code,
+        "penalty__kind": "none" if code == "topk" else "kl",
+        "topk__k": 3,
+        "topk__start": 12,
+        "training__scale": scale,
+    }
+    few = Samples(rows[:100], None)
+    models = [fitted(Samples(rows, None), few, **there).model]
+    models.append(
+        fitted(
+            Samples(in_file, None), Samples(in_file[:100], None), runtime__data_memory=0, **there
+        ).model
+    )
+    settings = {"code_activation": code, "k": 3, "scale": scale, "penalty": there["penalty__kind"]}
+    for given in (rows, in_file):
+        models.append(
+            SparseAutoencoder(**AS_PARAMS, **settings).fit(given, X_val=few.values).model_
+        )
+    for model in models[1:]:
+        for name, values in models[0].state_dict().items():
+            assert torch.equal(model.state_dict()[name], values), name
+
+
+def test_mapped_rows_with_nan_are_refused(tmp_path: Path) -> None:
+    rows = np.zeros((10, 3), np.float32)
+    rows[7, 1] = np.nan
+    np.save(tmp_path / "rows.npy", rows)
+    with pytest.raises(ValueError, match="contains NaN"):
+        SparseAutoencoder(**SMALL).fit(np.load(tmp_path / "rows.npy", mmap_mode="r"))
+
+
 def test_bytes_and_fractions_train_the_same_weights(digits: Samples) -> None:
     images = digits.values[:64].reshape(64, -1)
     first = SparseAutoencoder(**SMALL).fit(images)
@@ -227,6 +267,10 @@ def test_encode_takes_any_type_and_shape(digits: Samples) -> None:
         rows.astype(">f4") / 255,
     ):
         assert_allclose(sae.encode(given), expected, atol=1e-3)
+    # torch itself takes no negative strides, and numpy no bfloat16.
+    assert_allclose(sae.transform(rows[::-1]), expected[::-1], atol=1e-6)
+    half = torch.from_numpy(images / 255).bfloat16()
+    assert_allclose(sae.encode(half).numpy(), expected, atol=1e-2)
     assert sae.encode(images[0]).shape == (1, 5)
     found = sae.reconstruct(torch.from_numpy(images))
     assert isinstance(found, torch.Tensor)

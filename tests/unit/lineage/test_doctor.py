@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import REPOSITORY, NewStore, git, shipped_values
+from helpers import REPOSITORY, NewStore, git, shipped_values, with_changes
 from rhobeta.cli import main
 from rhobeta.config.params import check_params
 from rhobeta.config.presets import dvc_environment
@@ -86,6 +86,18 @@ def test_lightning_beside_pytorch_lightning_is_a_fault(install, version: str, fo
     install("lightning", version)
     fault = doctor._lightning()
     assert (fault.level, found in fault.found) == ("FAULT", True)
+
+
+def test_what_makes_other_bytes_is_noted(paths: Paths, install) -> None:
+    def found(cpu: str) -> Finding:
+        params = check_params(with_changes({"runtime.cpu": cpu}), where="it")
+        return doctor._bytes(Project(params, paths))
+
+    assert "runtime.cpu is native" in found("native").found
+    (paths.workspace / "requirements.lock").write_text("numpy==1.0 \\\n    --hash=x\nscipy==1.0\n")
+    install("numpy", "1.0")
+    assert "scipy" in found("portable").found
+    assert "numpy" not in found("portable").found
 
 
 def test_a_folder_without_git_is_a_fault(paths: Paths, tmp_path: Path) -> None:

@@ -49,11 +49,11 @@ def test_factors_alone_are_in_half_precision(
         factors.update((d.dtype, x.dtype))
         return plain(d, x)
 
-    def step(self: ClosedForm, x: Tensor, *args: Any, **settings: Any) -> Measured:
-        found = called(self, x, *args, **settings)
-        values = (x, self.gradient, found.squared_error, found.penalty, found.code)
+    def step(self: ClosedForm, x: Tensor, *args: Any, **settings: Any) -> tuple[Measured, Tensor]:
+        found, code = called(self, x, *args, **settings)
+        values = (x, self.gradient, found.squared_error, found.penalty, code)
         measured.update(value.dtype for value in values)
-        return found
+        return found, code
 
     monkeypatch.setattr(products, "weight_gradient", product)
     monkeypatch.setattr(ClosedForm, "__call__", step)

@@ -86,6 +86,8 @@ def test_the_front_page_names_every_trial(tmp_path: Path) -> None:
     for row in results.rows:
         rho, fvu = row.values["penalty.rho"], row.measures["fvu"]
         assert re.search(rf"<title>trial {row.number}: fvu {fvu:.4g}, .*rho {rho:.4g}", page)
+    chosen = rf"<title>chosen: trial {results.chosen}, penalty.rho .*, fvu .*, gini: "
+    assert re.search(chosen, page)
 
 
 def test_an_invalid_trial_is_not_drawn() -> None:

@@ -66,6 +66,7 @@ def test_reason_names_what_the_cpu_lacks(
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: machine)
     monkeypatch.setattr(Path, "read_text", lambda *_, **__: f"flags : {flags}\n")
+    assert reason_for_other_bytes("native") == "runtime.cpu is native"
     reason = reason_for_other_bytes()
     assert reason == expected if expected is None else expected in str(reason)
 
@@ -79,13 +80,23 @@ def test_command_fixes_them_before_a_numerical_library_is_loaded(tmp_path: Path)
         "old, cpu.fix_instructions = cpu.fix_instructions, fixed\n"
         "import rhobeta.cli; rhobeta.cli.fix_instructions = fixed\n"
         "sys.argv = ['rhobeta', 'presets']; main()\n"
-        "import torch; print(torch.backends.cpu.get_cpu_capability())"
+        "import numpy, torch, scipy.linalg, threadpoolctl\n"
+        "x = torch.ones(64, 64)\n"
+        "torch.ops.mkldnn._linear_pointwise(x, x, None, 'none', [], '')\n"
+        "print('torch', torch.backends.cpu.get_cpu_capability())\n"
+        "print('numpy', numpy._core._multiarray_umath.__cpu_features__['X86_V4'])\n"
+        "pools = threadpoolctl.threadpool_info()\n"
+        "print('openblas', *{pool['architecture'] for pool in pools if 'blas' in pool['prefix']})\n"
     )
     done = subprocess.run(
         [sys.executable, "-P", "-c", code],
         cwd=tmp_path,
+        env=os.environ | {"ONEDNN_VERBOSE": "1"},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stdout.split()[-1] == "AVX2"
+    said = done.stdout.splitlines()
+    assert {"torch AVX2", "numpy False", "openblas Haswell"} <= set(said)
+    isa = next(line for line in said if "isa:" in line)
+    assert isa.endswith("AVX2")
