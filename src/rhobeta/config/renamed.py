@@ -4,7 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 PARAMETERS = {"topk.revive": "topk.auxk_coef", "evaluate.uses": "evaluate.tasks"}
-ADDED = {"data.labels": True, "data.image_size": None, "data.color": None}
+ADDED = {
+    "data.labels": True,
+    "data.image_size": None,
+    "data.color": None,
+    "training.center": False,
+    "training.scale": False,
+}
 """Parameters that came later, with the value of what was done before."""
 VALUES = {"l1_kernel": "l1_weights"}
 """Values of `penalty.kind`."""

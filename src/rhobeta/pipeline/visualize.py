@@ -93,13 +93,12 @@ def _draw_samples(
     """The figures of samples and decoder, by name."""
     filters, shown = decoder_filters(saved.model), record.top_units[: settings.filters]
     if not test.words.images:
-        weights = vectors.scaled_weights(filters, test)
         # Dead units have the weights they started with; without others they are drawn all the same.
         alive = shown[record.top_rows[: len(shown), 0] >= 0]
         return {
             "reconstructions": vectors.draw_rows(test, record),
             "feature_errors": vectors.draw_feature_errors(test, record),
-            "filters": vectors.draw_decoder_weights(weights, alive if len(alive) else shown, test),
+            "filters": vectors.draw_decoder_weights(filters, alive if len(alive) else shown, test),
         }
     originals = test.rows(record.examples)
     return {

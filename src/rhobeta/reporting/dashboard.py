@@ -15,7 +15,7 @@ from rhobeta.model.serialization import SavedModel
 from rhobeta.reporting.pages import png_source, render_page
 from rhobeta.reporting.pictures import decoder_filters
 from rhobeta.reporting.style import DIVERGING
-from rhobeta.reporting.vectors import Weight, largest_features, scaled_weights
+from rhobeta.reporting.vectors import Weight, largest_features
 from rhobeta.reporting.words import TestSamples
 
 if TYPE_CHECKING:
@@ -112,7 +112,6 @@ def render_dashboard(
         words=test.words,
         colour=len(test.samples.shape) == 3,
         labelled=test.labels is not None,
-        scaled=not test.words.images and test.scales is not None,
         threshold=record.l0_threshold.item(),
         deep=len(saved.model.decoder) > 1,
     )
@@ -132,7 +131,6 @@ def unit_cards(
     activity = record.activity[:, units]
     fired = firing_counts(activity, threshold=record.l0_threshold.item())
     classes = _card_classes(activity, test)
-    weights = None if test.words.images else scaled_weights(filters, test)
     cards = []
     for place, unit in enumerate(units.tolist()):
         rows = record.top_rows[place][record.top_rows[place] >= 0]
@@ -145,14 +143,14 @@ def unit_cards(
             shown=len(rows),
             classes=classes[place],
         )
-        if weights is None:
+        if test.words.images:
             images = png_source(images_png(test.samples.values[rows])) if len(rows) else ""
             card = replace(card, filter=png_source(filter_png(filters[unit])), images=images)
         else:
             card = replace(
                 card,
-                features=largest_features(weights[unit], test, count=_FEATURES),
-                line=_line(weights[unit]),
+                features=largest_features(filters[unit], test, count=_FEATURES),
+                line=_line(filters[unit]),
                 rows=[_row_link(row, record.activity[row, unit], test) for row in rows.tolist()],
             )
         cards.append(card)
@@ -186,7 +184,7 @@ def _row_link(row: int, activity: np.float32, test: TestSamples) -> RowLink:
     return RowLink(row, float(activity), name)
 
 
-def _line(weights: NDArray[np.float64]) -> str:
+def _line(weights: NDArray[np.float32]) -> str:
     """Weights ([features]) as points of a line in a box of 100 x 100, 0 in the middle."""
     if len(weights) < _LINE_FROM:
         return ""

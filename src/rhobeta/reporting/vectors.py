@@ -31,14 +31,8 @@ class Weight(NamedTuple):
     """Of the largest of the unit, -100 to 100."""
 
 
-def scaled_weights(filters: NDArray[np.float32], test: TestSamples) -> NDArray[np.float64]:
-    """Decoder weights ([units, features]) in the units that features are shown in."""
-    weights: NDArray[np.float64] = filters.astype(np.float64)
-    return weights if test.scales is None else weights / test.scales
-
-
 def largest_features(
-    weights: NDArray[np.float64], test: TestSamples, *, count: int
+    weights: NDArray[np.float32], test: TestSamples, *, count: int
 ) -> list[Weight]:
     """The `count` features of largest absolute weight of a unit ([features]), largest first.
 
@@ -46,11 +40,9 @@ def largest_features(
     """
     size = np.abs(weights)
     chosen = np.argsort(-size, kind="stable")[:count]
-    largest = size.max()
+    percent = 100 * weights / (size.max() or 1)
     return [
-        Weight(
-            test.feature_name(feature), float(weights[feature]), 100 * weights[feature] / largest
-        )
+        Weight(test.feature_name(feature), float(weights[feature]), float(percent[feature]))
         for feature in chosen.tolist()
         if size[feature] > 0
     ]
@@ -91,6 +83,11 @@ def draw_rows(test: TestSamples, record: TestRecord) -> "Figure":
         if test.labels is not None:
             name += f", class {test.class_name(int(test.labels[row]))}"
         axis.set_title(name, fontsize=10)
+        # Features of little spread may be far off, and would hide the others.
+        low, high = min(0.0, float(x.min())), max(0.0, float(x.max()))
+        margin = 0.35 * (high - low) or 1.0
+        if test.scales is not None:
+            axis.set_ylim(low - margin, high + margin)
     for axis in axes.flat[len(rows) :]:
         axis.set_axis_off()
     for axis in axes[-1]:
@@ -120,16 +117,19 @@ def draw_feature_errors(test: TestSamples, record: TestRecord) -> "Figure":
     axis.legend(loc="upper right")
     _name_features(axis, test)
     top = np.nanmax(share, initial=1)
+    logarithmic = top > _FAR_OFF
+    if logarithmic:
+        axis.set_yscale("log")
     axis.set(
         title="Share of each feature's variance that the reconstruction misses",
-        ylabel="unexplained share",
-        ylim=(0, 1.15 * top),
+        ylabel="unexplained share (log)" if logarithmic else "unexplained share",
+        ylim=(None, 3 * top) if logarithmic else (0, 1.15 * top),
     )
     return figure
 
 
 def draw_decoder_weights(
-    weights: NDArray[np.float64], order: NDArray[np.int64], test: TestSamples
+    weights: NDArray[np.float32], order: NDArray[np.int64], test: TestSamples
 ) -> "Figure":
     """Weights ([units, features]) of units in `order`, a line each, on its own scale.
 
@@ -186,6 +186,8 @@ def _name_features(axis: "Axes", test: TestSamples) -> None:
 
 
 _ROOM = 40
+# From this share on, the scale is logarithmic.
+_FAR_OFF = 10
 
 
 def _short(name: str) -> str:

@@ -96,7 +96,7 @@ class TestSamples:
 
     @cached_property
     def scales(self) -> NDArray[np.float64] | None:
-        """What features are divided by where they are shown together; None: nothing.
+        """What features are divided by where rows are drawn; None: nothing.
 
         Where their standard deviations lie far apart (the largest ten times the median or more),
         one feature would hide the others. Constant features are divided by 1.

@@ -36,7 +36,7 @@ def _runs(paths: Paths):
 
 TASKS = ("sparse_probe", "few_labels", "denoising", "anomaly", "compression")
 CODE_FIGURES = (
-    *("activity", "class_code", "embedding", "filters"),
+    *("activity", "class_code", "embedding", "filters", "firing_rates"),
     *("learning_curves", "reconstructions", "unit_activity"),
 )
 

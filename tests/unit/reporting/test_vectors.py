@@ -30,7 +30,6 @@ from rhobeta.reporting.vectors import (
     draw_feature_errors,
     draw_rows,
     largest_features,
-    scaled_weights,
 )
 from rhobeta.reporting.words import TestSamples
 
@@ -88,9 +87,11 @@ def saved_model() -> SavedModel:
 
 
 def test_largest_features_by_hand() -> None:
-    found = largest_features(np.array([0.5, -2.0, 0.0, 1.0]), rows(), count=3)
+    found = largest_features(np.array([0.5, -2.0, 0.0, 1.0], np.float32), rows(), count=3)
     assert found == [("height", -2.0, -100), ("age", 1.0, 50), ("width", 0.5, 25)]
-    few = largest_features(np.array([0.5, -2.0, 0.0, 0.0]), rows(feature_names=None), count=3)
+    few = largest_features(
+        np.array([0.5, -2.0, 0.0, 0.0], np.float32), rows(feature_names=None), count=3
+    )
     assert [weight.name for weight in few] == ["feature 1", "feature 0"]
 
 
@@ -101,8 +102,6 @@ def test_features_of_unlike_spread_are_shown_in_standard_deviations() -> None:
     assert unlike.scales is not None
     spreads = values.std(0, dtype=float)
     np.testing.assert_allclose(unlike.scales, [*spreads[:3], 1])
-    weights = np.ones((2, 4), np.float32)
-    np.testing.assert_allclose(scaled_weights(weights, unlike), weights / unlike.scales)
     shown = draw_rows(unlike, record(unlike)).axes[0].lines[0].get_ydata()
     np.testing.assert_allclose(shown, (values[0] - values.mean(0)) / unlike.scales, atol=1e-4)
 
@@ -130,10 +129,13 @@ def test_feature_errors_figure_is_the_share_of_the_variance() -> None:
     # A constant feature has no share.
     assert np.isnan(heights[3])
     assert [label.get_text() for label in axis.get_xticklabels()] == NAMES
+    assert axis.get_yscale() == "linear"
+    far = TestRecord(**vars(record(test)) | {"feature_mse": np.full(4, 500.0)})
+    assert draw_feature_errors(test, far).axes[0].get_yscale() == "log"
 
 
 def test_decoder_weights_figure_scales_each_unit_by_itself() -> None:
-    weights = np.array([[1.0, 0, 0, -4], [0, 0, 0, 0], [0, 2, 1, 0]])
+    weights = np.array([[1.0, 0, 0, -4], [0, 0, 0, 0], [0, 2, 1, 0]], np.float32)
     axis = draw_decoder_weights(weights, np.array([2, 0, 1]), rows()).axes[0]
     shown = np.asarray(axis.images[0].get_array())
     np.testing.assert_array_equal(shown, [[0, 1, 0.5, 0], [0.25, 0, 0, -1], [0, 0, 0, 0]])
@@ -151,7 +153,7 @@ def test_figures_of_many_features(names: list[str] | None) -> None:
     for figure in (
         draw_rows(test, of_all),
         draw_feature_errors(test, of_all),
-        draw_decoder_weights(np.ones((3, 40)), np.arange(3), test),
+        draw_decoder_weights(np.ones((3, 40), np.float32), np.arange(3), test),
     ):
         figure.draw_without_rendering()
         assert len(figure.axes[0].get_xticks()) < 12
