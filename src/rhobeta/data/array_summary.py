@@ -28,19 +28,19 @@ class Summary:
         """Add samples ([n, ...])."""
         if len(piece) == 0:
             return
-        rows = piece.reshape(len(piece), -1)
-        self._low = np.minimum(self._low, rows.min(0))
-        self._high = np.maximum(self._high, rows.max(0))
-        values = rows.astype(np.float64)
+        # Before the extremes as well: NumPy takes forty times as long for those of float16.
+        values = piece.reshape(len(piece), -1).astype(np.float64)
+        self._low = np.minimum(self._low, values.min(0))
+        self._high = np.maximum(self._high, values.max(0))
         total = values.sum(0)
-        mean = total / len(rows)
+        mean = total / len(values)
         values -= mean
-        share = len(rows) / (self.count + len(rows))
+        share = len(values) / (self.count + len(values))
         away = mean - self._mean
-        self._squares += np.square(values, out=values).sum(0) + away**2 * self.count * share
+        self._squares += np.einsum("ij,ij->j", values, values) + away**2 * self.count * share
         self._mean += away * share
         self._sum += total
-        self.count += len(rows)
+        self.count += len(values)
 
     @property
     def low(self) -> float:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
+
+from rhobeta.data.samples import pixels_of as pixels_of
 
 if TYPE_CHECKING:
     from rhobeta.data.gathering import Rows
@@ -106,9 +107,3 @@ def to_unit_interval(images: Tensor, dtype: torch.dtype = torch.float32) -> Tens
     """Bytes to numbers in [0, 1], on the device that holds them; numbers stay as they are."""
     numbers = images.to(dtype)
     return numbers.div_(255) if images.dtype == torch.uint8 else numbers
-
-
-def pixels_of(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Images (images, height, width) of bytes as rows of numbers in [0, 1]."""
-    rows = torch.tensor(images.reshape(len(images), -1))
-    return to_unit_interval(rows).numpy()

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rhobeta.data.batches import pixels_of
+from rhobeta.data.samples import pixels_of
 from rhobeta.data.values import Color
 from rhobeta.errors import RhobetaError
 

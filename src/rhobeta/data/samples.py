@@ -81,3 +81,11 @@ def describe_shape(shape: tuple[int, ...]) -> str:
 
 def _types_of(shape: tuple[int, ...]) -> tuple[type, ...]:
     return (np.float16, np.float32) if len(shape) == 1 else (np.uint8,)
+
+
+def pixels_of(images: NDArray[Any]) -> NDArray[np.float32]:
+    """Images (images, height, width) of bytes as rows of numbers in [0, 1]; numbers as they are."""
+    rows = images.reshape(len(images), -1).astype(np.float32)
+    if images.dtype == np.uint8:
+        rows /= 255
+    return rows

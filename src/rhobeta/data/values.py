@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rhobeta.data.batches import pixels_of
+from rhobeta.data.samples import pixels_of
 from rhobeta.data.sources import Source
 from rhobeta.errors import RhobetaError
 
@@ -85,7 +85,7 @@ def vector_pieces(
     start, fault, count = 0, "", 0
     for piece in values.pieces(piece_rows(values)):
         with np.errstate(over="ignore"):
-            found = piece.astype(dtype)
+            found = piece.astype(dtype, copy=False)
         wrong = ~np.isfinite(found)
         if wrong.any():
             row, column = np.argwhere(wrong)[0]

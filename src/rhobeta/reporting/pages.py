@@ -1,12 +1,13 @@
 """Shared parts of the HTML pages: templates, and pictures inside the page."""
 
 import base64
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rhobeta.model.serialization import SavedModel
+if TYPE_CHECKING:
+    from rhobeta.model.serialization import SavedModel
 
 
-def render_page(template: str, saved: SavedModel, **values: Any) -> str:
+def render_page(template: str, saved: "SavedModel", **values: Any) -> str:
     """Render a page about a model, with its parameters and layer sizes."""
     layers = [str(size) for size in saved.model.architecture.layer_sizes]
     return render_template(

@@ -250,6 +250,11 @@ def test_list_out_of_order_is_refused(name: str, values: list[Any], allowed: str
     )
 
 
+def test_options_of_own_data_are_refused_for_other_data() -> None:
+    assert "data.color: found grey, which is for data.name own" in the_fault({"data.color": "grey"})
+    assert "data.labels: found False, which" in the_fault({"data.labels": False})
+
+
 def test_class_named_twice_is_refused() -> None:
     assert the_fault({"data.classes": [5, 6, 5]}) == (
         "data.classes: found [5, 6, 5], which names a label twice"

@@ -15,7 +15,9 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from helpers import with_right_checksum
+from helpers import REPOSITORY, with_right_checksum
+from rhobeta.config.params import flatten, load_params
+from rhobeta.config.renamed import ADDED
 from rhobeta.errors import RhobetaError
 from rhobeta.model.autoencoder import Architecture, Autoencoder
 from rhobeta.model.model_file import read_model
@@ -155,6 +157,17 @@ def test_an_unknown_penalty_is_named_where_it_counts(tmp_path: Path) -> None:
     for read in (lambda: read_model(tmp_path / "it"), lambda: saved.rho):
         with pytest.raises(RhobetaError, match=r"the penalty 'hellinger'; known: .*extensions/"):
             read()
+
+
+def test_a_model_of_before_a_parameter_is_read(tmp_path: Path) -> None:
+    known = flatten(load_params(REPOSITORY / "params.yaml"))
+    sections = ("data", "model", "penalty", "topk", "training")
+    parameters = {k: v for k, v in known.items() if k.split(".")[0] in sections and k not in ADDED}
+    model = small_model()
+    (tmp_path / "it").write_bytes(
+        model_to_bytes(model, description(model.architecture, parameters))
+    )
+    assert read_model(tmp_path / "it").description.parameters == parameters
 
 
 def test_a_file_that_says_image_shape_is_read() -> None:
