@@ -42,6 +42,9 @@ GAIN = 0.01
 STEPS = 30.0
 """Least product of that change and all steps: a short training moves beta faster."""
 
+LARGEST_GAIN = 0.05
+"""The most, however short the training is."""
+
 INNER_RHO = 0.4
 """What the KL pulls towards, as a share of the target."""
 
@@ -91,7 +94,7 @@ class BetaControl:
         self._first = max(steps_per_epoch, math.ceil(self._warmup))
         self._last = steps - math.ceil(FROZEN * steps)
         self._weight = min(1.0, WEIGHT * every)
-        self._gain = max(GAIN, STEPS / steps)
+        self._gain = min(max(GAIN, STEPS / steps), LARGEST_GAIN)
         start = START if penalty.beta == "auto" else float(penalty.beta)
         self._log_beta = math.log(max(start, BOUNDS[0])) if self._share is not None else 0.0
         self._fixed = start
