@@ -4,7 +4,6 @@ import shlex
 from pathlib import Path
 
 from rhobeta.config.params import Params
-from rhobeta.config.sections import DataParams
 from rhobeta.data.datasets import DATA_SETS
 from rhobeta.data.downloads import fetch_all
 from rhobeta.data.own import OwnData, OwnOptions, convert_own
@@ -19,7 +18,7 @@ def run(params: Params, paths: Paths) -> None:
     name = params.data.name
     with atomic_folder(paths.raw_data) as folder:
         if name == "own":
-            own = _convert_own(paths, folder, params.data)
+            own = _convert_own(paths, folder, params)
             describe_raw(
                 folder, name=name, class_names=own.class_names, feature_names=own.feature_names
             )
@@ -29,10 +28,13 @@ def run(params: Params, paths: Paths) -> None:
             describe_raw(folder, name=name)
 
 
-def _convert_own(paths: Paths, folder: Path, settings: DataParams) -> OwnData:
-    size = None if settings.image_size is None else (settings.image_size[0], settings.image_size[1])
+def _convert_own(paths: Paths, folder: Path, params: Params) -> OwnData:
+    size = params.data.image_size
+    options = OwnOptions(
+        params.data.labels, None if size is None else (size[0], size[1]), params.data.color
+    )
     try:
-        own = convert_own(paths.own_data, folder, OwnOptions(settings.labels, size, settings.color))
+        own = convert_own(paths.own_data, folder, options)
     except RhobetaError:
         # DVC copies only files that git or DVC tracks into the workspace of `exp run --temp`.
         there = paths.store_root / paths.own_data.relative_to(paths.workspace)

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from matplotlib import pyplot as plt
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from rhobeta.metrics.evaluation import TestRecord
@@ -174,7 +175,7 @@ def _name_features(axis: "Axes", test: TestSamples) -> None:
         places = np.linspace(0, count - 1, 8).round().astype(int)
         axis.set_xticks(places, [_short(test.feature_name(place)) for place in places])
     elif test.feature_names is None:
-        axis.set_xticks(np.arange(count))
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set_xlabel("feature")
         return
     else:

@@ -103,7 +103,7 @@ def test_file_digest_run_and_commit_have_one_lineage(
         assert story["commits"] == [{"id": commit, "subject": "reproduced"}]
         assert story["code"]["commit"] == git(trained.workspace, "rev-parse", "HEAD~1")
         assert story["parameters"]["penalty.rho"] == "0.2"
-        assert story["data"]["images"] == {"train": 540, "validation": 60, "test": 200}
+        assert story["data"]["counts"] == {"train": 540, "validation": 60, "test": 200}
         assert len(story["data"]["raw_files"]) == 4
         assert story["metrics"]["test/mse"] == run.data.metrics["test/mse"]
         assert story["missing"] == []

@@ -119,7 +119,7 @@ FIGURES: dict[str, Draw] = {
         embed(r.activity, "pca"), point_groups(r.activity, t), "PCA"
     ),
     "learning curves": lambda r, m, t: draw_learning_curves(history(), 2, 0.05),
-    "learning curves with beta": lambda r, m: draw_learning_curves(
+    "learning curves with beta": lambda r, m, t: draw_learning_curves(
         history() | {"beta": [0.001, 0.01, 0.005]}, 2, None
     ),
     "learning curves without a penalty": lambda r, m, t: draw_learning_curves(history(0), 3, None),
