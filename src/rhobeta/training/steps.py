@@ -22,6 +22,7 @@ from rhobeta.model.auxk import DeadUnitTracker
 from rhobeta.model.fixed_order import total
 from rhobeta.model.loss import SparseLoss
 from rhobeta.model.means import Mean, Means, RunningMean, running_share
+from rhobeta.training.adam import adam_step
 from rhobeta.training.closed_form import ClosedForm, Measured
 from rhobeta.training.measurement import SplitMeasurement
 from rhobeta.training.process_group import ProcessGroup
@@ -244,7 +245,7 @@ class TrainingSteps:
         )
         for group in optimizer.param_groups:
             group["lr"] = self._learning_rate
-        optimizer.step()
+        adam_step(optimizer)
         if self._params.model.unit_norm_decoder:
             self.autoencoder.normalize_decoder()
         self.done += 1
