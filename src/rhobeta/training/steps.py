@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 BATCHES_PER_CHUNK = 32
 """Mini-batches of a chunk: enough work to make the bookkeeping of Lightning's step small."""
 
-VALIDATION_ROWS = 8192
+VALIDATION_ROWS = 4096
 """Rows of the validation split that are measured at a time."""
 
 ENOUGH_ACTIVE_IMAGES = 10
