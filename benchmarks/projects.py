@@ -63,7 +63,7 @@ def full_project(paths: Paths, runs: int = RUNS) -> Iterator[tuple[Paths, list[s
 def fill_store(place: Paths, count: int) -> list[str]:
     """Add runs as trainings leave them, each of a model of its own; returns their ids.
 
-    MLflow writes the first, of which the others are copies, row by row of its tables.
+    MLflow writes the first run. The others are copies of its rows in the tables.
     """
     params = load_params(place.params)
     store = open_store(place, params.runtime.experiment)

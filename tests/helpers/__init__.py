@@ -6,6 +6,7 @@
 - `helpers.fitting`: a small training, and its disturbances.
 - `helpers.injected`: faults (full disks, little memory, killed processes) and what holds after.
 - `helpers.pages`: HTML pages as tests read them.
+- `helpers.debian`: programs from Debian's packages.
 - `helpers.postgresql`, `helpers.servers`: real servers on this machine.
 - `helpers.searching`: small studies.
 - `helpers.task_samples`: metrics of the downstream tasks for reports.

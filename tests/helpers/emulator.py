@@ -1,11 +1,11 @@
 """QEMU's user-mode emulator: this machine's programs on another x86-64 CPU."""
 
-import os
 import platform
 import shutil
-import subprocess
 
 import pytest
+
+from helpers.debian import install
 
 _PROGRAM = "qemu-x86_64"
 
@@ -17,15 +17,8 @@ def emulator() -> str:
     """
     if platform.machine() != "x86_64":
         pytest.skip(f"NOT TESTED: other x86-64 CPUs, since this one is {platform.machine()}")
-    if shutil.which(_PROGRAM) is None and shutil.which("apt-get") and os.geteuid() == 0:
-        for command in (["update"], ["install", "--yes", "qemu-user"]):
-            subprocess.run(
-                ["apt-get", "--quiet", "--quiet", *command],
-                env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-                check=False,
-                capture_output=True,
-                timeout=300,
-            )
+    if shutil.which(_PROGRAM) is None:
+        install("qemu-user")
     found = shutil.which(_PROGRAM)
     if found is None:
         pytest.skip(

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from helpers.debian import install
+
 USER, PASSWORD, DATABASE = "searcher", "s3cr3t-word", "studies"
 
 # Debian keeps it where only the administrator's PATH leads.
@@ -75,15 +77,8 @@ def _create_database(url: str) -> None:
 
 def _binaries() -> Path:
     found = _installed()
-    if found is None and shutil.which("apt-get") and os.geteuid() == 0:
-        for command in (["update"], ["install", "--yes", "postgresql"]):
-            subprocess.run(
-                ["apt-get", "--quiet", "--quiet", *command],
-                env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
-                check=False,
-                capture_output=True,
-                timeout=300,
-            )
+    if found is None:
+        install("postgresql")
         found = _installed()
     if found is None:
         pytest.skip(

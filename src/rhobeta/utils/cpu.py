@@ -18,7 +18,7 @@ PORTABLE = {
     # PyTorch's MKL computes exp, log, sqrt and LAPACK; this is its only path that is the same on
     # Intel and AMD. It makes MKL's matrix products slow, so that those of a training are oneDNN's.
     "MKL_CBWR": "COMPATIBLE",
-    # OpenBLAS, of which NumPy and SciPy have a copy each, has kernels for each family of CPUs.
+    # OpenBLAS has kernels for each family of CPUs. NumPy and SciPy each bring their own OpenBLAS.
     "OPENBLAS_CORETYPE": "Haswell",
     # NumPy's loops (exp, log, sums, sorts), by NumPy 2.4's names of what is wider than AVX2.
     "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
