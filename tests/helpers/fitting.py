@@ -25,11 +25,9 @@ PARAMS = check_params(
             "model.output_activation": "sigmoid",
             "penalty.rho": 0.4,
             "penalty.beta": 0.01,
-            "penalty.target": None,
             "training.epochs": 3,
             "training.batch_size": 32,
             "training.weight_decay": 0.003,
-            "training.noise": 0.0,
             "training.seed": SEED,
             "runtime.accelerator": "cpu",
         }

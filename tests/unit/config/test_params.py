@@ -95,7 +95,7 @@ def test_shipped_file_is_accepted_and_flattened_in_its_order() -> None:
 
 
 def test_flatten_of_a_section_with_a_prefix() -> None:
-    values = shipped_values()["penalty"]
+    values = with_changes({})["penalty"]
     assert flatten(accepted({}).penalty, "penalty.") == {
         f"penalty.{name}": value for name, value in values.items()
     }

@@ -30,9 +30,9 @@ def changed_lines(before: str, after: str) -> list[tuple[str, str]]:
 def test_only_the_values_change() -> None:
     changes = {"penalty.rho": 0.02812, "penalty.beta": 0.00001234, "model.hidden_sizes": [128, 32]}
     after = with_replaced(SHIPPED, changes, name="params.yaml")
-    expected = SHIPPED.replace("rho: 0.03183", "rho: 0.02812")
-    expected = expected.replace("beta: 0.002745", "beta: 0.00001234")
-    assert after == expected.replace("hidden_sizes: [64]", "hidden_sizes: [128, 32]")
+    expected = SHIPPED.replace("  rho: 0.05 ", "  rho: 0.02812 ")
+    expected = expected.replace("beta: auto ", "beta: 0.00001234 ")
+    assert after == expected.replace("hidden_sizes: [160]", "hidden_sizes: [128, 32]")
     read = YAML(typ="safe").load(after)
     assert read["penalty"]["beta"] == 0.00001234
     assert read["model"]["hidden_sizes"] == [128, 32]
