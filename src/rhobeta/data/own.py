@@ -338,18 +338,20 @@ class _Form:
     shape: tuple[int, ...]
     """Of one sample."""
     dtype: type[np.generic]
+    found: tuple[str, ...]
+    """The types of the parts."""
 
 
 def _form_of(parts: list[_Array], found: _Found, options: OwnOptions) -> _Form:
     """What the values of a split become, by the shapes and types of its parts."""
     shapes: dict[tuple[int, ...], str] = {}
-    half, rows = True, 0
+    types, rows = set(), 0
     for part in parts:
         with part.open() as values:
             if values.dtype.kind not in "uifb":
                 raise RhobetaError(f"{part.name} holds {values.dtype}; expected numbers.")
             shapes.setdefault(sample_shape_of(values.shape, part.name), part.name)
-            half = half and values.dtype == np.float16
+            types.add(values.dtype.name)
             rows += values.shape[0]
     if len(shapes) > 1:
         (one, first), (other, second) = list(shapes.items())[:2]
@@ -368,7 +370,8 @@ def _form_of(parts: list[_Array], found: _Found, options: OwnOptions) -> _Form:
                 "data.image_size and data.color are for images, but the data are vectors; set both"
                 " to null."
             )
-        return _Form(rows, shape, np.float16 if half else np.float32)
+        dtype = np.float16 if types == {"float16"} else np.float32
+        return _Form(rows, shape, dtype, tuple(sorted(types)))
     if options.image_size and not found.pictures and shape[:2] != tuple(options.image_size):
         raise RhobetaError(
             f"data.image_size is {list(options.image_size)}, but {_names(parts)} holds"
@@ -377,7 +380,7 @@ def _form_of(parts: list[_Array], found: _Found, options: OwnOptions) -> _Form:
         )
     if options.color:
         shape = shape[:2] if options.color == "grey" else (*shape[:2], 3)
-    return _Form(rows, shape, np.uint8)
+    return _Form(rows, shape, np.uint8, tuple(sorted(types)))
 
 
 def _copy(found: _Found, split: str, form: _Form, into: Path, options: OwnOptions) -> Summary:
@@ -413,8 +416,10 @@ def _notes_on(
 ) -> list[str]:
     shape, name = form.shape, _names(parts)
     name = name if len(parts) > 1 else Path(name).name
+    kept = np.dtype(form.dtype).name
+    types = kept if form.found == (kept,) else f"{' and '.join(form.found)} (kept as {kept})"
     notes = [
-        f"{name}: {summary.count:,} {describe_shape(shape)}, {np.dtype(form.dtype)} from"
+        f"{name}: {summary.count:,} {describe_shape(shape)}, {types} from"
         f" {summary.low:g} to {summary.high:g}, none missing, mean over standard deviation"
         f" {summary.mean_over_std:.3g}"
     ]
