@@ -36,7 +36,7 @@ from rhobeta.data.samples import Samples
 from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.errors import RhobetaError
 from rhobeta.metrics.encoding import codes_of, encode_images
-from rhobeta.metrics.probe import probe_accuracy
+from rhobeta.metrics.probe import Labels, Representation, probe_accuracy
 from rhobeta.metrics.reconstruction import ReconstructionAccumulator
 from rhobeta.metrics.sparsity import SparsityAccumulator
 from rhobeta.model.autoencoder import Autoencoder
@@ -144,12 +144,13 @@ def measure(data: Data, run: Run) -> Result:
     sparsity.update(torch.from_numpy(encoded.activity))
     statistics = sparsity.statistics()
     probe = probe_accuracy(
-        codes_of(model, data.train_pixels),
-        data.train.require_labels(),
-        encoded.code,
-        data.test.require_labels(),
-        inverse_penalty=1.0,
-        iterations=100,
+        Representation(
+            codes_of(model, data.train_pixels),
+            codes_of(model, pixels_of(data.validation.values)),
+            encoded.code,
+        ),
+        Labels(*(s.require_labels() for s in (data.train, data.validation, data.test))),
+        inverse_penalties=[0.01, 0.1, 1.0, 10.0],
     )
     row = [
         run.name,

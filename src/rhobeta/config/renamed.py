@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 PARAMETERS = {"topk.revive": "topk.auxk_coef", "evaluate.uses": "evaluate.tasks"}
+REMOVED = {"evaluate.probe_iterations": "probes are fitted until they have converged"}
+"""Parameters that are gone, and why."""
 ADDED: dict[str, Any] = {
     "data.labels": True,
     "data.image_size": None,
