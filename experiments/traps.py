@@ -43,6 +43,7 @@ from rhobeta.model.autoencoder import Autoencoder
 from rhobeta.paths import find_paths
 from rhobeta.training.fit import fit
 from rhobeta.utils.files import write_text
+from rhobeta.utils.threads import one_thread
 
 Numbers = NDArray[np.float32]
 
@@ -322,12 +323,12 @@ def report(data: Data) -> str:
     return "\n".join(lines[:-1]) + "\n"
 
 
+@one_thread()
 def main() -> None:
     """Write traps.md beside this file."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--splits", type=Path, default=Path("data/processed"))
     data = read_data(parser.parse_args().splits)
-    torch.set_num_threads(1)
     write_text(Path(__file__).with_suffix(".md"), report(data))
 
 
