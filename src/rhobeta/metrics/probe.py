@@ -14,6 +14,8 @@ Features = NDArray[np.float32]
 
 # Of the training rows, where there are no validation rows: every tenth chooses C.
 _HELD_OUT = 10
+# Images a feature: with more, a copy without constant features takes memory and saves little.
+_MANY_IMAGES = 20
 
 
 class Representation(NamedTuple):
@@ -130,11 +132,16 @@ def _note_no_convergence(inverse_penalty: float) -> None:
 
 
 def _in_row_space(features: Representation) -> Representation:
-    """The features in coordinates of the space that the training images span, if it is smaller.
+    """The features in coordinates of the space that the training images span, if they are few.
 
     The weights that minimise the objective lie in it, so the probe stays the same.
     """
     images, width = features.train.shape
+    if images < _MANY_IMAGES * width:
+        # Features that are constant: pixels at the border.
+        varies = features.train.any(0)
+        features = Representation(*(x[:, varies] for x in features))
+        width = features.train.shape[1]
     if images >= width:
         return features
     axes, _ = np.linalg.qr(features.train.T.astype(np.float64))
