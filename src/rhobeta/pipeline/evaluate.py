@@ -92,7 +92,7 @@ def run(params: Params, paths: Paths) -> None:
 
 def _fitted_rows(paths: Paths, name: SplitName, manifest: Manifest, seed: int) -> Samples:
     """The rows of a split that probes and tasks are fitted on, or choose by."""
-    split = read_split(paths.splits, name, manifest, mapped=True)
+    split = read_split(paths.splits, name, manifest)
     rows = rows_to_fit(len(split), math.prod(manifest.sample_shape), seed=seed)
     return split if rows is None else split.take(rows)
 
