@@ -47,7 +47,7 @@ CLEAN_EVERY = 8
 """Dead units are looked for in every n-th mini-batch, without noise and with the final k."""
 
 PATIENCE = 1000
-"""A unit that was not active for so many images, or an eighth of all where these are fewer, is dead."""
+"""Images without activity after which a unit is dead; an eighth of all where these are fewer."""
 
 CENTRED = ("relu", "topk")
 """The codes that `model.start: auto` starts centred: without it, most of many units die."""
