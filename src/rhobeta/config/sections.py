@@ -17,6 +17,7 @@ Fraction = Annotated[float, Field(gt=0, lt=1)]
 Threshold = Annotated[float, Field(ge=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Label = Annotated[int, Field(ge=0, le=255)]
+ClassName = Annotated[str, Field(min_length=1)]
 Side = Annotated[int, Field(ge=1, le=4096)]
 Width = Annotated[int, Field(ge=1, le=65536)]
 Task = Literal["sparse_probe", "few_labels", "denoising", "anomaly", "compression"]
@@ -68,8 +69,8 @@ class DataParams(ParamSection):
 
     name: Literal["mnist", "fashion-mnist", "kmnist", "own"]
     """The data set: mnist, fashion-mnist, kmnist, or own, the files in data/own."""
-    classes: Annotated[list[Label], Field(min_length=2)] | None
-    """Labels to keep, 0 to 255, two or more, such as [5, 6, 7, 8, 9]; null: all."""
+    classes: Annotated[list[Label | ClassName], Field(min_length=2)] | None
+    """Classes to keep, two or more: labels, 0 to 255, or names, such as [cat, dog]; null: all."""
     validation_fraction: Annotated[float, Field(ge=0, le=0.5)]
     """Share of the training images, [0, 0.5], stratified by class; 0 needs training.keep last."""
     test_fraction: Annotated[float, Field(gt=0, le=0.5)]

@@ -38,7 +38,7 @@ def run(params: Params, paths: Paths) -> None:
     settings = scorable(params.evaluate, manifest)
     baselines = read_baselines(paths, settings, manifest.sha256)
     threshold = settings.l0_thresholds[0]
-    train = read_split(paths.splits, "train", manifest, mapped=True)
+    train = read_split(paths.splits, "train", manifest)
     rows = rows_to_fit(len(train), saved.model.architecture.features, seed=settings.seed)
     if rows is not None:
         train = train.take(rows)

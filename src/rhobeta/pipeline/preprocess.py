@@ -70,9 +70,9 @@ def run(params: Params, paths: Paths) -> None:
 
 
 def _drawn(raw: RawData, settings: DataParams) -> dict[SplitName, Selection]:
-    kept = keep_classes(raw.train, settings.classes)
+    kept = keep_classes(raw.train, settings.classes, raw.class_names)
     if raw.test is not None:
-        test = keep_classes(raw.test, settings.classes)
+        test = keep_classes(raw.test, settings.classes, raw.class_names)
     else:
         kept, test = hold_out(
             kept, settings.test_fraction, seed=settings.seed, name="data.test_fraction"
