@@ -16,6 +16,7 @@ ADDED: dict[str, Any] = {
     "penalty.warmup": 0.0,
     "training.center": False,
     "training.scale": False,
+    "training.bias_lift": 0.0,
 }
 """Parameters that came later, with the value of what was done before."""
 VALUES = {"l1_kernel": "l1_weights"}
