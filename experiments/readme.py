@@ -98,7 +98,7 @@ def combined(details: Sequence[Any], how: Callable[[list[float]], float]) -> Any
         return {key: combined([each[key] for each in details], how) for key in first}
     if isinstance(first, bool) or not all(isinstance(each, int | float) for each in details):
         return first
-    value = how(details)
+    value = how(list(details))
     return round(value) if isinstance(first, int) else value
 
 
