@@ -164,7 +164,7 @@ def test_estimator_works_in_a_pipeline_and_a_grid_search(rows: NDArray[np.float6
     labels = np.repeat(np.arange(3), 40)
     model = make_pipeline(SparseAutoencoder(**SMALL), LogisticRegression())
     grid = {"sparseautoencoder__rho": [0.1, 0.3]}
-    search = GridSearchCV(model, grid, n_jobs=2, cv=2).fit(rows, labels)
+    search = GridSearchCV(model, grid, cv=2).fit(rows, labels)
     assert search.best_score_ > 0.9
     by_score = GridSearchCV(SparseAutoencoder(**SMALL), {"beta": [0, 100]}, cv=2).fit(rows)
     assert by_score.best_params_ == {"beta": 0}
