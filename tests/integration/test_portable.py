@@ -16,8 +16,17 @@ from rhobeta.utils.cpu import reason_for_other_bytes
 
 SCRIPT = Path(__file__).parents[1] / "helpers" / "all_stages.py"
 CPUS = ("Haswell", "EPYC-Rome")
-# t-SNE, every task, noise, two epochs.
-SETTINGS = QUICK | {"visualize.embedding": "tsne", "training.noise": 0.1}
+# t-SNE, every task, noise, two epochs; little of each, since an emulator takes long.
+SETTINGS = QUICK | {
+    "model.hidden_sizes": [8],
+    "training.noise": 0.1,
+    "evaluate.sparse_probe_units": [2],
+    "evaluate.few_labels": [5],
+    "evaluate.noise": [0.3],
+    "visualize.embedding": "tsne",
+    "visualize.embedding_images": 50,
+    "visualize.dpi": 40,
+}
 
 pytestmark = [
     pytest.mark.slow,
