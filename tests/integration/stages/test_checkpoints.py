@@ -157,17 +157,16 @@ def test_a_signal_keeps_a_checkpoint_that_resumes(
 ) -> None:
     write_params(prepared.workspace, LONG | {"runtime.checkpoint_seconds": 3600})
     before = outputs(prepared)
-    for number, said in ((signal.SIGINT, "interrupted"), (signal.SIGTERM, "ended by SIGTERM")):
-        process = start_training(prepared.workspace)
-        first_step(process)
-        process.send_signal(number)
-        output, errors = process.communicate(timeout=60)
-        assert process.returncode == 128 + number, errors
-        assert errors.strip() == f"rhobeta train: {said}."
-        assert "run it again to resume" in output
-        assert outputs(prepared) == before
-        run, _ = only_run(prepared)
-        assert run.info.status == "KILLED"
+    process = start_training(prepared.workspace)
+    first_step(process)
+    process.terminate()
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 143, errors
+    assert errors.strip() == "rhobeta train: ended by SIGTERM."
+    assert "run it again to resume" in output
+    assert outputs(prepared) == before
+    run, _ = only_run(prepared)
+    assert run.info.status == "KILLED"
     assert "resuming after" in train_to_the_end(prepared.workspace)
     assert results(prepared) == uninterrupted
     require_one_continuous_run(prepared, LONG["training.epochs"])

@@ -204,9 +204,8 @@ def test_experiment_leaves_a_second_run_to_compare(
 def test_preset_runs_as_an_experiment_of_its_name(clone: Clone) -> None:
     before = {run.info.run_id for run in clone.runs()}
     words = ("rhobeta", "run", "--preset", "blog-plain-deep")
-    short = ("-S", "training.epochs=2", "-S", "visualize.dpi=50", "-S", "evaluate.tasks=[]")
-    ran = clone.stages_run_by(*words, *short)
-    assert ran == ["train", "evaluate", "visualize"]
+    short = ("-S", "training.epochs=2", "train")
+    assert clone.stages_run_by(*words, *short) == ["train"]
     (run,) = [run for run in clone.runs() if run.info.run_id not in before]
     assert run.data.tags["dvc.exp_name"] == "blog-plain-deep"
     assert run.data.params["model.hidden_sizes"] == "[128, 64, 32]"
@@ -216,6 +215,6 @@ def test_preset_runs_as_an_experiment_of_its_name(clone: Clone) -> None:
     assert run.data.params["data.name"] == "own"
     assert run.info.run_name == "blog-plain-deep: no penalty, own 128-64-32 relu"
     # Once more, and nothing is trained again: the stages are DVC's.
-    assert clone.stages_run_by(*words, "-S", "training.epochs=2") == []
+    assert clone.stages_run_by(*words, *short) == []
     shown = clone.run("dvc", "exp", "list", "--name-only").stdout.split()
     assert {"blog-plain-deep", "blog-plain-deep-2"} <= set(shown)

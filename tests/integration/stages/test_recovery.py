@@ -10,6 +10,7 @@ import pytest
 
 from helpers import git
 from helpers.clones import Clone, copy_of
+from rhobeta.cli import main
 
 pytestmark = pytest.mark.slow
 
@@ -76,15 +77,20 @@ def test_refused_experiment_leaves_the_workspace_as_it_was(clone: Clone) -> None
     assert "up to date" in clone.run("dvc", "status", "dvc.yaml").stdout
 
 
-def test_refused_repro_keeps_model_and_the_way_back(clone: Clone) -> None:
+def test_refused_repro_keeps_model_and_the_way_back(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(clone.folder)
     before = state(clone)
     try:
         clone.change(penalty__rho=5)
         assert clone.attempt("dvc", "repro").returncode != 0
-        assert "MSE against the mean image" in clone.run("rhobeta", "summary").stdout
-        done = clone.attempt("rhobeta", "doctor")
-        assert "penalty.rho: found 5" in done.stdout
-        assert "`git checkout -- params.yaml`" in done.stdout
+        assert main(["summary"]) == 0
+        assert "MSE against the mean image" in capsys.readouterr().out
+        main(["doctor"])
+        said = capsys.readouterr().out
+        assert "penalty.rho: found 5" in said
+        assert "`git checkout -- params.yaml`" in said
     finally:
         git(clone.folder, "checkout", "--", "params.yaml")
     assert state(clone) == before
