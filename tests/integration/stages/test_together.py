@@ -128,14 +128,14 @@ def family(process: "subprocess.Popen[str]") -> list[psutil.Process]:
 
 
 def training_together(
-    paths: Paths, epochs: int = 100_000
+    paths: Paths, begins: str = "epoch 1/100000"
 ) -> tuple["subprocess.Popen[str]", list[psutil.Process]]:
-    """Two processes in the middle of a training."""
-    write_params(paths.workspace, QUICK | {"training.epochs": epochs, "runtime.devices": 2})
+    """Two processes in the middle of a training that does not end."""
+    write_params(paths.workspace, QUICK | {"training.epochs": 100_000, "runtime.devices": 2})
     process = start(paths.workspace, {})
     ranks = family(process)
     assert process.stdout is not None
-    assert f"epoch 1/{epochs}" in process.stdout.readline()
+    assert begins in process.stdout.readline()
     return process, ranks
 
 
@@ -160,17 +160,8 @@ def test_a_killed_process_ends_all_with_a_message(prepared: Paths) -> None:
 
 
 @pytest.mark.slow
-def test_processes_end_when_the_launcher_is_killed(prepared: Paths) -> None:
+def test_processes_end_on_a_signal_resume_and_end_with_their_launcher(prepared: Paths) -> None:
     process, ranks = training_together(prepared)
-    process.kill()
-    process.communicate(timeout=60)
-    require_all_gone(ranks, seconds=60)
-    assert [run.info.status for run in runs(prepared)] == ["KILLED"]
-
-
-@pytest.mark.slow
-def test_a_signal_ends_all_and_the_training_resumes_to_its_end(prepared: Paths) -> None:
-    process, ranks = training_together(prepared, epochs=300)
     process.terminate()
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 143, errors
@@ -178,10 +169,12 @@ def test_a_signal_ends_all_and_the_training_resumes_to_its_end(prepared: Paths) 
     assert output.count("run it again to resume") == 1
     require_all_gone(ranks)
     assert [run.info.status for run in runs(prepared)] == ["KILLED"]
-    (output,) = finished([start(prepared.workspace, {})])
-    assert output.startswith("resuming after")
-    assert output.count("epoch 300/300") == 1
-    require_one_whole_result(prepared, 2)
+    process, ranks = training_together(prepared, "resuming after")
+    assert [run.info.status for run in runs(prepared)] == ["RUNNING"]
+    process.kill()
+    process.communicate(timeout=60)
+    require_all_gone(ranks, seconds=60)
+    assert [run.info.status for run in runs(prepared)] == ["KILLED"]
 
 
 def test_nodes_without_an_address_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

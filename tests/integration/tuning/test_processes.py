@@ -158,12 +158,12 @@ def test_ctrl_c_ends_workers_and_the_command_continues(start: Start, project: Pa
     assert {run.info.status for run in _runs(project).values()} <= {"FINISHED", "KILLED"}
     waiting = _numbers(study, TrialState.WAITING)
 
-    status, output = start("--workers", "2", "--trials", "5", changes=LONG).ended()
+    status, output = start("--workers", "1", "--trials", "5", changes=LONG).ended()
     assert status == 0, output
     assert f"{len(done)} finished before" in output
     study = _study(project)
     complete = study.get_trials(states=(TrialState.COMPLETE,))
-    assert 5 <= len(complete) <= 6
+    assert len(complete) == 5
     assert len({trial.params["penalty.rho"] for trial in complete}) == len(complete)
     assert set(done) | set(waiting) <= set(_numbers(study, TrialState.COMPLETE))
     (parent,) = [r for r in _runs(project).values() if r.data.tags["rhobeta.stage"] == "tune"]

@@ -88,7 +88,7 @@ def test_weights_are_those_of_the_pipeline(digits: Samples, changes: dict[str, A
 @pytest.mark.parametrize("scale", [True, False])
 def test_mapped_rows_train_the_same_weights(tmp_path: Path, code: str, scale: bool) -> None:
     """Vectors in memory and in a file, in the pipeline's training and in the estimator."""
-    rows = np.random.default_rng(0).normal(3, 2, (3000, 6)).astype(np.float16)
+    rows = np.random.default_rng(0).normal(3, 2, (1000, 6)).astype(np.float16)
     np.save(tmp_path / "rows.npy", rows)
     in_file = np.load(tmp_path / "rows.npy", mmap_mode="r")
     there = {
