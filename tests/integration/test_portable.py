@@ -1,9 +1,9 @@
-"""The same bytes of every output on CPUs of Intel and AMD, and with any number of threads."""
+"""The same bytes of every output on CPUs of Intel and AMD, for any user, with any threads."""
 
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -38,7 +38,11 @@ Outputs = dict[str, bytes]
 
 @contextmanager
 def started(
-    folder: Path, *, threads: int = 1, prefix: Sequence[str] = ()
+    folder: Path,
+    *,
+    threads: int = 1,
+    prefix: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Callable[[], Outputs]]:
     """Start all stages in a new project in `folder`; the function waits for their outputs."""
     make_project(folder)
@@ -49,7 +53,7 @@ def started(
         process = subprocess.Popen(
             [*prefix, sys.executable, "-P", str(SCRIPT)],
             cwd=folder,
-            env=os.environ | dict.fromkeys(names, str(threads)),
+            env=os.environ | dict.fromkeys(names, str(threads)) | (environment or {}),
             stdout=said,
             stderr=subprocess.STDOUT,
         )
@@ -105,6 +109,27 @@ def test_every_output_is_the_same_on_other_cpus(native: Outputs, tmp_path: Path)
         assert other_files(native, of_second()) == []
 
 
-def test_every_output_is_the_same_with_more_threads(native: Outputs, tmp_path: Path) -> None:
-    with started(tmp_path / "project", threads=3) as outputs:
-        assert other_files(native, outputs()) == []
+USER, ZONE = "grace", "America/New_York"
+
+
+def test_every_output_is_the_same_for_another_user_with_more_threads(
+    native: Outputs, tmp_path: Path
+) -> None:
+    folder = tmp_path / "a much longer folder" / "project"
+    (tmp_path / "home").mkdir()
+    environment = {
+        **dict.fromkeys(("HOME", "TMPDIR"), str(tmp_path / "home")),
+        **dict.fromkeys(("USER", "LOGNAME"), USER),
+        **dict.fromkeys(("LANG", "LC_ALL"), "C"),
+        "TZ": ZONE,
+        "PYTHONHASHSEED": "4242",
+    }
+    before = os.umask(0o077)
+    try:
+        with started(folder, threads=3, environment=environment) as outputs:
+            found = outputs()
+    finally:
+        os.umask(before)
+    assert other_files(native, found) == []
+    marks = [word.encode() for word in (str(folder), USER, ZONE)]
+    assert [name for name in found if any(mark in found[name] for mark in marks)] == []
