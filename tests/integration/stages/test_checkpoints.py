@@ -160,7 +160,7 @@ def test_a_signal_keeps_a_checkpoint_that_resumes(
     process = start_training(prepared.workspace)
     first_step(process)
     process.terminate()
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=180)
     assert process.returncode == 143, errors
     assert errors.strip() == "rhobeta train: ended by SIGTERM."
     assert "run it again to resume" in output

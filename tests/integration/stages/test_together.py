@@ -117,7 +117,7 @@ def test_of_two_nodes_only_the_first_writes(
 
 def family(process: "subprocess.Popen[str]") -> list[psutil.Process]:
     """The processes that were started, by their number."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while time.monotonic() < deadline:
         children = psutil.Process(process.pid).children(recursive=True)
         ranks = [child for child in children if child.environ().get("RANK")]
@@ -148,7 +148,7 @@ def require_all_gone(ranks: Sequence[psutil.Process], seconds: float = 5) -> Non
 def test_a_killed_process_ends_all_with_a_message(prepared: Paths) -> None:
     process, ranks = training_together(prepared)
     ranks[1].kill()
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=180)
     assert process.returncode == 1
     assert "Process 1 of the training was ended by signal 9 (SIGKILL)" in errors
     assert "Traceback" not in errors
@@ -163,7 +163,7 @@ def test_a_killed_process_ends_all_with_a_message(prepared: Paths) -> None:
 def test_processes_end_on_a_signal_resume_and_end_with_their_launcher(prepared: Paths) -> None:
     process, ranks = training_together(prepared)
     process.terminate()
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=180)
     assert process.returncode == 143, errors
     assert "Traceback" not in errors
     assert output.count("run it again to resume") == 1
@@ -172,7 +172,7 @@ def test_processes_end_on_a_signal_resume_and_end_with_their_launcher(prepared: 
     process, ranks = training_together(prepared, "resuming after")
     assert [run.info.status for run in runs(prepared)] == ["RUNNING"]
     process.kill()
-    process.communicate(timeout=60)
+    process.communicate(timeout=180)
     require_all_gone(ranks, seconds=60)
     assert [run.info.status for run in runs(prepared)] == ["KILLED"]
 

@@ -43,7 +43,7 @@ class Command:
         )
 
     def ended(self) -> tuple[int, str]:
-        output, _ = self.process.communicate(timeout=240)
+        output, _ = self.process.communicate(timeout=480)
         return self.process.returncode, output
 
     def workers(self) -> list[int]:
@@ -89,7 +89,7 @@ def _numbers(study: optuna.Study, *states: TrialState) -> list[int]:
     return [trial.number for trial in study.get_trials(states=states)]
 
 
-def _wait_for(met: Callable[[], Any], seconds: float = 120) -> Any:
+def _wait_for(met: Callable[[], Any], seconds: float = 240) -> Any:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
