@@ -47,7 +47,6 @@ class TrialObjective:
                 self._train.take(np.arange(few)),
                 self._validation,
                 params.evaluate.probe_penalty,
-                params.evaluate.probe_iterations,
             )
 
     def __call__(self, trial: optuna.Trial) -> list[float]:
