@@ -81,6 +81,8 @@ class Params(ParamSection):
                     f"penalty.{name}: found {getattr(penalty, name)} without penalty.target, which"
                     " it belongs to"
                 )
+            if penalty.rho is None and PENALTY_SPECS[penalty.kind].uses_rho:
+                raise ValueError("penalty.rho: found null without penalty.target, allowed: (0, 1)")
             return self
         found = f"penalty.target: found {penalty.target:g}"
         if (reason := no_target(penalty.kind, self.model.code_activation)) is not None:
@@ -94,6 +96,11 @@ class Params(ParamSection):
             raise ValueError(
                 f"{found} with training.epochs 1, allowed: 2 or more, since beta is adjusted from"
                 " the second epoch on"
+            )
+        if penalty.rho is not None:
+            raise ValueError(
+                f"penalty.rho: found {penalty.rho:g} with penalty.target {penalty.target:g},"
+                " allowed: one of them, the other null (with rho, beta is a number)"
             )
         return self
 

@@ -131,8 +131,8 @@ class PenaltyParams(ParamSection):
     divergence that is defined for relu and topk codes. kl_tutorial: kl on them all the same.
     l1_code: sum of |activation| of an image. l1_weights: sum of |weight|. none. Or one of
     extensions/."""
-    rho: Fraction
-    """Target mean activation of every unit, (0, 1), for the KLs."""
+    rho: Fraction | None
+    """Target mean activation of every unit, (0, 1), for the KLs; null with a target."""
     beta: Annotated[float, Field(ge=0, le=1000)] | Literal["auto"]
     """Weight of the penalty, 0 to 1000; Ng's beta' = beta * pixels / 2. With a target, where it
     starts; auto: 0.001."""

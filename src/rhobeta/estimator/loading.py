@@ -83,7 +83,7 @@ def from_saved(saved: SavedModel) -> SparseAutoencoder:
     """A fitted estimator of a saved model."""
     parameters, architecture = saved.description.parameters, saved.model.architecture
     given: dict[str, Any] = {
-        name: parameters[path] for path, name in _NAMES.items() if path in parameters
+        name: parameters[path] for path, name in _NAMES.items() if parameters.get(path) is not None
     }
     for section, names in _SAME.items():
         given |= {n: parameters[f"{section}.{n}"] for n in names if f"{section}.{n}" in parameters}

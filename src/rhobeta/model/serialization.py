@@ -129,7 +129,8 @@ def _description(content: bytes) -> ModelDescription:
     if not isinstance(penalty, str):
         raise TypeError(f"its penalty is {penalty!r}, expected a name")
     if penalty in PENALTY_SPECS and PENALTY_SPECS[penalty].uses_rho:
-        float(described["parameters"]["penalty.rho"])
+        asked = described["parameters"]
+        float(asked["penalty.rho" if asked.get("penalty.target") is None else "penalty.target"])
     return ModelDescription(**described)
 
 

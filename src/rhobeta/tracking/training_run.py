@@ -53,11 +53,10 @@ def describe(
 
     `parameters` are by dotted path, as values or as MLflow's texts; `command` repeats the run.
     """
-    numbers = {"penalty.rho": float(parameters["penalty.rho"])}
     units = str(parameters["model.hidden_sizes"]).strip("[]").rpartition(",")[2].strip()
     what = (
         f"{units} {parameters['model.code_activation']} units on {parameters['data.name']},"
-        f" {_penalty({**parameters, **numbers})}, {parameters['training.epochs']} epochs."
+        f" {_penalty(parameters)}, {parameters['training.epochs']} epochs."
     )
     repeat = "" if command is None else f"Repeat: `{command}`"
     lines = (f"{what} {results}", f"{links} {repeat}")
@@ -77,7 +76,7 @@ def _penalty(parameters: Mapping[str, Any]) -> str:
         words.append(f"target={float(target):g}")
         return " ".join(words if above in (None, "None") else [*words, f"above {above}"])
     if PENALTY_SPECS[kind].uses_rho:
-        words.append(f"rho={parameters['penalty.rho']:g}")
+        words.append(f"rho={float(parameters['penalty.rho']):g}")
     return " ".join([*words, f"beta={float(parameters['penalty.beta']):g}"])
 
 

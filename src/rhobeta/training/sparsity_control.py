@@ -31,7 +31,7 @@ moves to its bound.
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from rhobeta.config.sections import PenaltyParams
@@ -155,11 +155,12 @@ def rho_of(penalty: "PenaltyParams", units: int) -> float:
     """What the KL pulls towards: rho, or with a target 0.4 times the target's share of the units.
 
     >>> from types import SimpleNamespace
-    >>> round(rho_of(SimpleNamespace(rho=0.3, target=8, target_above=0.1), units=64), 3)
+    >>> round(rho_of(SimpleNamespace(rho=None, target=8, target_above=0.1), units=64), 3)
     0.05
     """
     if penalty.target is None:
-        return float(penalty.rho)
+        # The parameters hold one of both.
+        return cast(float, penalty.rho)
     share = penalty.target / (1 if penalty.target_above is None else units)
     return INNER_RHO * share
 

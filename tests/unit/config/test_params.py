@@ -172,7 +172,6 @@ def test_misspelt_section_is_missing_and_unknown() -> None:
         ("training.epochs", datetime.date(2026, 1, 2), "found 2026-01-02 (a date; in quotes"),
         ("training.epochs", "2", "found '2' (text), allowed: a valid integer. Passes over the"),
         ("training.epochs", True, "found true, allowed: a valid integer. Passes"),
-        ("penalty.rho", None, "found null, allowed: a valid number. Target"),
         ("penalty.rho", {"a": 1}, "found a section, allowed: a valid number. Target"),
         ("penalty.kind", "l1", "found 'l1', allowed: kl, kl_poisson, kl_tutorial, l1_code,"),
         ("penalty.kind", "kl_poison", "found 'kl_poison', allowed: kl, kl_poisson, kl_tutorial,"),
@@ -204,7 +203,8 @@ def test_missing_parameter_is_named_with_its_docstring() -> None:
     values = shipped_values()
     del values["penalty"]["rho"]
     assert refusal(values) == [
-        "penalty.rho: missing, allowed: Target mean activation of every unit, (0, 1), for the KLs."
+        "penalty.rho: missing, allowed: Target mean activation of every unit, (0, 1), for the KLs;"
+        " null with a target."
     ]
 
 
@@ -346,9 +346,15 @@ def test_penalty_that_does_not_fit_the_code_is_refused() -> None:
         ),
         ({"penalty.beta": "auto"}, "penalty.beta: found auto without penalty.target, which it bel"),
         ({"penalty.target_above": 0.1}, "penalty.target_above: found 0.1 without penalty.target"),
+        ({"penalty.rho": None}, "penalty.rho: found null without penalty.target"),
+        (
+            {"penalty.target": 0.1},
+            "penalty.rho: found 0.03183 with penalty.target 0.1, allowed: one",
+        ),
         (
             {
                 "penalty.target": 0.1,
+                "penalty.rho": None,
                 "tune.objectives": {"mse": "minimize", "rho_target": "minimize"},
             },
             "tune: found the metric rho_target with penalty.target, which has no rho",
@@ -360,10 +366,11 @@ def test_target_that_makes_no_sense_is_refused(changes: dict[str, Any], fault: s
 
 
 def test_target_is_accepted_for_mean_and_l0() -> None:
-    accepted({"penalty.target": 0.1, "penalty.beta": "auto"})
-    accepted({"penalty.target": 12, "penalty.target_above": 0, "penalty.warmup": 0.2})
+    no_rho = {"penalty.rho": None}
+    accepted(no_rho | {"penalty.target": 0.1, "penalty.beta": "auto"})
+    accepted(no_rho | {"penalty.target": 12, "penalty.target_above": 0, "penalty.warmup": 0.2})
     l1 = {"penalty.kind": "l1_code", "model.code_activation": "relu"}
-    accepted(l1 | {"penalty.target": 0.1, "model.start": "glorot"})
+    accepted(no_rho | l1 | {"penalty.target": 0.1, "model.start": "glorot"})
 
 
 TOPK = {"model.code_activation": "topk", "penalty.kind": "none", "model.hidden_sizes": [99, 12]}

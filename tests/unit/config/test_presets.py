@@ -46,7 +46,7 @@ def test_preset_values_do_not_depend_on_params_yaml(folder: Path, name: str) -> 
     values = read_preset(folder, name)
     changed = shipped_values()
     changed["model"] |= {"hidden_sizes": [7], "tied_weights": True}
-    changed["penalty"] |= {"rho": 0.3, "beta": 0.5}
+    changed["penalty"] |= {"rho": 0.3, "beta": 0.5, "target": None}
     changed["training"] |= {"noise": 0.7, "epochs": 3}
     changed["evaluate"] |= {"l0_thresholds": [0.3]}
     for now in (shipped_values(), changed):

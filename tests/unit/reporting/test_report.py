@@ -224,6 +224,7 @@ def test_introduction_with_a_target_says_what_was_found(
     sparsity = {f"validation/{metric}": 0.0496, "beta": 0.0062134}
     target = 0.05 if above is None else 6
     changes = {"penalty.target": target, "penalty.target_above": above, "penalty.beta": "auto"}
+    changes["penalty.rho"] = None
     sentence = introduction(saved_model(sparsity, **changes), CORE_METRICS)
     assert sentence == (
         "A tanh code of mean activation 0.0512 on test images, trained with a Kullback-Leibler"
