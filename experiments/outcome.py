@@ -10,6 +10,11 @@ MATCHED = {64: ("kl-64", "l1-64", "topk-64"), 1000: ("kl-1000", "l1-1000", "topk
 """The comparison at matched L0: experiments by number of units."""
 MATCHED_L0 = {64: "10", 1000: "25"}
 PENALTIES = {"kl": "KL, sigmoid", "l1": "L1, ReLU", "topk": "TopK"}
+DEAD_UNITS = {
+    "topk": "TopK, noise 0.3",
+    "l1": "L1, ReLU",
+    "kl_poisson": "Poisson KL, ReLU",
+}
 CLAIMS = {
     "blog-plain-deep": "no penalty: sparse by ReLU alone?",
     "blog-kl-deep": "beta 3 on a mean over pixels",
