@@ -10,7 +10,7 @@ from rhobeta.data.batches import pixels_of
 from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.metrics.data_baselines import DataBaselines
 from rhobeta.metrics.encoding import codes_of
-from rhobeta.metrics.probe import probe_accuracy
+from rhobeta.metrics.probe import Labels, Representation, probe_accuracy
 from rhobeta.model.autoencoder import Architecture, Autoencoder
 
 CODES, UNITS = 60_000, 200
@@ -29,20 +29,17 @@ def probe(bench: Bench) -> list[Row]:
     code, labels = codes_of(model, pixels_of(train.values))[chosen], train.require_labels()[chosen]
     settings = load_params(bench.paths.params).evaluate
 
-    def fitted(count: int, iterations: int) -> list[float]:
+    def fitted(count: int) -> list[float]:
         started = time.perf_counter()
         probe_accuracy(
-            code[:count],
-            labels[:count],
-            code[:10_000],
-            labels[:10_000],
-            inverse_penalty=settings.probe_penalty,
-            iterations=iterations,
+            Representation(code[:count], code[:6000], code[:10_000]),
+            Labels(labels[:count], labels[:6000], labels[:10_000]),
+            inverse_penalties=settings.probe_penalty,
         )
         return [time.perf_counter() - started]
 
-    fitted(1000, 10)
-    samples = bench.in_turns({"probe": lambda: fitted(CODES, settings.probe_iterations)}, 3)
+    fitted(1000)
+    samples = bench.in_turns({"probe": lambda: fitted(CODES)}, 3)
     return [seconds_row(f"linear probe on {CODES:,} codes of {UNITS} units", samples["probe"], 10)]
 
 
@@ -54,7 +51,11 @@ def baselines(bench: Bench) -> list[Row]:
     settings = load_params(bench.paths.params).evaluate.model_copy(update={"few_labels": [5]})
     started = time.perf_counter()
     DataBaselines.of_splits(
-        (images, images[:100]), (labels, labels[:100]), (SIDE, SIDE), settings, data_sha256=""
+        Representation(images, images[:100], images[:100]),
+        Labels(labels, labels[:100], labels[:100]),
+        (SIDE, SIDE),
+        settings,
+        data_sha256="",
     )
     what = f"baselines of {IMAGES} images of {SIDE} x {SIDE} in {CLASSES} classes"
     return [seconds_row(what, [time.perf_counter() - started], 60)]

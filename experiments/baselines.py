@@ -8,10 +8,12 @@ from rhobeta.data.raw import read_raw
 from rhobeta.metrics.baselines import PrincipalComponents, reconstruction_baselines
 from rhobeta.paths import find_paths
 from rhobeta.utils.files import write_json
+from rhobeta.utils.threads import one_thread
 
 COMPONENTS = (5, 10, 25, 50, 64)
 
 
+@one_thread()
 def main() -> None:
     """Write experiments/outcomes/baselines.json."""
     paths = find_paths()

@@ -118,7 +118,8 @@ def published_rows(folder: Path) -> list[Row]:
             "98.65 %",
             percent(values(sparse, probe)),
             reached(values(sparse, probe), 0.9865),
-            f"`k-sparse`; features of {sparse[0]['parameters']['evaluate.probe_k']} units",
+            f"`k-sparse`; features of {sparse[0]['parameters']['evaluate.probe_k']} units;"
+            f" {spread(values(sparse, 'metrics/test/dead_units'), '.0f')} of 1,000 units dead",
         ),
     ]
 

@@ -26,6 +26,7 @@ from rhobeta.model.serialization import model_from_bytes
 from rhobeta.paths import Paths, find_paths
 from rhobeta.pipeline import evaluate, preprocess, train
 from rhobeta.utils.files import read_json, write_json
+from rhobeta.utils.threads import one_thread
 
 FIXED: dict[str, Any] = {
     "data.name": "mnist",
@@ -80,6 +81,7 @@ def _last_epoch(paths: Paths) -> dict[str, float]:
     return {name: float(value) for name, value in last.items() if value != ""}
 
 
+@one_thread()
 def _truncated(paths: Paths) -> dict[str, float]:
     model = model_from_bytes(paths.model.read_bytes(), name=str(paths.model)).model
     manifest = read_manifest(paths.splits)

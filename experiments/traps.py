@@ -36,13 +36,14 @@ from rhobeta.data.samples import Samples
 from rhobeta.data.splits import read_manifest, read_split
 from rhobeta.errors import RhobetaError
 from rhobeta.metrics.encoding import codes_of, encode_images
-from rhobeta.metrics.probe import probe_accuracy
+from rhobeta.metrics.probe import Labels, Representation, probe_accuracy
 from rhobeta.metrics.reconstruction import ReconstructionAccumulator
 from rhobeta.metrics.sparsity import SparsityAccumulator
 from rhobeta.model.autoencoder import Autoencoder
 from rhobeta.paths import find_paths
 from rhobeta.training.fit import fit
 from rhobeta.utils.files import write_text
+from rhobeta.utils.threads import one_thread
 
 Numbers = NDArray[np.float32]
 
@@ -144,12 +145,13 @@ def measure(data: Data, run: Run) -> Result:
     sparsity.update(torch.from_numpy(encoded.activity))
     statistics = sparsity.statistics()
     probe = probe_accuracy(
-        codes_of(model, data.train_pixels),
-        data.train.require_labels(),
-        encoded.code,
-        data.test.require_labels(),
-        inverse_penalty=1.0,
-        iterations=100,
+        Representation(
+            codes_of(model, data.train_pixels),
+            codes_of(model, pixels_of(data.validation.values)),
+            encoded.code,
+        ),
+        Labels(*(s.require_labels() for s in (data.train, data.validation, data.test))),
+        inverse_penalties=[0.01, 0.1, 1.0, 10.0],
     )
     row = [
         run.name,
@@ -321,12 +323,12 @@ def report(data: Data) -> str:
     return "\n".join(lines[:-1]) + "\n"
 
 
+@one_thread()
 def main() -> None:
     """Write traps.md beside this file."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--splits", type=Path, default=Path("data/processed"))
     data = read_data(parser.parse_args().splits)
-    torch.set_num_threads(1)
     write_text(Path(__file__).with_suffix(".md"), report(data))
 
 

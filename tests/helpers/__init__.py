@@ -47,7 +47,6 @@ QUICK = {
     "training.batch_size": 64,
     "model.hidden_sizes": [16],
     "penalty.rho": 0.2,
-    "evaluate.probe_iterations": 20,
     "evaluate.few_labels": [5, 20],
     "visualize.embedding": "pca",
     "visualize.embedding_images": 100,

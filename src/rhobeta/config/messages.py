@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from rhobeta.config.renamed import PARAMETERS
+from rhobeta.config.renamed import PARAMETERS, REMOVED
 from rhobeta.errors import did_you_mean
 
 _MOST_FAULTS = 50
@@ -99,6 +99,8 @@ def _path(fault: Any, values: Any) -> str:
 def _nearest(path: str, known: dict[str, str]) -> str:
     if path in PARAMETERS:
         return f", which is {PARAMETERS[path]} since version 0.2"
+    if path in REMOVED:
+        return f", which is gone: {REMOVED[path]}. Remove the line"
     section, _, name = path.rpartition(".")
     split = [key.rpartition(".") for key in known if key]
     siblings = [last for above, _, last in split if above == section]

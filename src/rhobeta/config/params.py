@@ -136,8 +136,10 @@ class Params(ParamSection):
 
     @model_validator(mode="after")
     def _some_classes_are_anomalies(self) -> Self:
-        known = self.data.classes or (None if self.data.name == "own" else NAMED_CLASSES)
-        if "anomaly" in self.evaluate.tasks and known is not None:
+        given = self.data.classes or ([] if self.data.name == "own" else NAMED_CLASSES)
+        known = [label for label in given if isinstance(label, int)]
+        # The labels of names are known when own data is read.
+        if "anomaly" in self.evaluate.tasks and known and len(known) == len(given):
             check_normal_classes(self.evaluate.normal_classes, known)
         return self
 

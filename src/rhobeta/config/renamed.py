@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 PARAMETERS = {"topk.revive": "topk.auxk_coef", "evaluate.uses": "evaluate.tasks"}
+REMOVED = {"evaluate.probe_iterations": "probes are fitted until they have converged"}
+"""Parameters that are gone, and why."""
 ADDED: dict[str, Any] = {
     "data.labels": True,
     "data.image_size": None,
@@ -14,6 +16,7 @@ ADDED: dict[str, Any] = {
     "penalty.warmup": 0.0,
     "training.center": False,
     "training.scale": False,
+    "training.bias_lift": 0.0,
 }
 """Parameters that came later, with the value of what was done before."""
 VALUES = {"l1_kernel": "l1_weights"}

@@ -7,7 +7,7 @@ in words, is its description in the JSON schema and its comment in `params.yaml`
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from rhobeta.config.renamed import VALUES
 from rhobeta.errors import did_you_mean
@@ -15,8 +15,10 @@ from rhobeta.extensions import ACTIVATION_SPECS, PENALTY_SPECS
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Threshold = Annotated[float, Field(ge=0, lt=1)]
+Strength = Annotated[float, Field(gt=0, le=1e6)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Label = Annotated[int, Field(ge=0, le=255)]
+ClassName = Annotated[str, Field(min_length=1)]
 Side = Annotated[int, Field(ge=1, le=4096)]
 Width = Annotated[int, Field(ge=1, le=65536)]
 Task = Literal["sparse_probe", "few_labels", "denoising", "anomaly", "compression"]
@@ -68,8 +70,8 @@ class DataParams(ParamSection):
 
     name: Literal["mnist", "fashion-mnist", "kmnist", "own"]
     """The data set: mnist, fashion-mnist, kmnist, or own, the files in data/own."""
-    classes: Annotated[list[Label], Field(min_length=2)] | None
-    """Labels to keep, 0 to 255, two or more, such as [5, 6, 7, 8, 9]; null: all."""
+    classes: Annotated[list[Label | ClassName], Field(min_length=2)] | None
+    """Classes to keep, two or more: labels, 0 to 255, or names, such as [cat, dog]; null: all."""
     validation_fraction: Annotated[float, Field(ge=0, le=0.5)]
     """Share of the training images, [0, 0.5], stratified by class; 0 needs training.keep last."""
     test_fraction: Annotated[float, Field(gt=0, le=0.5)]
@@ -183,12 +185,19 @@ class TrainingParams(ParamSection):
     auto: where the output is the identity."""
     noise: Annotated[float, Field(ge=0, le=10)]
     """Standard deviation of Gaussian noise on the input, 0 to 10; the target stays clean."""
+    bias_lift: Annotated[float, Field(ge=0, le=100)]
+    """How far a step raises the bias of a dead unit, 0 to 100, in learning rates; 0: not at all."""
     precision: Literal["float32", "bf16", "fp16"]
     """float32; bf16, fp16: mixed, the objective in float32; fp16 on CUDA devices only."""
     keep: Literal["best", "last"]
     """Whose weights are kept: best, the epoch of lowest validation loss; last."""
     seed: Seed
     """Seed of initial weights, order of images and noise, 0 to 4294967295."""
+
+
+def _listed(value: Any) -> Any:
+    """Files of earlier versions hold one number."""
+    return [value] if isinstance(value, int | float) else value
 
 
 class EvaluateParams(ParamSection):
@@ -200,12 +209,13 @@ class EvaluateParams(ParamSection):
     """Activation, (0, 1); dead: never above, saturated: never below 1 - this."""
     constant_std: Annotated[float, Field(gt=0, lt=0.5)]
     """Activation, (0, 0.5); constant: standard deviation below this."""
-    probe_penalty: Annotated[float, Field(gt=0, le=1e6)]
-    """Inverse L2 strength C of the logistic-regression probe, (0, 1000000]."""
+    probe_penalty: Annotated[
+        list[Strength], Field(min_length=1, max_length=10), BeforeValidator(_listed)
+    ]
+    """Inverse L2 strengths C, (0, 1000000], ascending, of which validation images choose that of
+    each logistic-regression probe."""
     probe_k: Width | None
     """Active units of a topk code as features, 1 to 65536, at most the code's; null: topk.k."""
-    probe_iterations: Annotated[int, Field(ge=10, le=100_000)]
-    """Most L-BFGS iterations of the probe, 10 to 100000."""
     tasks: Annotated[list[Task], Field(max_length=5)]
     """Downstream tasks that are scored: sparse_probe, few_labels, denoising, anomaly, compression;
     []: none."""
@@ -227,7 +237,8 @@ class EvaluateParams(ParamSection):
 
     @model_validator(mode="after")
     def _lists_are_in_order(self) -> Self:
-        for name in ("l0_thresholds", "sparse_probe_units", "few_labels", "noise"):
+        ascending = ("l0_thresholds", "probe_penalty", "sparse_probe_units", "few_labels", "noise")
+        for name in ascending:
             values = getattr(self, name)
             if values != sorted(set(values)):
                 raise ValueError(f"{name}: found {values}, allowed: ascending, no repeats")

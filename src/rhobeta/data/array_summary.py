@@ -64,6 +64,12 @@ class Summary:
         return same
 
     @property
+    def spreads(self) -> NDArray[np.float64]:
+        """The standard deviation of each feature (shape: [features])."""
+        found: NDArray[np.float64] = np.sqrt(self._squares / self.count)
+        return found
+
+    @property
     def mean_over_std(self) -> float:
         """|mean| / sqrt(sum over features of the variance), from 0; inf where all are the same."""
         spread = math.sqrt(self._squares.sum() / self.count)

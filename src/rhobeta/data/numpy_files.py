@@ -39,14 +39,20 @@ class StoredArray:
     def pieces(self, rows: int) -> Iterator[NDArray[Any]]:
         """The values, at most `rows` of the first axis at a time ([rows, ...]).
 
-        An array that is stored by columns is read whole first.
+        An array that is stored by columns is mapped; in an archive it is read whole first.
         """
         if self.by_columns:
-            whole = self._read(self.shape[::-1]).T
+            whole = self._mapped() if isinstance(self._stream, io.BufferedReader) else self._whole()
             yield from (whole[start : start + rows] for start in range(0, self.shape[0], rows))
             return
         for start in range(0, self.shape[0], rows):
             yield self._read((min(rows, self.shape[0] - start), *self.shape[1:]))
+
+    def _mapped(self) -> NDArray[Any]:
+        return np.memmap(self._stream, self.dtype, "r", self._stream.tell(), self.shape, "F")
+
+    def _whole(self) -> NDArray[Any]:
+        return self._read(self.shape[::-1]).T
 
     def _read(self, shape: tuple[int, ...]) -> NDArray[Any]:
         length = math.prod(shape) * self.dtype.itemsize

@@ -48,8 +48,7 @@ class ParquetTable:
             )
         self.unused = [f.name for f in fields if f.name not in self.columns]
         wide = [self._file.schema_arrow.field(name).type for name in self.columns]
-        half = all(str(_value_type(kind)) == "halffloat" for kind in wide)
-        self.dtype = np.dtype(np.float16 if half else np.float64)
+        self.dtype = np.result_type(*(_value_type(kind).to_pandas_dtype() for kind in wide))
 
     @property
     def feature_names(self) -> list[str] | None:

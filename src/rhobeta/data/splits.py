@@ -8,7 +8,7 @@ so that damage is detected.
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -58,7 +58,7 @@ class _ManifestFile(BaseModel):
 
     model_config: ClassVar[ConfigDict] = ConfigDict(strict=True, allow_inf_nan=False)
 
-    parameters: dict[str, str | bool | _Whole | _Number | list[_Whole] | None]
+    parameters: dict[str, str | bool | _Whole | _Number | list[_Whole | str] | None]
     sample_shape: Annotated[tuple[_Size, ...], AfterValidator(_sample_shape)]
     classes: list[_Label]
     class_names: list[str] | None = None
@@ -136,8 +136,10 @@ def everything(data: Samples) -> Selection:
     return Selection(data, np.arange(len(data)))
 
 
-def keep_classes(data: Samples, classes: list[int] | None) -> Selection:
-    """The samples whose label is in `classes`, in their order; all where it is None.
+def keep_classes(
+    data: Samples, classes: Sequence[int | str] | None, names: Sequence[str] | None = None
+) -> Selection:
+    """The samples of `classes`, by label or by name, in their order; all where it is None.
 
     Raises `RhobetaError` where a class has no sample, or where there are no labels.
     """
@@ -147,13 +149,21 @@ def keep_classes(data: Samples, classes: list[int] | None) -> Selection:
         raise RhobetaError(
             f"data.classes: found {classes}, but the data set has no labels.\nSet it to null."
         )
+    named = {name: label for label, name in enumerate(names or [])}
+    if unknown := [name for name in classes if isinstance(name, str) and name not in named]:
+        has = f"it has {', '.join(named)}" if named else "its classes have numbers, not names"
+        raise RhobetaError(
+            f"data.classes: found {classes}, but the data set has no class named"
+            f" {', '.join(map(str, unknown))}; {has}."
+        )
+    labels = [named[label] if isinstance(label, str) else label for label in classes]
     present = set(np.unique(data.labels).tolist())
-    if absent := sorted(set(classes) - present):
+    if absent := sorted(set(labels) - present):
         raise RhobetaError(
             f"data.classes: found {classes}, but the data set has no images labelled"
             f" {', '.join(map(str, absent))}; it has {', '.join(map(str, sorted(present)))}."
         )
-    return Selection(data, np.flatnonzero(np.isin(data.labels, classes)))
+    return Selection(data, np.flatnonzero(np.isin(data.labels, labels)))
 
 
 def hold_out(
@@ -317,20 +327,15 @@ def read_manifest(folder: Path) -> Manifest:
     return Manifest(**content.model_dump())
 
 
-def read_split(
-    folder: Path, name: SplitName, manifest: Manifest, *, mapped: bool = False
-) -> Samples:
-    """Read one split and verify it by the manifest.
+def read_split(folder: Path, name: SplitName, manifest: Manifest) -> Samples:
+    """One split, verified by the manifest; its values are a memory map of the file.
 
-    With `mapped` its values are a memory map of the file. Raises `RhobetaError` where the file is
-    missing, has another SHA-256, or is not a split.
+    Raises `RhobetaError` where the file is missing, has another SHA-256, or is not a split.
     """
     from safetensors import SafetensorError
-    from safetensors.numpy import load
 
     path = require_file(folder / f"{name}.safetensors", made_by=_MADE_BY)
-    content = b"" if mapped else path.read_bytes()
-    found = sha256_of_file(path) if mapped else sha256_of_bytes(content)
+    found = sha256_of_file(path)
     expected = manifest.digest(name)
     if found != expected:
         raise RhobetaError(
@@ -338,7 +343,7 @@ def read_split(
             f" expected {expected[:16]}...): it is damaged, or from another run.\n{_ADVICE}"
         )
     try:
-        tensors: dict[str, NDArray[Any]] = _mapped(path) if mapped else load(content)
+        tensors = _mapped(path)
         split = Samples(tensors["values"], tensors["labels"] if manifest.classes else None)
     except (SafetensorError, RhobetaError, LookupError, ValueError) as error:
         raise RhobetaError(f"{path} holds no split ({error}).\n{_ADVICE}") from None

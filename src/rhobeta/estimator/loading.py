@@ -44,6 +44,7 @@ _SAME = {
         "center",
         "scale",
         "noise",
+        "bias_lift",
     ),
 }
 

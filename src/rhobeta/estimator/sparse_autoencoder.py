@@ -93,6 +93,7 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         weight_decay: lambda in lambda / 2 * sum of squared weights.
         pixel_loss: "mse", or "bce" for a sigmoid output.
         noise: Standard deviation of Gaussian noise on the input of training.
+        bias_lift: How far a step raises the bias of a dead unit, in learning rates; 0: not at all.
         accelerator: "cpu", "cuda", "mps" or "auto": cuda where there is one, else cpu.
         random_state: Seed of initial weights, order and noise: an int, a RandomState, or None for
             another one each time.
@@ -154,6 +155,7 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         weight_decay: float = 0.0,
         pixel_loss: str = "mse",
         noise: float = 0.0,
+        bias_lift: float = 3.0,
         accelerator: str = "auto",
         random_state: int | np.random.RandomState | None = None,
         verbose: bool = False,
@@ -186,6 +188,7 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         self.weight_decay = weight_decay
         self.pixel_loss = pixel_loss
         self.noise = noise
+        self.bias_lift = bias_lift
         self.accelerator = accelerator
         self.random_state = random_state
         self.verbose = verbose
@@ -471,6 +474,7 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
                 center=settings.center,
                 scale=settings.scale,
                 noise=self.noise,
+                bias_lift=self.bias_lift,
                 precision="float32",
                 keep=keep,
                 seed=seed,
@@ -489,6 +493,7 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
             ("epsilon", 0, 1, "right"),
             ("weight_decay", 0, 1, "both"),
             ("noise", 0, None, "left"),
+            ("bias_lift", 0, None, "left"),
         ):
             number = getattr(self, name)
             check_scalar(

@@ -188,7 +188,14 @@ def _other_versions(workspace: Path) -> list[str]:
     """Libraries that compute, with the versions here, as far as requirements.lock has others."""
     lock = workspace / "requirements.lock"
     text = lock.read_text(encoding="utf-8") if lock.is_file() else ""
-    pinned = dict(re.findall(r"^([A-Za-z0-9_.-]+)==([^\s;\\]+)", text, re.MULTILINE))
+    # A package may have a line for each version of Python.
+    lines = re.findall(r"^[A-Za-z0-9][^\\\n]*", text, re.MULTILINE)
+    requirements = [Requirement(line) for line in lines]
+    pinned = {
+        requirement.name: str(requirement.specifier).removeprefix("==")
+        for requirement in requirements
+        if requirement.marker is None or requirement.marker.evaluate()
+    }
     found = []
     for name in _COMPUTING:
         try:

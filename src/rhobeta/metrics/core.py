@@ -7,12 +7,12 @@ import torch
 
 from rhobeta.config.sections import EvaluateParams
 from rhobeta.metrics.baselines import reconstruction_baselines
-from rhobeta.metrics.data_baselines import Labels
 from rhobeta.metrics.downstream.tasks import EvaluationData
-from rhobeta.metrics.encoding import Encoded
-from rhobeta.metrics.probe import probe_accuracy
+from rhobeta.metrics.encoding import Encoded, codes_of
+from rhobeta.metrics.probe import Labels, Representation, probe_accuracy
 from rhobeta.metrics.reconstruction import ReconstructionAccumulator
 from rhobeta.metrics.sparsity import SparsityAccumulator, SparsityStatistics
+from rhobeta.model.autoencoder import Autoencoder
 
 Metrics = dict[str, dict[str, Any]]
 """Numbers and verdicts by section, as in `reports/details.json`."""
@@ -34,7 +34,7 @@ def core_metrics(
     an image, the mean above the first threshold, rounded and at least one. PSNR and clipped PCA are
     those of images, the probes those of data with labels.
     """
-    train, test = data.pixels
+    train, test = data.pixels.train, data.pixels.test
     images = data.model.architecture.is_image
     reconstruction = ReconstructionAccumulator(torch.from_numpy(train.mean(0, dtype=float)))
     reconstruction.update(torch.from_numpy(test), torch.from_numpy(encoded.reconstruction))
@@ -68,21 +68,23 @@ def core_metrics(
 
 
 def _probe_metrics(data: EvaluationData, labels: Labels, settings: EvaluateParams) -> Metrics:
-    """What the linear probe adds to each section."""
+    """What the linear probe adds to each section.
+
+    The random encoder is the model before training, with weights that `settings.seed` draws.
+    """
+    untrained = Autoencoder(data.model.architecture, seed=settings.seed)
+    random = Representation(*(codes_of(untrained, x, k=settings.probe_k) for x in data.pixels))
     accuracy = {
-        name: probe_accuracy(
-            train,
-            labels[0],
-            test,
-            labels[1],
-            inverse_penalty=settings.probe_penalty,
-            iterations=settings.probe_iterations,
-        )
-        for name, (train, test) in data.representations.items()
+        name: probe_accuracy(features, labels, inverse_penalties=settings.probe_penalty)
+        for name, features in (data.representations | {"random": random}).items()
     }
     if data.baselines.pixel_probe is None:
         raise ValueError("baselines without a probe for data with labels")
-    rivals = {"pixel_probe": data.baselines.pixel_probe, "pca_probe": accuracy["pca"]}
+    rivals = {
+        "pixel_probe": data.baselines.pixel_probe,
+        "pca_probe": accuracy["pca"],
+        "random_probe": accuracy["random"],
+    }
     return {
         "test": {"probe": accuracy["code"]},
         "baselines": rivals,

@@ -19,10 +19,10 @@ from rhobeta.metrics.baselines import PrincipalComponents
 from rhobeta.metrics.downstream.anomaly import aurocs, pixel_scores
 from rhobeta.metrics.downstream.compression import RatePoint, jpeg_curve
 from rhobeta.metrics.downstream.denoising import denoising_quality
-from rhobeta.metrics.downstream.few_labels import Representation, few_label_accuracies
+from rhobeta.metrics.downstream.few_labels import few_label_accuracies
 from rhobeta.metrics.downstream.sparse_probe import sparse_probe_accuracies
 from rhobeta.metrics.moments import mean_square
-from rhobeta.metrics.probe import probe_accuracy
+from rhobeta.metrics.probe import Labels, Representation, probe_accuracy
 from rhobeta.model.header import MALFORMED, metadata_in
 from rhobeta.paths import Paths
 from rhobeta.utils.checksum import EMPTY_CHECKSUM, add_checksum, verify_checksum
@@ -32,7 +32,6 @@ BASELINE_PARAMETERS = (
     "few_labels",
     "noise",
     "normal_classes",
-    "probe_iterations",
     "probe_penalty",
     "seed",
     "sparse_probe_units",
@@ -45,8 +44,6 @@ _MOST_BYTES = 512 << 20
 _ARRAYS = ("mean", "axes", "variances")
 
 Numbers = dict[str, float]
-Labels = tuple[NDArray[np.uint8], NDArray[np.uint8]]
-"""Of the training and of the test samples."""
 
 
 @dataclass(frozen=True)
@@ -78,14 +75,14 @@ class DataBaselines:
         data_sha256: str,
         overwrite: bool = False,
     ) -> "DataBaselines":
-        """Compute them from training and test samples ([samples, features]).
+        """Compute them from the samples of the three splits.
 
         `settings` are what `scorable` leaves of them. With `overwrite` the samples are lost, which
         saves a copy of them.
         """
         from threadpoolctl import threadpool_limits
 
-        train, test = pixels
+        train, test = pixels.train, pixels.test
         # The products are small: more threads, in two copies of BLAS, wait for each other.
         with threadpool_limits(1):
             pca = PrincipalComponents.fit(train)
@@ -104,12 +101,9 @@ class DataBaselines:
                 pixel_probe=None
                 if labels is None
                 else probe_accuracy(
-                    train,
-                    labels[0],
-                    test,
-                    labels[1],
-                    inverse_penalty=settings.probe_penalty,
-                    iterations=settings.probe_iterations,
+                    pixels,
+                    labels,
+                    inverse_penalties=settings.probe_penalty,
                     overwrite=overwrite,
                 ),
                 data_sha256=data_sha256,
@@ -194,11 +188,11 @@ def rows_to_fit(count: int, features: int, *, seed: int) -> NDArray[np.intp] | N
     return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
 
 
-def labels_of(train: Samples, test: Samples) -> Labels | None:
-    """The labels of both splits; None where the data has none."""
-    if train.labels is None or test.labels is None:
+def labels_of(train: Samples, validation: Samples, test: Samples) -> Labels | None:
+    """The labels of the splits; None where the data has none."""
+    if train.labels is None or validation.labels is None or test.labels is None:
         return None
-    return train.labels, test.labels
+    return Labels(train.labels, validation.labels, test.labels)
 
 
 def require_labels(labels: Labels | None) -> Labels:
@@ -218,14 +212,11 @@ def _sparse_probe(
     pca: PrincipalComponents,
     settings: EvaluateParams,
 ) -> Numbers:
-    train_labels, test_labels = require_labels(labels)
     found = sparse_probe_accuracies(
-        pixels[0],
-        train_labels,
-        pixels[1],
-        test_labels,
+        pixels,
+        require_labels(labels),
         units=settings.sparse_probe_units,
-        inverse_penalty=settings.probe_penalty,
+        inverse_penalty=max(settings.probe_penalty),
         seed=settings.seed,
     )
     return {f"pixels_at_{at}": value for at, value in found.items()}
@@ -239,10 +230,9 @@ def _few_labels(
 ) -> Numbers:
     found = few_label_accuracies(
         {"pixels": pixels},
-        *require_labels(labels),
+        require_labels(labels),
         labels_per_class=settings.few_labels,
-        inverse_penalty=settings.probe_penalty,
-        iterations=settings.probe_iterations,
+        inverse_penalties=settings.probe_penalty,
         seed=settings.seed,
     )
     return {f"pixels_at_{at}": value for at, value in found["pixels"].items()}
@@ -256,7 +246,7 @@ def _denoising(
 ) -> Numbers:
     return denoising_quality(
         {"wiener": pca.denoised, "noisy": lambda noisy, sigma: noisy},
-        pixels[1],
+        pixels.test,
         noise=settings.noise,
         seed=settings.seed,
     )

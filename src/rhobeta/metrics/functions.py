@@ -12,7 +12,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from rhobeta.data.batches import to_unit_interval
-from rhobeta.metrics.probe import probe_accuracy
+from rhobeta.metrics.probe import Labels, Representation, probe_accuracy
 from rhobeta.metrics.reconstruction import ReconstructionAccumulator, ReconstructionQuality
 from rhobeta.metrics.sparsity import SparsityAccumulator, SparsityStatistics
 from rhobeta.model.inputs import input_rows, row_tensor
@@ -89,7 +89,6 @@ def linear_probe(
     test_labels: ArrayLike,
     *,
     inverse_penalty: float = 1.0,
-    iterations: int = 100,
 ) -> float:
     """Test accuracy, in [0, 1], of a logistic regression on a code, or on anything beside it.
 
@@ -101,7 +100,9 @@ def linear_probe(
     first, second = (_tensor(v, width).float().numpy() for v in (train, test))
     labels: list[NDArray[Any]] = [np.asarray(v) for v in (train_labels, test_labels)]
     return probe_accuracy(
-        first, labels[0], second, labels[1], inverse_penalty=inverse_penalty, iterations=iterations
+        Representation(first, first[:0], second),
+        Labels(labels[0], labels[0][:0], labels[1]),
+        inverse_penalties=[inverse_penalty],
     )
 
 

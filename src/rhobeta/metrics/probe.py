@@ -1,66 +1,157 @@
 """The linear probe: accuracy of a logistic regression on a representation (Alain, Bengio, 2016)."""
 
-import warnings
+from collections.abc import Sequence
 from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rhobeta.metrics.logistic import Weights, fit, log_loss, logits
 from rhobeta.metrics.moments import mean_and_spread
+
+Features = NDArray[np.float32]
+
+# Of the training rows, where there are no validation rows: every tenth chooses C.
+_HELD_OUT = 10
+# Images a feature: with more, a copy without constant features takes memory and saves little.
+_MANY_IMAGES = 20
+
+
+class Representation(NamedTuple):
+    """Features of the training, validation and test images (shapes: [images, features])."""
+
+    train: Features
+    validation: Features
+    test: Features
+
+
+class Labels(NamedTuple):
+    """Labels of the training, validation and test images (shapes: [images])."""
+
+    train: NDArray[Any]
+    validation: NDArray[Any]
+    test: NDArray[Any]
 
 
 def probe_accuracy(
-    train: NDArray[np.float32],
-    train_labels: NDArray[np.uint8],
-    test: NDArray[np.float32],
-    test_labels: NDArray[np.uint8],
+    features: Representation,
+    labels: Labels,
     *,
-    inverse_penalty: float,
-    iterations: int,
+    inverse_penalties: Sequence[float],
     overwrite: bool = False,
 ) -> float:
-    """Test accuracy, in [0, 1], of multinomial logistic regression fitted on `train`.
+    """Test accuracy, in [0, 1], of multinomial logistic regression fitted on the training images.
 
-    Minimises sum over images of log-loss + 1 / (2 C) |W|^2, C = `inverse_penalty`, in at most
-    `iterations` L-BFGS steps. They end where no entry of the mean loss's gradient is above 1e-4,
-    scikit-learn's default; that they ended before is printed, once. Both representations ([images,
-    features]) are centred by the training means and divided by one number, the root mean square of
+    Minimises sum over images of log-loss + 1 / (2 C) |W|^2 until it has converged (`logistic`);
+    that it has not is printed, once. C is that of `inverse_penalties`, ascending, with the lowest
+    log-loss on the validation images; the first after which it rises ends the search. Without
+    validation images every tenth training image chooses C, and all are fitted again. The
+    features are centred by the training means and divided by one number, the root mean square of
     the centred training features. So C means the same for codes of any scale, and raw pixels keep
-    their proportions. With `overwrite` this happens in place, which saves a copy of
-    both.
+    their proportions. With `overwrite` this happens in place, which saves a copy.
     """
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
 
-    mean, spread = mean_and_spread(train)
-    scale = np.float32(spread)
+    mean, spread = mean_and_spread(features.train)
+    scaled = Representation(
+        *(_scaled(x, mean, np.float32(spread), overwrite=overwrite) for x in features)
+    )
     # The products are bound by memory: a second thread gains nothing, and slows a busy machine.
-    with warnings.catch_warnings(), threadpool_limits(1):
-        # Its text is about scaling the data, which is done here.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        probe = LogisticRegression(C=inverse_penalty, max_iter=iterations).fit(
-            _scaled(train, mean, scale, overwrite=overwrite), train_labels
-        )
-    if probe.n_iter_.max() >= iterations:
-        _note_early_stop(iterations)
-    return float(probe.score(_scaled(test, mean, scale, overwrite=overwrite), test_labels))
+    with threadpool_limits(1):
+        scaled = _in_row_space(scaled)
+        classes, y = np.unique(labels.train, return_inverse=True)
+        if len(inverse_penalties) == 1:
+            weights = _converged(scaled.train, y, len(classes), inverse_penalties[0], None)
+        elif len(labels.validation):
+            weights, _ = _chosen(
+                scaled.train, y, scaled.validation, labels.validation, classes, inverse_penalties
+            )
+        else:
+            held_out = np.arange(len(y)) % _HELD_OUT == _HELD_OUT - 1
+            part, rest = scaled.train[~held_out], labels.train[~held_out]
+            known, of_part = np.unique(rest, return_inverse=True)
+            _, best = _chosen(
+                part,
+                of_part,
+                scaled.train[held_out],
+                labels.train[held_out],
+                known,
+                inverse_penalties,
+            )
+            weights = _converged(scaled.train, y, len(classes), best, None)
+        predicted = classes[logits(scaled.test, weights).argmax(1)]
+    return float((predicted == labels.test).mean())
+
+
+def _chosen(
+    train: Features,
+    y: NDArray[np.intp],
+    validation: Features,
+    validation_labels: NDArray[Any],
+    classes: NDArray[Any],
+    inverse_penalties: Sequence[float],
+) -> tuple[Weights, float]:
+    """The weights of lowest log-loss on the validation images, and their C.
+
+    Validation images of classes that `train` has not are left out.
+    """
+    known = np.isin(validation_labels, classes)
+    validation, target = validation[known], np.searchsorted(classes, validation_labels[known])
+    best: tuple[Weights, float] | None = None
+    lowest, weights = np.inf, None
+    for inverse_penalty in inverse_penalties:
+        # From the weights of the last C few steps are left.
+        weights = _converged(train, y, len(classes), inverse_penalty, weights)
+        loss = log_loss(logits(validation, weights), target)
+        if best is not None and loss >= lowest:
+            break
+        best, lowest = (weights, inverse_penalty), loss
+    if best is None:
+        raise ValueError("no inverse penalties; expected at least one")
+    return best
+
+
+def _converged(
+    x: Features, y: NDArray[np.intp], classes: int, inverse_penalty: float, start: Weights | None
+) -> Weights:
+    found = fit(x, y, classes, inverse_penalty=inverse_penalty, start=start)
+    if not found.converged:
+        _note_no_convergence(inverse_penalty)
+    return found.weights
 
 
 @cache
-def _note_early_stop(iterations: int) -> None:
+def _note_no_convergence(inverse_penalty: float) -> None:
     """Print it once: a stage fits many probes."""
     print(
-        f"note: a probe was stopped after evaluate.probe_iterations = {iterations}, before it had"
-        " converged; a last digit of its accuracy may depend on that of its features",
+        f"note: a probe with C = {inverse_penalty:g} did not converge; a last digit of its accuracy"
+        " may depend on that of its features",
         flush=True,
     )
 
 
+def _in_row_space(features: Representation) -> Representation:
+    """The features in coordinates of the space that the training images span, if they are few.
+
+    The weights that minimise the objective lie in it, so the probe stays the same.
+    """
+    images, width = features.train.shape
+    if images < _MANY_IMAGES * width:
+        # Features that are constant: pixels at the border.
+        varies = features.train.any(0)
+        features = Representation(*(x[:, varies] for x in features))
+        width = features.train.shape[1]
+    if images >= width:
+        return features
+    axes, _ = np.linalg.qr(features.train.T.astype(np.float64))
+    return Representation(*(x @ axes.astype(np.float32) for x in features))
+
+
 def _scaled(
-    values: NDArray[np.float32], mean: NDArray[np.float64], scale: np.float32, *, overwrite: bool
-) -> NDArray[np.float32]:
+    values: Features, mean: NDArray[np.float64], scale: np.float32, *, overwrite: bool
+) -> Features:
     out = values if overwrite else None
-    scaled: NDArray[np.float32] = np.subtract(values, mean.astype(np.float32), out=out)
+    scaled: Features = np.subtract(values, mean.astype(np.float32), out=out)
     scaled /= scale
     return scaled

@@ -224,6 +224,16 @@ class Autoencoder(nn.Module):
             columns.div_(columns.norm(dim=0, keepdim=True).clamp_min(_SMALLEST_NORM))
 
     @torch.no_grad()
+    def lift_biases(self, units: Tensor, lift: float) -> None:
+        """Add `lift` to the biases of the code's marked `units` (shape: [units], bool).
+
+        A dead unit has no gradient that could make it active. Raised step by step, it becomes
+        active for the images that excite it most, and learns from these.
+        """
+        bias = cast(Tensor, self.encoder[-1].bias)
+        bias.add_(units.to(bias), alpha=lift)
+
+    @torch.no_grad()
     def center_on(self, mean_image: Tensor) -> None:
         """Initialise a network of one hidden layer so that all units are equally likely active.
 

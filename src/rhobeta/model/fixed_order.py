@@ -29,8 +29,10 @@ def total(values: Tensor) -> Tensor:
     return values.sum()
 
 
-def in_pieces(function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
+def in_pieces(function: Callable[..., Tensor], values: Tensor) -> Tensor:
     """An elementwise function of values (any shape), with a rounding that is the values' alone.
+
+    `function` is one of torch's, which takes an `out`.
 
     >>> in_pieces(torch.sigmoid, torch.zeros(2))
     tensor([0.5000, 0.5000])
@@ -42,4 +44,10 @@ def in_pieces(function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
     even = len(flat) - len(flat) % _SHARED
     threads = min(torch.get_num_threads(), -(-even // PIECE))
     pieces = [even, len(flat) - even] if 840 % threads == 0 else PIECE
-    return torch.cat([function(piece) for piece in torch.split(flat, pieces)]).reshape(values.shape)
+    parts = torch.split(flat, pieces)
+    if torch.is_grad_enabled() and values.requires_grad:
+        return torch.cat([function(part) for part in parts]).reshape(values.shape)
+    found = torch.empty_like(flat)
+    for part, place in zip(parts, torch.split(found, pieces), strict=True):
+        function(part, out=place)
+    return found.view(values.shape)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,13 +12,14 @@ from numpy.typing import NDArray
 from rhobeta.config.params import Params, flatten
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.samples import Samples
-from rhobeta.data.splits import read_manifest, read_split
+from rhobeta.data.splits import Manifest, SplitName, read_manifest, read_split
 from rhobeta.metrics.core import core_metrics, headline, sparsity_statistics, with_null
 from rhobeta.metrics.data_baselines import labels_of, read_baselines, rows_to_fit
 from rhobeta.metrics.downstream.compression import RatePoint
 from rhobeta.metrics.downstream.tasks import TASKS, EvaluationData, scorable, score_task
 from rhobeta.metrics.encoding import Encoded, encode_images
 from rhobeta.metrics.evaluation import TestRecord, evaluated_files, example_rows
+from rhobeta.metrics.probe import Representation
 from rhobeta.metrics.reconstruction import feature_mse
 from rhobeta.metrics.sparsity import SparsityStatistics
 from rhobeta.metrics.units import MOST_UNITS, exciting_rows, most_active_units
@@ -38,28 +40,29 @@ def run(params: Params, paths: Paths) -> None:
     settings = scorable(params.evaluate, manifest)
     baselines = read_baselines(paths, settings, manifest.sha256)
     threshold = settings.l0_thresholds[0]
-    train = read_split(paths.splits, "train", manifest, mapped=True)
-    rows = rows_to_fit(len(train), saved.model.architecture.features, seed=settings.seed)
-    if rows is not None:
-        train = train.take(rows)
+    train = _fitted_rows(paths, "train", manifest, settings.seed)
+    validation = _fitted_rows(paths, "validation", manifest, settings.seed)
     test = read_split(paths.splits, "test", manifest)
-    pixels = (pixels_of(train.values), pixels_of(test.values))
-    tracked = run_of_model(paths, params.runtime.experiment, saved, example=pixels[0][:2])
+    pixels = Representation(*(pixels_of(split.values) for split in (train, validation, test)))
+    tracked = run_of_model(paths, params.runtime.experiment, saved, example=pixels.train[:2])
 
-    encoded = encode_images(saved.model, pixels[1])
+    encoded = encode_images(saved.model, pixels.test)
     statistics = sparsity_statistics(encoded, settings)
     units = saved.model.architecture.units
     data = EvaluationData.prepare(
         saved.model,
         pixels,
-        labels_of(train, test),
+        labels_of(train, validation, test),
         encoded.code,
         baselines,
         probe_k=settings.probe_k,
     )
     if data.labels is not None:
-        words = f"fitting the linear probe on the codes and on PCA with {units} components"
-        print(words, flush=True)
+        print(
+            f"fitting the linear probe on the codes, on PCA with {units} components and on a random"
+            " encoder",
+            flush=True,
+        )
     metrics = core_metrics(data, encoded, statistics, settings, rho=saved.rho)
     beats_baseline = metrics.pop("beats_baseline")
     curves: dict[str, list[RatePoint]] = {}
@@ -79,12 +82,19 @@ def run(params: Params, paths: Paths) -> None:
     l0_counts = statistics.l0_counts[threshold].numpy()
     write_text(paths.l0_distribution, _csv(("active_units", "images"), enumerate(l0_counts)))
     record = _record(
-        encoded, test, pixels[1], l0_counts, threshold, evaluated_files(saved.sha256, paths)
+        encoded, test, pixels.test, l0_counts, threshold, evaluated_files(saved.sha256, paths)
     )
     write_bytes(paths.evaluation, record.to_bytes())
     parameters = flatten(params.evaluate, "evaluate.")
     log_seconds(tracked, "evaluate")
     log_evaluation(tracked, metrics, parameters, manifest, paths.details)
+
+
+def _fitted_rows(paths: Paths, name: SplitName, manifest: Manifest, seed: int) -> Samples:
+    """The rows of a split that probes and tasks are fitted on, or choose by."""
+    split = read_split(paths.splits, name, manifest)
+    rows = rows_to_fit(len(split), math.prod(manifest.sample_shape), seed=seed)
+    return split if rows is None else split.take(rows)
 
 
 def _record(

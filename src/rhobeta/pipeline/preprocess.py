@@ -10,6 +10,7 @@ from rhobeta.data.samples import describe_shape
 from rhobeta.data.splits import Selection, SplitName, hold_out, keep_classes, write_splits
 from rhobeta.metrics.data_baselines import DataBaselines, labels_of, rows_to_fit
 from rhobeta.metrics.downstream.tasks import scorable
+from rhobeta.metrics.probe import Representation
 from rhobeta.paths import Paths
 from rhobeta.utils.files import atomic_folder, write_bytes
 from rhobeta.utils.threads import one_thread
@@ -39,25 +40,25 @@ def run(params: Params, paths: Paths) -> None:
     print(f"{raw.name}: {counts} {describe_shape(manifest.sample_shape)} {classes}{mean}")
 
     scored = scorable(params.evaluate, manifest)
-    chosen, test = splits["train"], splits["test"].in_memory()
-    rows = rows_to_fit(len(chosen), math.prod(manifest.sample_shape), seed=scored.seed)
-    if rows is not None:
+    features = math.prod(manifest.sample_shape)
+    chosen = _fitted_rows(splits["train"], features, scored.seed)
+    if len(chosen) < len(splits["train"]):
         print(
-            f"note: the baselines and what evaluate fits use {len(rows):,} of the {len(chosen):,}"
-            " training rows, which take 512 MiB"
+            f"note: the baselines and what evaluate fits use {len(chosen):,} of the"
+            f" {len(splits['train']):,} training rows, which take 512 MiB"
         )
-        chosen = Selection(chosen.source, chosen.rows[rows])
-    train = chosen.in_memory()
-    labels = labels_of(train, test)
+    train, test = chosen.in_memory(), splits["test"].in_memory()
+    validation = _fitted_rows(splits["validation"], features, scored.seed).in_memory()
+    labels = labels_of(train, validation, test)
     images = len(manifest.sample_shape) > 1
     computed = [f"mean {'image' if images else 'row'}", "PCA"]
     if labels is not None:
         computed.append(f"probe on {'pixels' if images else 'features'}")
     tasks = ", ".join(scored.tasks).replace("_", " ")
     print(f"computing the baselines: {', '.join(computed)}{tasks and f'; {tasks}'}")
-    pixels = (pixels_of(train.values), pixels_of(test.values))
+    pixels = Representation(*(pixels_of(split.values) for split in (train, validation, test)))
     # The pixels take four times the memory of the bytes, which are on disk by now.
-    del splits, chosen, train, test
+    del splits, chosen, train, validation, test
     baselines = DataBaselines.of_splits(
         pixels,
         labels,
@@ -69,10 +70,16 @@ def run(params: Params, paths: Paths) -> None:
     write_bytes(paths.baselines, baselines.to_bytes())
 
 
+def _fitted_rows(split: Selection, features: int, seed: int) -> Selection:
+    """The rows of a split that the baselines are fitted on, or choose by."""
+    rows = rows_to_fit(len(split), features, seed=seed)
+    return split if rows is None else Selection(split.source, split.rows[rows])
+
+
 def _drawn(raw: RawData, settings: DataParams) -> dict[SplitName, Selection]:
-    kept = keep_classes(raw.train, settings.classes)
+    kept = keep_classes(raw.train, settings.classes, raw.class_names)
     if raw.test is not None:
-        test = keep_classes(raw.test, settings.classes)
+        test = keep_classes(raw.test, settings.classes, raw.class_names)
     else:
         kept, test = hold_out(
             kept, settings.test_fraction, seed=settings.seed, name="data.test_fraction"

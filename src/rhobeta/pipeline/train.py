@@ -38,8 +38,8 @@ def run(params: Params, paths: Paths) -> None:
         return
     use_threads(params.runtime.threads, 1 if place is None else place.per_node)
     manifest = read_manifest(paths.splits)
-    train = read_split(paths.splits, "train", manifest, mapped=True)
-    validation = read_split(paths.splits, "validation", manifest, mapped=True)
+    train = read_split(paths.splits, "train", manifest)
+    validation = read_split(paths.splits, "validation", manifest)
     params = without_auto(params, train.values)
     if place is not None and place.rank > 0:
         # Its checkpoints are those of rank 0, which reads and writes them.

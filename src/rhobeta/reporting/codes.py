@@ -75,6 +75,7 @@ def draw_activity_distribution(
         ylabel=f"test {words.many}",
         xlim=(-1, last),
     )
+    right.locator_params(integer=True)
     return figure
 
 
@@ -100,6 +101,7 @@ def draw_firing_rates(
         xlabel=f"log10 of the share of test {words.many}",
         ylabel=f"units (of {activity.shape[1]})",
     )
+    axis.locator_params(axis="y", integer=True)
     return figure
 
 

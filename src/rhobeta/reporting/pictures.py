@@ -47,6 +47,8 @@ def draw_reconstructions(
         # All rows have the same width, whatever the size of their tiles.
         height = count * picture.shape[0] / picture.shape[1]
         axis.imshow(picture, cmap=colours, vmin=0, vmax=top, extent=(0, count, 0, height))
+        # Titles start at the left edge, and may be wider than few images.
+        axis.set_anchor("W")
         axis.set_title(name)
         axis.set_axis_off()
     return figure

@@ -28,8 +28,12 @@ def _probe(metrics: Metrics) -> dict[str, str]:
     """What the linear probe is compared with in words, by key; nothing without labels."""
     if not has_labels(metrics):
         return {}
-    features = words_of(metrics).features
-    return {"pixel_probe": f"raw {features}", "pca_probe": "PCA of the same size"}
+    rivals = {
+        "pixel_probe": f"raw {words_of(metrics).features}",
+        "pca_probe": "PCA of the same size",
+        "random_probe": "a random encoder of the same size",
+    }
+    return {key: words for key, words in rivals.items() if key in metrics["baselines"]}
 
 
 @dataclass(frozen=True)

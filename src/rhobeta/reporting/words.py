@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rhobeta.data.array_summary import Summary
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.samples import Samples
-from rhobeta.data.splits import Manifest
+from rhobeta.data.splits import Manifest, everything
 
 
 @dataclass(frozen=True)
@@ -90,9 +91,10 @@ class TestSamples:
     @cached_property
     def spreads(self) -> NDArray[np.float64]:
         """Standard deviation of each feature (shape: [features])."""
-        flat = self.samples.values.reshape(len(self), -1)
-        spreads: NDArray[np.float64] = flat.std(0, dtype=np.float64)
-        return spreads
+        summary = Summary(self.samples.shape)
+        for piece in everything(self.samples).pieces():
+            summary.add(piece)
+        return summary.spreads
 
     @cached_property
     def scales(self) -> NDArray[np.float64] | None:

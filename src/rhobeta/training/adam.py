@@ -2,9 +2,8 @@
 
 from typing import cast
 
-from torch import Tensor
+import torch
 from torch.optim import Adam, Optimizer
-from torch.optim.adam import adam
 
 
 def adam_step(optimizer: Optimizer) -> None:
@@ -19,20 +18,21 @@ def adam_step(optimizer: Optimizer) -> None:
     for group in optimizer.param_groups:
         parameters = group["params"]
         states = [optimizer.state[values] for values in parameters]
+        steps = [state["step"] for state in states]
         beta1, beta2 = group["betas"]
-        adam(
+        torch._foreach_add_(steps, 1)
+        torch._fused_adam_(
             parameters,
-            [cast(Tensor, values.grad) for values in parameters],
+            [values.grad for values in parameters],
             [state["exp_avg"] for state in states],
             [state["exp_avg_sq"] for state in states],
             [],
-            [state["step"] for state in states],
-            fused=True,
-            amsgrad=False,
+            steps,
+            lr=group["lr"],
             beta1=beta1,
             beta2=beta2,
-            lr=group["lr"],
             weight_decay=group["weight_decay"],
             eps=group["eps"],
+            amsgrad=False,
             maximize=False,
         )

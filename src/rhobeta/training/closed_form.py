@@ -47,12 +47,12 @@ _SMALLEST_MEAN = 1e-20
 """The least q and 1 - q whose digits float32 can tell; those below come from logits."""
 
 _DERIVATIVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "sigmoid": torch.ops.aten.sigmoid_backward,
-    "tanh": torch.ops.aten.tanh_backward,
+    "sigmoid": lambda g, h: torch.ops.aten.sigmoid_backward(g, h, grad_input=g),
+    "tanh": lambda g, h: torch.ops.aten.tanh_backward(g, h, grad_input=g),
     "relu": lambda g, h: g.mul_(h > 0),
     "identity": lambda g, h: g,
 }
-"""By the name of f: from g and h = f(z) to g f'(z)."""
+"""By the name of f: from g and h = f(z) to g f'(z), which takes the place of g."""
 
 
 class Measured(NamedTuple):
@@ -136,11 +136,11 @@ class ClosedForm:
         code = self._code(z, k, inactive, weight)
         hidden, logits = self._forward(self._decoder, code.value)
         x_hat = ACTIVATIONS[self._output](logits)
-        error = x_hat - x
+        entropies = cross_entropies(logits, x) if bce else None
+        # In place of the logits, which are in the cache.
+        error = torch.sub(x_hat, x, out=logits)
         squared_error = torch.linalg.vector_norm(error, dim=1).square_()
-        pixel_loss = squared_error
-        if bce:
-            pixel_loss = cross_entropies(logits, x)
+        pixel_loss = squared_error if entropies is None else entropies
         d = error if bce else _DERIVATIVES[self._output](error, x_hat)
         g = self._backward(self._decoder, hidden, d, s * weight)
         g_added = None
@@ -161,11 +161,15 @@ class ClosedForm:
         for values, gradient in self._parameters:
             values.grad = gradient
 
+    def _factor(self, values: Tensor) -> Tensor:
+        """Values as a factor of a product."""
+        return values if values.dtype == self._dtype else values.to(self._dtype)
+
     def _forward(self, layers: Sequence[_Layer], h: Tensor) -> tuple[list[Tensor], Tensor]:
         """The input h of every layer, and z of the last."""
         inputs = [h]
         for layer in layers:
-            narrow = (values.to(self._dtype) for values in (inputs[-1], layer.weight, layer.bias))
+            narrow = map(self._factor, (inputs[-1], layer.weight, layer.bias))
             z = products.linear(*narrow).to(h.dtype)
             if layer is layers[-1]:
                 break
@@ -180,13 +184,13 @@ class ClosedForm:
         The encoder's input, the images, has none: there it is d.
         """
         for layer, h in zip(reversed(layers), reversed(inputs), strict=True):
-            narrow = d.to(self._dtype)
+            narrow = self._factor(d)
             layer.bias_grad.add_(d.sum(0), alpha=scale)
-            product = products.weight_gradient(narrow, h.to(self._dtype))
+            product = products.weight_gradient(narrow, self._factor(h))
             layer.weight_grad.add_(product, alpha=scale)
             if layer is self._encoder[0]:
                 return d
-            g = products.input_gradient(narrow, layer.weight.to(self._dtype)).to(d.dtype)
+            g = products.input_gradient(narrow, self._factor(layer.weight)).to(d.dtype)
             if layer is not layers[0]:
                 d = _DERIVATIVES[self._hidden](g, h)
         return g
@@ -196,7 +200,7 @@ class ClosedForm:
         if self._is_kl:
             a, rest = sigmoid(z), sigmoid(-z)
             q, p = a.mean(0), rest.mean(0)
-            if min(q.min(), p.min()) > _SMALLEST_MEAN:
+            if torch.minimum(q, p).min().item() > _SMALLEST_MEAN:
                 log_q, log_not_q = cast(LogMeans, self._combine(LogMeans(q.log(), p.log()), weight))
                 penalty = self._loss.penalty(LogMeans(log_q, log_not_q), ())
                 rho = self._loss.rho

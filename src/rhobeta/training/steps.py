@@ -24,7 +24,7 @@ from rhobeta.model.loss import SparseLoss
 from rhobeta.model.means import Mean, Means, RunningMean, running_share
 from rhobeta.training.adam import adam_step
 from rhobeta.training.closed_form import ClosedForm, Measured
-from rhobeta.training.measurement import SplitMeasurement
+from rhobeta.training.measurement import DEAD_THRESHOLD, SplitMeasurement
 from rhobeta.training.process_group import ProcessGroup
 from rhobeta.training.schedules import annealed_k, lr_factor
 from rhobeta.training.sparsity_control import START, BetaControl, rho_of
@@ -44,7 +44,10 @@ ENOUGH_ACTIVE_IMAGES = 10
 """The least rho * batch_size for which a batch's mean activation stands for the whole."""
 
 CLEAN_EVERY = 8
-"""With noise on the input, the code of every n-th mini-batch is also taken without it."""
+"""Dead units are looked for in every n-th mini-batch, without noise and with the final k."""
+
+PATIENCE = 1000
+"""Images without activity after which a unit is dead; an eighth of all where these are fewer."""
 
 CENTRED = ("relu", "topk")
 """The codes that `model.start: auto` starts centred: without it, most of many units die."""
@@ -131,7 +134,7 @@ class TrainingSteps:
         self._largest_mean = torch.zeros(())
         self._dead_units: DeadUnitTracker | None = None
         self._closed_form: ClosedForm | None = None
-        self._patience = images // CLEAN_EVERY if params.training.noise > 0 else images
+        self._patience = min(PATIENCE, images // CLEAN_EVERY)
 
     def new_optimizer(self) -> Optimizer:
         """Adam with its usual moments; fused, which computes the same in one pass.
@@ -166,7 +169,8 @@ class TrainingSteps:
         self.exact = next(self.autoencoder.parameters()).dtype
         self._device = device
         self._largest_mean = torch.zeros((), device=device)
-        if self._takes_k and self._params.topk.auxk_coef > 0:
+        auxk = self._takes_k and self._params.topk.auxk_coef > 0
+        if auxk or self._settings.bias_lift > 0:
             units = self.autoencoder.architecture.units
             self._dead_units = DeadUnitTracker(units, self._patience, device)
         if state is not None:
@@ -218,20 +222,24 @@ class TrainingSteps:
     def _note_activity(self, x: Tensor, code: Tensor, size: int) -> None:
         """Note how active the code of a mini-batch of `size` samples is without noise.
 
-        `x` is this process's share, `code` its code. A unit that noise alone activates is dead, and
-        noise changes the mean activation; so with noise on the input, every eighth mini-batch is
-        encoded once more without it.
+        `x` is this process's share, `code` its code. A unit that only noise or an annealed k
+        activates is dead, and noise changes the mean activation; so with these, every eighth
+        mini-batch is encoded once more as the trained network will.
         """
         step = self.done - 1
+        clean = self._settings.noise == 0
+        looks = step % self.per_epoch % CLEAN_EVERY == 0
+        tracks = self._dead_units is not None and looks
+        controls = self._control.controls and (clean or looks)
         activity = None
-        if self._dead_units is not None or self._control.controls:
-            clean = self._settings.noise == 0
-            if not clean and step % self.per_epoch % CLEAN_EVERY == 0:
-                code, clean = self.autoencoder.encode(x, k=self._k()), True
-            if clean and self._dead_units is not None:
-                self._dead_units.update(self.group.any((code > 0).any(0)), size)
-            if clean and self._control.controls:
-                values = self.autoencoder.activity(code)
+        if tracks or controls:
+            if self._takes_k or not clean:
+                code = self.autoencoder.encode(x)
+            values = self.autoencoder.activity(code)
+            if tracks and self._dead_units is not None:
+                active = (values > DEAD_THRESHOLD).any(0)
+                self._dead_units.update(self.group.any(active), size)
+            if controls:
                 if (above := self._params.penalty.target_above) is not None:
                     values = (values > above).to(values.dtype)
                 shares = self.group.total(total(values.mean(1).to(self._sums.dtype)))
@@ -246,6 +254,9 @@ class TrainingSteps:
         for group in optimizer.param_groups:
             group["lr"] = self._learning_rate
         adam_step(optimizer)
+        if self._dead_units is not None and settings.bias_lift > 0:
+            lift = settings.bias_lift * self._learning_rate
+            self.autoencoder.lift_biases(self._dead_units.mask, lift)
         if self._params.model.unit_norm_decoder:
             self.autoencoder.normalize_decoder()
         self.done += 1

@@ -1,5 +1,6 @@
 """What a trial is measured by, all of it on the validation split."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.samples import Samples
 from rhobeta.metrics.encoding import codes_of
-from rhobeta.metrics.probe import probe_accuracy
+from rhobeta.metrics.probe import Labels, Representation, probe_accuracy
 from rhobeta.model.autoencoder import Autoencoder
 
 _PREFIX = "validation/"
@@ -16,22 +17,22 @@ _PREFIX = "validation/"
 
 @dataclass(frozen=True)
 class Probe:
-    """The linear probe: fitted on codes of training images, scored on those of validation."""
+    """The linear probe: fitted on codes of training images, scored on those of validation.
+
+    The validation images also choose C of `inverse_penalties`.
+    """
 
     train: Samples
     validation: Samples
-    inverse_penalty: float
-    iterations: int
+    inverse_penalties: Sequence[float]
 
     def accuracy(self, model: Autoencoder) -> float:
         """Share of validation images whose class the probe tells, in [0, 1]."""
+        codes, labels = _codes(model, self.validation), self.validation.require_labels()
         return probe_accuracy(
-            _codes(model, self.train),
-            self.train.require_labels(),
-            _codes(model, self.validation),
-            self.validation.require_labels(),
-            inverse_penalty=self.inverse_penalty,
-            iterations=self.iterations,
+            Representation(_codes(model, self.train), codes, codes),
+            Labels(self.train.require_labels(), labels, labels),
+            inverse_penalties=self.inverse_penalties,
         )
 
 

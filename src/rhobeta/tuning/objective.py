@@ -27,7 +27,7 @@ from rhobeta.tuning.study_runs import PRUNED_TAG, trial_name, trial_note, trial_
 
 
 class TrialObjective:
-    """Trains and measures one trial; the data are read once, and never the test split.
+    """Trains and measures one trial; the data are verified once, and never the test split.
 
     Returns the values of `tune.objectives` in their order. An interrupted trial, and one whose run
     cannot begin because the MLflow server does not answer, is queued again with its values.
@@ -47,7 +47,6 @@ class TrialObjective:
                 self._train.take(np.arange(few)),
                 self._validation,
                 params.evaluate.probe_penalty,
-                params.evaluate.probe_iterations,
             )
 
     def __call__(self, trial: optuna.Trial) -> list[float]:

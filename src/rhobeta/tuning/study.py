@@ -78,7 +78,6 @@ def fingerprint_of(params: Params, data_sha256: str) -> dict[str, Any]:
     if "probe" in {*tune.objectives, *(bound.metric for bound in tune.bounds)}:
         fingerprint["tune.probe_images"] = tune.probe_images
         fingerprint["evaluate.probe_penalty"] = params.evaluate.probe_penalty
-        fingerprint["evaluate.probe_iterations"] = params.evaluate.probe_iterations
     return fingerprint
 
 

@@ -66,7 +66,7 @@ def test_repro_makes_every_output_and_one_run(clone: Clone) -> None:
     (run,) = clone.runs()
     assert run.info.status == "FINISHED"
     assert run.data.params["penalty.rho"] == "0.2"
-    assert run.data.params["evaluate.probe_iterations"] == "20"
+    assert run.data.params["evaluate.probe_penalty"] == "[0.01, 0.1, 1.0, 10.0]"
     assert run.data.params["visualize.dpi"] == "50"
     assert run.data.metrics["test/mse"] == metrics["test"]["mse"]
     assert run.data.metrics["test/l0_at_0.1"] == metrics["test"]["l0_at_0.1"]

@@ -142,6 +142,11 @@ def test_every_docstring_states_the_range(path: str, leaf: dict[str, Any]) -> No
         ),
         ("topk.revive", "topk.revive: unknown key, which is topk.auxk_coef since version 0.2"),
         ("evaluate.uses", "evaluate.uses: unknown key, which is evaluate.tasks since version 0.2"),
+        (
+            "evaluate.probe_iterations",
+            "evaluate.probe_iterations: unknown key, which is gone: probes are fitted until they"
+            " have converged. Remove the line",
+        ),
     ],
 )
 def test_unknown_key_is_named_with_the_nearest_known_one(key: str, answer: str) -> None:

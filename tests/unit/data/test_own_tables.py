@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from helpers.own import read_own
+from rhobeta.data.numpy_files import open_array
 from rhobeta.errors import RhobetaError
 
 X = np.random.default_rng(0).normal(3, 1, (12, 4))
@@ -66,6 +67,13 @@ def test_reader_says_what_it_found(own: Path) -> None:
     ]
 
 
+def test_columns_of_far_apart_spreads_are_noted(own: Path) -> None:
+    np.save(own / "x.npy", X * [1, 1, 1, 1000])
+    assert "squared error hardly sees the small ones" in read_own(own)[1][1]
+    np.save(own / "x.npy", X * [1, 1, 1, 10])
+    assert read_own(own)[1][1:] == ["no labels"]
+
+
 def test_bfloat16_becomes_float32_and_columns_by_memory_are_rows(own: Path) -> None:
     tensor = torch.tensor(X).bfloat16()
     tensors = {"activations": tensor, "labels": torch.tensor(Y)}
@@ -75,6 +83,17 @@ def test_bfloat16_becomes_float32_and_columns_by_memory_are_rows(own: Path) -> N
     np.testing.assert_array_equal(found.train.labels, Y)
     (own / "a.safetensors").unlink()
     np.save(own / "x.npy", np.asfortranarray(X))
+    # Mapped, so that it may be larger than memory.
+    with open_array(own / "x.npy") as stored:
+        pieces = list(stored.pieces(5))
+        assert [(len(piece), isinstance(piece, np.memmap)) for piece in pieces] == [
+            (5, True),
+            (5, True),
+            (2, True),
+        ]
+    np.testing.assert_array_equal(read_own(own)[0].train.values, X.astype(np.float32))
+    (own / "x.npy").unlink()
+    np.savez(own / "x.npz", x=np.asfortranarray(X))
     np.testing.assert_array_equal(read_own(own)[0].train.values, X.astype(np.float32))
 
 

@@ -191,6 +191,16 @@ def test_only_the_chosen_classes_are_kept_in_their_order():
     assert kept.labels.tolist() == [3, 1, 3, 1, 9]
 
 
+def test_classes_are_chosen_by_name_too():
+    names = ["cat", "cow", "dog"]
+    kept = keep_classes(numbered([2, 1, 0, 2]), ["dog", 0], names).in_memory()
+    assert kept.labels.tolist() == [2, 0, 2]
+    with pytest.raises(RhobetaError, match="no class named owl; it has cat, cow, dog"):
+        keep_classes(numbered([0, 1]), ["cat", "owl"], names)
+    with pytest.raises(RhobetaError, match="no class named cat; its classes have numbers"):
+        keep_classes(numbered([0, 1]), ["cat", 1])
+
+
 def test_without_a_choice_all_classes_are_kept(digits):
     assert_same(keep_classes(digits, None).in_memory(), digits)
 
@@ -319,17 +329,10 @@ def test_vectors_without_labels_are_written_in_pieces_and_mapped(tmp_path, monke
     assert [facts["images"] for facts in manifest.splits.values()] == [24, 6, 10]
     assert sorted(np.concatenate([part.rows for part in parts.values()])) == list(range(40))
     for name, part in parts.items():
-        for mapped in (False, True):
-            found = read_split(tmp_path, name, manifest, mapped=mapped)
-            assert (found.labels, found.values.dtype) == (None, dtype)
-            assert isinstance(found.values, np.memmap) is mapped
-            np.testing.assert_array_equal(found.values, values[part.rows])
-
-
-def test_mapped_images_are_those_in_memory(tmp_path, splits):
-    manifest = write(tmp_path, splits)
-    for name in SPLIT_NAMES:
-        assert_same(read_split(tmp_path, name, manifest, mapped=True), splits[name])
+        found = read_split(tmp_path, name, manifest)
+        assert (found.labels, found.values.dtype) == (None, dtype)
+        assert isinstance(found.values, np.memmap)
+        np.testing.assert_array_equal(found.values, values[part.rows])
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.9])

@@ -94,7 +94,10 @@ def test_what_makes_other_bytes_is_noted(paths: Paths, install) -> None:
         return doctor._bytes(Project(params, paths))
 
     assert "runtime.cpu is native" in found("native").found
-    (paths.workspace / "requirements.lock").write_text("numpy==1.0 \\\n    --hash=x\nscipy==1.0\n")
+    (paths.workspace / "requirements.lock").write_text(
+        "numpy==1.0 ; python_version >= '3' \\\n    --hash=x\n"
+        "numpy==2.0 ; python_version < '3' \\\n    --hash=y\nscipy==1.0\n"
+    )
     install("numpy", "1.0")
     assert "scipy" in found("portable").found
     assert "numpy" not in found("portable").found

@@ -45,7 +45,7 @@ def _artifacts(paths: Paths, run: Any) -> set[str]:
     return {file.path for file in client.list_artifacts(run.info.run_id)}
 
 
-def _write_lock(paths: Paths, *, iterations: int) -> None:
+def _write_lock(paths: Paths, *, seed: int) -> None:
     """A dvc.lock that says that evaluate made the metrics that lie there."""
 
     def entry(path: str) -> dict[str, str]:
@@ -54,7 +54,7 @@ def _write_lock(paths: Paths, *, iterations: int) -> None:
     evaluate = {
         "cmd": "rhobeta evaluate",
         "deps": [entry(MODEL)],
-        "params": {"params.yaml": {"evaluate": {"probe_iterations": iterations}}},
+        "params": {"params.yaml": {"evaluate": {"seed": seed}}},
         "outs": [entry("reports/details.json")],
     }
     yaml = YAML()
@@ -93,7 +93,7 @@ def test_sync_restores_a_run_in_an_empty_store(
     start_after("visualize")
     (original,) = _runs(paths)
     elsewhere()
-    _write_lock(paths, iterations=17)
+    _write_lock(paths, seed=17)
     assert main(["sync"]) == 0
     (restored,) = _runs(paths)
     assert "restored" in capsys.readouterr().out
@@ -105,7 +105,7 @@ def test_sync_restores_a_run_in_an_empty_store(
     assert restored.data.metrics == pytest.approx(measured, rel=1e-5)
     # The parameters of the evaluation are those that dvc.lock says made it, not params.yaml's.
     evaluated = {k: v for k, v in restored.data.params.items() if k.startswith("evaluate.")}
-    assert evaluated == {"evaluate.probe_iterations": "17"}
+    assert evaluated == {"evaluate.seed": "17"}
     hparams = {k: v for k, v in original.data.params.items() if k.startswith("training.")}
     assert hparams.items() <= restored.data.params.items()
     assert {"figures", "report.html", "details.json", "history.csv"} <= _artifacts(paths, restored)

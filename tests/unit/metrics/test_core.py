@@ -1,7 +1,5 @@
 """The core metrics: what data without labels and vectors have, and what no scale changes."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -9,12 +7,13 @@ import torch
 from helpers import shipped_values
 from rhobeta.config.sections import EvaluateParams
 from rhobeta.metrics.core import Metrics, core_metrics, headline, sparsity_statistics
-from rhobeta.metrics.data_baselines import DataBaselines, Labels
+from rhobeta.metrics.data_baselines import DataBaselines
 from rhobeta.metrics.downstream.tasks import EvaluationData
 from rhobeta.metrics.encoding import encode_images
+from rhobeta.metrics.probe import Labels, Representation
 from rhobeta.model.autoencoder import Architecture, Autoencoder
 
-SETTINGS = EvaluateParams(**shipped_values()["evaluate"] | {"tasks": [], "probe_iterations": 10})
+SETTINGS = EvaluateParams(**shipped_values()["evaluate"] | {"tasks": []})
 
 
 def measured(
@@ -23,7 +22,7 @@ def measured(
     """Of a random model on random rows; both are scaled by `scale` and moved by `shift`."""
     features = int(np.prod(shape))
     random = np.random.default_rng(0)
-    rows = tuple(random.random((count, features)).astype(np.float32) for count in (60, 30))
+    rows = tuple(random.random((count, features)).astype(np.float32) for count in (60, 20, 30))
     model = Autoencoder(Architecture(shape, (3,), "sigmoid", "relu", "identity"), seed=1)
     with torch.no_grad():
         first, last = model.encoder[0], model.decoder[0]
@@ -31,9 +30,9 @@ def measured(
         first.weight /= scale
         last.weight *= scale
         last.bias.mul_(scale).add_(shift)
-    moved: Any = tuple((scale * part + shift).astype(np.float32) for part in rows)
+    moved = Representation(*((scale * part + shift).astype(np.float32) for part in rows))
     baselines = DataBaselines.of_splits(moved, labels, shape, SETTINGS, data_sha256="ab" * 32)
-    encoded = encode_images(model, moved[1])
+    encoded = encode_images(model, moved.test)
     data = EvaluationData.prepare(model, moved, labels, encoded.code, baselines, probe_k=None)
     return core_metrics(data, encoded, sparsity_statistics(encoded, SETTINGS), SETTINGS, rho=0.1)
 
@@ -49,10 +48,11 @@ def test_vectors_without_labels_have_no_probe_psnr_or_clipped_pca() -> None:
 
 @pytest.mark.parametrize("shape", [(2, 2), (2, 2, 3)], ids=len)
 def test_images_with_labels_have_all_of_them(shape: tuple[int, ...]) -> None:
-    labels = tuple(np.arange(count, dtype=np.uint8) % 2 for count in (60, 30))
-    metrics = measured(shape, (labels[0], labels[1]))
+    labels = Labels(*(np.arange(count, dtype=np.uint8) % 2 for count in (60, 20, 30)))
+    metrics = measured(shape, labels)
     assert {"probe", "psnr_db"} <= metrics["test"].keys()
-    assert {"pca_clipped_mse", "pixel_probe", "pca_probe"} <= metrics["baselines"].keys()
+    probes = {"pixel_probe", "pca_probe", "random_probe"}
+    assert {"pca_clipped_mse", *probes} <= metrics["baselines"].keys()
     assert list(headline(metrics))[-1] == "test/probe"
 
 

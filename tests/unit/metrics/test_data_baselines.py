@@ -17,12 +17,12 @@ from rhobeta.metrics.data_baselines import (
     read_baselines,
     rows_to_fit,
 )
+from rhobeta.metrics.probe import Labels, Representation
 from rhobeta.paths import Paths
 
 DATA = "ab" * 32
 SETTINGS = EvaluateParams(
-    **shipped_values()["evaluate"]
-    | {"sparse_probe_units": [1], "few_labels": [2], "probe_iterations": 10, "noise": [0.3]}
+    **shipped_values()["evaluate"] | {"sparse_probe_units": [1], "few_labels": [2], "noise": [0.3]}
 )
 
 
@@ -46,7 +46,11 @@ def found() -> DataBaselines:
     images = random.integers(0, 256, (40, 4)).astype(np.float32) / 255
     images[:, 3] = 0
     return DataBaselines.of_splits(
-        (images, images), (labels, labels), (2, 2), cast(EvaluateParams, Noting()), data_sha256=DATA
+        Representation(images, images, images),
+        Labels(labels, labels, labels),
+        (2, 2),
+        cast(EvaluateParams, Noting()),
+        data_sha256=DATA,
     )
 
 
@@ -70,7 +74,11 @@ def test_baselines_without_an_error_have_an_infinite_psnr() -> None:
     black, labels = np.zeros((8, 4), np.float32), np.arange(8, dtype=np.uint8) % 2
     settings = SETTINGS.model_copy(update={"tasks": ["denoising"]})
     made = DataBaselines.of_splits(
-        (black, black), (labels, labels), (2, 2), settings, data_sha256=DATA
+        Representation(black, black, black),
+        Labels(labels, labels, labels),
+        (2, 2),
+        settings,
+        data_sha256=DATA,
     )
     again = DataBaselines.from_bytes(made.to_bytes(), name="it")
     assert again.tasks["denoising"]["wiener_at_0.3"] == math.inf

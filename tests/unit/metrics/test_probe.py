@@ -1,26 +1,37 @@
 """The linear probe: what it separates, and what it does not depend on."""
 
-import warnings
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
 
-from rhobeta.metrics.probe import probe_accuracy
+from rhobeta.data.batches import pixels_of
+from rhobeta.data.samples import Samples
+from rhobeta.metrics import logistic, probe
+from rhobeta.metrics.probe import Features, Labels, Representation, probe_accuracy
 
-Features = NDArray[np.float32]
-Labels = NDArray[np.uint8]
+Known = NDArray[np.uint8]
 
 
 def accuracy(
-    train: Features, train_labels: Labels, test: Features, test_labels: Labels, **changes: Any
+    train: Features,
+    train_labels: Known,
+    test: Features,
+    test_labels: Known,
+    *,
+    inverse_penalty: float = 1.0,
 ) -> float:
-    settings = {"inverse_penalty": 1.0, "iterations": 100} | changes
-    return probe_accuracy(train, train_labels, test, test_labels, **settings)
+    """With a given C, so that there is nothing to choose by validation images."""
+    return probe_accuracy(
+        Representation(train, train[:0], test),
+        Labels(train_labels, train_labels[:0], test_labels),
+        inverse_penalties=[inverse_penalty],
+    )
 
 
-def clusters(count: int, seed: int) -> tuple[Features, Labels]:
+def clusters(count: int, seed: int) -> tuple[Features, Known]:
     """Three classes far apart."""
     random = np.random.default_rng(seed)
     labels = random.integers(0, 3, count).astype(np.uint8)
@@ -28,7 +39,7 @@ def clusters(count: int, seed: int) -> tuple[Features, Labels]:
     return (centres[labels] + random.normal(size=(count, 2))).astype(np.float32), labels
 
 
-def whispers(count: int, seed: int) -> tuple[Features, Labels]:
+def whispers(count: int, seed: int) -> tuple[Features, Known]:
     """Two classes that differ little, under a loud noise that both features share."""
     random = np.random.default_rng(seed)
     labels = random.integers(0, 2, count).astype(np.uint8)
@@ -94,13 +105,79 @@ def test_probe_penalty_limits_the_fit() -> None:
     assert weak > 0.99
 
 
-def test_probe_with_few_iterations_does_not_warn() -> None:
+def chosen(monkeypatch: pytest.MonkeyPatch, *splits: tuple[Features, Known], **more: Any) -> float:
+    """The C of the weights that score the test images."""
+    used: dict[float, float] = {}
+
+    def noted(*args: Any, inverse_penalty: float, **settings: Any) -> logistic.Fit:
+        found = logistic.fit(*args, inverse_penalty=inverse_penalty, **settings)
+        used[float(found.weights.sum())] = inverse_penalty
+        return found
+
+    scored: list[float] = []
+    monkeypatch.setattr(probe, "fit", noted)
+    monkeypatch.setattr(
+        probe, "logits", lambda x, w: scored.append(used[float(w.sum())]) or logistic.logits(x, w)
+    )
+    features, labels = zip(*splits, strict=True)
+    probe_accuracy(Representation(*features), Labels(*labels), **more)
+    return scored[-1]
+
+
+@pytest.mark.parametrize(("turned", "expected"), [(0, 100.0), (40, 0.001)])
+def test_probe_takes_the_penalty_that_suits_validation_images(
+    monkeypatch: pytest.MonkeyPatch, turned: int, expected: float
+) -> None:
+    # With half of the validation labels wrong, only weights near zero do not cost.
+    (validation, labels), grid = clusters(80, 1), [0.001, 0.1, 100.0]
+    labels = np.where(np.arange(80) < turned, (labels + 1) % 3, labels).astype(np.uint8)
+    splits = (clusters(150, 0), (validation, labels), clusters(10, 2))
+    assert chosen(monkeypatch, *splits, inverse_penalties=grid) == expected
+
+
+def test_probe_without_validation_images_holds_out_training_images() -> None:
+    (train, labels), (test, test_labels) = whispers(400, 0), whispers(300, 1)
+    features = Representation(train, train[:0], test)
+    known = Labels(labels, labels[:0], test_labels)
+    found = probe_accuracy(features, known, inverse_penalties=[1e-3, 1e3])
+    assert found == accuracy(train, labels, test, test_labels, inverse_penalty=1e3) > 0.99
+
+
+def test_fit_equals_another_solver(digits: Samples) -> None:
+    x = pixels_of(digits.values)[:, ::7]
+    _, y = np.unique(digits.require_labels(), return_inverse=True)
+    found = logistic.fit(x, y, 10, inverse_penalty=0.5)
+    other = LogisticRegression(C=0.5, tol=1e-10, max_iter=10_000).fit(x.astype(np.float64), y)
+    assert found.converged
+    np.testing.assert_allclose(found.weights[:-1], other.coef_.T, atol=1e-5)
+    intercepts = other.intercept_ - other.intercept_.mean()
+    np.testing.assert_allclose(found.weights[-1], intercepts, atol=1e-5)
+
+
+@pytest.mark.parametrize("inverse_penalty", [0.01, 1.0, 100.0])
+def test_fit_does_not_move_with_the_last_bits_of_its_features(
+    digits: Samples, inverse_penalty: float
+) -> None:
+    x = pixels_of(digits.values)
+    _, y = np.unique(digits.require_labels(), return_inverse=True)
+    towards = np.where(np.random.default_rng(0).random(x.shape) < 0.5, 0, 2).astype(np.float32)
+    first, second = (
+        logistic.logits(x, logistic.fit(v, y, 10, inverse_penalty=inverse_penalty).weights)
+        for v in (x, np.nextafter(x, towards))
+    )
+    np.testing.assert_allclose(first, second, atol=2e-5)
+
+
+def test_probe_says_that_it_did_not_converge(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     train = whispers(400, 0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        few = accuracy(*train, *train, inverse_penalty=1e3, iterations=1)
-        many = accuracy(*train, *train, inverse_penalty=1e3, iterations=100)
-    assert few < many
+    assert accuracy(*train, *train) > 0.5
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(logistic, "_MOST_STEPS", 1)
+    probe._note_no_convergence.cache_clear()
+    accuracy(*train, *train, inverse_penalty=7)
+    assert "note: a probe with C = 7 did not converge" in capsys.readouterr().out
 
 
 def test_probe_on_constant_features_gives_the_top_class() -> None:

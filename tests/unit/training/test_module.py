@@ -23,6 +23,7 @@ TOPK: dict[str, Any] = {
     "training__weight_decay": 0,
     "topk__k": 4,
     "topk__auxk_coef": 0,
+    "training__bias_lift": 0,
 }
 
 
@@ -239,6 +240,25 @@ def test_auxk_leaves_fewer_dead_units(train: Samples, validation: Samples) -> No
     without, with_auxk = dead(0.0), dead(1.0)
     assert without > 25
     assert with_auxk < 0.7 * without
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        TOPK | {"topk__k": 8, "topk__start": 8, "training__noise": 0.3},
+        {"model__code_activation": "relu", "penalty__kind": "l1_code", "penalty__beta": 0.004},
+    ],
+    ids=["topk, noise", "l1"],
+)
+def test_bias_lift_leaves_few_dead_units(changes: dict[str, Any], train: Samples) -> None:
+    def dead(bias_lift: float) -> float:
+        size = {"model__hidden_sizes": [96], "training__epochs": 40, "training__batch_size": 8}
+        last = {"training__keep": "last", "training__bias_lift": bias_lift}
+        return fitted(train, train, **changes | size | last).sparsity["validation/dead_units"]
+
+    without = dead(0.0)
+    assert without > 25
+    assert dead(3.0) < 0.3 * without
 
 
 @pytest.mark.parametrize(

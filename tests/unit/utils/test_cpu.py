@@ -83,6 +83,7 @@ def test_command_fixes_them_before_a_numerical_library_is_loaded(tmp_path: Path)
         "import numpy, torch, scipy.linalg, threadpoolctl\n"
         "x = torch.ones(64, 64)\n"
         "torch.ops.mkldnn._linear_pointwise(x, x, None, 'none', [], '')\n"
+        "torch.mm(x.double(), x.double())\n"
         "print('torch', torch.backends.cpu.get_cpu_capability())\n"
         "print('numpy', numpy._core._multiarray_umath.__cpu_features__['X86_V4'])\n"
         "pools = threadpoolctl.threadpool_info()\n"
@@ -91,7 +92,7 @@ def test_command_fixes_them_before_a_numerical_library_is_loaded(tmp_path: Path)
     done = subprocess.run(
         [sys.executable, "-P", "-c", code],
         cwd=tmp_path,
-        env=os.environ | {"ONEDNN_VERBOSE": "1"},
+        env=os.environ | {"ONEDNN_VERBOSE": "1", "MKL_VERBOSE": "1"},
         capture_output=True,
         text=True,
         check=True,
@@ -100,3 +101,4 @@ def test_command_fixes_them_before_a_numerical_library_is_loaded(tmp_path: Path)
     assert {"torch AVX2", "numpy False", "openblas Haswell"} <= set(said)
     isa = next(line for line in said if "isa:" in line)
     assert isa.endswith("AVX2")
+    assert "CNR:COMPATIBLE" in next(line for line in said if line.startswith("MKL_VERBOSE DGEMM"))

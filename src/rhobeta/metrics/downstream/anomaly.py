@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rhobeta.metrics.baselines import PrincipalComponents
+from rhobeta.metrics.probe import Labels, Representation
 
 _COMPONENTS = 32
 
@@ -53,25 +54,24 @@ def pixel_scores(normal: NDArray[np.float32], test: NDArray[np.float32]) -> NDAr
 def aurocs(
     name: str,
     score: Score,
-    representation: tuple[NDArray[np.float32], NDArray[np.float32]],
-    labels: tuple[NDArray[np.uint8], NDArray[np.uint8]],
+    representation: Representation,
+    labels: Labels,
     normal_classes: list[int] | None,
 ) -> dict[str, float]:
     """AUROC of a score for each choice of normal classes, and the mean: `code_auroc_at_3`.
 
-    `representation` and `labels` are of the training and the test images. Without `normal_classes`
-    each class is normal in turn, if both splits have images of it.
+    Without `normal_classes` each class is normal in turn, if training and test images have it.
     """
     if normal_classes is None:
-        groups = [[label] for label in np.intersect1d(*labels).tolist()]
+        groups = [[label] for label in np.intersect1d(labels.train, labels.test).tolist()]
     else:
         groups = [sorted(normal_classes)]
-    (train, test), (train_labels, test_labels) = representation, labels
     single = {}
     for group in groups:
-        scores = score(train[np.isin(train_labels, group)], test)
+        normal = representation.train[np.isin(labels.train, group)]
+        scores = score(normal, representation.test)
         at = "_".join(map(str, group))
-        single[f"{name}_auroc_at_{at}"] = auroc(scores, test_labels, group)
+        single[f"{name}_auroc_at_{at}"] = auroc(scores, labels.test, group)
     return {f"{name}_auroc": float(np.mean(list(single.values()))), **single}
 
 

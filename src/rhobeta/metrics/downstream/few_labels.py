@@ -9,45 +9,41 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from rhobeta.metrics.probe import probe_accuracy
-
-Representation = tuple[NDArray[np.float32], NDArray[np.float32]]
-"""Features of the training and of the test images (shapes: [images, features])."""
+from rhobeta.metrics.probe import Labels, Representation, probe_accuracy
 
 _FEW, _MANY = 30, 300
 
 
 def few_label_accuracies(
     representations: Mapping[str, Representation],
-    train_labels: NDArray[np.uint8],
-    test_labels: NDArray[np.uint8],
+    labels: Labels,
     *,
     labels_per_class: Sequence[int],
-    inverse_penalty: float,
-    iterations: int,
+    inverse_penalties: Sequence[float],
     seed: int,
 ) -> dict[str, dict[int, float]]:
     """Test accuracy of each representation by the number n of labelled images of each class.
 
-    The classifier is that of `probe_accuracy`, fitted on n images of each class. The mean is taken
-    over five draws for n below 30, three below 300 and one above, since the spread falls as the
-    cost rises. All representations see the same draws; smaller sets of a draw are subsets of its
-    larger ones. Every class must have as many images as the largest n.
+    The classifier is that of `probe_accuracy`, fitted on n images of each class; C is chosen on as
+    many validation images, or on all of a class that has fewer. The mean is taken over five draws
+    for n below 30, three below 300 and one above, since the spread falls as the cost rises. All
+    representations see the same draws; smaller sets of a draw are subsets of its larger ones. Every
+    class must have as many training images as the largest n.
     """
     accuracies: dict[str, dict[int, float]] = {name: {} for name in representations}
     for n in labels_per_class:
-        draws = [draw(train_labels, n, seed=seed, number=i) for i in range(draws_of(n))]
-        for name, (train, test) in representations.items():
+        draws = [
+            [draw(known, n, seed=seed, number=i) for known in (labels.train, labels.validation)]
+            for i in range(draws_of(n))
+        ]
+        for name, (train, validation, test) in representations.items():
             scores = [
                 probe_accuracy(
-                    train[rows],
-                    train_labels[rows],
-                    test,
-                    test_labels,
-                    inverse_penalty=inverse_penalty,
-                    iterations=iterations,
+                    Representation(train[rows], validation[choosing], test),
+                    Labels(labels.train[rows], labels.validation[choosing], labels.test),
+                    inverse_penalties=inverse_penalties,
                 )
-                for rows in draws
+                for rows, choosing in draws
             ]
             accuracies[name][n] = float(np.mean(scores))
     return accuracies
@@ -68,4 +64,4 @@ def draw(labels: NDArray[np.uint8], per_class: int, *, seed: int, number: int) -
     chosen = [
         random.permutation(np.flatnonzero(labels == c))[:per_class] for c in np.unique(labels)
     ]
-    return np.sort(np.concatenate(chosen), kind="stable")
+    return np.sort(np.concatenate([*chosen, np.empty(0, np.intp)]), kind="stable")

@@ -13,16 +13,18 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from rhobeta.metrics.probe import Labels, Representation
+
 _MOST_IMAGES = 10_000
 # Relative to the largest standard deviation: a feature below varies by rounding only.
 _CONSTANT = 1e-6
+# Of the mean loss's gradient, at which a regression has converged.
+_TOLERANCE = 1e-9
 
 
 def sparse_probe_accuracies(
-    train: NDArray[np.float32],
-    train_labels: NDArray[np.uint8],
-    test: NDArray[np.float32],
-    test_labels: NDArray[np.uint8],
+    features: Representation,
+    labels: Labels,
     *,
     units: Sequence[int],
     inverse_penalty: float,
@@ -30,16 +32,16 @@ def sparse_probe_accuracies(
 ) -> dict[int, float]:
     """Test accuracy, in [0, 1], for each k of `units` (all features where there are fewer).
 
-    Representations are [images, features]. Features are chosen, standardised and fitted on `train`,
-    or on 10,000 images of it that `seed` draws in proportion to the classes. Each regression
-    minimises sum over images of log-loss + 1 / (2 C) |w|^2, C = `inverse_penalty`.
+    Features are chosen, standardised and fitted on the training images, or on 10,000 of them that
+    `seed` draws in proportion to the classes. Each regression minimises sum over images of
+    log-loss + 1 / (2 C) |w|^2. C = `inverse_penalty` hardly matters: the weights are few.
     """
-    train, train_labels = _drawn(train, train_labels, seed)
+    train, train_labels = _drawn(features.train, labels.train, seed)
     deviation = train.std(0, dtype=np.float64)
     varies = deviation > _CONSTANT * deviation.max()
     mean = train.mean(0, dtype=np.float64).astype(np.float32)
     scale = np.where(varies, deviation, np.inf).astype(np.float32)
-    train, test = (train - mean) / scale, (test - mean) / scale
+    train, test = (train - mean) / scale, (features.test - mean) / scale
     classes = np.unique(train_labels)
     ranked = {c: np.argsort(-differences(train, train_labels == c), kind="stable") for c in classes}
     accuracies = {}
@@ -48,7 +50,7 @@ def sparse_probe_accuracies(
             _score(train, train_labels == c, test, ranked[c][:k], inverse_penalty) for c in classes
         ]
         predicted = classes[np.argmax(scores, axis=0)]
-        accuracies[k] = float((predicted == test_labels).mean())
+        accuracies[k] = float((predicted == labels.test).mean())
     return accuracies
 
 
@@ -73,7 +75,7 @@ def _score(
     from sklearn.linear_model import LogisticRegression
 
     # With few features and many images Newton needs few steps, and each is cheap.
-    probe = LogisticRegression(C=inverse_penalty, solver="newton-cholesky")
+    probe = LogisticRegression(C=inverse_penalty, solver="newton-cholesky", tol=_TOLERANCE)
     probe.fit(train[:, chosen].astype(np.float64), inside)
     score: NDArray[np.float64] = probe.decision_function(test[:, chosen].astype(np.float64))
     return score

@@ -18,7 +18,7 @@ from rhobeta.config.params import check_normal_classes
 from rhobeta.config.sections import EvaluateParams
 from rhobeta.data.splits import Manifest
 from rhobeta.errors import RhobetaError
-from rhobeta.metrics.data_baselines import DataBaselines, Labels, require_labels
+from rhobeta.metrics.data_baselines import DataBaselines, require_labels
 from rhobeta.metrics.downstream.anomaly import aurocs, code_scores
 from rhobeta.metrics.downstream.compression import (
     RatePoint,
@@ -28,9 +28,10 @@ from rhobeta.metrics.downstream.compression import (
     quantised_curve,
 )
 from rhobeta.metrics.downstream.denoising import denoising_quality
-from rhobeta.metrics.downstream.few_labels import Representation, few_label_accuracies
+from rhobeta.metrics.downstream.few_labels import few_label_accuracies
 from rhobeta.metrics.downstream.sparse_probe import sparse_probe_accuracies
 from rhobeta.metrics.encoding import codes_of, encode_images
+from rhobeta.metrics.probe import Labels, Representation
 from rhobeta.model.autoencoder import Autoencoder
 
 Features = NDArray[np.float32]
@@ -43,7 +44,7 @@ NEED_IMAGES = ("denoising",)
 
 @dataclass(frozen=True)
 class EvaluationData:
-    """A model, and both splits as the model and its rivals see them."""
+    """A model, and the splits as the model and its rivals see them."""
 
     model: Autoencoder
     baselines: DataBaselines
@@ -55,7 +56,7 @@ class EvaluationData:
     pca_code: Representation
     """Coefficients of as many components as the code has units."""
     pixels: Representation
-    """The samples themselves (shapes: [samples, features]); images are in [0, 1]."""
+    """The samples themselves; images are in [0, 1]."""
 
     @classmethod
     def prepare(
@@ -68,14 +69,15 @@ class EvaluationData:
         *,
         probe_k: int | None,
     ) -> "EvaluationData":
-        """Encode the training samples.
+        """Encode the training and validation samples.
 
-        `pixels` and `labels` are of the training and the test samples, `test_code` the codes of
-        the latter. `probe_k` is the number of active units of a topk code as features.
+        `test_code` are the codes of the test samples. `probe_k` is the number of active units of a
+        topk code as features.
         """
-        train, test = pixels
-        code, units = (codes_of(model, train), test_code), model.architecture.units
-        pca = baselines.pca
+        units, pca = model.architecture.units, baselines.pca
+        code = Representation(
+            codes_of(model, pixels.train), codes_of(model, pixels.validation), test_code
+        )
         return cls(
             model,
             baselines,
@@ -83,8 +85,8 @@ class EvaluationData:
             code=code,
             features=code
             if probe_k is None
-            else (codes_of(model, train, k=probe_k), codes_of(model, test, k=probe_k)),
-            pca_code=(pca.coefficients(train, units), pca.coefficients(test, units)),
+            else Representation(*(codes_of(model, x, k=probe_k) for x in pixels)),
+            pca_code=Representation(*(pca.coefficients(x, units) for x in pixels)),
             pixels=pixels,
         )
 
@@ -254,19 +256,17 @@ def score_task(name: str, data: EvaluationData, settings: EvaluateParams) -> Tas
 
 
 def _sparse_probe(data: EvaluationData, settings: EvaluateParams) -> TaskScores:
-    train_labels, test_labels = require_labels(data.labels)
+    labels = require_labels(data.labels)
     return _by_coder(
         {
             name: sparse_probe_accuracies(
-                train,
-                train_labels,
-                test,
-                test_labels,
+                features,
+                labels,
                 units=settings.sparse_probe_units,
-                inverse_penalty=settings.probe_penalty,
+                inverse_penalty=max(settings.probe_penalty),
                 seed=settings.seed,
             )
-            for name, (train, test) in data.representations.items()
+            for name, features in data.representations.items()
         }
     )
 
@@ -275,10 +275,9 @@ def _few_labels(data: EvaluationData, settings: EvaluateParams) -> TaskScores:
     return _by_coder(
         few_label_accuracies(
             data.representations,
-            *require_labels(data.labels),
+            require_labels(data.labels),
             labels_per_class=settings.few_labels,
-            inverse_penalty=settings.probe_penalty,
-            iterations=settings.probe_iterations,
+            inverse_penalties=settings.probe_penalty,
             seed=settings.seed,
         )
     )
@@ -293,7 +292,7 @@ def _by_coder(accuracies: Mapping[str, Mapping[int, float]]) -> TaskScores:
 def _denoising(data: EvaluationData, settings: EvaluateParams) -> TaskScores:
     quality = denoising_quality(
         {"code": lambda noisy, _: encode_images(data.model, noisy).reconstruction},
-        data.pixels[1],
+        data.pixels.test,
         noise=settings.noise,
         seed=settings.seed,
     )
@@ -307,7 +306,7 @@ def _anomaly(data: EvaluationData, settings: EvaluateParams) -> TaskScores:
 
 
 def _compression(data: EvaluationData, settings: EvaluateParams) -> TaskScores:
-    pixels, shown = data.pixels[1], data.shown
+    pixels, shown = data.pixels.test, data.shown
 
     def decode(code: Features) -> Features:
         with torch.inference_mode():
@@ -316,10 +315,10 @@ def _compression(data: EvaluationData, settings: EvaluateParams) -> TaskScores:
     def rebuilt(code: Features) -> Features:
         return shown(data.baselines.pca.rebuilt(code))
 
-    unquantised = decoded_mse(data.code[1], decode, pixels)
+    unquantised = decoded_mse(data.code.test, decode, pixels)
     curves = {
-        "code": quantised_curve(*data.code, decode, pixels),
-        "pca": quantised_curve(*data.pca_code, rebuilt, pixels),
+        "code": quantised_curve(data.code.train, data.code.test, decode, pixels),
+        "pca": quantised_curve(data.pca_code.train, data.pca_code.test, rebuilt, pixels),
     }
     if data.baselines.jpeg:
         curves["jpeg"] = data.baselines.jpeg

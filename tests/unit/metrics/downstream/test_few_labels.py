@@ -4,14 +4,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.samples import Samples
 from rhobeta.metrics.downstream.few_labels import draw, few_label_accuracies
-from rhobeta.metrics.probe import probe_accuracy
+from rhobeta.metrics.probe import Labels, Representation, probe_accuracy
 
-Labels = NDArray[np.uint8]
 LABELS = np.array([0, 1, 2] * 40, np.uint8)
 
 
@@ -31,36 +29,30 @@ def test_draws_differ_by_seed_and_number() -> None:
 
 
 def scores(
-    representations: dict[str, Any], train_labels: Labels, test_labels: Labels, **changes: Any
+    representations: dict[str, Representation], labels: Labels, **changes: Any
 ) -> dict[str, dict[int, float]]:
-    settings = {
-        "labels_per_class": [2, 30],
-        "inverse_penalty": 1.0,
-        "iterations": 100,
-        "seed": 0,
-    } | changes
-    return few_label_accuracies(representations, train_labels, test_labels, **settings)
+    settings = {"labels_per_class": [2, 30], "inverse_penalties": [0.1, 1.0], "seed": 0} | changes
+    return few_label_accuracies(representations, labels, **settings)
 
 
 def test_few_labels_is_the_mean_of_the_probe_over_draws(
     digits: Samples, test_digits: Samples
 ) -> None:
-    train, test = pixels_of(digits.values), pixels_of(test_digits.values)
-    found = scores({"pixels": (train, test)}, digits.labels, test_digits.labels, seed=3)
+    splits = (digits, test_digits, test_digits)
+    pixels = Representation(*(pixels_of(split.values) for split in splits))
+    labels = Labels(*(split.require_labels() for split in splits))
+    found = scores({"pixels": pixels}, labels, seed=3)
     for n, draws in ((2, 5), (30, 3)):
         single = []
         for number in range(draws):
-            rows = draw(digits.labels, n, seed=3, number=number)
-            single.append(
-                probe_accuracy(
-                    train[rows],
-                    digits.labels[rows],
-                    test,
-                    test_digits.labels,
-                    inverse_penalty=1.0,
-                    iterations=100,
-                )
+            rows, choosing = (
+                draw(known, n, seed=3, number=number) for known in (labels.train, labels.validation)
             )
+            few = pixels._replace(train=pixels.train[rows], validation=pixels.validation[choosing])
+            known = labels._replace(
+                train=labels.train[rows], validation=labels.validation[choosing]
+            )
+            single.append(probe_accuracy(few, known, inverse_penalties=[0.1, 1.0]))
         assert found["pixels"][n] == pytest.approx(np.mean(single), abs=1e-12)
         assert len(set(single)) > 1
     assert found["pixels"][30] > found["pixels"][2] + 0.1
@@ -74,13 +66,16 @@ def test_few_labels_ignores_images_that_are_not_drawn() -> None:
     used = np.concatenate([draw(LABELS, 2, seed=0, number=n) for n in range(5)])
     other = train.copy()
     other[np.setdiff1d(np.arange(120), used)] = 1e6
-    settings = {"labels_per_class": [2]}
-    expected = scores({"code": (train, test)}, LABELS, test_labels, **settings)
-    assert scores({"code": (other, test)}, LABELS, test_labels, **settings) == expected
+    labels, settings = Labels(LABELS, LABELS, test_labels), {"labels_per_class": [2]}
+    expected = scores({"code": Representation(train, train, test)}, labels, **settings)
+    assert scores({"code": Representation(other, other, test)}, labels, **settings) == expected
 
 
 def test_few_labels_scores_representations_apart() -> None:
     active = np.eye(3, dtype=np.float32)[LABELS]
     inactive = np.zeros_like(active)
-    found = scores({"code": (active, active), "pca": (inactive, inactive)}, LABELS, LABELS)
+    found = scores(
+        {"code": Representation(*[active] * 3), "pca": Representation(*[inactive] * 3)},
+        Labels(*[LABELS] * 3),
+    )
     assert found == {"code": {2: 1.0, 30: 1.0}, "pca": {2: 1 / 3, 30: 1 / 3}}

@@ -9,7 +9,9 @@ from sklearn.linear_model import LogisticRegression
 
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.samples import Samples
+from rhobeta.metrics import probe
 from rhobeta.metrics.downstream.sparse_probe import differences, sparse_probe_accuracies
+from rhobeta.metrics.probe import Representation
 
 Features = NDArray[np.float32]
 Labels = NDArray[np.uint8]
@@ -19,7 +21,10 @@ def accuracies(
     train: Features, train_labels: Labels, test: Features, test_labels: Labels, **changes: Any
 ) -> dict[int, float]:
     settings = {"units": [1, 2, 3], "inverse_penalty": 1.0, "seed": 0} | changes
-    return sparse_probe_accuracies(train, train_labels, test, test_labels, **settings)
+    # No validation images: nothing is chosen by them.
+    features = Representation(train, train[:0], test)
+    labels = probe.Labels(train_labels, train_labels[:0], test_labels)
+    return sparse_probe_accuracies(features, labels, **settings)
 
 
 def one_unit_a_class(count: int, seed: int) -> tuple[Features, Labels]:
@@ -66,9 +71,9 @@ def naive(train: Features, labels: Labels, test: Features, k: int, penalty: floa
         ]
         chosen = np.argsort(size)[::-1][:k]
         mean, std = train[:, chosen].mean(0), train[:, chosen].std(0)
-        probe = LogisticRegression(C=penalty, max_iter=1000, tol=1e-8)
-        probe.fit((train[:, chosen] - mean) / std, inside)
-        scores.append(probe.predict_proba((test[:, chosen] - mean) / std)[:, 1])
+        regression = LogisticRegression(C=penalty, max_iter=1000, tol=1e-8)
+        regression.fit((train[:, chosen] - mean) / std, inside)
+        scores.append(regression.predict_proba((test[:, chosen] - mean) / std)[:, 1])
     return np.unique(labels)[np.argmax(scores, axis=0)]
 
 

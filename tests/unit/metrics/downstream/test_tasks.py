@@ -23,11 +23,11 @@ from rhobeta.metrics.downstream.tasks import (
     score_task,
 )
 from rhobeta.metrics.encoding import codes_of
+from rhobeta.metrics.probe import Labels, Representation
 from rhobeta.model.autoencoder import Architecture, Autoencoder
 
 SETTINGS = EvaluateParams(
-    **shipped_values()["evaluate"]
-    | {"sparse_probe_units": [1, 3], "few_labels": [2, 5], "probe_iterations": 20}
+    **shipped_values()["evaluate"] | {"sparse_probe_units": [1, 3], "few_labels": [2, 5]}
 )
 
 
@@ -35,10 +35,11 @@ SETTINGS = EvaluateParams(
 def data(digits: Samples, test_digits: Samples) -> EvaluationData:
     """Of a model that was never trained."""
     model = Autoencoder(Architecture((28, 28), (12,), "sigmoid", "relu", "sigmoid"))
-    pixels = (pixels_of(digits.values), pixels_of(test_digits.values))
-    labels = (digits.labels, test_digits.labels)
+    splits = (digits, test_digits, test_digits)
+    pixels = Representation(*(pixels_of(split.values) for split in splits))
+    labels = Labels(*(split.require_labels() for split in splits))
     return EvaluationData.prepare(
-        model, pixels, labels, codes_of(model, pixels[1]), baselines(pixels, labels), probe_k=None
+        model, pixels, labels, codes_of(model, pixels.test), baselines(pixels, labels), probe_k=None
     )
 
 
@@ -96,13 +97,13 @@ def test_anomaly_with_normal_classes_together(data: EvaluationData) -> None:
 
 
 def test_anomaly_leaves_out_a_class_without_test_images(data: EvaluationData) -> None:
-    train_labels, test_labels = require_labels(data.labels)
-    kept = test_labels != 4
+    labels = require_labels(data.labels)
+    kept = labels.test != 4
     fewer = dataclasses.replace(
         data,
-        labels=(train_labels, test_labels[kept]),
-        code=(data.code[0], data.code[1][kept]),
-        pixels=(data.pixels[0], data.pixels[1][kept]),
+        labels=labels._replace(test=labels.test[kept]),
+        code=data.code._replace(test=data.code.test[kept]),
+        pixels=data.pixels._replace(test=data.pixels.test[kept]),
     )
     metrics = score("anomaly", fewer, seed=0).metrics
     assert "code_auroc_at_4" not in metrics
@@ -129,8 +130,8 @@ def test_compression_of_a_rival_that_cannot_reach_the_error(data: EvaluationData
     strong = dataclasses.replace(
         data,
         model=Linear(Architecture((28, 28), (12,), "sigmoid", "relu", "sigmoid")),
-        code=tuple(data.baselines.pca.coefficients(part, 200) for part in data.pixels),
-        pca_code=tuple(part[:, :1] for part in data.pca_code),
+        code=Representation(*(data.baselines.pca.coefficients(x, 200) for x in data.pixels)),
+        pca_code=Representation(*(part[:, :1] for part in data.pca_code)),
     )
     metrics = score("compression", strong).metrics
     assert metrics["pca_bits"] is None
@@ -141,10 +142,12 @@ def test_compression_of_a_rival_that_cannot_reach_the_error(data: EvaluationData
 @pytest.mark.parametrize("name", ["anomaly", "compression"])
 @pytest.mark.parametrize("scale", [0, 1])
 def test_tasks_on_dead_codes_are_finite(data: EvaluationData, name: str, scale: int) -> None:
-    code = [np.where(part > 0.55, scale * part, 0).astype(np.float32) for part in data.code]
+    code = Representation(
+        *(np.where(part > 0.55, scale * part, 0).astype(np.float32) for part in data.code)
+    )
     for part in code:
         part[:, 3:6] = 0
-    metrics = score(name, dataclasses.replace(data, code=tuple(code))).metrics
+    metrics = score(name, dataclasses.replace(data, code=code)).metrics
     assert all(value is None or np.isfinite(value) for value in metrics.values())
 
 
@@ -237,7 +240,7 @@ def test_scorable_of_vectors_without_labels(capsys: pytest.CaptureFixture[str]) 
 
 def test_compression_of_vectors_neither_clips_nor_compares_with_jpeg() -> None:
     train, test = (np.random.default_rng(seed).normal(50, 9, (40, 5)) for seed in (0, 1))
-    rows = (train.astype(np.float32), test.astype(np.float32))
+    rows = Representation(*(part.astype(np.float32) for part in (train, test, test)))
     settings = SETTINGS.model_copy(update={"tasks": ["compression"]})
     found = DataBaselines.of_splits(rows, None, (5,), settings, data_sha256="ab" * 32)
     assert (found.jpeg, found.pixel_probe) == ([], None)
@@ -247,7 +250,7 @@ def test_compression_of_vectors_neither_clips_nor_compares_with_jpeg() -> None:
         for layer in (model.encoder[0], model.decoder[0]):
             layer.weight.copy_(torch.eye(5))
     prepared = EvaluationData.prepare(
-        model, rows, None, codes_of(model, rows[1]), found, probe_k=None
+        model, rows, None, codes_of(model, rows.test), found, probe_k=None
     )
     scores = score_task("compression", prepared, settings)
     assert list(scores.metrics) == ["code_bits", "mse", "pca_bits"]
