@@ -23,6 +23,7 @@ SECONDS = "seconds/"
 
 _COLUMNS = (
     "params.`penalty.kind`",
+    "params.`penalty.target`",
     "params.`penalty.rho`",
     "params.`penalty.beta`",
     "params.`training.epochs`",
