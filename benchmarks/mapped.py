@@ -73,8 +73,11 @@ def train(folder: Path, memory: int) -> tuple[float, float, float]:
     )
     overlay = {
         "model.hidden_sizes": [UNITS],
+        "penalty.beta": 0.002745,
+        "penalty.target": None,
         "training.epochs": 1,
         "training.learning_rate": 0.001,
+        "training.noise": 0.0,
         "runtime.accelerator": "cpu",
         "runtime.data_memory": memory,
     }

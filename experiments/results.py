@@ -7,19 +7,25 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.figure import draw
+from experiments.figure import draw, draw_control
 from experiments.markdown import Row, table
 from experiments.outcome import (
     CLAIMS,
+    DATA_SETS,
     MATCHED,
     MATCHED_L0,
     PENALTIES,
     SEEDS,
+    TARGETS,
+    WIDTHS,
+    Outcome,
     load,
     load_baselines,
+    load_target,
     values,
 )
 from rhobeta.paths import find_paths
+from rhobeta.training.sparsity_control import TOLERANCE
 from rhobeta.utils.files import write_text
 
 UNITS = {"blog-tanh-l1": 32}
@@ -34,10 +40,11 @@ experiment `rhobeta-reproductions`.
 
 
 def main() -> None:
-    """Write experiments/results.md and experiments/results.png."""
+    """Write experiments/results.md and its figures."""
     folder = find_paths().workspace / "experiments"
     write_text(folder / "results.md", page(folder))
     draw(folder / "outcomes", folder / "results.png")
+    draw_control(folder / "outcomes", folder / "targets.png")
 
 
 def page(folder: Path) -> str:
@@ -57,6 +64,14 @@ def page(folder: Path) -> str:
         ),
         "",
         "![Test MSE by number of active units](results.png)\n",
+        "## A target for the activity\n",
+        (folder / "targets.md").read_text(encoding="utf-8"),
+        *table(
+            ("Data", "Units", "Target", "Mean activation", "Beta", "MSE", "Search", "Within 2 %"),
+            target_rows(outcomes),
+        ),
+        "",
+        "![Mean activation and beta by epoch](targets.png)\n",
         "## The other presets, one seed each\n",
         (folder / "recipes.md").read_text(encoding="utf-8"),
         *table(
@@ -145,6 +160,41 @@ def matched_rows(folder: Path) -> list[Row]:
             )
         rows.append((str(units), f"PCA, {kept} components", kept, f"{baselines[kept]:.4f}", "", ""))
     return rows
+
+
+def target_rows(folder: Path) -> list[Row]:
+    """Each target: what three trainings reached, beside the search at that activity."""
+    return [
+        target_row(data_set, units, load_target(folder, data_set, units, target))
+        for data_set in DATA_SETS
+        for units in WIDTHS
+        for target in TARGETS
+    ]
+
+
+def target_row(data_set: str, units: int, outcome: Outcome) -> Row:
+    """One line of it. The MSE of the search is the least of its trainings at the activity."""
+    target = outcome["target"]
+    activity, beta, mse = (
+        [row[name] for row in outcome["with_target"]] for name in ("activity", "beta", "mse")
+    )
+    there = [row for row in outcome["search"] if abs(row["activity"] / target - 1) <= TOLERANCE]
+    search, verdicts = "not reached", [all(abs(q / target - 1) <= TOLERANCE for q in activity)]
+    if there:
+        best = min(there, key=lambda row: row["mse"])
+        above = statistics.mean(mse) / best["mse"] - 1
+        search = f"{best['mse']:.4f} (rho {best['rho']:.3g}): {above:+.1%}"
+        verdicts.append(above <= TOLERANCE)
+    return (
+        data_set,
+        str(units),
+        f"{target:g}",
+        spread(activity, ".4f"),
+        spread(beta, ".2g"),
+        spread(mse, ".4f"),
+        search,
+        ", ".join("yes" if verdict else "no" for verdict in verdicts),
+    )
 
 
 def preset_rows(folder: Path) -> list[Row]:
