@@ -50,7 +50,7 @@ def trial_and_training(bench: Bench) -> dict[str, list[float]]:
         manifest = read_manifest(place.splits)
         train = read_split(place.splits, "train", manifest)
         validation = read_split(place.splits, "validation", manifest)
-        values = {"penalty.rho": 0.05, "penalty.beta": 0.002}
+        values = {"penalty.target": 0.1, "training.learning_rate": 0.01}
 
         def trial() -> list[float]:
             started = time.perf_counter()
@@ -63,7 +63,7 @@ def trial_and_training(bench: Bench) -> dict[str, list[float]]:
             fit(with_values(params, values), train, validation, progress=False)
             return [time.perf_counter() - started]
 
-        fit(with_values(params, {"training.epochs": 1}), train, validation, progress=False)
+        fit(with_values(params, {"training.epochs": 2}), train, validation, progress=False)
         return bench.in_turns({"trial": trial, "training": training}, 4)
 
 
@@ -77,7 +77,7 @@ def search(paths: Paths, changes: dict[str, Any], *, workers: int) -> float:
         if done.returncode != 0:
             raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout}\n{done.stderr}")
         storage = f"sqlite:///{place.store / 'optuna.db'}"
-        study = optuna.load_study(study_name="rho-beta", storage=storage)
+        study = optuna.load_study(study_name="target", storage=storage)
         trials = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
         ends = sorted(t.datetime_complete for t in trials if t.datetime_complete is not None)
         # As many trials as there are workers come out of the loading of the data.

@@ -1,9 +1,17 @@
-"""The figure of the reproductions: reconstruction by the number of active units."""
+"""The figures of the reproductions: reconstruction by active units, and control of a target."""
 
 import statistics
 from pathlib import Path
 
-from experiments.outcome import MATCHED, MATCHED_L0, PENALTIES, load, load_baselines, values
+from experiments.outcome import (
+    MATCHED,
+    MATCHED_L0,
+    PENALTIES,
+    load,
+    load_baselines,
+    load_target,
+    values,
+)
 from rhobeta.reporting.style import BLUE, GREEN, GREY, ORANGE, save, style
 
 MSE_TICKS = (0.01, 0.02, 0.04, 0.08)
@@ -55,4 +63,23 @@ def draw(outcomes: Path, path: Path) -> None:
             axis.minorticks_off()
         axes[0].set_ylabel("test MSE")
         axes[1].legend()
+        save(figure, path, 120)
+
+
+def draw_control(outcomes: Path, path: Path) -> None:
+    """Mean activation and beta by epoch, in one training with the target 0.05."""
+    outcome = load_target(outcomes, "mnist", 64, 0.05)
+    epochs = range(1, len(outcome["epochs"]) + 1)
+    with style():
+        from matplotlib import pyplot as plt
+
+        figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.2))
+        for axis, name, label in zip(
+            axes, ("activity", "beta"), ("mean activation", "beta"), strict=True
+        ):
+            numbers = [epoch[name] for epoch in outcome["epochs"]]
+            axis.plot(epochs, numbers, color=BLUE, marker="o")
+            axis.set(xlabel="epoch", ylabel=label, yscale="log")
+        axes[0].axhline(outcome["target"], color=GREY, linestyle="--", label="target")
+        axes[0].legend()
         save(figure, path, 120)

@@ -10,6 +10,16 @@ MATCHED = {64: ("kl-64", "l1-64", "topk-64"), 1000: ("kl-1000", "l1-1000", "topk
 """The comparison at matched L0: experiments by number of units."""
 MATCHED_L0 = {64: "10", 1000: "25"}
 PENALTIES = {"kl": "KL, sigmoid", "l1": "L1, ReLU", "topk": "TopK"}
+DEAD_UNITS = {
+    "topk": "TopK, noise 0.3",
+    "l1": "L1, ReLU",
+    "kl_poisson": "Poisson KL, ReLU",
+}
+DATA_SETS = ("mnist", "fashion-mnist")
+WIDTHS = (64, 400)
+TARGETS = (0.02, 0.05, 0.1, 0.2)
+"""The trainings with a target: data sets, units and mean activations."""
+
 CLAIMS = {
     "blog-plain-deep": "no penalty: sparse by ReLU alone?",
     "blog-kl-deep": "beta 3 on a mean over pixels",
@@ -23,10 +33,26 @@ CLAIMS = {
 Outcome = Mapping[str, Any]
 
 
+def target_name(data_set: str, units: int, target: float) -> str:
+    """Name of the outcome of trainings with a target.
+
+    >>> target_name("mnist", 64, 0.1)
+    'target-mnist-64-0.1'
+    """
+    return f"target-{data_set}-{units}-{target:g}"
+
+
 def load(folder: Path, name: str) -> list[Outcome]:
     """The outcomes of one experiment for all its seeds; every one must be there."""
     seeds = SEEDS[:1] if name in CLAIMS else SEEDS
     return [json.loads((folder / f"{name}-{seed}.json").read_text()) for seed in seeds]
+
+
+def load_target(folder: Path, data_set: str, units: int, target: float) -> Outcome:
+    """The outcome of the trainings with one target."""
+    name = f"{target_name(data_set, units, target)}.json"
+    found: Outcome = json.loads((folder / name).read_text())
+    return found
 
 
 def load_baselines(folder: Path) -> dict[str, float]:

@@ -3,23 +3,31 @@
 python -m experiments.results
 """
 
+import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.figure import draw
+from experiments.figure import draw, draw_control
 from experiments.markdown import Row, table
 from experiments.outcome import (
     CLAIMS,
+    DATA_SETS,
+    DEAD_UNITS,
     MATCHED,
     MATCHED_L0,
     PENALTIES,
     SEEDS,
+    TARGETS,
+    WIDTHS,
+    Outcome,
     load,
     load_baselines,
+    load_target,
     values,
 )
 from rhobeta.paths import find_paths
+from rhobeta.training.sparsity_control import TOLERANCE
 from rhobeta.utils.files import write_text
 
 UNITS = {"blog-tanh-l1": 32}
@@ -34,10 +42,11 @@ experiment `rhobeta-reproductions`.
 
 
 def main() -> None:
-    """Write experiments/results.md and experiments/results.png."""
+    """Write experiments/results.md and its figures."""
     folder = find_paths().workspace / "experiments"
     write_text(folder / "results.md", page(folder))
     draw(folder / "outcomes", folder / "results.png")
+    draw_control(folder / "outcomes", folder / "targets.png")
 
 
 def page(folder: Path) -> str:
@@ -57,6 +66,15 @@ def page(folder: Path) -> str:
         ),
         "",
         "![Test MSE by number of active units](results.png)\n",
+        *dead_units_section(folder),
+        "## A target for the activity\n",
+        (folder / "targets.md").read_text(encoding="utf-8"),
+        *table(
+            ("Data", "Units", "Target", "Mean activation", "Beta", "MSE", "Search", "Within 2 %"),
+            target_rows(outcomes),
+        ),
+        "",
+        "![Mean activation and beta by epoch](targets.png)\n",
         "## The other presets, one seed each\n",
         (folder / "recipes.md").read_text(encoding="utf-8"),
         *table(
@@ -118,7 +136,8 @@ def published_rows(folder: Path) -> list[Row]:
             "98.65 %",
             percent(values(sparse, probe)),
             reached(values(sparse, probe), 0.9865),
-            f"`k-sparse`; features of {sparse[0]['parameters']['evaluate.probe_k']} units",
+            f"`k-sparse`; features of {sparse[0]['parameters']['evaluate.probe_k']} units;"
+            f" {spread(values(sparse, 'metrics/test/dead_units'), '.0f')} of 1,000 units dead",
         ),
     ]
 
@@ -144,6 +163,60 @@ def matched_rows(folder: Path) -> list[Row]:
             )
         rows.append((str(units), f"PCA, {kept} components", kept, f"{baselines[kept]:.4f}", "", ""))
     return rows
+
+
+def dead_units_section(folder: Path) -> list[str]:
+    """Dead units before and after the remedies, once these experiments have run."""
+    rows: list[Row] = []
+    for code, label in DEAD_UNITS.items():
+        path = folder / "outcomes" / f"dead-units-{code}.json"
+        if not path.is_file():
+            continue
+        runs = json.loads(path.read_text(encoding="utf-8"))
+        dead = {when: values(runs, f"{when}/dead_units") for when in ("before", "after")}
+        mse = [spread(values(runs, f"{when}/mse"), ".4f") for when in dead]
+        counts = [spread(numbers, ".0f") for numbers in dead.values()]
+        rows.append((label, *counts, f"{max(dead['after']):.0f}", *mse))
+    if not rows:
+        return []
+    head = ("Code", "Dead before", "Dead after", "Most after", "MSE before", "MSE after")
+    text = (folder / "dead_units.md").read_text(encoding="utf-8")
+    return ["## Dead units\n", text, *table(head, rows), ""]
+
+
+def target_rows(folder: Path) -> list[Row]:
+    """Each target: what three trainings reached, beside the search at that activity."""
+    return [
+        target_row(data_set, units, load_target(folder, data_set, units, target))
+        for data_set in DATA_SETS
+        for units in WIDTHS
+        for target in TARGETS
+    ]
+
+
+def target_row(data_set: str, units: int, outcome: Outcome) -> Row:
+    """One line of it. The MSE of the search is the least of its trainings at the activity."""
+    target = outcome["target"]
+    activity, beta, mse = (
+        [row[name] for row in outcome["with_target"]] for name in ("activity", "beta", "mse")
+    )
+    there = [row for row in outcome["search"] if abs(row["activity"] / target - 1) <= TOLERANCE]
+    search, verdicts = "not reached", [all(abs(q / target - 1) <= TOLERANCE for q in activity)]
+    if there:
+        best = min(there, key=lambda row: row["mse"])
+        above = statistics.mean(mse) / best["mse"] - 1
+        search = f"{best['mse']:.4f} (rho {best['rho']:.3g}): {above:+.1%}"
+        verdicts.append(above <= TOLERANCE)
+    return (
+        data_set,
+        str(units),
+        f"{target:g}",
+        spread(activity, ".4f"),
+        spread(beta, ".2g"),
+        spread(mse, ".4f"),
+        search,
+        ", ".join("yes" if verdict else "no" for verdict in verdicts),
+    )
 
 
 def preset_rows(folder: Path) -> list[Row]:

@@ -11,12 +11,14 @@ import argparse
 import csv
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from rhobeta.config.params import read_yaml
+from rhobeta.config.params import Params, read_yaml
 from rhobeta.config.presets import overlaid, read_preset
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.splits import read_manifest, read_split
@@ -50,22 +52,29 @@ def measure(preset: Path, seed: int) -> dict[str, Any]:
         read_yaml(root.params), overlay | FIXED | {"training.seed": seed}, name=preset.stem
     )
 
-    work = root.workspace / "experiments" / "work" / f"{preset.stem}-{seed}"
+    with run_stages(params, f"{preset.stem}-{seed}") as paths:
+        return {
+            "seed": seed,
+            "parameters": overlay,
+            "last_epoch": _last_epoch(paths),
+            "metrics": _metrics(paths),
+            "truncated_mse": _truncated(paths),
+        }
+
+
+@contextmanager
+def run_stages(params: Params, name: str) -> Iterator[Paths]:
+    """Run the stages in experiments/work/`name`, which is removed on success; yield its paths."""
+    root = find_paths()
+    work = root.workspace / "experiments" / "work" / name
     shutil.rmtree(work, ignore_errors=True)
     (work / "data").mkdir(parents=True)
     (work / "data" / "raw").symlink_to(root.raw_data)
     paths = Paths(workspace=work, store_root=root.store_root)
     for stage in (preprocess, train, evaluate):
         stage.run(params, paths)
-    outcome = {
-        "seed": seed,
-        "parameters": overlay,
-        "last_epoch": _last_epoch(paths),
-        "metrics": _metrics(paths),
-        "truncated_mse": _truncated(paths),
-    }
+    yield paths
     shutil.rmtree(work)
-    return outcome
 
 
 def _metrics(paths: Paths) -> dict[str, dict[str, Any]]:

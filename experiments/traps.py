@@ -98,6 +98,7 @@ def train(data: Data, run: Run) -> Autoencoder:
         "penalty.kind": run.kind,
         "penalty.rho": RHO,
         "penalty.beta": run.beta,
+        "penalty.target": None,
         "training.epochs": run.epochs,
         "training.batch_size": run.batch_size,
         "training.learning_rate": 0.01,

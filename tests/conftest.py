@@ -128,6 +128,18 @@ def reproduced(shared: Shared) -> Clone:
     return Clone(shared("clones", _reproduce) / "reproduced")
 
 
+@pytest.fixture(scope="session")
+def softer(shared: Shared, reproduced: Clone) -> Clone:
+    """`reproduced` after the DVC experiment `softer`, of rho 0.3; to be copied and not changed."""
+
+    def run(root: Path) -> None:
+        clone = copy_of(reproduced, root / "softer")
+        words = ("dvc", "exp", "run", "--name", "softer", "-S", "penalty.rho=0.3")
+        assert clone.stages_run_by(*words) == ["train", "evaluate", "visualize"]
+
+    return Clone(shared("experiment", run) / "softer")
+
+
 def _reproduce(root: Path) -> None:
     clone = make_clone(root / "untouched")
     # Experiments run in folders into which DVC brings only what it knows.

@@ -20,6 +20,7 @@ from rhobeta.tuning.workers import run_trials
 
 # The fixture's few images leave no unit dead, and a trial takes a fraction of a second.
 SEARCH: dict[str, Any] = {
+    "tune.study": "rho-beta",
     "tune.trials": 3,
     "tune.startup_trials": 2,
     "tune.heartbeat": 1,

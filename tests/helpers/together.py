@@ -154,11 +154,9 @@ def start_ranks(
     ]
 
 
-def trained_together(
-    names: Sequence[str], world_size: int, folder: Path, where: Place = place
-) -> Mapping[str, Any]:
-    """The outcomes of cases, each trained by `world_size` processes, one case after the other."""
-    for process in start_ranks([names] * world_size, folder, where):
+def trained_together(names: Sequence[str], world_size: int, folder: Path) -> Mapping[str, Any]:
+    """The outcomes of cases, each trained by `world_size` tasks of SLURM, one after the other."""
+    for process in start_ranks([names] * world_size, folder, slurm_place):
         output, _ = process.communicate(timeout=300)
         assert process.returncode == 0, output
     return {name: torch.load(folder / f"{name}.pt", weights_only=True) for name in names}

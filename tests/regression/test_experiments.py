@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from experiments import digests, outcome, results
+from experiments import digests, outcome, readme, results, targets
 from ruamel.yaml import YAML
 
 from helpers import REPOSITORY, shipped_values
+from helpers.task_samples import CORE_METRICS, with_tasks
 from rhobeta.config.presets import overlaid, preset_names, read_preset
 from rhobeta.config.renamed import ADDED
 
@@ -24,8 +25,8 @@ def test_overlay_is_complete_and_valid(name: str) -> None:
 
 def test_matrix_runs_every_preset_and_overlay() -> None:
     run = STAGES["preset"]["matrix"]["name"] + STAGES["recipe"]["matrix"]["name"]
-    # `quick` shows the stages and reproduces nothing.
-    assert sorted([*run, "quick"]) == preset_names(REPOSITORY / "presets")
+    # `quick` shows the stages, `small-64` is an earlier default: neither reproduces anything.
+    assert sorted([*run, "quick", "small-64"]) == preset_names(REPOSITORY / "presets")
     assert sorted(STAGES["matched"]["matrix"]["name"]) == preset_names(FOLDER / "overlays")
     for stage in ("preset", "matched", "self_taught"):
         assert STAGES[stage]["matrix"]["seed"] == list(outcome.SEEDS)
@@ -62,6 +63,64 @@ def test_digest_of_the_code_leaves_out_what_python_writes(tmp_path: Path) -> Non
     assert digests.digest(tmp_path) == first
     (tmp_path / "a.py").rename(tmp_path / "b.py")
     assert digests.digest(tmp_path) != first
+
+
+def test_target_stages_are_those_of_the_table() -> None:
+    matrix = STAGES["target"]["matrix"]
+    assert matrix["data"] == list(outcome.DATA_SETS)
+    assert matrix["units"] == list(outcome.WIDTHS)
+    assert matrix["target"] == list(outcome.TARGETS)
+    assert STAGES["default"]["matrix"]["seed"] == list(readme.OTHER_SEEDS)
+
+
+@pytest.mark.parametrize(
+    ("mse", "words"),
+    [
+        (0.01019, ("0.0100 (rho 0.04): +1.9%", "yes, yes")),
+        (0.0103, ("0.0100 (rho 0.04): +3.0%", "yes, no")),
+    ],
+)
+def test_a_search_counts_by_its_trainings_at_the_activity(
+    mse: float, words: tuple[str, str]
+) -> None:
+    found = {
+        "target": 0.1,
+        "with_target": [{"activity": 0.1, "beta": 0.002, "mse": mse} for _ in range(3)],
+        "search": [
+            {"rho": 0.04, "activity": 0.1019, "mse": 0.01},
+            {"rho": 0.02, "activity": 0.1021, "mse": 0.001},
+        ],
+    }
+    assert results.target_row("mnist", 64, found)[6:] == words
+
+
+def test_an_activity_off_by_more_than_two_percent_is_a_miss() -> None:
+    found = {
+        "target": 0.1,
+        "with_target": [{"activity": q, "beta": 0.002, "mse": 0.01} for q in (0.1, 0.1021)],
+        "search": [{"rho": 0.04, "activity": 0.09, "mse": 0.01}],
+    }
+    assert results.target_row("mnist", 64, found)[6:] == ("not reached", "no")
+
+
+def test_next_guess_is_where_the_line_of_two_is_zero() -> None:
+    assert targets.next_guess([(0.0, 1.0), (1.0, 0.5)]) == pytest.approx(2.0)
+    # Of one training alone, and where the activity did not fall: the usual slope.
+    assert targets.next_guess([(0.0, 0.07)]) == pytest.approx(0.1)
+    assert targets.next_guess([(0.0, 0.07), (1.0, 0.07)]) == pytest.approx(1.1)
+    assert targets.next_guess([(0.0, 9.0)]) == pytest.approx(targets.LARGEST_STEP)
+
+
+def test_readme_rows_have_means_and_deviations() -> None:
+    seeds = [with_tasks() | {"test": CORE_METRICS["test"] | {"mse": mse}} for mse in (0.01, 0.012)]
+    seeds[1]["beats_baseline"] = seeds[1]["beats_baseline"] | {"pca": True}
+    rows = {row.name: row for row in readme.rows(seeds)}
+    assert rows["MSE against the mean image"].value == "0.01100 ± 0.00141"
+    assert rows["MSE against PCA of the same size"].verdict == "beats it with 1 of 2 seeds"
+    assert rows["Dead, constant, saturated units"].value == "11, 12, 13"
+    # One row for each baseline, and those without a verdict.
+    assert sum(bool(row.verdict) for row in rows.values()) <= len(seeds[0]["beats_baseline"])
+    assert "beats 10 of 14 baselines with every seed" in readme.block(seeds)
 
 
 def test_spread_and_percent() -> None:

@@ -14,9 +14,9 @@ from rhobeta.utils.terminal import one_line
 
 # What distinguishes most models; `--all` prints the others too.
 _PARAMETERS = (
-    "data.name", "model.hidden_sizes", "model.code_activation", "penalty.kind", "penalty.rho",
-    "penalty.beta", "topk.k", "training.epochs", "training.batch_size", "training.learning_rate",
-    "training.seed",
+    "data.name", "model.hidden_sizes", "model.code_activation", "penalty.kind", "penalty.target",
+    "penalty.rho", "penalty.beta", "topk.k", "training.epochs", "training.batch_size",
+    "training.learning_rate", "training.noise", "training.seed",
 )  # fmt: skip
 _METRICS = (
     "test/mse", "test/fvu", "test/gini", "test/rho_hat_mean", "test/dead_units",

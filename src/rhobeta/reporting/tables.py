@@ -24,6 +24,16 @@ def _reconstruction(metrics: Metrics) -> dict[str, str]:
     }
 
 
+_MEANING = {
+    "mean_image": "without a code; lower is better",
+    "pca": "the best linear code of as many numbers, all of them in use; a sparse code has to do"
+    " with few at a time",
+    "pca_clipped": "the same, with what lies outside of [0, 1] cut off",
+    "pca_active": "the best linear code of as many numbers as are active in the sparse one",
+}
+"""What each comparison of reconstruction means, by key in the metrics."""
+
+
 def _probe(metrics: Metrics) -> dict[str, str]:
     """What the linear probe is compared with in words, by key; nothing without labels."""
     if not has_labels(metrics):
@@ -50,7 +60,7 @@ class ResultRow:
 def result_rows(metrics: Metrics) -> list[ResultRow]:
     """The core results, each beside its baseline with a verdict."""
     test, baselines, beats = metrics["test"], metrics["baselines"], metrics["beats_baseline"]
-    words, target = words_of(metrics), test.get("rho_target")
+    words, rho = words_of(metrics), test.get("rho_target")
     l0 = {name.removeprefix("l0_at_"): v for name, v in test.items() if name.startswith("l0_at_")}
     return [
         *(_image_rows(metrics) if words.images else _vector_rows(metrics)),
@@ -67,7 +77,7 @@ def result_rows(metrics: Metrics) -> list[ResultRow]:
         ResultRow(
             "Mean activation",
             f"{test['rho_hat_mean']:.4f}",
-            "" if target is None else f"target {target:g}",
+            "" if rho is None else f"rho {rho:g}",
             "",
             f"mean over units; they range from {test['rho_hat_min']:.4f} to"
             f" {test['rho_hat_max']:.4f}",
@@ -111,7 +121,7 @@ def _image_rows(metrics: Metrics) -> list[ResultRow]:
                 f"{test['mse']:.5f}",
                 f"{baselines[f'{key}_mse']:.5f}",
                 verdict(beats[key]),
-                "mean squared error per pixel; lower is better",
+                _MEANING[key],
             )
             for key, rival in _reconstruction(metrics).items()
         ),
@@ -134,7 +144,7 @@ def _vector_rows(metrics: Metrics) -> list[ResultRow]:
                 _shown(test["fvu"], "{:.4f}"),
                 _shown(baselines[f"{key}_mse"] / whole if whole else None, "{:.4f}"),
                 verdict(beats[key]),
-                "fraction of variance unexplained; lower is better",
+                _MEANING[key],
             )
             for key, rival in _reconstruction(metrics).items()
         ),
@@ -144,8 +154,11 @@ def _vector_rows(metrics: Metrics) -> list[ResultRow]:
     ]
 
 
-def task_rows(metrics: Metrics) -> list[ResultRow]:
-    """One row for each scored task, each of its settings and each of its rivals."""
+def task_rows(metrics: Metrics, *, judged: bool = False) -> list[ResultRow]:
+    """One row for each scored task, each of its settings and each of its rivals.
+
+    With `judged` only those that count as baselines, each at its one setting.
+    """
     return [
         ResultRow(
             text.row.format(setting=text.setting(found.setting), **metrics[task]),
@@ -156,6 +169,7 @@ def task_rows(metrics: Metrics) -> list[ResultRow]:
         )
         for task, text in _texts_of_scored(metrics).items()
         for found in TASKS[task].comparisons(metrics[task])
+        if not judged or found.verdict is not None
     ]
 
 

@@ -1,30 +1,29 @@
 """The numbers in the README are those of the committed run."""
 
-import json
-import re
-
+from experiments import readme
 from ruamel.yaml import YAML
 
 from helpers import REPOSITORY, shipped_values
 from rhobeta.config.params import check_params, flatten
-from rhobeta.reporting.tables import result_rows
 
 README = (REPOSITORY / "README.md").read_text()
 
 
 def test_table_is_that_of_the_committed_metrics() -> None:
-    metrics = json.loads((REPOSITORY / "reports" / "details.json").read_text())
-    expected = [
-        f"| {row.name} | {row.value} | {row.baseline} | {row.verdict} |"
-        for row in result_rows(metrics)
-    ]
-    marked = README.partition("<!-- table: checked")[2]
-    table = [line for line in marked.splitlines() if line.startswith("|")][2:]
-    assert table == [re.sub(r" +", " ", line) for line in expected]
-    # What the sentences say of the run.
-    assert f"this run reaches {metrics['test']['mse']:.4f} with" in README
-    penalty = shipped_values()["penalty"]
-    assert f"Its rho {penalty['rho']} and beta {penalty['beta']} were" in README
+    _, _, rest = README.partition(readme.START)
+    assert rest.partition(readme.END)[0] == readme.block(readme.details_of_seeds(REPOSITORY))
+
+
+def test_table_names_the_committed_parameters() -> None:
+    values = shipped_values()
+    model, penalty, training = (values[name] for name in ("model", "penalty", "training"))
+    (units,) = model["hidden_sizes"]
+    text = " ".join(README.split())
+    assert (
+        f"784-{units}-784 with a {model['code_activation']} code whose mean activation is held to"
+        f" {penalty['target']}, noise of {training['noise']} on the input, {training['epochs']}"
+        " epochs" in text
+    )
 
 
 def test_committed_lock_is_of_the_committed_parameters() -> None:

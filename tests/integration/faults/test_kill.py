@@ -55,6 +55,8 @@ def test_dvc_repro_ended_in_a_stage_is_made_good_by_the_next(
         git(clone.folder, "checkout", "--quiet", "HEAD", "--", "dvc.lock")
     clone.run("dvc", "repro")
     assert _outputs(clone) == expected
+    lock, other = (one.folder / "dvc.lock" for one in (clone, reproduced))
+    assert lock.read_bytes() == other.read_bytes()
     assert clone.runs()[-1].info.status == "FINISHED"
     assert clone.stages_run_by("dvc", "repro") == []
 

@@ -8,12 +8,13 @@ import pytest
 
 from helpers import git
 from helpers.clones import Clone, copy_of
+from rhobeta.cli import main
 from rhobeta.config.params import load_params
 from rhobeta.lineage.project import Project
 from rhobeta.lineage.trace import trace
 from rhobeta.paths import Paths
 
-# Fewer measurements for all but the first model.
+# Fewer measurements for the queue's models.
 FAST = ("-S", "evaluate.tasks=[]")
 MODEL = "models/autoencoder.safetensors"
 
@@ -61,15 +62,21 @@ def _experiments(clone: Clone) -> dict[str, str]:
 @pytest.mark.slow
 def test_each_step_leaves_its_runs_and_one_lineage(
     reproduced: Clone,
+    softer: Clone,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    clone = copy_of(reproduced, tmp_path / "project")
-    monkeypatch.chdir(clone.folder)
-    told = Told(clone, capsys)
+    def printed(*command: str) -> str:
+        """What a command prints that runs in this process, in the current folder."""
+        capsys.readouterr()
+        assert main(list(command)) == 0
+        return capsys.readouterr().out
 
     # A pipeline.
+    clone = copy_of(reproduced, tmp_path / "before")
+    monkeypatch.chdir(clone.folder)
+    told = Told(clone, capsys)
     (first,) = clone.runs()
     model, head = first.data.tags["rhobeta.model_sha256"], git(clone.folder, "rev-parse", "HEAD")
     ends = [MODEL, first.info.run_id, first.info.run_id[:8], head, "main", model]
@@ -78,12 +85,14 @@ def test_each_step_leaves_its_runs_and_one_lineage(
     assert told("HEAD")["code"]["dirty"] is False
 
     # An experiment.
-    clone.run("dvc", "exp", "run", "--name", "softer", "-S", "penalty.rho=0.3", *FAST)
+    clone = copy_of(softer, tmp_path / "project")
+    monkeypatch.chdir(clone.folder)
+    told = Told(clone, capsys)
     assert len(clone.runs()) == 2
-    softer = clone.runs()[1]
-    softer_model, commit = softer.data.tags["rhobeta.model_sha256"], _experiments(clone)["softer"]
-    ends = [MODEL, softer.info.run_id, softer.info.run_name, "softer", commit]
-    _require_one_chain(told, ends, model=softer_model, run=softer.info.run_id, holder=commit)
+    second = clone.runs()[1]
+    softer_model, commit = second.data.tags["rhobeta.model_sha256"], _experiments(clone)["softer"]
+    ends = [MODEL, second.info.run_id, second.info.run_name, "softer", commit]
+    _require_one_chain(told, ends, model=softer_model, run=second.info.run_id, holder=commit)
     assert told("softer")["runs"][0]["baseline"] == head
 
     # A queue with two workers, each experiment in a temporary folder of its own.
@@ -112,15 +121,15 @@ def test_each_step_leaves_its_runs_and_one_lineage(
     clone.run("dvc", "checkout", "--quiet")
     clone.run("dvc", "exp", "apply", "softer")
     assert clone.stages_run_by("dvc", "repro") == []
-    assert softer.info.run_id in clone.run("rhobeta", "sync").stdout
+    assert second.info.run_id in printed("sync")
     assert len(clone.runs()) == 4
-    assert _ids(told(MODEL)["runs"]) == {softer.info.run_id}
+    assert _ids(told(MODEL)["runs"]) == {second.info.run_id}
     git(clone.folder, "commit", "--quiet", "--all", "--message=softer")
 
     # A checkout of an older commit.
     git(clone.folder, "checkout", "--quiet", "HEAD~1")
     clone.run("dvc", "checkout", "--quiet")
-    assert first.info.run_id in clone.run("rhobeta", "sync").stdout
+    assert first.info.run_id in printed("sync")
     assert len(clone.runs()) == 4
     _require_one_chain(told, [MODEL, "HEAD"], model=model, run=first.info.run_id, holder=head)
     git(clone.folder, "checkout", "--quiet", "main")
@@ -137,10 +146,10 @@ def test_each_step_leaves_its_runs_and_one_lineage(
     told_there = Told(fresh, capsys)
     assert told_there(MODEL)["missing"][0]["link"].startswith("an MLflow store")
     assert not (fresh.folder / "mlruns" / "mlflow.db").exists()
-    assert "restored" in fresh.run("rhobeta", "sync").stdout
+    assert "restored" in printed("sync")
     (restored,) = fresh.runs()
-    _require_as_good_as(restored, softer)
-    assert restored.info.run_id in fresh.run("rhobeta", "sync").stdout
+    _require_as_good_as(restored, second)
+    assert restored.info.run_id in printed("sync")
     (story,) = told_there("main")["runs"]
     assert (story["id"], story["restored"]) == (restored.info.run_id, True)
     monkeypatch.chdir(clone.folder)
@@ -148,13 +157,13 @@ def test_each_step_leaves_its_runs_and_one_lineage(
     # Trials, one or both of them with the parameters of these models.
     space = {"penalty.rho": {"choices": [0.2, 0.3]}}
     clone.change(tune__trials=2, tune__space=space, tune__constraints=[])
-    clone.run("rhobeta", "tune", "--workers", "1")
+    printed("tune", "--workers", "1")
     for number in (0, 1):
         story = told(f"trial {number}")
         (mine,) = [trial for trial in story["trials"] if trial["trial"] == number]
         (study,) = story["studies"]
         assert story["model"]["sha256"] in (model, softer_model)
-        assert _ids(story["runs"]) <= {first.info.run_id, softer.info.run_id}
+        assert _ids(story["runs"]) <= {first.info.run_id, second.info.run_id}
         assert mine["parent"] == study["id"]
         assert story["commits"]
         for end in (mine["id"], f"rho-beta/{number}", story["model"]["sha256"]):

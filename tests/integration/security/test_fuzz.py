@@ -417,4 +417,4 @@ def test_damaged_input_is_refused_or_read_right(tmp_path: Path, name: str) -> No
 @pytest.mark.parametrize("name", NAMES)
 def test_many_damaged_inputs_are_refused_or_read_right(tmp_path: Path, name: str) -> None:
     reader = readers(tmp_path / "right")[name]
-    try_reader(reader, tmp_path, 8 * reader.examples)
+    try_reader(reader, tmp_path, 4 * reader.examples)

@@ -1,7 +1,6 @@
 """No shell is given text of the user: neither in the source, nor under nasty names."""
 
 import ast
-import os
 import re
 import subprocess
 import sys
@@ -115,7 +114,9 @@ def test_folder_that_no_address_can_hold_is_refused(tmp_path: Path, name: str) -
 
 
 @pytest.mark.slow
-def test_workspace_of_a_nasty_name_runs(tmp_path: Path, paths: Paths) -> None:
+def test_workspace_of_a_nasty_name_runs(
+    tmp_path: Path, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / FOLDER
     paths.workspace.rename(folder)
     write_params(folder, QUICK | {"training.epochs": 1})
@@ -124,18 +125,15 @@ def test_workspace_of_a_nasty_name_runs(tmp_path: Path, paths: Paths) -> None:
     below.mkdir()
     for module in ("mlflow", "multiprocessing", "numpy", "sitecustomize", "socket", "torch"):
         (below / f"{module}.py").write_text("from pathlib import Path\nPath('sprung').touch()\n")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    monkeypatch.chdir(below)
     for stage in STAGES:
-        done = subprocess.run(
-            [sys.executable, "-m", "rhobeta", stage],
-            cwd=below,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-        assert done.returncode == 0, done.stderr
+        if stage == "train":
+            # It imports the most: in a process of its own, which finds those modules beside it.
+            command = [sys.executable, "-m", "rhobeta", stage]
+            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+            assert done.returncode == 0, done.stderr
+        else:
+            assert main([stage]) == 0
     assert (folder / "mlruns" / "mlflow.db").is_file()
     open_storage(storage_url(Paths(folder, folder), None), heartbeat=1)
     assert (folder / "mlruns" / "optuna.db").is_file()

@@ -209,6 +209,7 @@ def test_test_images_of_one_class_are_refused_before_training(
     assert not paths.store.exists()
 
 
+@pytest.mark.slow
 def test_training_that_diverges_fails_and_writes_no_model(
     paths: Paths, capsys: pytest.CaptureFixture[str]
 ) -> None:

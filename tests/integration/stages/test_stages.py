@@ -2,7 +2,6 @@
 
 import csv
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -217,27 +216,17 @@ def test_summary_prints_results_and_places(
     assert run.info.run_id in output
 
 
-@pytest.mark.slow
-def test_same_inputs_give_the_same_bytes(finished: Paths) -> None:
-    outputs = [
-        finished.model,
-        finished.history,
-        finished.metrics,
-        finished.rate_distortion,
-        finished.evaluation,
-        finished.report,
-        finished.dashboard,
-        *sorted(finished.figures.iterdir()),
-        *sorted(finished.splits.iterdir()),
-        *sorted(finished.raw_data.iterdir()),
-    ]
-    before = {path: path.read_bytes() for path in outputs}
-    for folder in ("data/raw", "data/processed", "models", "reports"):
-        shutil.rmtree(finished.workspace / folder)
-    for stage in STAGES:
-        assert main([stage]) == 0
-    changed = [path.name for path in outputs if path.read_bytes() != before[path]]
-    assert changed == []
+def test_summary_refuses_a_damaged_model(
+    finished: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = finished.model.read_bytes()
+    finished.model.write_bytes(content[:-1])
+    capsys.readouterr()
+    try:
+        assert main(["summary"]) == 1
+    finally:
+        finished.model.write_bytes(content)
+    assert f"{finished.model} is not a model of rhobeta, or is damaged" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -255,14 +244,11 @@ def test_model_without_a_run_gets_one_marked_as_restored(
     assert "test/mse" in run.data.metrics
     curve = client.get_metric_history(run.info.run_id, "Curves/train_mse")
     assert [point.step for point in curve] == [1, 2]
-    assert main(["visualize"]) == 0
-    assert len(client.search_runs(experiments)) == 1
 
 
 @pytest.mark.slow
-def test_run_holds_uncommitted_code(paths: Paths) -> None:
-    for stage in STAGES[:2]:
-        assert main([stage]) == 0
+def test_run_holds_uncommitted_code(paths: Paths, start_after: StartAfter) -> None:
+    start_after("preprocess")
     write_params(paths.workspace, QUICK | {"penalty.rho": 0.25})
     assert main(["train"]) == 0
     (run,) = _runs(paths)
@@ -276,9 +262,8 @@ def test_run_holds_uncommitted_code(paths: Paths) -> None:
     "changes",
     [
         {"model.code_activation": "tanh", "model.hidden_sizes": [32, 8]},
-        {"model.code_activation": "relu", "penalty.kind": "none"},
-        {"data.classes": [3, 7]},
         {
+            "data.classes": [3, 7],
             "model.code_activation": "relu",
             "penalty.kind": "l1_code",
             "training.pixel_loss": "bce",
@@ -291,7 +276,7 @@ def test_run_holds_uncommitted_code(paths: Paths) -> None:
             "topk.start": 8,
         },
     ],
-    ids=["deep tanh", "plain relu", "two classes", "relu with L1", "tied topk"],
+    ids=["deep tanh", "two classes, relu with L1", "tied topk without penalty"],
 )
 def test_stages_with_other_models_and_data(paths: Paths, changes: dict[str, Any]) -> None:
     write_params(paths.workspace, QUICK | changes)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from helpers.together import CASES, ENDLESS, outcome, slurm_place, start_ranks, trained_together
+from helpers.together import CASES, ENDLESS, outcome, start_ranks, trained_together
 from rhobeta.model.means import LogMeans, Mean
 from rhobeta.training.process_group import ProcessGroup
 
@@ -19,14 +19,14 @@ TOLERANCES = {"float32": 1e-5, "float64": 1e-12}
 
 @pytest.fixture(scope="module")
 def of_three(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
-    """The outcome of each case with three processes; one start trains all."""
+    """The outcome of each case with three tasks of SLURM; one start trains all."""
     return trained_together(CHECKED, 3, tmp_path_factory.mktemp("ranks"))
 
 
-def require_equal(together: Mapping[str, Any], world_size: int, name: str) -> None:
+def require_equal(together: Mapping[str, Any], name: str) -> None:
     alone = outcome(name)
     tolerance = TOLERANCES[name.rpartition(", ")[2]]
-    assert together["world_size"] == world_size
+    assert together["world_size"] == 3
     assert together["best_epoch"] == alone["best_epoch"]
     for key, value in alone["weights"].items():
         gap = (together["weights"][key] - value).abs().max() / value.abs().max()
@@ -38,14 +38,8 @@ def require_equal(together: Mapping[str, Any], world_size: int, name: str) -> No
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CHECKED)
-def test_three_processes_train_as_one(of_three: Mapping[str, Any], name: str) -> None:
-    require_equal(of_three[name], 3, name)
-
-
-@pytest.mark.slow
-def test_two_tasks_of_slurm_train_as_one(tmp_path: Path) -> None:
-    name = "kl, float64"
-    require_equal(trained_together([name], 2, tmp_path, slurm_place)[name], 2, name)
+def test_three_tasks_of_slurm_train_as_one(of_three: Mapping[str, Any], name: str) -> None:
+    require_equal(of_three[name], name)
 
 
 @pytest.mark.slow

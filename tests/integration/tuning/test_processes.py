@@ -43,7 +43,7 @@ class Command:
         )
 
     def ended(self) -> tuple[int, str]:
-        output, _ = self.process.communicate(timeout=240)
+        output, _ = self.process.communicate(timeout=480)
         return self.process.returncode, output
 
     def workers(self) -> list[int]:
@@ -89,7 +89,7 @@ def _numbers(study: optuna.Study, *states: TrialState) -> list[int]:
     return [trial.number for trial in study.get_trials(states=states)]
 
 
-def _wait_for(met: Callable[[], Any], seconds: float = 120) -> Any:
+def _wait_for(met: Callable[[], Any], seconds: float = 240) -> Any:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
@@ -98,7 +98,7 @@ def _wait_for(met: Callable[[], Any], seconds: float = 120) -> Any:
         except KeyError:
             # The study is not there yet.
             pass
-        time.sleep(0.1)
+        time.sleep(0.3)
     raise AssertionError("it did not come to pass")
 
 
@@ -143,7 +143,7 @@ def test_the_trial_of_a_killed_worker_runs_again(start: Start, project: Paths) -
 
 def test_ctrl_c_ends_workers_and_the_command_continues(start: Start, project: Paths) -> None:
     command = start("--workers", "2", "--trials", "5", changes=LONG)
-    _wait_for(lambda: len(_numbers(_study(project), TrialState.COMPLETE)) >= 1)
+    _wait_for(lambda: _numbers(_study(project), TrialState.COMPLETE))
     workers = command.workers()
     os.killpg(command.process.pid, signal.SIGINT)
     status, output = command.ended()
@@ -158,12 +158,12 @@ def test_ctrl_c_ends_workers_and_the_command_continues(start: Start, project: Pa
     assert {run.info.status for run in _runs(project).values()} <= {"FINISHED", "KILLED"}
     waiting = _numbers(study, TrialState.WAITING)
 
-    status, output = start("--workers", "3", "--trials", "6", changes=LONG).ended()
+    status, output = start("--workers", "1", "--trials", "5", changes=LONG).ended()
     assert status == 0, output
     assert f"{len(done)} finished before" in output
     study = _study(project)
     complete = study.get_trials(states=(TrialState.COMPLETE,))
-    assert 6 <= len(complete) <= 8
+    assert len(complete) == 5
     assert len({trial.params["penalty.rho"] for trial in complete}) == len(complete)
     assert set(done) | set(waiting) <= set(_numbers(study, TrialState.COMPLETE))
     (parent,) = [r for r in _runs(project).values() if r.data.tags["rhobeta.stage"] == "tune"]
@@ -173,7 +173,7 @@ def test_ctrl_c_ends_workers_and_the_command_continues(start: Start, project: Pa
 def test_two_commands_share_a_study_in_postgresql(start: Start, project: Paths) -> None:
     with postgresql_server() as url:
         # As two machines would: at once, on a database without tables.
-        words = ("--workers", "2", "--trials", "6")
+        words = ("--workers", "1", "--trials", "5")
         commands = [start(*words, **{STORAGE_VARIABLE: url}) for _ in range(2)]
         for command in commands:
             status, output = command.ended()
@@ -182,8 +182,8 @@ def test_two_commands_share_a_study_in_postgresql(start: Start, project: Paths) 
             assert "database postgresql+psycopg://127.0.0.1:" in output
         study = _study(project, url.replace("postgresql:", "postgresql+psycopg:"))
         trials = study.get_trials(states=(TrialState.COMPLETE,))
-        # Each of four workers may have one more trial than it needed.
-        assert 6 <= len(trials) <= 9
+        # Each of two workers may have one more trial than it needed.
+        assert 5 <= len(trials) <= 6
         assert _numbers(study, TrialState.RUNNING, TrialState.WAITING) == []
         assert len({trial.params["penalty.rho"] for trial in trials}) == len(trials)
         runs = _runs(project)

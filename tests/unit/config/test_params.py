@@ -95,7 +95,7 @@ def test_shipped_file_is_accepted_and_flattened_in_its_order() -> None:
 
 
 def test_flatten_of_a_section_with_a_prefix() -> None:
-    values = shipped_values()["penalty"]
+    values = with_changes({})["penalty"]
     assert flatten(accepted({}).penalty, "penalty.") == {
         f"penalty.{name}": value for name, value in values.items()
     }
@@ -320,7 +320,11 @@ def test_penalty_that_does_not_fit_the_code_is_refused() -> None:
             "penalty.target: found 1, allowed: a mean activation below 1, or",
         ),
         (
-            {"penalty.target": 64, "penalty.target_above": 0.1},
+            {
+                "penalty.target": 64,
+                "penalty.target_above": 0.1,
+                "model.hidden_sizes": [64],
+            },
             "penalty.target: found 64, allowed: a mean activation below 1, or with"
             " penalty.target_above an L0 below the 64 units of the code",
         ),

@@ -59,6 +59,7 @@ def test_pipeline_model_is_loaded_by_every_name(
         rhobeta.load(run.info.run_id)
 
 
+@pytest.mark.slow
 def test_estimator_needs_no_package_of_the_pipeline() -> None:
     pipeline = ("pydantic", "pytorch_lightning", "mlflow", "dvc", "tqdm", "filelock", "matplotlib")
     code = (

@@ -328,6 +328,7 @@ for scale in (0.0, 1e-25):
 """
 
 
+@pytest.mark.slow
 def test_embed_codes_of_almost_no_activity() -> None:
     # In a process of its own: without variance, scikit-learn's t-SNE ends the process.
     done = subprocess.run(

@@ -51,12 +51,12 @@ with new_run(store, name=sys.argv[2], tags={}) as run:
 def test_open_store_in_processes_at_once(tmp_path: Path) -> None:
     processes = [
         subprocess.Popen([sys.executable, "-c", OPEN, str(tmp_path), str(number)])
-        for number in range(3)
+        for number in range(2)
     ]
-    assert [process.wait(timeout=300) for process in processes] == [0, 0, 0]
+    assert [process.wait(timeout=300) for process in processes] == [0, 0]
     store = open_store(Paths(tmp_path, tmp_path), "shared")
     runs = store.client.search_runs([store.experiment_id])
-    assert sorted(run.info.run_name for run in runs) == ["0", "1", "2"]
+    assert sorted(run.info.run_name for run in runs) == ["0", "1"]
     assert all(run.info.status == "FINISHED" for run in runs)
     modes = {
         name: (tmp_path / "mlruns" / name).stat().st_mode for name in ("mlflow.db", "artifacts")

@@ -45,6 +45,7 @@ def _patch_training(monkeypatch: pytest.MonkeyPatch, instead: dict[int, Any]) ->
     monkeypatch.setattr(objective, "fit", train)
 
 
+@pytest.mark.slow
 def test_a_study_continues_to_the_same_trials(run_here: RunTrials) -> None:
     at_once, _, _ = run_here(tune__trials=3, tune__study="at once")
     run_here(tune__trials=1, tune__study="in two parts")

@@ -72,6 +72,7 @@ def test_reason_names_what_the_cpu_lacks(
 
 
 @pytest.mark.skipif(reason_for_other_bytes() is not None, reason="this CPU has no AVX2")
+@pytest.mark.slow
 def test_command_fixes_them_before_a_numerical_library_is_loaded(tmp_path: Path) -> None:
     code = (
         "import sys; from rhobeta.cli import main; from rhobeta.utils import cpu\n"
