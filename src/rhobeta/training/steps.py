@@ -46,7 +46,7 @@ ENOUGH_ACTIVE_IMAGES = 10
 CLEAN_EVERY = 8
 """Dead units are looked for in every n-th mini-batch, without noise and with the final k."""
 
-PATIENCE = 250
+PATIENCE = 1000
 """Images without activity after which a unit is dead; an eighth of all where these are fewer."""
 
 CENTRED = ("relu", "topk")
