@@ -10,6 +10,11 @@ MATCHED = {64: ("kl-64", "l1-64", "topk-64"), 1000: ("kl-1000", "l1-1000", "topk
 """The comparison at matched L0: experiments by number of units."""
 MATCHED_L0 = {64: "10", 1000: "25"}
 PENALTIES = {"kl": "KL, sigmoid", "l1": "L1, ReLU", "topk": "TopK"}
+DEAD_UNITS = {
+    "topk": "TopK, noise 0.3",
+    "l1": "L1, ReLU",
+    "kl_poisson": "Poisson KL, ReLU",
+}
 DATA_SETS = ("mnist", "fashion-mnist")
 WIDTHS = (64, 400)
 TARGETS = (0.02, 0.05, 0.1, 0.2)

@@ -3,6 +3,7 @@
 python -m experiments.results
 """
 
+import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from experiments.markdown import Row, table
 from experiments.outcome import (
     CLAIMS,
     DATA_SETS,
+    DEAD_UNITS,
     MATCHED,
     MATCHED_L0,
     PENALTIES,
@@ -64,6 +66,7 @@ def page(folder: Path) -> str:
         ),
         "",
         "![Test MSE by number of active units](results.png)\n",
+        *dead_units_section(folder),
         "## A target for the activity\n",
         (folder / "targets.md").read_text(encoding="utf-8"),
         *table(
@@ -160,6 +163,25 @@ def matched_rows(folder: Path) -> list[Row]:
             )
         rows.append((str(units), f"PCA, {kept} components", kept, f"{baselines[kept]:.4f}", "", ""))
     return rows
+
+
+def dead_units_section(folder: Path) -> list[str]:
+    """Dead units before and after the remedies, once these experiments have run."""
+    rows: list[Row] = []
+    for code, label in DEAD_UNITS.items():
+        path = folder / "outcomes" / f"dead-units-{code}.json"
+        if not path.is_file():
+            continue
+        runs = json.loads(path.read_text(encoding="utf-8"))
+        dead = {when: values(runs, f"{when}/dead_units") for when in ("before", "after")}
+        mse = [spread(values(runs, f"{when}/mse"), ".4f") for when in dead]
+        counts = [spread(numbers, ".0f") for numbers in dead.values()]
+        rows.append((label, *counts, f"{max(dead['after']):.0f}", *mse))
+    if not rows:
+        return []
+    head = ("Code", "Dead before", "Dead after", "Most after", "MSE before", "MSE after")
+    text = (folder / "dead_units.md").read_text(encoding="utf-8")
+    return ["## Dead units\n", text, *table(head, rows), ""]
 
 
 def target_rows(folder: Path) -> list[Row]:

@@ -11,6 +11,7 @@ name. The functions are in `rhobeta.model.activations.CODE_ACTIVATIONS` and
 import importlib.util
 import math
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,9 @@ nothing: there is no penalty
 
 Function = Callable[..., Any]
 _Decorated = TypeVar("_Decorated", bound=Function)
+
+_PACKAGE = "rhobeta_extensions."
+"""What the names of the imported files begin with."""
 
 
 @dataclass(frozen=True)
@@ -214,6 +218,14 @@ def no_target(penalty_name: str, activation_name: str) -> str | None:
     return None
 
 
+def place_of_fault(error: BaseException) -> str | None:
+    """The file of `extensions/` in which `error` arose, with the line; None if it was in none."""
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        if str(frame.f_globals.get("__name__", "")).startswith(_PACKAGE):
+            return f"extensions/{Path(frame.f_code.co_filename).name}, line {line}"
+    return None
+
+
 def load_extensions(folder: Path) -> None:
     """Import every Python file in `folder`, in the order of their names; each once in a process.
 
@@ -235,7 +247,7 @@ def load_extensions(folder: Path) -> None:
 
 
 def _import(path: Path) -> None:
-    name = f"rhobeta_extensions.{path.stem}"
+    name = f"{_PACKAGE}{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise RhobetaError(f"{path} cannot be imported.")
@@ -255,9 +267,11 @@ def _import(path: Path) -> None:
                 f"extensions/{path.name} imports rhobeta.registry, which is rhobeta.extensions"
                 " since version 0.2: change that import."
             ) from error
+        # Of a syntax error, Python's own message names the line.
+        place = place_of_fault(error) or ""
         raise RhobetaError(
-            f"extensions/{path.name} cannot be imported: {type(error).__name__}: {error}\n"
-            "Correct the file, or move it out of extensions/."
+            f"extensions/{path.name} cannot be imported: {type(error).__name__}: {error}"
+            f"{place and f' ({place})'}\nCorrect the file, or move it out of extensions/."
         ) from error
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from rhobeta import extensions
+from rhobeta.cli.explain import explain
 from rhobeta.errors import RhobetaError
 from rhobeta.extensions import (
     ACTIVATION_SPECS,
@@ -160,18 +161,20 @@ def test_missing_folder_has_no_extensions(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "reason"),
+    ("text", "reason", "line"),
     [
-        ("def broken(:\n", "SyntaxError"),
-        ("import no_such_module_at_all\n", "ModuleNotFoundError: No module named 'no_such_mod"),
-        ("1 / 0\n", "ZeroDivisionError: division by zero"),
-        ("raise SystemExit(0)\n", "SystemExit: 0"),
-        (SQUARES.format(name="kl"), "'kl' is registered already; choose another name"),
-        ("from rhobeta.extensions import penalty\npenalty('x')(print)\n", "TypeError"),
+        ("def broken(:\n", "SyntaxError", 1),
+        ("import no_such_module_at_all\n", "ModuleNotFoundError: No module named 'no_such_mod", 1),
+        ("\n1 / 0\n", "ZeroDivisionError: division by zero", 2),
+        ("raise SystemExit(0)\n", "SystemExit: 0", 1),
+        (SQUARES.format(name="kl"), "'kl' is registered already; choose another name", 4),
+        ("from rhobeta.extensions import penalty\npenalty('x')(print)\n", "TypeError", 2),
     ],
     ids=["syntax", "import", "error", "exit", "taken", "wrong use"],
 )
-def test_failing_file_is_named_with_the_reason(tmp_path: Path, text: str, reason: str) -> None:
+def test_failing_file_is_named_with_the_reason(
+    tmp_path: Path, text: str, reason: str, line: int
+) -> None:
     (tmp_path / "faulty.py").write_text(text)
     for _ in range(2):
         with pytest.raises(RhobetaError) as caught:
@@ -179,9 +182,21 @@ def test_failing_file_is_named_with_the_reason(tmp_path: Path, text: str, reason
         message = str(caught.value)
         assert message.startswith("extensions/faulty.py cannot be imported: ")
         assert reason in message
+        assert f"faulty.py, line {line})\n" in message
         assert "Correct the file" in message
     assert EXTENSIONS == {}
     assert not [name for name in sys.modules if "faulty" in name]
+
+
+def test_a_fault_in_a_function_names_file_and_line(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(SQUARES.format(name="mine").replace("square()", "sqare()"))
+    load_extensions(tmp_path)
+    with pytest.raises(AttributeError) as caught:
+        PENALTIES["mine"](torch.ones(2))
+    assert explain(caught.value, "train") == (
+        "extensions/mine.py, line 6: AttributeError: 'Tensor' object has no attribute 'sqare'\n"
+        "Correct the file, or name another penalty.kind or model.code_activation."
+    )
 
 
 def test_old_module_name_in_a_file_gets_the_new_one(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import errno
 import re
 
 from rhobeta.errors import RhobetaError
+from rhobeta.extensions import place_of_fault
 
 _STORE_LIBRARIES = ("mlflow", "optuna", "sqlalchemy", "requests", "urllib3")
 # As torch, CUDA, the loader of shared libraries and the system say it.
@@ -21,6 +22,11 @@ def explain(error: Exception, command: str) -> str | None:
             f"there is not enough memory ({str(error).partition(chr(10))[0] or 'no details'}).\n"
             "Close other programs, raise the limit of the shell or container (`ulimit -v`), or"
             " take fewer images, a smaller model.hidden_sizes or training.batch_size."
+        )
+    if (place := place_of_fault(error)) is not None:
+        return (
+            f"{place}: {type(error).__name__}: {error}\n"
+            "Correct the file, or name another penalty.kind or model.code_activation."
         )
     # By name, so that a command without a store does not import these libraries.
     if type(error).__module__.partition(".")[0] in _STORE_LIBRARIES:

@@ -115,13 +115,13 @@ def compare_groups(groups: list[SeedGroup], *, everything: bool = False) -> Comp
         )
     if not _agree(groups, _test_sha256):
         notes.append(
-            "These were measured on different test images: their test numbers cannot be compared,"
+            "These were measured on different test splits: their test numbers cannot be compared,"
             " so no best value is marked."
         )
     elif not _agree(groups, _data_sha256):
         notes.append(
-            "These were trained and validated on different images, and tested on the same: the test"
-            " numbers can be compared, those of validation (best/) cannot."
+            "These were trained and validated on different splits, and tested on the same one: the"
+            " test numbers can be compared, those of validation (best/) cannot."
         )
     if idle:
         notes.append(f"{idle} parameters of the machine and the figures differ too (--all).")

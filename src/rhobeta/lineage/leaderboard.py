@@ -71,6 +71,17 @@ class Condition:
             return compare(str(found), self.value)
         return compare(number, limit)
 
+    def require_number(self, rows: Sequence[Row]) -> None:
+        """Raise `RhobetaError` for `mse < abc`: an order of numbers, of which one is a word."""
+        found = [_number(row[self.name]) for row in rows if self.name in row]
+        if not found or None in found or self.comparison[0] not in "<>":
+            return
+        if _number(self.value) is None:
+            raise RhobetaError(
+                f"The filter {self.name} {self.comparison} {self.value}: found {self.value!r},"
+                " expected a number."
+            )
+
 
 def list_runs(project: Project, filters: Sequence[str], sort: str | None) -> list[Row]:
     """The trainings that keep all `filters`, in the order of `sort`, the best first.
@@ -79,7 +90,7 @@ def list_runs(project: Project, filters: Sequence[str], sort: str | None) -> lis
     filter of MLflow. `sort` is such a name too (default: the test MSE, or the newest first where no
     run has one). A metric without a better direction, and a parameter, is sorted from its lowest
     value; runs without it come last. Raises `RhobetaError` where there is no store, a name is
-    unknown, or MLflow refuses its filter.
+    unknown, a number is compared with a word, or MLflow refuses its filter.
     """
     open_store_to_read(project.paths)
     conditions, of_mlflow = _split(filters)
@@ -87,6 +98,7 @@ def list_runs(project: Project, filters: Sequence[str], sort: str | None) -> lis
     names = {name for row in rows for name in row}
     for condition in conditions if rows else ():
         named = Condition(_full(condition.name, names), condition.comparison, condition.value)
+        named.require_number(rows)
         rows = [row for row in rows if named.holds(row)]
     if sort is None and not any(_SORT in row for row in rows):
         return rows
@@ -141,8 +153,8 @@ def notes_on(rows: Sequence[Row], found: int) -> list[str]:
     tested = {row["test_data"] for row in rows} - {""}
     if len(tested) > 1:
         notes.append(
-            f"these were measured on {len(tested)} different sets of test images, whose numbers"
-            " cannot be compared; --filter test_data=SHA256 keeps one"
+            f"these were measured on {len(tested)} different test splits, whose numbers cannot be"
+            " compared; --filter test_data=SHA256 keeps one"
         )
     return notes
 

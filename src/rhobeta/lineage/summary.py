@@ -4,17 +4,20 @@ from rhobeta.config.renamed import current_sections
 from rhobeta.errors import RhobetaError
 from rhobeta.lineage.project import Project
 from rhobeta.lineage.reproduction import describe_reproduction
-from rhobeta.lineage.resolve import distinct
+from rhobeta.lineage.resolve import distinct, read_model_file
 from rhobeta.reporting.tables import ResultRow, result_rows, task_rows
-from rhobeta.utils.files import read_json, require_file, sha256_of_file
+from rhobeta.utils.files import read_json, require_file
 
 
 def print_summary(project: Project) -> None:
-    """Print the tables of results, and the places of report, figures and MLflow run."""
+    """Print the tables of results, and the places of report, figures and MLflow run.
+
+    Raises `RhobetaError` where there are no results, or the model's file is missing or damaged.
+    """
     paths = project.paths
     metrics = current_sections(read_json(paths.details, made_by="rhobeta evaluate"))
-    model_sha256 = sha256_of_file(require_file(paths.model, made_by="rhobeta train"))
-    runs = distinct(project.runs.of_model(model_sha256))
+    model = read_model_file(require_file(paths.model, made_by="rhobeta train"))
+    runs = distinct(project.runs.of_model(model.sha256))
     tables = [result_rows(metrics), task_rows(metrics)]
     for table in filter(None, tables):
         print(f"{as_table(table)}\n")
@@ -22,7 +25,7 @@ def print_summary(project: Project) -> None:
     print(f"dashboard  {paths.dashboard}")
     print(f"figures    {paths.figures}")
     print(f"model      {paths.model}")
-    print(f"           SHA-256 {model_sha256}")
+    print(f"           SHA-256 {model.sha256}")
     if runs:
         print(f"MLflow     run {runs[0].id} in {project.place}; `make ui` shows it")
     else:

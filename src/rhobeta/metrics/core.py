@@ -31,8 +31,8 @@ def core_metrics(
     `encoded` is the test split, `statistics` its sparsity, `rho` the target of the mean activity.
     MSE is better where it is lower, accuracy where it is higher; equal is not better. Beside PCA
     with as many components as the code has units stands PCA with as many as units are active for
-    an image, the mean above the first threshold, rounded and at least one. PSNR and clipped PCA are
-    those of images, the probes those of data with labels.
+    an image, the mean above the first threshold, rounded, at least one and at most all. PSNR and
+    clipped PCA are those of images, the probes those of data with labels.
     """
     train, test = data.pixels.train, data.pixels.test
     images = data.model.architecture.is_image
@@ -41,6 +41,7 @@ def core_metrics(
     quality = reconstruction.quality()
     units = data.model.architecture.units
     active = max(1, round(statistics.l0[settings.l0_thresholds[0]]))
+    active = min(active, data.baselines.pca.components)
     baselines = {
         "mean_image": data.baselines.mean_image_mse,
         **reconstruction_baselines(

@@ -94,7 +94,8 @@ def _chosen(
 ) -> tuple[Weights, float]:
     """The weights of lowest log-loss on the validation images, and their C.
 
-    Validation images of classes that `train` has not are left out.
+    Validation images of classes that `train` has not are left out; where none is left, the first C
+    is taken.
     """
     known = np.isin(validation_labels, classes)
     validation, target = validation[known], np.searchsorted(classes, validation_labels[known])
@@ -103,7 +104,7 @@ def _chosen(
     for inverse_penalty in inverse_penalties:
         # From the weights of the last C few steps are left.
         weights = _converged(train, y, len(classes), inverse_penalty, weights)
-        loss = log_loss(logits(validation, weights), target)
+        loss = log_loss(logits(validation, weights), target) if len(target) else np.inf
         if best is not None and loss >= lowest:
             break
         best, lowest = (weights, inverse_penalty), loss

@@ -60,7 +60,7 @@ class ResultRow:
 def result_rows(metrics: Metrics) -> list[ResultRow]:
     """The core results, each beside its baseline with a verdict."""
     test, baselines, beats = metrics["test"], metrics["baselines"], metrics["beats_baseline"]
-    words, target = words_of(metrics), test.get("rho_target")
+    words, rho = words_of(metrics), test.get("rho_target")
     l0 = {name.removeprefix("l0_at_"): v for name, v in test.items() if name.startswith("l0_at_")}
     return [
         *(_image_rows(metrics) if words.images else _vector_rows(metrics)),
@@ -77,7 +77,7 @@ def result_rows(metrics: Metrics) -> list[ResultRow]:
         ResultRow(
             "Mean activation",
             f"{test['rho_hat_mean']:.4f}",
-            "" if target is None else f"target {target:g}",
+            "" if rho is None else f"rho {rho:g}",
             "",
             f"mean over units; they range from {test['rho_hat_min']:.4f} to"
             f" {test['rho_hat_max']:.4f}",

@@ -46,7 +46,7 @@ _SCATTERS = (("test/gini", "test/mse"), ("test/gini", "test/probe"))
 _DESCRIPTION = """\
 Sparse autoencoders, one run a training: [the columns that matter]({link}).
 
-- `test/` and the tasks: measured once, on test images. `test/mse` is better low,
+- `test/` and the tasks: measured once, on the test split. `test/mse` is better low,
   `test/gini` and `test/probe` are better high.
 - `Curves/`: training and validation by epoch; `best/`: validation at the epoch whose weights were
   kept.

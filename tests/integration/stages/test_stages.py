@@ -216,6 +216,19 @@ def test_summary_prints_results_and_places(
     assert run.info.run_id in output
 
 
+def test_summary_refuses_a_damaged_model(
+    finished: Paths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = finished.model.read_bytes()
+    finished.model.write_bytes(content[:-1])
+    capsys.readouterr()
+    try:
+        assert main(["summary"]) == 1
+    finally:
+        finished.model.write_bytes(content)
+    assert f"{finished.model} is not a model of rhobeta, or is damaged" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_model_without_a_run_gets_one_marked_as_restored(
     finished: Paths, monkeypatch: pytest.MonkeyPatch

@@ -300,7 +300,7 @@ def test_numbers_of_other_test_images_are_not_judged(
 ) -> None:
     assert main(["compare", project.runs["seed 0"], "far", "--no-page"]) == 0
     out = capsys.readouterr().out
-    assert "different test images" in out
+    assert "different test splits" in out
     assert "0.01*" not in out
 
 

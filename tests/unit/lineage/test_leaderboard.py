@@ -95,9 +95,9 @@ def test_table_csv_and_notes_hold_the_runs(
     assert rows[3]["test/mse"] == ""
     log(store, "elsewhere", 0.1, {"test/mse": 0.001}, test="t1")
     assert main(["runs"]) == 0
-    assert "measured on 2 different sets of test images" in capsys.readouterr().out
+    assert "measured on 2 different test splits" in capsys.readouterr().out
     assert main(["runs", "--filter", "test_data=t0"]) == 0
-    assert "different sets" not in capsys.readouterr().out
+    assert "different test" not in capsys.readouterr().out
     assert main(["runs", "--filter", "rho>1"]) == 0
     assert capsys.readouterr().out == "no training keeps the filters\n"
 
@@ -108,6 +108,7 @@ def test_an_unknown_name_or_filter_is_explained(
     for options, fault in (
         (["--sort", "mze"], "No run has 'mze'"),
         (["--filter", "test/mze<1"], "Did you mean test/mse?"),
+        (["--filter", "mse < abc"], "test/mse < abc: found 'abc', expected a number"),
         (["--filter", "name"], "MLflow refuses the filter 'name'"),
         (["--filter", "metrics.`test/mse` ~ 3"], "MLflow refuses the filter"),
     ):

@@ -143,6 +143,12 @@ def test_probe_without_validation_images_holds_out_training_images() -> None:
     assert found == accuracy(train, labels, test, test_labels, inverse_penalty=1e3) > 0.99
 
 
+def test_probe_of_two_images_has_nothing_to_choose_by() -> None:
+    train, labels = np.array([[0.0], [1.0]], np.float32), np.array([3, 4], np.uint8)
+    features, known = Representation(train, train[:0], train), Labels(labels, labels[:0], labels)
+    assert probe_accuracy(features, known, inverse_penalties=[0.1, 1.0]) == 1
+
+
 def test_fit_equals_another_solver(digits: Samples) -> None:
     x = pixels_of(digits.values)[:, ::7]
     _, y = np.unique(digits.require_labels(), return_inverse=True)

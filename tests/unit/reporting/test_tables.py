@@ -31,7 +31,7 @@ def test_result_rows_by_hand() -> None:
         ("PSNR", "18.24 dB", "", ""),
         ("Linear probe against raw pixels", "93.16%", "92.33%", WON),
         ("Linear probe against PCA of the same size", "93.16%", "90.48%", WON),
-        ("Mean activation", "0.0512", "target 0.05", ""),
+        ("Mean activation", "0.0512", "rho 0.05", ""),
         ("L0 above 0.1", "7.2", "", ""),
         ("L0 above 0.5", "1.5", "", ""),
         ("Gini", "0.813", "", ""),
