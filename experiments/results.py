@@ -185,12 +185,13 @@ def dead_units_section(folder: Path) -> list[str]:
 
 
 def target_rows(folder: Path) -> list[Row]:
-    """Each target: what three trainings reached, beside the search at that activity."""
+    """Each target that has run: what three trainings reached, beside the search there."""
     return [
         target_row(data_set, units, load_target(folder, data_set, units, target))
         for data_set in DATA_SETS
         for units in WIDTHS
         for target in TARGETS
+        if (folder / f"target-{data_set}-{units}-{target}.json").is_file()
     ]
 
 
