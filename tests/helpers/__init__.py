@@ -40,13 +40,17 @@ OUTSIDE = ("MLFLOW_TRACKING_URI", "DVC_ROOT", "DVC_EXP_NAME", "DVC_EXP_BASELINE_
 
 DIGITS = Path(__file__).parents[1] / "fixtures" / "digits.npz"
 
-# What tests change: rho and beta as they are given, on clean images.
+# What tests change: rho and beta as they are given or searched, on clean images.
 PLAIN = {
     "penalty.rho": 0.03183,
     "penalty.beta": 0.002745,
     "penalty.target": None,
     "training.learning_rate": 0.01,
     "training.noise": 0.0,
+    "tune.space": {
+        "penalty.rho": {"low": 0.01, "high": 0.5, "log": True},
+        "penalty.beta": {"low": 0.0001, "high": 0.1, "log": True},
+    },
 }
 
 # A few seconds of training on the fixture; everything else as shipped.

@@ -15,8 +15,8 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from helpers import REPOSITORY, with_right_checksum
-from rhobeta.config.params import flatten, load_params
+from helpers import with_changes, with_right_checksum
+from rhobeta.config.params import check_params, flatten
 from rhobeta.config.renamed import ADDED
 from rhobeta.errors import RhobetaError
 from rhobeta.model.autoencoder import Architecture, Autoencoder
@@ -160,7 +160,7 @@ def test_an_unknown_penalty_is_named_where_it_counts(tmp_path: Path) -> None:
 
 
 def test_a_model_of_before_a_parameter_is_read(tmp_path: Path) -> None:
-    known = flatten(load_params(REPOSITORY / "params.yaml"))
+    known = flatten(check_params(with_changes({}), where="test"))
     sections = ("data", "model", "penalty", "topk", "training")
     parameters = {k: v for k, v in known.items() if k.split(".")[0] in sections and k not in ADDED}
     model = small_model()

@@ -93,6 +93,7 @@ def test_fit_is_a_plain_loop(
 ) -> None:
     # The last, whose weights the loop ends with.
     params = changed(training__schedule=schedule, training__keep="last", penalty__rho=rho)
+    params = changed(params, training__bias_lift=0)
     optimization = params.training
     assert len(train.values) % optimization.batch_size != 0
     found = fitted(train, validation, params)

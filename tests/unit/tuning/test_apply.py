@@ -30,7 +30,7 @@ def changed_lines(before: str, after: str) -> list[tuple[str, str]]:
 def test_only_the_values_change() -> None:
     changes = {"penalty.rho": 0.02812, "penalty.beta": 0.00001234, "model.hidden_sizes": [128, 32]}
     after = with_replaced(SHIPPED, changes, name="params.yaml")
-    expected = SHIPPED.replace("  rho: 0.05 ", "  rho: 0.02812 ")
+    expected = SHIPPED.replace("  rho: null ", "  rho: 0.02812 ")
     expected = expected.replace("beta: auto ", "beta: 0.00001234 ")
     assert after == expected.replace("hidden_sizes: [160]", "hidden_sizes: [128, 32]")
     read = YAML(typ="safe").load(after)
@@ -130,9 +130,9 @@ def test_a_trial_with_foreign_values_is_not_applied(
     storage = open_storage(storage_url(paths, None), heartbeat=20)
     fingerprint = fingerprint_of(params, "d" * 64)
     study, _ = open_study(storage, params.tune.study, params, fingerprint, "code")
-    good = {"penalty.target": 0.1, "training.learning_rate": 0.005}
+    good = {"penalty.rho": 0.1, "penalty.beta": 0.005}
     # The later, the better.
-    added = ({}, {"registry.thresholds": 0.0}, {"training.learning_rate": 1000.0})
+    added = ({}, {"registry.thresholds": 0.0}, {"penalty.beta": 1000.0})
     for number, more in enumerate(added):
         stored = good | more
         measures = {"fvu": 0.9 - 0.1 * number, "gini": 0.1 * number, "dead_share": 0.0}
@@ -148,9 +148,9 @@ def test_a_trial_with_foreign_values_is_not_applied(
     assert main(["tune", "apply"]) == 0
     said = capsys.readouterr().out
     assert "2 trials do not belong to this search and are left out:\n  trial 1 has values" in said
-    assert "\n  trial 2 has training.learning_rate 1000.0, expected: 0.003 to 0.03" in said
+    assert "\n  trial 2 has penalty.beta 1000.0, expected: 0.0001 to 0.1" in said
     assert "chosen: trial 0" in said
-    before["penalty"]["target"], before["training"]["learning_rate"] = 0.1, 0.005
+    before["penalty"]["rho"], before["penalty"]["beta"] = 0.1, 0.005
     assert YAML(typ="safe").load(paths.params) == before
 
 

@@ -78,7 +78,7 @@ def test_settings_that_change_no_trial_continue_the_study(storage: Any, changes:
     [
         (
             {"training__epochs": 7},
-            "  training.epochs: the study has 50, params.yaml 7",
+            "  training.epochs: the study has 12, params.yaml 7",
         ),
         (
             {"tune__objectives": {"fvu": "minimize", "hoyer": "maximize"}},
