@@ -1,5 +1,6 @@
 """Samples: images or vectors with or without labels, in memory or mapped from a file."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,7 +86,7 @@ def _types_of(shape: tuple[int, ...]) -> tuple[type, ...]:
 
 def pixels_of(images: NDArray[Any]) -> NDArray[np.float32]:
     """Images (images, height, width) of bytes as rows of numbers in [0, 1]; numbers as they are."""
-    rows = images.reshape(len(images), -1).astype(np.float32)
+    rows = images.reshape(len(images), math.prod(images.shape[1:])).astype(np.float32)
     if images.dtype == np.uint8:
         rows /= 255
     return rows

@@ -34,7 +34,7 @@ def draw_reconstructions(
         shown = np.linspace(0, len(examples) - 1, _MOST_EXAMPLES).round().astype(int)
         examples, codes, reconstructions = examples[shown], codes[shown], reconstructions[shown]
     count, squares = len(examples), _squares(codes)
-    figure, axes = plt.subplots(3, 1, figsize=(max(4.0, 0.92 * count), 3.6))
+    figure, axes = plt.subplots(3, 1, figsize=(max(4.0, 0.92 * count), 3.9))
     rows = (
         (title, examples, "gray_r", 1.0),
         (f"Code: {codes.shape[1]} units, active ones bright", squares, SEQUENTIAL, codes.max()),

@@ -156,7 +156,7 @@ def test_each_step_leaves_its_runs_and_one_lineage(
 
     # Trials, one or both of them with the parameters of these models.
     space = {"penalty.rho": {"choices": [0.2, 0.3]}}
-    clone.change(tune__trials=2, tune__space=space, tune__constraints=[])
+    clone.change(tune__study="rho-beta", tune__trials=2, tune__space=space, tune__constraints=[])
     printed("tune", "--workers", "1")
     for number in (0, 1):
         story = told(f"trial {number}")
