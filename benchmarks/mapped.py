@@ -73,6 +73,7 @@ def train(folder: Path, memory: int) -> tuple[float, float, float]:
     )
     overlay = {
         "model.hidden_sizes": [UNITS],
+        "penalty.rho": 0.03183,
         "penalty.beta": 0.002745,
         "penalty.target": None,
         "training.epochs": 1,
