@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rhobeta.training.sparsity_control import TOLERANCE
+
 SEEDS = (0, 1, 2)
 MATCHED = {64: ("kl-64", "l1-64", "topk-64"), 1000: ("kl-1000", "l1-1000", "topk-1000")}
 """The comparison at matched L0: experiments by number of units."""
@@ -46,6 +48,11 @@ def load(folder: Path, name: str) -> list[Outcome]:
     """The outcomes of one experiment for all its seeds; every one must be there."""
     seeds = SEEDS[:1] if name in CLAIMS else SEEDS
     return [json.loads((folder / f"{name}-{seed}.json").read_text()) for seed in seeds]
+
+
+def is_at_target(activity: float, target: float) -> bool:
+    """Whether a mean activation is within 2 % of the target."""
+    return abs(activity / target - 1) <= TOLERANCE
 
 
 def load_target(folder: Path, data_set: str, units: int, target: float) -> Outcome:

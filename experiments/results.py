@@ -21,9 +21,11 @@ from experiments.outcome import (
     TARGETS,
     WIDTHS,
     Outcome,
+    is_at_target,
     load,
     load_baselines,
     load_target,
+    target_name,
     values,
 )
 from rhobeta.paths import find_paths
@@ -191,7 +193,7 @@ def target_rows(folder: Path) -> list[Row]:
         for data_set in DATA_SETS
         for units in WIDTHS
         for target in TARGETS
-        if (folder / f"target-{data_set}-{units}-{target}.json").is_file()
+        if (folder / f"{target_name(data_set, units, target)}.json").is_file()
     ]
 
 
@@ -201,8 +203,8 @@ def target_row(data_set: str, units: int, outcome: Outcome) -> Row:
     activity, beta, mse = (
         [row[name] for row in outcome["with_target"]] for name in ("activity", "beta", "mse")
     )
-    there = [row for row in outcome["search"] if abs(row["activity"] / target - 1) <= TOLERANCE]
-    search, verdicts = "not reached", [all(abs(q / target - 1) <= TOLERANCE for q in activity)]
+    there = [row for row in outcome["search"] if is_at_target(row["activity"], target)]
+    search, verdicts = "not reached", [all(is_at_target(q, target) for q in activity)]
     if there:
         best = min(there, key=lambda row: row["mse"])
         above = statistics.mean(mse) / best["mse"] - 1

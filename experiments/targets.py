@@ -24,9 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from experiments.outcome import DATA_SETS, SEEDS, TARGETS, WIDTHS, target_name
+from experiments.outcome import DATA_SETS, SEEDS, TARGETS, WIDTHS, is_at_target, target_name
 from rhobeta.config.params import read_yaml
 from rhobeta.config.presets import overlaid, read_preset
 from rhobeta.data.datasets import DATA_SETS as FILES
@@ -35,8 +34,8 @@ from rhobeta.data.raw import describe_raw, read_raw
 from rhobeta.data.samples import Samples
 from rhobeta.paths import find_paths
 from rhobeta.training.fit import Trained, fit
-from rhobeta.training.sparsity_control import TOLERANCE
 from rhobeta.utils.files import atomic_folder, write_json
+from rhobeta.utils.threads import one_thread
 
 TRAINED, MEASURED = 20_000, 6_000
 SHARES = (0.4, 0.2, 0.05, 0.6, 0.8)
@@ -101,7 +100,7 @@ class Experiment:
                 changes = {"penalty.rho": rho, "penalty.beta": beta}
                 row = _row(self._trained(SEEDS[0], changes), SEEDS[0], rho, beta)
                 yield row
-                if reached(row.activity, self._target):
+                if is_at_target(row.activity, self._target):
                     break
                 logs.append((math.log(beta), math.log(row.activity / self._target)))
                 beta = math.exp(next_guess(logs))
@@ -116,11 +115,6 @@ class Experiment:
 def _row(trained: Trained, seed: int, rho: float | None, beta: float) -> Row:
     metrics = trained.best_metrics
     return Row(seed, rho, beta, metrics["validation/rho_hat_mean"], metrics["validation/mse"])
-
-
-def reached(activity: float, target: float) -> bool:
-    """Whether an activity is within 2 % of the target."""
-    return abs(activity / target - 1) <= TOLERANCE
 
 
 def next_guess(found: list[tuple[float, float]]) -> float:
@@ -168,6 +162,7 @@ def measure(data_set: str, units: int, target: float) -> dict[str, Any]:
     }
 
 
+@one_thread()
 def main() -> None:
     """Measure and write experiments/outcomes/target-DATASET-UNITS-TARGET.json."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -175,7 +170,6 @@ def main() -> None:
     parser.add_argument("--units", type=int, choices=WIDTHS, required=True)
     parser.add_argument("--target", type=float, choices=TARGETS, required=True)
     options = parser.parse_args()
-    torch.set_num_threads(1)
     outcome = measure(options.data_set, options.units, options.target)
     name = target_name(options.data_set, options.units, options.target)
     folder: Path = find_paths().workspace / "experiments" / "outcomes"

@@ -212,8 +212,8 @@ class EvaluateParams(ParamSection):
     probe_penalty: Annotated[
         list[Strength], Field(min_length=1, max_length=10), BeforeValidator(_listed)
     ]
-    """Inverse L2 strengths C, (0, 1000000], ascending, of which validation images choose that of
-    each logistic-regression probe."""
+    """Inverse L2 strengths C to try for a probe, (0, 1000000], ascending. Each probe takes the one
+    with the lowest log-loss on validation images."""
     probe_k: Width | None
     """Active units of a topk code as features, 1 to 65536, at most the code's; null: topk.k."""
     tasks: Annotated[list[Task], Field(max_length=5)]

@@ -72,7 +72,7 @@ class Condition:
         return compare(number, limit)
 
     def require_number(self, rows: Sequence[Row]) -> None:
-        """Raise `RhobetaError` for `mse < abc`: an order of numbers, of which one is a word."""
+        """Raise `RhobetaError` if a number is compared with a word by order, as in `mse < abc`."""
         found = [_number(row[self.name]) for row in rows if self.name in row]
         if not found or None in found or self.comparison[0] not in "<>":
             return
