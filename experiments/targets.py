@@ -80,7 +80,8 @@ class Experiment:
 
     def with_target(self, seed: int) -> tuple[Row, list[dict[str, float]]]:
         """Train with the target; also the activity and beta of every epoch."""
-        trained = self._trained(seed, {"penalty.target": self._target, "penalty.beta": "auto"})
+        changes = {"penalty.rho": None, "penalty.target": self._target, "penalty.beta": "auto"}
+        trained = self._trained(seed, changes)
         epochs = [
             {
                 "activity": float(epoch["validation_rho_hat_mean"]),
