@@ -1,5 +1,6 @@
 """Rows in memory and in a mapped file: the same numbers, and no pages left behind."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from rhobeta.data.gathering import LoadedRows, MappedRows, rows_for_training
 from rhobeta.data.rows import PIECE_ROWS, RowSource, file_map
 from rhobeta.data.scaling import InputScale, input_scale, range_of, statistics_of
+from rhobeta.errors import RhobetaError
 
 CPU = torch.device("cpu")
 ROWS = 2 * PIECE_ROWS + 100
@@ -78,6 +80,28 @@ def _mapped_mebibytes() -> float:
     lines = Path("/proc/self/status").read_text().splitlines()
     (line,) = [line for line in lines if line.startswith("RssFile:")]
     return int(line.split()[1]) / 1024
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_rows_are_taken_from_the_file_that_was_mapped(replaced: bool, tmp_path: Path) -> None:
+    """Also of a view, and where its name stands for another file by now."""
+    values, chosen = drawn("float16", features=5), np.array([7, 0, 7, 500, 3])
+    views = [values, values[9:], values[::2], values[:, 1:4], values[:, ::2]]
+    found = mapped(values, tmp_path)
+    if replaced:
+        np.save(tmp_path / "other.npy", values + 1)
+        (tmp_path / "other.npy").replace(tmp_path / "rows.npy")
+    of_map = [found, found[9:], found[::2], found[:, 1:4], found[:, ::2]]
+    for view, other in zip(views, of_map, strict=True):
+        assert np.array_equal(RowSource(other).take(chosen), view[chosen])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere rows are read through the map")
+def test_a_file_that_became_shorter_is_refused(tmp_path: Path) -> None:
+    source = RowSource(mapped(drawn("float16"), tmp_path))
+    os.truncate(tmp_path / "rows.npy", 4096)
+    with pytest.raises(RhobetaError, match="became shorter"):
+        source.take(np.array([ROWS - 1, 0]))
 
 
 def test_views_are_maps_and_copies_on_write_are_not(tmp_path: Path) -> None:
