@@ -95,15 +95,13 @@ def _accuracy(
         )
     )
     classes, y = np.unique(labels.train, return_inverse=True)
-    best, start = inverse_penalties[0], None
-    if len(inverse_penalties) > 1:
-        best, start = _chosen(scaled, labels, inverse_penalties)
+    best, start = _chosen(scaled, labels, inverse_penalties)
     weights = _converged(
         scaled.train,
         y,
         len(classes),
         inverse_penalty=best,
-        start=start if start is not None and start.shape[1] == len(classes) else None,
+        start=start if start.shape[1] == len(classes) else None,
         tolerance=TOLERANCE,
     )
     predicted = classes[logits(scaled.test, weights).argmax(1)]
