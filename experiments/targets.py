@@ -38,7 +38,7 @@ from rhobeta.utils.files import atomic_folder, write_json
 from rhobeta.utils.threads import one_thread
 
 TRAINED, MEASURED = 20_000, 6_000
-SHARES = (0.4, 0.2, 0.05, 0.6, 0.8)
+SHARES = (0.2, 0.05, 0.4, 0.6, 0.8)
 """What rho is of the target, beginning with that of a training with a target."""
 
 TRAININGS = 6

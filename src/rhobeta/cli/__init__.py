@@ -4,6 +4,7 @@ This module chooses which code runs: an experiment in a temporary workspace of D
 shares an environment, runs its own.
 """
 
+import gc
 import os
 import sys
 import traceback
@@ -31,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return workspace_main()
         # Before any of what follows loads a numerical library.
         fix_instructions()
+        # The libraries' imports alone make more objects than a collection is worth.
+        gc.set_threshold(100_000)
     from rhobeta.tracking.redaction import without_password
     from rhobeta.utils.signals import end_at_once_on_signals
     from rhobeta.utils.terminal import printable_output
@@ -49,6 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         finally:
             if arguments is None:
                 end_at_once_on_signals()
+                # The interpreter's end would search all objects for cycles, which takes a second.
+                # Triton, which Lightning loads, would complain of what is left.
+                if "triton" not in sys.modules:
+                    gc.freeze()
 
 
 def _open_standard_streams() -> None:

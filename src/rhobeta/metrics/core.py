@@ -9,7 +9,7 @@ from rhobeta.config.sections import EvaluateParams
 from rhobeta.metrics.baselines import reconstruction_baselines
 from rhobeta.metrics.downstream.tasks import EvaluationData
 from rhobeta.metrics.encoding import Encoded, codes_of
-from rhobeta.metrics.probe import Labels, Representation, probe_accuracy
+from rhobeta.metrics.probe import Labels, Representation, probe_accuracies
 from rhobeta.metrics.reconstruction import ReconstructionAccumulator
 from rhobeta.metrics.sparsity import SparsityAccumulator, SparsityStatistics
 from rhobeta.model.autoencoder import Autoencoder
@@ -75,10 +75,12 @@ def _probe_metrics(data: EvaluationData, labels: Labels, settings: EvaluateParam
     """
     untrained = Autoencoder(data.model.architecture, seed=settings.seed)
     random = Representation(*(codes_of(untrained, x, k=settings.probe_k) for x in data.pixels))
-    accuracy = {
-        name: probe_accuracy(features, labels, inverse_penalties=settings.probe_penalty)
-        for name, features in (data.representations | {"random": random}).items()
-    }
+    representations = data.representations | {"random": random}
+    accuracies = probe_accuracies(
+        ((features, labels) for features in representations.values()),
+        inverse_penalties=settings.probe_penalty,
+    )
+    accuracy = dict(zip(representations, accuracies, strict=True))
     if data.baselines.pixel_probe is None:
         raise ValueError("baselines without a probe for data with labels")
     rivals = {

@@ -7,8 +7,8 @@ being the intercepts) and p_i = softmax(W^T x_i), it minimises the sum over rows
 
 by Newton's method: a step D solves H D = -G, G and H being the gradient and the Hessian of f. The
 Newton decrement sqrt(-G . D) measures how far W is from the minimum: a row that lies between two
-classes has its logits moved by at most twice as much. A fit has converged where it is below
-`TOLERANCE`.
+classes has its logits moved by at most twice as much. A fit has converged where it is below a
+tolerance.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 TOLERANCE = 1e-6
-"""The Newton decrement that ends a fit."""
+"""The Newton decrement that ends a fit, of which no digit shown depends on another last bit."""
+
+COARSE = 1e-2
+"""That of a fit that is compared with fits of other C."""
 
 _MOST_STEPS = 100
 _MOST_PRODUCTS = 500
@@ -47,10 +50,11 @@ def fit(
     *,
     inverse_penalty: float,
     start: Weights | None = None,
+    tolerance: float = TOLERANCE,
 ) -> Fit:
     """Fit features ([rows, features]) of the classes `y` in 0, ..., `classes` - 1, all of them.
 
-    C is `inverse_penalty`. `start` are weights of another C; None starts from zeros.
+    C is `inverse_penalty`. `start` are weights of another C or tolerance; None starts from zeros.
     """
     problem = _Problem(x, y, classes, inverse_penalty)
     weights = np.zeros((x.shape[1] + 1, classes)) if start is None else start
@@ -59,9 +63,9 @@ def fit(
     for _ in range(_MOST_STEPS):
         if products > _MANY_PRODUCTS:
             preconditioner = problem.preconditioner(share)
-        step, products = _newton_step(gradient, problem.curvature(share), preconditioner)
+        step, products = _newton_step(gradient, problem.curvature(share), preconditioner, tolerance)
         slope = float((gradient * step).sum())
-        if slope >= -(TOLERANCE**2):
+        if slope >= -(tolerance**2):
             return Fit(weights + step, converged=True)
         length = 1.0
         while True:
@@ -158,7 +162,7 @@ class _Problem:
 
     def _solver(self, p: NDArray[np.float32]) -> Callable[[Weights], Weights]:
         """R -> B^-1 r, B being the block of a class whose share of each row is `p`."""
-        from scipy.linalg import cho_factor, cho_solve
+        from scipy.linalg.lapack import dpotrf, dpotrs
 
         features = self.x.shape[1]
         curvature = p * (1 - p)
@@ -172,15 +176,16 @@ class _Problem:
             scale = np.append(diagonal.astype(np.float64), intercept)
             return lambda residual: residual / scale
         scaled = self.x[rows] * np.sqrt(weight)[:, None]
-        block = np.empty((features + 1, features + 1))
+        block = np.empty((features + 1, features + 1), order="F")
         block[:-1, :-1] = scaled.T @ scaled
         block[np.arange(features), np.arange(features)] += ridge
         block[-1, :-1] = block[:-1, -1] = scaled.T @ np.sqrt(weight)
         block[-1, -1] = intercept
-        factor = cho_factor(block, lower=True, overwrite_a=True)
+        # cho_factor and cho_solve check what they are given, which takes longer than small blocks.
+        factor, _ = dpotrf(block, lower=True, overwrite_a=True)
 
         def solve(residual: Weights) -> Weights:
-            solution: Weights = cho_solve(factor, residual)
+            solution: Weights = dpotrs(factor, residual, lower=True)[0]
             return solution
 
         return solve
@@ -190,18 +195,20 @@ def _newton_step(
     gradient: Weights,
     curvature: Callable[[Weights], Weights],
     preconditioner: Callable[[Weights], Weights],
+    enough: float,
 ) -> tuple[Weights, int]:
     """D of H D = -G by conjugate gradients, the more exact the nearer the minimum is.
 
-    Also returns the number of products H V.
+    Also returns the number of products H V: none where the preconditioner alone finds a decrement
+    far below `enough`.
     """
     step, residual = np.zeros_like(gradient), -gradient
     direction = preconditioned = preconditioner(residual)
     size = first = float((residual * preconditioned).sum())
-    if first <= (1e-3 * TOLERANCE) ** 2:
+    if first <= (enough / 10) ** 2:
         return preconditioned, 0
     # Far from the minimum a coarse solution does; float32 products allow no finer one.
-    tolerance = np.clip(np.sqrt(first), 1e-3, 0.1)
+    exact = np.clip(np.sqrt(first), 1e-3, 0.1)
     products = 0
     while products < _MOST_PRODUCTS:
         products += 1
@@ -211,7 +218,7 @@ def _newton_step(
         residual = residual - length * product
         preconditioned = preconditioner(residual)
         last, size = size, float((residual * preconditioned).sum())
-        if size <= tolerance**2 * first:
+        if size <= exact**2 * first:
             break
         direction = preconditioned + (size / last) * direction
     return step, products

@@ -20,10 +20,14 @@ and the objective is a fixed one.
 
 With a target the KL does not pull towards the target itself. There its gradient is zero, so that it
 balances the pixel loss only above the target, and to come near it beta has to be so large that all
-units have the same mean: for 64 units and 0.0819 on MNIST that doubled the MSE. Towards rho = 0.4
+units have the same mean: for 64 units and 0.0819 on MNIST that doubled the MSE. Towards rho = 0.2
 times the target, a moderate beta holds the mean over units at the target while the units differ;
 and unlike with L1, a unit below rho is pulled up, so that none dies. What rho asks for is never
 reached and need not be.
+
+Beta starts below most multipliers, in inverse proportion to the number of units, over which the
+penalties sum. What a code learns under a beta far above its own it has to learn again: with 400
+units the MSE was a quarter higher where beta began at ten times its last value.
 
 Targets below rho or above the activity of a code without a penalty cannot be reached; beta then
 moves to its bound.
@@ -45,14 +49,14 @@ STEPS = 30.0
 LARGEST_GAIN = 0.05
 """The most, however short the training is."""
 
-INNER_RHO = 0.4
+INNER_RHO = 0.2
 """What the KL pulls towards, as a share of the target."""
 
 FROZEN = 0.1
 """Last share of the steps, in which beta stays as it is."""
 
-START = 0.001
-"""Where beta `auto` starts."""
+START = 0.064
+"""Beta `auto` times the number of units, at the first step."""
 
 BOUNDS = (1e-9, 1e3)
 """Between which beta stays."""
@@ -95,7 +99,7 @@ class BetaControl:
         self._last = steps - math.ceil(FROZEN * steps)
         self._weight = min(1.0, WEIGHT * every)
         self._gain = min(max(GAIN, STEPS / steps), LARGEST_GAIN)
-        start = START if penalty.beta == "auto" else float(penalty.beta)
+        start = first_beta(penalty, units)
         self._log_beta = math.log(max(start, BOUNDS[0])) if self._share is not None else 0.0
         self._fixed = start
         self._activity: float | None = None
@@ -151,12 +155,22 @@ class BetaControl:
         self._log_beta, self._activity = state["log_beta"], state["activity"]
 
 
+def first_beta(penalty: "PenaltyParams", units: int) -> float:
+    """Beta of the first step after a warm-up.
+
+    >>> from types import SimpleNamespace
+    >>> first_beta(SimpleNamespace(beta="auto"), units=64)
+    0.001
+    """
+    return START / units if penalty.beta == "auto" else float(penalty.beta)
+
+
 def rho_of(penalty: "PenaltyParams", units: int) -> float:
-    """What the KL pulls towards: rho, or with a target 0.4 times the target's share of the units.
+    """What the KL pulls towards: rho, or with a target 0.2 times the target's share of the units.
 
     >>> from types import SimpleNamespace
     >>> round(rho_of(SimpleNamespace(rho=None, target=8, target_above=0.1), units=64), 3)
-    0.05
+    0.025
     """
     if penalty.target is None:
         # The parameters hold one of both.

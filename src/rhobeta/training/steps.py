@@ -27,7 +27,7 @@ from rhobeta.training.closed_form import ClosedForm, Measured
 from rhobeta.training.measurement import DEAD_THRESHOLD, SplitMeasurement
 from rhobeta.training.process_group import ProcessGroup
 from rhobeta.training.schedules import annealed_k, lr_factor
-from rhobeta.training.sparsity_control import START, BetaControl, rho_of
+from rhobeta.training.sparsity_control import BetaControl, first_beta, rho_of
 from rhobeta.utils.adaptive import AdaptiveThreads
 
 if TYPE_CHECKING:
@@ -493,10 +493,11 @@ def architecture_of(params: "FitParams", sample_shape: tuple[int, ...]) -> Archi
 
 def loss_of(params: "FitParams") -> SparseLoss:
     """The loss that the parameters ask training to minimise."""
+    units = params.model.hidden_sizes[-1]
     return SparseLoss(
         kind=params.penalty.kind,
         code_activation=params.model.code_activation,
-        rho=rho_of(params.penalty, params.model.hidden_sizes[-1]),
-        beta=START if params.penalty.beta == "auto" else params.penalty.beta,
+        rho=rho_of(params.penalty, units),
+        beta=first_beta(params.penalty, units),
         pixel_loss=params.training.pixel_loss,
     )

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from rhobeta.data.batches import pixels_of
 from rhobeta.data.samples import Samples
 from rhobeta.metrics import logistic, probe
-from rhobeta.metrics.probe import Features, Labels, Representation, probe_accuracy
+from rhobeta.metrics.probe import Features, Labels, Representation, probe_accuracies, probe_accuracy
 
 Known = NDArray[np.uint8]
 
@@ -141,6 +141,30 @@ def test_probe_without_validation_images_holds_out_training_images() -> None:
     known = Labels(labels, labels[:0], test_labels)
     found = probe_accuracy(features, known, inverse_penalties=[1e-3, 1e3])
     assert found == accuracy(train, labels, test, test_labels, inverse_penalty=1e3) > 0.99
+
+
+def test_a_class_that_choosing_leaves_out_is_known_to_the_probe(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(probe, "_CHOOSING", 50)
+    train, labels = clusters(150, 0)
+    # Every third training image chooses C; class 7 is among the others alone.
+    train[1::30], labels[1::30] = 20, 7
+    test, of_test = np.full((4, 2), 20, np.float32), np.full(4, 7, np.uint8)
+    features, known = Representation(train, train, test), Labels(labels, labels, of_test)
+    assert probe_accuracy(features, known, inverse_penalties=[0.1, 1.0]) == 1
+
+
+def test_probes_side_by_side_are_those_of_one_after_another() -> None:
+    tasks = []
+    for seed in range(4):
+        (train, labels), (test, of_test) = whispers(400, seed), whispers(20, seed + 4)
+        known = Labels(labels, labels[:90], of_test)
+        tasks.append((Representation(train, train[:90], test), known))
+    grid = [1e-3, 0.01]
+    alone = [probe_accuracy(*task, inverse_penalties=grid) for task in tasks]
+    assert probe_accuracies(tasks, inverse_penalties=grid) == alone
+    assert len(set(alone)) > 1
 
 
 def test_probe_of_two_images_has_nothing_to_choose_by() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from rhobeta.metrics.probe import Labels, Representation, probe_accuracy
+from rhobeta.metrics.probe import Labels, Representation, probe_accuracies
 
 _FEW, _MANY = 30, 300
 
@@ -37,14 +37,14 @@ def few_label_accuracies(
             for i in range(draws_of(n))
         ]
         for name, (train, validation, test) in representations.items():
-            scores = [
-                probe_accuracy(
+            tasks = [
+                (
                     Representation(train[rows], validation[choosing], test),
                     Labels(labels.train[rows], labels.validation[choosing], labels.test),
-                    inverse_penalties=inverse_penalties,
                 )
                 for rows, choosing in draws
             ]
+            scores = probe_accuracies(tasks, inverse_penalties=inverse_penalties)
             accuracies[name][n] = float(np.mean(scores))
     return accuracies
 
