@@ -20,7 +20,7 @@ STAGES = ("download", "preprocess", "train", "evaluate", "visualize")
 def evaluate(bench: Bench) -> list[Row]:
     """The stage `evaluate` with all tasks scored."""
     with full_project(bench.paths, runs=0) as (place, _):
-        return [_row(bench, "`rhobeta evaluate`", ["evaluate"], place.workspace, 30, rounds=3)]
+        return [_row(bench, "`rhobeta evaluate`", ["evaluate"], place.workspace, 15, rounds=3)]
 
 
 def repro(bench: Bench) -> list[Row]:
