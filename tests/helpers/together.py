@@ -37,7 +37,7 @@ _CASES = {
     "kl": Case(),
     # rho times the batch is 1.6, so the penalty is that of a running mean.
     "running mean": Case(changed(penalty__rho=0.05)),
-    # 0.4 times the target is less still; with noise, some mini-batches are encoded once more.
+    # 0.2 times the target is less still; with noise, some mini-batches are encoded once more.
     "target, with noise": Case(
         changed(penalty__target=3.0, penalty__target_above=0.3, training__noise=0.3)
     ),

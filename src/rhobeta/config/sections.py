@@ -135,7 +135,7 @@ class PenaltyParams(ParamSection):
     """Target mean activation of every unit, (0, 1), for the KLs; null with a target."""
     beta: Annotated[float, Field(ge=0, le=1000)] | Literal["auto"]
     """Weight of the penalty, 0 to 1000; Ng's beta' = beta * pixels / 2. With a target, where it
-    starts; auto: 0.001."""
+    starts; auto: 0.064 / units."""
     target: Annotated[float, Field(gt=0, le=65536)] | None
     """Activity that beta is adjusted to reach, instead of rho: a mean activation, (0, 1), or with
     target_above the number of active units per image, (0, 65536]; null: beta stays."""

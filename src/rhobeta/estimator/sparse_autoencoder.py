@@ -56,7 +56,8 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
     Args:
         n_components: Units of the code.
         rho: Target mean activation of every unit, in (0, 1), for the KL penalties.
-        beta: Weight of the penalty, 0 or more. With a target, where it starts; "auto": 0.001.
+        beta: Weight of the penalty, 0 or more. With a target, where it starts; "auto":
+            0.064 / n_components.
         target: Activity that beta is adjusted to reach, instead of rho: a mean activation in
             (0, 1), or with `target_above` the number of active units for a row. None: beta stays.
             For the KLs and L1, not for topk. Where it is missed by more than 2 %, `fit` warns.

@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 TOLERANCE = 1e-6
-"""The Newton decrement that ends a fit, of which no digit shown depends on another last bit."""
+"""The Newton decrement that ends a fit: small enough for a last bit of x to change no result."""
 
 COARSE = 1e-2
-"""That of a fit that is compared with fits of other C."""
+"""The same for fits that are only compared, to choose C."""
 
 _MOST_STEPS = 100
 _MOST_PRODUCTS = 500
@@ -181,8 +181,10 @@ class _Problem:
         block[np.arange(features), np.arange(features)] += ridge
         block[-1, :-1] = block[:-1, -1] = scaled.T @ np.sqrt(weight)
         block[-1, -1] = intercept
-        # cho_factor and cho_solve check what they are given, which takes longer than small blocks.
-        factor, _ = dpotrf(block, lower=True, overwrite_a=True)
+        # Not cho_factor and cho_solve: checking each argument takes longer than a small block does.
+        factor, fault = dpotrf(block, lower=True, overwrite_a=True)
+        if fault:
+            raise np.linalg.LinAlgError("the Hessian is not positive definite")
 
         def solve(residual: Weights) -> Weights:
             solution: Weights = dpotrs(factor, residual, lower=True)[0]
@@ -195,20 +197,20 @@ def _newton_step(
     gradient: Weights,
     curvature: Callable[[Weights], Weights],
     preconditioner: Callable[[Weights], Weights],
-    enough: float,
+    tolerance: float,
 ) -> tuple[Weights, int]:
     """D of H D = -G by conjugate gradients, the more exact the nearer the minimum is.
 
     Also returns the number of products H V: none where the preconditioner alone finds a decrement
-    far below `enough`.
+    far below `tolerance`.
     """
     step, residual = np.zeros_like(gradient), -gradient
     direction = preconditioned = preconditioner(residual)
     size = first = float((residual * preconditioned).sum())
-    if first <= (enough / 10) ** 2:
+    if first <= (tolerance / 10) ** 2:
         return preconditioned, 0
     # Far from the minimum a coarse solution does; float32 products allow no finer one.
-    exact = np.clip(np.sqrt(first), 1e-3, 0.1)
+    relative = np.clip(np.sqrt(first), 1e-3, 0.1)
     products = 0
     while products < _MOST_PRODUCTS:
         products += 1
@@ -218,7 +220,7 @@ def _newton_step(
         residual = residual - length * product
         preconditioned = preconditioner(residual)
         last, size = size, float((residual * preconditioned).sum())
-        if size <= exact**2 * first:
+        if size <= relative**2 * first:
             break
         direction = preconditioned + (size / last) * direction
     return step, products

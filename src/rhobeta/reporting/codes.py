@@ -74,6 +74,7 @@ def draw_activity_distribution(
         xlabel="active units",
         ylabel=f"test {words.many}",
         xlim=(-1, last),
+        ylim=(0, 1.25 * l0_counts.max()),
     )
     right.locator_params(integer=True)
     return figure

@@ -27,7 +27,7 @@ reached and need not be.
 
 Beta starts below most multipliers, in inverse proportion to the number of units, over which the
 penalties sum. What a code learns under a beta far above its own it has to learn again: with 400
-units the MSE was a quarter higher where beta began at ten times its last value.
+units the MSE was a quarter higher where beta began at eight times its last value.
 
 Targets below rho or above the activity of a code without a penalty cannot be reached; beta then
 moves to its bound.
