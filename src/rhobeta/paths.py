@@ -156,7 +156,7 @@ def find_paths(start: Path | None = None) -> Paths:
 def find_workspace(start: Path | None = None) -> Path:
     """The nearest project from `start` (default: the current folder) upwards.
 
-    A project has `dvc.yaml` and, beside it, `params.yaml` or `.dvc`. Its code is executed, so the
+    A project has `dvc.yaml` and, beside it, `params.yaml` or `src`. Its code is executed, so the
     search ends at the boundary of the file system and at the home folder.
 
     Raises `RhobetaError` where there is no project, and where it belongs to another user.
@@ -176,7 +176,7 @@ def find_workspace(start: Path | None = None) -> Path:
     )
 
 
-_BESIDE = ("params.yaml", ".dvc")
+_BESIDE = ("params.yaml", "src")
 _EXECUTED = (".", "dvc.yaml", "src", "src/rhobeta", "extensions")
 
 

@@ -166,10 +166,17 @@ class Autoencoder(nn.Module):
         """Z of images x (shape: [batch, pixels], in [0, 1] -> [batch, units])."""
         return self._through(self.encoder, x)
 
-    def activate(self, z: Tensor, *, k: int | None = None) -> Tensor:
-        """The code a of pre-activations z (shape: [batch, units])."""
+    def activate(self, z: Tensor, *, k: int | None = None, clean: Tensor | None = None) -> Tensor:
+        """The code a of pre-activations z (shape: [batch, units]).
+
+        A topk code has the k units that are the largest of z, or of `clean` where that is given:
+        the pre-activations of the same images without noise.
+        """
         if self._spec.takes_k:
-            code: Tensor = self._code_activation(z, k or self.architecture.k)
+            k = k or self.architecture.k
+            if clean is not None:
+                z = z.masked_fill(self._code_activation(clean, k) == 0, 0)
+            code: Tensor = self._code_activation(z, k)
         else:
             code = self._code_activation(z)
         return code
@@ -186,10 +193,13 @@ class Autoencoder(nn.Module):
         """The decoder's output before its activation (shape: [batch, units] -> [batch, pixels])."""
         return self._through(self.decoder, code)
 
-    def forward(self, x: Tensor, *, k: int | None = None) -> Output:
-        """Encode and decode images x (shape: [batch, pixels], in [0, 1])."""
+    def forward(self, x: Tensor, *, k: int | None = None, clean: Tensor | None = None) -> Output:
+        """Encode and decode images x (shape: [batch, pixels], in [0, 1]).
+
+        `clean` are the images without noise where x has some; see `activate`.
+        """
         z = self.pre_activation(x)
-        code = self.activate(z, k=k)
+        code = self.activate(z, k=k, clean=None if clean is None else self.pre_activation(clean))
         decoded = self.decoded(code)
         return Output(z, code, decoded, self._output_activation(decoded))
 

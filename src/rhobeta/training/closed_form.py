@@ -25,6 +25,9 @@ several processes stands for q, its derivative is that of this batch's mean. Oth
 penalties have their derivatives by z from autograd on a graph of [batch, units] values, so that
 one from extensions/ is one function; that graph also serves saturated units, whose q or 1 - q
 underflows, from their logits.
+
+Where there is noise, the k units of a topk code are those that x without noise chooses. A unit that
+noise alone activates learns from this to stay small, until no image activates it.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -109,6 +112,7 @@ class ClosedForm:
         self._dtype = self.gradient.dtype if dtype is None else dtype
         architecture = model.architecture
         self._hidden, self._output = architecture.hidden_activation, architecture.output_activation
+        self._takes_k = architecture.k is not None
         self._is_kl = (loss.kind, architecture.code_activation) == ("kl", "sigmoid")
 
     @torch.no_grad()
@@ -124,8 +128,8 @@ class ClosedForm:
         """Set the gradient to `weight` times that of the loss of images x (shape: [batch, pixels]).
 
         Returns what the mini-batch is measured by, and its code (shape: [batch, units]).
-        The encoder is given `given`, which is x with its noise. `k` is that of a topk code;
-        `inactive` marks the units that get the auxiliary loss.
+        The encoder is given `given`, which is x with its noise. `k` is that of a topk code, whose
+        units x chooses; `inactive` marks the units that get the auxiliary loss.
         """
         # Lightning takes them away before the first step.
         self._attach()
@@ -133,7 +137,9 @@ class ClosedForm:
         bce = self._loss.pixel_loss == "bce"
         s = (1 if bce else 2) / x.numel()
         inputs, z = self._forward(self._encoder, given)
-        code = self._code(z, k, inactive, weight)
+        chooses = self._takes_k and given is not x
+        clean = self._forward(self._encoder, x)[1] if chooses else None
+        code = self._code(z, clean, k, inactive, weight)
         hidden, logits = self._forward(self._decoder, code.value)
         x_hat = ACTIVATIONS[self._output](logits)
         entropies = cross_entropies(logits, x) if bce else None
@@ -195,8 +201,15 @@ class ClosedForm:
                 d = _DERIVATIVES[self._hidden](g, h)
         return g
 
-    def _code(self, z: Tensor, k: int | None, inactive: Tensor | None, weight: float) -> "_Code":
-        """The code of pre-activations z with its penalty."""
+    def _code(
+        self,
+        z: Tensor,
+        clean: Tensor | None,
+        k: int | None,
+        inactive: Tensor | None,
+        weight: float,
+    ) -> "_Code":
+        """The code of pre-activations z with its penalty; see `Autoencoder.activate`."""
         if self._is_kl:
             a, rest = sigmoid(z), sigmoid(-z)
             q, p = a.mean(0), rest.mean(0)
@@ -208,7 +221,7 @@ class ClosedForm:
                 return _KlCode(a, rest, pull / len(z), penalty)
         with torch.enable_grad():
             z.requires_grad_()
-            a = self._model.activate(z, k=k)
+            a = self._model.activate(z, k=k, clean=clean)
             means = self._combine(self._loss.means(z, a), weight)
             penalty = None if self._loss.spec.on == "weights" else self._loss.penalty(means, ())
             added = None

@@ -330,6 +330,16 @@ def test_k_is_the_architectures_unless_another_is_asked_for() -> None:
         assert torch.equal(model(x, k=3).reconstruction, model.decode(model.encode(x, k=3)))
 
 
+def test_images_without_noise_choose_the_units_of_a_topk_code() -> None:
+    model = Autoencoder(architecture(code_activation="topk", k=2))
+    z, clean = torch.tensor([[1.0, 5, 2, -1, 9]]), torch.tensor([[3.0, 1, 2, 4, -1]])
+    # Those of `clean` are the first and the fourth; the value of the fourth is below zero.
+    assert model.activate(z, clean=clean).tolist() == [[1, 0, 0, 0, 0]]
+    x = images()
+    code = model(x + 1, clean=x).code
+    assert torch.equal(code > 0, (model.encode(x) > 0) & (model.pre_activation(x + 1) > 0))
+
+
 def test_k_is_no_matter_to_other_codes() -> None:
     model = Autoencoder(architecture())
     assert torch.equal(model.encode(images(), k=1), model.encode(images()))

@@ -47,7 +47,7 @@ def by_autograd(
     model: Autoencoder, loss: SparseLoss, inactive: Tensor | None, weight: float
 ) -> tuple[list[Tensor], LossTerms]:
     x, given = mini_batch()
-    output = model(given)
+    output = model(given, clean=x)
     terms = loss(output, x, model.weights())
     value = terms.loss
     if inactive is not None:
