@@ -37,7 +37,7 @@ UNITS = {"blog-tanh-l1": 32}
 HEAD = """# Reproductions of published results
 
 Our numbers are mean ± standard deviation over {count} seeds (initial weights and order of images),
-measured on test images that no choice was based on. `dvc repro experiments/dvc.yaml` computes the
+measured on test images that no choice was based on. `dvc repro` in this folder computes the
 outcomes in `experiments/outcomes`, this page and its figure. Each training is a run in the MLflow
 experiment `rhobeta-reproductions`.
 """

@@ -70,6 +70,6 @@ def test_committed_lock_is_that_of_the_outputs_here() -> None:
     outs = [out["path"] for stage in lock.values() for out in stage["outs"]]
     if absent := [out for out in outs if not (REPOSITORY / out).exists()]:
         pytest.skip(f"{', '.join(absent)} are not here; run `make repro` first")
-    command = ["dvc", "status", "--json", "dvc.yaml"]
+    command = ["dvc", "status", "--json"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == {}

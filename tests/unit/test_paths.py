@@ -73,12 +73,12 @@ def test_folder_outside_a_project_is_refused(tmp_path):
 
 
 def test_pipeline_below_the_project_is_not_the_project(project):
-    (project / "experiments").mkdir()
+    (project / "experiments" / ".dvc").mkdir(parents=True)
     (project / "experiments" / "dvc.yaml").write_text("")
     assert find_workspace(project / "experiments") == project
     # Also without params.yaml, whose absence is then reported for the right folder.
     (project / "params.yaml").unlink()
-    (project / ".dvc").mkdir()
+    (project / "src").mkdir()
     assert find_workspace(project / "experiments") == project
 
 

@@ -119,7 +119,7 @@ def _parameters_in(path: Path) -> Iterator[str]:
 
 def _outdated(clone: Clone) -> set[str]:
     """The stages that would run again."""
-    return set(json.loads(clone.run("dvc", "status", "--json", "dvc.yaml").stdout))
+    return set(json.loads(clone.run("dvc", "status", "--json").stdout))
 
 
 def _change(clone: Clone, package: str) -> None:

@@ -74,7 +74,7 @@ def test_refused_experiment_leaves_the_workspace_as_it_was(clone: Clone) -> None
     assert "penalty.rho: found 5" in message
     assert "params.yaml is again what it was" in message
     assert state(clone) == before
-    assert "up to date" in clone.run("dvc", "status", "dvc.yaml").stdout
+    assert "up to date" in clone.run("dvc", "status").stdout
 
 
 def test_refused_repro_keeps_model_and_the_way_back(
