@@ -57,13 +57,13 @@ def narrow(bench: Bench) -> list[Row]:
             {
                 "rhobeta": product.measures(_ours, bench.paths),
                 "bare loop": plain.measures(_bare, bench.paths),
+                "native": plain.measures(_ours, bench.paths),
                 "matrix products": plain.measures(_products, bench.paths),
             }
         )
-    floor = samples.pop("matrix products")
     return [
-        ratio_row(f"epoch, 784-{NARROW}-784, rhobeta / bare loop", samples, 0.6),
-        seconds_row("its five matrix products alone", floor),
+        *_beside_the_bare_loop(samples, "", portable=0.75, native=0.6),
+        seconds_row("its five matrix products alone", samples["matrix products"]),
         Row(
             "an epoch of the Keras tutorial (784-64-784 with ReLU), not measured here",
             f"{KERAS_SECONDS} s",
@@ -81,9 +81,25 @@ def one_thread(bench: Bench) -> list[Row]:
         variants = {
             "rhobeta": product.measures(_ours, bench.paths, threads=1),
             "bare loop": plain.measures(_bare, bench.paths, threads=1),
+            "native": plain.measures(_ours, bench.paths, threads=1),
         }
         samples = bench.in_turns(variants)
-    return [ratio_row(f"epoch, 784-{NARROW}-784, rhobeta / bare loop, one thread", samples, 0.65)]
+    return _beside_the_bare_loop(samples, ", one thread", portable=None, native=0.65)
+
+
+def _beside_the_bare_loop(
+    samples: dict[str, list[float]], how: str, *, portable: float | None, native: float | None
+) -> list[Row]:
+    what, bare = f"epoch, 784-{NARROW}-784{how}", samples["bare loop"]
+    ours = {"rhobeta": samples["rhobeta"], "bare loop": bare}
+    return [
+        ratio_row(f"{what}, rhobeta / bare loop", ours, portable),
+        ratio_row(
+            f"{what}, `runtime.cpu: native` / bare loop",
+            {"native": samples["native"], "bare loop": bare},
+            native,
+        ),
+    ]
 
 
 def busy(bench: Bench) -> list[Row]:
