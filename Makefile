@@ -2,7 +2,7 @@
 #   make repro   the pipeline: data, training, evaluation, pictures, one MLflow run
 #   make test    linters, types and all fast tests
 #   make ui      the MLflow UI on this machine
-#   make bench   speed, against the bare loop, in five minutes; make bench-all measures the rest too
+#   make bench   speed, against the bare loop, in six minutes; make bench-all measures the rest too
 #   make setup TORCH_INDEX=ADDRESS   torch from another index, such as PyTorch's own for CPU only
 
 PYTHON ?= python3

@@ -1,6 +1,6 @@
 """Measure speed and print a table: `make bench`, on a quiet machine.
 
-`python -m benchmarks` measures the core table in about five minutes and writes it to
+`python -m benchmarks` measures the core table in about six minutes and writes it to
 `benchmarks/results.json` and `docs/performance.md`. `python -m benchmarks all` measures everything,
 which takes over an hour. Names of benchmarks, such as `epoch probe`, choose some, which are only
 printed; so is a run of fewer `--rounds`.
@@ -19,8 +19,8 @@ from rhobeta.paths import find_paths
 from rhobeta.utils.cpu import fix_instructions
 
 CORE: dict[str, tuple[str, int]] = {
-    "epoch": ("epoch.narrow", 30),
-    "epoch-1": ("epoch.one_thread", 30),
+    "epoch": ("epoch.narrow", 40),
+    "epoch-1": ("epoch.one_thread", 40),
     "busy": ("epoch.busy", 55),
     "wide": ("epoch.wide", 45),
     "probe": ("metrics.probe", 15),
