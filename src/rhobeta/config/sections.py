@@ -186,7 +186,8 @@ class TrainingParams(ParamSection):
     noise: Annotated[float, Field(ge=0, le=10)]
     """Standard deviation of Gaussian noise on the input, 0 to 10; the target stays clean."""
     bias_lift: Annotated[float, Field(ge=0, le=100)]
-    """How far a step raises the bias of a dead unit, 0 to 100, in learning rates; 0: not at all."""
+    """How far a step raises the bias of a dead unit, 0 to 100, in learning rates; 0, or with
+    topk.auxk_coef: not at all."""
     precision: Literal["float32", "bf16", "fp16"]
     """float32; bf16, fp16: mixed, the objective in float32; fp16 on CUDA devices only."""
     keep: Literal["best", "last"]

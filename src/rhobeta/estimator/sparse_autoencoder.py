@@ -94,7 +94,8 @@ class SparseAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseE
         weight_decay: lambda in lambda / 2 * sum of squared weights.
         pixel_loss: "mse", or "bce" for a sigmoid output.
         noise: Standard deviation of Gaussian noise on the input of training.
-        bias_lift: How far a step raises the bias of a dead unit, in learning rates; 0: not at all.
+        bias_lift: How far a step raises the bias of a dead unit, in learning rates; 0, or for a
+            topk code with `auxk_coef`: not at all.
         accelerator: "cpu", "cuda", "mps" or "auto": cuda where there is one, else cpu.
         random_state: Seed of initial weights, order and noise: an int, a RandomState, or None for
             another one each time.

@@ -133,6 +133,9 @@ class TrainingSteps:
         self._running_mean = RunningMean(share)
         self._largest_mean = torch.zeros(())
         self._dead_units: DeadUnitTracker | None = None
+        # Both at once let lifted units take the places of better ones.
+        auxk = self._takes_k and params.topk.auxk_coef > 0
+        self._bias_lift = 0.0 if auxk else self._settings.bias_lift
         self._closed_form: ClosedForm | None = None
         self._patience = min(PATIENCE, images // CLEAN_EVERY)
 
@@ -170,7 +173,7 @@ class TrainingSteps:
         self._device = device
         self._largest_mean = torch.zeros((), device=device)
         auxk = self._takes_k and self._params.topk.auxk_coef > 0
-        if auxk or self._settings.bias_lift > 0:
+        if auxk or self._bias_lift > 0:
             units = self.autoencoder.architecture.units
             self._dead_units = DeadUnitTracker(units, self._patience, device)
         if state is not None:
@@ -254,8 +257,8 @@ class TrainingSteps:
         for group in optimizer.param_groups:
             group["lr"] = self._learning_rate
         adam_step(optimizer)
-        if self._dead_units is not None and settings.bias_lift > 0:
-            lift = settings.bias_lift * self._learning_rate
+        if self._dead_units is not None and self._bias_lift > 0:
+            lift = self._bias_lift * self._learning_rate
             self.autoencoder.lift_biases(self._dead_units.mask, lift)
         if self._params.model.unit_norm_decoder:
             self.autoencoder.normalize_decoder()
