@@ -133,9 +133,9 @@ class TrainingSteps:
         self._running_mean = RunningMean(share)
         self._largest_mean = torch.zeros(())
         self._dead_units: DeadUnitTracker | None = None
+        self._auxk = self._takes_k and params.topk.auxk_coef > 0
         # Both at once let lifted units take the places of better ones.
-        auxk = self._takes_k and params.topk.auxk_coef > 0
-        self._bias_lift = 0.0 if auxk else self._settings.bias_lift
+        self._bias_lift = 0.0 if self._auxk else self._settings.bias_lift
         self._closed_form: ClosedForm | None = None
         self._patience = min(PATIENCE, images // CLEAN_EVERY)
 
@@ -172,8 +172,7 @@ class TrainingSteps:
         self.exact = next(self.autoencoder.parameters()).dtype
         self._device = device
         self._largest_mean = torch.zeros((), device=device)
-        auxk = self._takes_k and self._params.topk.auxk_coef > 0
-        if auxk or self._bias_lift > 0:
+        if self._auxk or self._bias_lift > 0:
             units = self.autoencoder.architecture.units
             self._dead_units = DeadUnitTracker(units, self._patience, device)
         if state is not None:
