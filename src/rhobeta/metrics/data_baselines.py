@@ -6,6 +6,7 @@ these, PCA, the Wiener filter and JPEG reach in the downstream tasks. No model i
 
 import json
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,7 @@ from rhobeta.model.header import MALFORMED, metadata_in
 from rhobeta.paths import Paths
 from rhobeta.utils.checksum import EMPTY_CHECKSUM, add_checksum, verify_checksum
 from rhobeta.utils.files import require_file
+from rhobeta.utils.threads import cores
 
 BASELINE_PARAMETERS = (
     "few_labels",
@@ -86,17 +88,20 @@ class DataBaselines:
         # The products are small: more threads, in two copies of BLAS, wait for each other.
         with threadpool_limits(1):
             pca = PrincipalComponents.fit(train)
+            # Each core has a task.
+            with ThreadPoolExecutor(cores()) as pool:
+                rivals: dict[str, Future[Numbers]] = {
+                    task: pool.submit(_RIVALS[task], pixels, labels, pca, settings)
+                    for task in settings.tasks
+                    if task in _RIVALS
+                }
+                compresses = "compression" in settings.tasks and len(sample_shape) > 1
+                jpeg = jpeg_curve(test, sample_shape, seed=settings.seed) if compresses else []
             return cls(
                 pca=pca,
                 mean_image_mse=mean_square(test - pca.mean),
-                tasks={
-                    task: _RIVALS[task](pixels, labels, pca, settings)
-                    for task in settings.tasks
-                    if task in _RIVALS
-                },
-                jpeg=jpeg_curve(test, sample_shape, seed=settings.seed)
-                if "compression" in settings.tasks and len(sample_shape) > 1
-                else [],
+                tasks={task: numbers.result() for task, numbers in rivals.items()},
+                jpeg=jpeg,
                 # Last, since it may overwrite the samples.
                 pixel_probe=None
                 if labels is None

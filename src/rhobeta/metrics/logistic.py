@@ -30,7 +30,7 @@ _MOST_PRODUCTS = 500
 _MANY_PRODUCTS = 12
 _PIECE = 2048
 # What the preconditioner is built of: more rows or features take long, and save few products.
-_SAMPLED_ROWS = 6000
+_SAMPLED_ROWS = 1000
 _MOST_FEATURES = 2048
 
 Weights = NDArray[np.float64]

@@ -252,8 +252,8 @@ def embed(
     from sklearn.manifold import TSNE
 
     perplexity = min(30.0, (len(centred) - 1) / 3)
-    # One thread: the order of sums changes the picture.
-    tsne = TSNE(init="pca", perplexity=perplexity, random_state=seed, n_jobs=1)
+    # One thread: the order of sums changes the picture. More steps take long and hardly move it.
+    tsne = TSNE(init="pca", perplexity=perplexity, random_state=seed, n_jobs=1, max_iter=500)
     return np.asarray(tsne.fit_transform(centred.astype(np.float32)), dtype=np.float64)
 
 
