@@ -10,7 +10,6 @@ from ruamel.yaml import YAML
 from helpers import REPOSITORY, shipped_values
 from helpers.task_samples import CORE_METRICS, with_tasks
 from rhobeta.config.presets import overlaid, preset_names, read_preset
-from rhobeta.config.renamed import ADDED
 
 FOLDER = REPOSITORY / "experiments"
 STAGES = YAML(typ="safe").load((FOLDER / "dvc.yaml").read_text())["stages"]
@@ -146,11 +145,4 @@ def test_outcomes_are_of_the_present_presets(path: Path) -> None:
     folder = (
         FOLDER / "overlays" if name in preset_names(FOLDER / "overlays") else REPOSITORY / "presets"
     )
-    expected = read_preset(folder, name)
-    before = {path: value for path, value in ADDED.items() if path in expected}
-    if found["parameters"]["model.code_activation"] == "topk":
-        before["model.start"] = "centred"
-    # They were measured with one C; results.md says which.
-    before |= {"evaluate.probe_penalty": expected["evaluate.probe_penalty"]}
-    measured = {"evaluate.probe_penalty", "evaluate.probe_iterations"}
-    assert before | {k: v for k, v in found["parameters"].items() if k not in measured} == expected
+    assert found["parameters"] == read_preset(folder, name)
