@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 STUDY = "rho-beta"
 # A trial takes a second or two: long enough to be interrupted. A worker of a busy machine may be
 # late by some seconds; nine count as lost.
-LONG = {"training.epochs": 30, "tune.heartbeat": 3}
+LONG = {"training.epochs": 80, "tune.heartbeat": 3}
 
 
 class Command:
