@@ -88,7 +88,7 @@ class DataBaselines:
         # The products are small: more threads, in two copies of BLAS, wait for each other.
         with threadpool_limits(1):
             pca = PrincipalComponents.fit(train)
-            # Each core has a task.
+            # As many tasks at a time as there are cores, and JPEG beside them.
             with ThreadPoolExecutor(cores()) as pool:
                 rivals: dict[str, Future[Numbers]] = {
                     task: pool.submit(_RIVALS[task], pixels, labels, pca, settings)
